@@ -1,0 +1,1 @@
+"""Conditional diffusion and CLIP experiments on Ray."""

@@ -1,0 +1,165 @@
+"""Checkpoints on disk: safetensors beside a manifest, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hw2.errors import CheckpointError
+
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One verified checkpoint: `tensors` by name, and the manifest's `meta`."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one run, one folder a step, the last N and the best kept.
+
+    A folder appears under its name only when it is complete (temporary folder, fsync, rename), and
+    is believed only when its checksum holds.
+    """
+
+    def __init__(self, folder: Path, keep_last: int = 2) -> None:
+        self.folder, self.keep_last = folder, keep_last
+
+    def save(
+        self, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], score: float | None
+    ) -> Path:
+        """Write the checkpoint of `step`; `score` (lower is better) marks the best."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / f"step_{step:08d}"
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / STATE)
+        manifest = {"step": step, "sha256": sha256_of(part / STATE), "score": score, "meta": meta}
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for path in (part / STATE, part / MANIFEST, part):
+            _sync(path)
+        if target.exists():  # a torn one of the same step
+            shutil.rmtree(target)
+        part.rename(target)
+        _sync(self.folder)
+        self._prune()
+        return target
+
+    def steps(self) -> list[Path]:
+        """Folders of all checkpoints, oldest first, believed or not."""
+        return sorted(self.folder.glob("step_*"))
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint whose checksum holds; torn ones are skipped with a warning."""
+        for path in reversed(self.steps()):
+            try:
+                return self._load(path)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                warnings.warn(f"checkpoint {path} is torn and skipped: {error}", stacklevel=2)
+        return None
+
+    def _load(self, path: Path) -> Checkpoint:
+        manifest = json.loads((path / MANIFEST).read_text())
+        if sha256_of(path / STATE) != manifest["sha256"]:
+            raise ValueError("checksum does not match its manifest")
+        return Checkpoint(manifest["step"], load_file(path / STATE), manifest["meta"])
+
+    def _prune(self) -> None:
+        for part in self.folder.glob(".part-*"):
+            shutil.rmtree(part, ignore_errors=True)
+        paths = self.steps()
+        scores = {}
+        for path in paths:
+            try:
+                score = json.loads((path / MANIFEST).read_text())["score"]
+            except (OSError, ValueError, KeyError):
+                continue
+            if score is not None:
+                scores[path] = score
+        keep = set(paths[-self.keep_last :])
+        if scores:
+            keep.add(min(scores, key=lambda path: scores[path]))
+        for path in paths:
+            if path not in keep:
+                shutil.rmtree(path)
+
+
+def save_weights(path: Path, weights: dict[str, nn.Module], meta: dict[str, Any]) -> None:
+    """Write `path` (safetensors) with each module's weights under its prefix, and `meta` as JSON.
+
+    `weights` is for instance {"net": net, "ema": ema}. Atomic: temporary file and rename.
+    """
+    tensors = {
+        f"{prefix}.{name}": value.detach().cpu().contiguous()
+        for prefix, module in weights.items()
+        for name, value in module.state_dict().items()
+    }
+    part = path.with_name(f".{path.name}.part")
+    save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+    _sync(part)
+    part.rename(path)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The JSON that `save_weights` put into `path`.
+
+    Raises CheckpointError if the file is missing, torn, not safetensors or not ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = (file.metadata() or {}).get("hw2")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if meta is None:
+        raise CheckpointError(f"{path}: has no hw2 metadata; it was not written by this project")
+    return json.loads(meta)
+
+
+def load_weights(path: Path, module: nn.Module, prefix: str) -> None:
+    """Fill `module` with the weights stored under `prefix` in `path`.
+
+    Raises CheckpointError that names the first five missing, unknown or misshapen weights.
+    """
+    read_meta(path)
+    with safe_open(path, framework="pt") as file:
+        start = len(prefix) + 1
+        found = {k[start:]: file.get_tensor(k) for k in file.keys() if k.startswith(f"{prefix}.")}  # noqa: SIM118
+    want = module.state_dict()
+    wrong = [f"missing {k}" for k in want if k not in found]
+    wrong += [f"unknown {k}" for k in found if k not in want]
+    wrong += [
+        f"{k} is {tuple(found[k].shape)}, want {tuple(v.shape)}"
+        for k, v in want.items()
+        if k in found and found[k].shape != v.shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{path}: {len(wrong)} weights do not fit: {'; '.join(wrong[:5])}")
+    module.load_state_dict(found)

@@ -1,0 +1,1 @@
+"""The hw2_data tree: safe reading, packing, and the offline sample tree."""

@@ -1,0 +1,195 @@
+"""Reading the digits of a data tree: checked once, packed once, then mapped into memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from hw2.data.images import decode
+from hw2.data.layout import DOMAINS, SPLITS, Domain, Split, csv_path, digits_folder, picture_folder
+from hw2.data.pack import Pack, open_pack, write_pack
+from hw2.data.tables import BadRow, Table, read_table
+from hw2.errors import ConfigError, DataError
+
+PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
+SHOWN = 5  # bad rows that an error lists
+
+
+@dataclass(frozen=True)
+class DigitSplit:
+    """One split of the digits, in the order of the CSV files, mnistm before svhn.
+
+    The tensors lie in a memory map: let each process call `read_split` rather than send them.
+
+    Attributes:
+        images: 0..255.
+        digits: 0..9.
+        domains: index into ("mnistm", "svhn").
+        content_hash: sha256 over labels and decoded pixels.
+        bad: the rows that were left out.
+    """
+
+    images: UInt8[Tensor, "n 3 s s"]
+    digits: Int64[Tensor, " n"]
+    domains: Int64[Tensor, " n"]
+    content_hash: str
+    bad: tuple[BadRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+
+def read_split(
+    root: Path,
+    split: Split,
+    *,
+    domains: Sequence[Domain] = DOMAINS,
+    image_size: int = 28,
+    skip_bad: bool = False,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> DigitSplit:
+    """Read a split of the data tree; the first call decodes and packs it, later calls map it.
+
+    A pack is found again by the bytes of the CSV files, the size and time of each listed file,
+    and the picture size: whatever changes there, the split is packed anew.
+
+    Args:
+        root: the data tree, which holds digits/.
+        split: "train" or "val".
+        domains: which domains; the order does not matter.
+        image_size: side of the pictures that come back, 1..1024; others are resized.
+        skip_bad: leave bad rows out and list them, instead of refusing the split.
+        cache: folder for packs; by default ROOT/digits/.packed, or where that cannot be written,
+            the user's cache folder.
+        progress: show a bar on stderr while packing.
+
+    Raises:
+        ConfigError: an unknown split or domain, or an impossible size or cache folder.
+        DataError: a CSV is missing or empty, or rows are bad and `skip_bad` is off.
+    """
+    chosen = _chosen(split, domains, image_size)
+    tables = [
+        read_table(csv_path(root, domain, split), picture_folder(root, domain)) for domain in chosen
+    ]
+    name = f"{split}-{'-'.join(chosen)}-{image_size}-{_key(tables, chosen, image_size)}.arrow"
+    folders = [cache] if cache else [digits_folder(root) / ".packed", _user_cache()]
+    pack = _find(folders, name)
+    if pack is None:
+        pack = _pack(folders, name, tables, chosen, image_size, progress)
+    if pack.bad and not skip_bad:
+        raise DataError(_refusal(split, pack.bad))
+    return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, pack.bad)
+
+
+def _chosen(split: Split, domains: Sequence[Domain], image_size: int) -> list[Domain]:
+    if split not in SPLITS:
+        raise ConfigError(f"split={split!r} is unknown: use train or val")
+    unknown = [domain for domain in domains if domain not in DOMAINS]
+    if unknown or not domains:
+        raise ConfigError(f"domains={list(domains)} must be one or both of mnistm and svhn")
+    if not 1 <= image_size <= 1024:
+        raise ConfigError(f"image_size={image_size} is out of range: use 1..1024")
+    return [domain for domain in DOMAINS if domain in domains]
+
+
+def _key(tables: list[Table], domains: list[Domain], image_size: int) -> str:
+    """Changes with all that the pack depends on, without opening a picture."""
+    digest = hashlib.sha256(json.dumps([PACK_VERSION, image_size, domains]).encode())
+    for table in tables:
+        digest.update(hashlib.sha256(table.content).digest())
+        digest.update(repr(table.bad).encode())
+        for row in table.rows:
+            digest.update(_fingerprint(row.path))
+    return digest.hexdigest()[:20]
+
+
+def _fingerprint(path: Path) -> bytes:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name with a null character
+        return b"missing;"
+    return b"%d,%d,%d;" % (found.st_size, found.st_mtime_ns, found.st_mode)
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "hw2" / "packed"
+
+
+def _find(folders: list[Path], name: str) -> Pack | None:
+    return next((pack for folder in folders if (pack := open_pack(folder / name))), None)
+
+
+def _pack(
+    folders: list[Path],
+    name: str,
+    tables: list[Table],
+    domains: list[Domain],
+    image_size: int,
+    progress: bool,
+) -> Pack:
+    """Decode all rows and keep them in the first of the folders that can be written."""
+    total = sum(len(table.rows) for table in tables)
+    images = np.empty((total, 3, image_size, image_size), np.uint8)
+    labels: list[tuple[int, int]] = []
+    bad: list[BadRow] = []
+    with tqdm(total=total, desc="packing", unit="pictures", disable=not progress) as bar:
+        for domain, table in zip(domains, tables, strict=True):
+            broken = list(table.bad)
+            for row in table.rows:
+                bar.update()
+                try:
+                    images[len(labels)] = decode(row.path, image_size).transpose(2, 0, 1)
+                except DataError as error:
+                    reason = f"{row.path.name[:200]!r}: {error}"
+                    broken.append(BadRow(str(table.file), row.line, reason))
+                else:
+                    labels.append((row.digit, DOMAINS.index(domain)))
+            bad += sorted(broken, key=lambda row: row.line)
+    if not labels:
+        raise DataError(f"no row can be used: {_listed(bad)}")
+    digits, places = np.array(labels, np.int64).T.copy()
+    failures = []
+    for folder in folders:
+        try:
+            write_pack(folder / name, images[: len(labels)], digits, places, tuple(bad))
+        except OSError as error:
+            failures.append(f"{folder} ({error.strerror or error})")
+            continue
+        _drop_older(folder / name)
+        if pack := open_pack(folder / name):
+            return pack
+        failures.append(f"{folder} (what was written cannot be read back)")
+    raise ConfigError(
+        f"nowhere to keep the packed split: tried {', '.join(failures)}: "
+        "set --data.cache to a folder that can be written"
+    )
+
+
+def _drop_older(path: Path) -> None:
+    """Remove packs of the same split whose files have since changed; open maps stay valid."""
+    prefix = path.name.rpartition("-")[0]
+    for other in path.parent.glob(f"{prefix}-*.arrow"):
+        if other != path:
+            other.unlink(missing_ok=True)
+
+
+def _refusal(split: Split, bad: Sequence[BadRow]) -> str:
+    rows = "row" if len(bad) == 1 else "rows"
+    return (
+        f"{len(bad)} bad {rows} in the {split} split: {_listed(bad)}. "
+        "Mend them, or leave them out with --data.skip_bad true"
+    )
+
+
+def _listed(bad: Sequence[BadRow]) -> str:
+    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    return "; ".join(str(row) for row in bad[:SHOWN]) + more

@@ -1,0 +1,68 @@
+"""Decoding pictures that may be broken or hostile."""
+
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hw2.errors import DataError
+
+MAX_PIXELS = 64_000_000
+# Formats that pictures of a course come in. The others that PIL knows are attack surface; EPS
+# even runs a program.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+
+def decode(path: Path, image_size: int | None = None) -> np.ndarray:
+    """Read a picture as uint8 (H, W, 3), or (image_size, image_size, 3).
+
+    Grey, palette and 16-bit pictures become RGB and alpha is dropped, as PIL does. Resizing is
+    bilinear with antialiasing and does not keep the proportions.
+
+    Raises:
+        DataError: the file is missing, not a regular file, not a picture, truncated, or over
+            MAX_PIXELS, which the header tells before anything is decoded. The message does not
+            name the file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise DataError("the file is missing") from error
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise DataError("it is not a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
+            with Image.open(path, formats=FORMATS) as opened:
+                _refuse_huge(opened)
+                picture = _rgb(opened)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the picture is over {MAX_PIXELS // 10**6} megapixels") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"not a picture ({', '.join(FORMATS)})") from error
+    except Exception as error:  # what PIL raises on broken bytes is open-ended
+        raise DataError(f"broken picture ({_one_line(error)})") from error
+    if image_size is not None and picture.size != (image_size, image_size):
+        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def _refuse_huge(opened: Image.Image) -> None:
+    if opened.width * opened.height > MAX_PIXELS:
+        raise DataError(f"{opened.width}x{opened.height} is over {MAX_PIXELS // 10**6} megapixels")
+
+
+def _rgb(opened: Image.Image) -> Image.Image:
+    if opened.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        return Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)).convert("RGB")
+    if opened.mode == "P" and "transparency" in opened.info:  # PIL warns unless through RGBA
+        return opened.convert("RGBA").convert("RGB")
+    return opened.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,25 @@
+"""Names and paths of the digits part of the data tree."""
+
+from pathlib import Path
+from typing import Literal
+
+Domain = Literal["mnistm", "svhn"]
+Split = Literal["train", "val"]
+
+DOMAINS: tuple[Domain, ...] = ("mnistm", "svhn")
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+def digits_folder(root: Path) -> Path:
+    """The digits part of the data tree at `root`."""
+    return root / "digits"
+
+
+def picture_folder(root: Path, domain: Domain) -> Path:
+    """The folder that the names in a domain's CSV files are relative to."""
+    return digits_folder(root) / domain / "data"
+
+
+def csv_path(root: Path, domain: Domain, split: Split) -> Path:
+    """The table of a split: first column the file name, second the digit."""
+    return digits_folder(root) / domain / f"{split}.csv"

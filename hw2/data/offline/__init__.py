@@ -1,0 +1,1 @@
+"""The offline tree: digit pictures made from data inside installed packages."""

@@ -1,0 +1,123 @@
+"""Packed splits: one Arrow IPC file, checked on opening and mapped into memory."""
+
+import hashlib
+import json
+import mmap
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from hw2.data.files import replacing
+from hw2.data.tables import BadRow
+
+COLUMNS = ("image", "digit", "domain")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What a packed file holds; the tensors lie in the file's memory map."""
+
+    images: UInt8[Tensor, "n 3 s s"]
+    digits: Int64[Tensor, " n"]
+    domains: Int64[Tensor, " n"]
+    content_hash: str
+    bad: tuple[BadRow, ...]
+
+
+def content_hash(images: np.ndarray, digits: np.ndarray, domains: np.ndarray) -> str:
+    """sha256 over shape, labels and pixels: the same pictures in the same order, the same hash.
+
+    Args:
+        images: uint8 (N, 3, S, S); digits: int64 (N,); domains: int64 (N,); all contiguous.
+    """
+    digest = hashlib.sha256(json.dumps(images.shape).encode())
+    for array in (digits, domains, images):
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def write_pack(
+    path: Path,
+    images: np.ndarray,
+    digits: np.ndarray,
+    domains: np.ndarray,
+    bad: tuple[BadRow, ...],
+) -> None:
+    """Write a pack beside its place and rename it there, so that no reader sees half of it.
+
+    Args:
+        path: the pack's place; its folder is made.
+        images: uint8 (N, 3, S, S), N at least 1; digits: int64 (N,); domains: int64 (N,); all
+            contiguous.
+        bad: rows that were left out.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    width = images[0].nbytes
+    pixels = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(width), len(images), [None, pa.py_buffer(images)]
+    )
+    rows = json.dumps([asdict(row) for row in bad])
+    sha256 = content_hash(images, digits, domains)
+    about = {
+        "shape": json.dumps(images.shape),
+        "content_hash": sha256,
+        "bad": rows,
+        "seal": _seal(sha256, rows),
+    }
+    batch = pa.record_batch([pixels, pa.array(digits), pa.array(domains)], names=list(COLUMNS))
+    batch = batch.replace_schema_metadata(about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(path) as passing,
+        pa.OSFile(str(passing), "wb") as sink,
+        pa.ipc.new_file(sink, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
+
+
+def open_pack(path: Path) -> Pack | None:
+    """Map a pack into memory; None if it is missing, torn, or altered in any byte that counts.
+
+    The map is private: processes share its pages, and a tensor written to by mistake changes
+    neither the file nor another process.
+    """
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        whole = pa.py_buffer(mapped)
+        batch = pa.ipc.open_file(whole).get_batch(0)
+        about = {key.decode(): value.decode() for key, value in batch.schema.metadata.items()}
+        shape = tuple(json.loads(about["shape"]))
+        columns = [batch.column(name).buffers()[1] for name in COLUMNS]
+        # Through the writable map rather than Arrow's read-only views, which torch warns about.
+        images, digits, domains = (
+            torch.frombuffer(
+                mapped, dtype=dtype, offset=column.address - whole.address, count=count
+            )
+            for column, dtype, count in zip(
+                columns,
+                (torch.uint8, torch.int64, torch.int64),
+                (int(np.prod(shape)), shape[0], shape[0]),
+                strict=True,
+            )
+        )
+        images = images.view(shape)
+        found = content_hash(images.numpy(), digits.numpy(), domains.numpy())
+        if about["seal"] != _seal(found, about["bad"]):
+            return None
+        bad = tuple(BadRow(**row) for row in json.loads(about["bad"]))
+        return Pack(images, digits, domains, found, bad)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        return None
+
+
+def _seal(sha256: str, rows: str) -> str:
+    """Covers the list of bad rows too, which the content hash leaves out."""
+    return hashlib.sha256(f"{sha256}{rows}".encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""`jobs.prepare_data`: which source fills the digits tree."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from hw2.data.offline.source import OfflineSource
+from hw2.data.tree import DigitSource, write_digits
+from hw2.errors import ConfigError
+
+
+def prepare_digits(
+    out: Path,
+    seed: int = 0,
+    num_train: int = 20_000,
+    num_val: int = 2_000,
+    *,
+    source: Literal["offline", "torchvision"] = "offline",
+    cache: Path | None = None,
+    download: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Build OUT/digits in the course's layout; go on with it if it was interrupted.
+
+    Args:
+        out: the data tree.
+        seed: 0 <= seed < 2**64; decides every byte together with the sizes.
+        num_train: train pictures a domain (torchvision: at most).
+        num_val: val pictures a domain (torchvision: at most).
+        source: made from installed packages, or the real MNIST and SVHN through torchvision.
+        cache: where torchvision keeps what it downloads; by default OUT/.downloads.
+        download: whether torchvision may download what is not in the cache.
+        workers: processes; by default all processors, or one for a small tree.
+        progress: show a bar on stderr.
+
+    Returns:
+        The folder OUT/digits.
+
+    Raises:
+        ConfigError: an impossible seed or size, or a folder with a tree made otherwise.
+        DataError: a package or data set that the pictures come from is missing.
+    """
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed={seed} is out of range: use 0..2**64-1")
+    for key, value in (("num_train", num_train), ("num_val", num_val)):
+        if not 10 <= value <= 1_000_000:
+            raise ConfigError(f"{key}={value} is out of range: use 10..1000000 pictures a domain")
+    pictures: DigitSource
+    if source == "torchvision":
+        from hw2.data.download import TorchvisionSource  # torch takes seconds to import
+
+        pictures = TorchvisionSource(
+            seed, num_train, num_val, cache or out / ".downloads", download
+        )
+        workers = 1  # no rendering to share, and the arrays are too large to copy to each process
+    else:
+        pictures = OfflineSource(seed, num_train, num_val)
+    if workers is None:
+        small = num_train + num_val < 2_000  # a second process takes longer to start
+        workers = 1 if small else os.cpu_count() or 1
+    return write_digits(out, pictures, workers, progress)

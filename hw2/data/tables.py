@@ -1,0 +1,120 @@
+"""Reading the CSV of a split, trusting nothing in it."""
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from hw2.errors import DataError
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: the CSV file, its line (from 1), and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row whose label and path are sound; the picture itself is not yet looked at."""
+
+    line: int
+    path: Path
+    digit: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one CSV, good and bad, and its bytes."""
+
+    file: Path
+    content: bytes
+    rows: tuple[Row, ...]
+    bad: tuple[BadRow, ...]
+
+
+def read_table(file: Path, folder: Path) -> Table:
+    """Read a CSV whose first two columns are file name and digit, whatever they are called.
+
+    Args:
+        file: the CSV, with one header line.
+        folder: what the file names are relative to, and must not leave.
+
+    Raises:
+        DataError: the CSV is missing, empty, without a header, or not text.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be read ({error.strerror}): point --data.root at a folder with "
+            "digits/mnistm and digits/svhn, or make one with `python -m jobs.prepare_data`"
+        ) from error
+    rows: list[Row] = []
+    bad: list[BadRow] = []
+    reader = None
+    resolved = folder.resolve()
+    try:
+        text = content.decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""))
+        header = next(reader, [])
+        if len(header) > 1 and _is_number(header[1]):
+            raise DataError(
+                f"{file}:1: the header is missing: put a line `image_name,label` before the rows"
+            )
+        for cells in reader:
+            if not cells:
+                continue
+            try:
+                rows.append(Row(reader.line_num, *_check(cells, folder, resolved)))
+            except DataError as error:
+                bad.append(BadRow(str(file), reader.line_num, str(error)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        line = reader.line_num if reader else 1
+        raise DataError(f"{file}:{line}: not a CSV in UTF-8 ({error})") from error
+    if not rows and not bad:
+        raise DataError(f"{file}:1: the table is empty: it needs a header and a row a picture")
+    return Table(file, content, tuple(rows), tuple(bad))
+
+
+def _check(cells: list[str], folder: Path, resolved: Path) -> tuple[Path, int]:
+    """The picture's path and digit of a row, or DataError with the reason."""
+    if len(cells) < 2:
+        raise DataError("the row needs two columns, file name and digit")
+    name, label = cells[0].strip(), cells[1].strip()
+    if label not in tuple("0123456789"):
+        wrong = "is outside 0..9" if _is_number(label) else "is not a whole number 0..9"
+        raise DataError(f"the label {label[:80]!r} {wrong}")
+    return _inside(name, folder, resolved), int(label)
+
+
+def _inside(name: str, folder: Path, resolved: Path) -> Path:
+    """folder/name, or DataError if that is missing or outside of the folder."""
+    for pure in (PurePosixPath(name), PureWindowsPath(name)):
+        if pure.anchor or ".." in pure.parts:
+            raise DataError(f"{name[:200]!r} leaves the folder {folder}")
+    path = folder / name
+    try:
+        # Resolving costs a system call a path component: plain files, nearly all, do without.
+        plain = os.sep not in name and not path.is_symlink()
+        leaves = not plain and not path.resolve().is_relative_to(resolved)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, a null character
+        raise DataError(f"{name[:200]!r} is not a usable file name") from error
+    if leaves:
+        raise DataError(f"{name[:200]!r} leaves the folder {folder} by a link")
+    return path
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,163 @@
+"""Writing a digits tree: whole or visibly unfinished, and never over one made otherwise."""
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from hw2.data.files import replacing
+from hw2.data.layout import DOMAINS, SPLITS, Domain, Split, csv_path, digits_folder, picture_folder
+from hw2.errors import ConfigError
+
+CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the workers share evenly
+
+Task = tuple[Domain, Split, list[int]]  # the indices of the pictures to draw
+
+
+class DigitSource(Protocol):
+    """Where the pictures of a tree come from; picklable, to be drawn by several processes."""
+
+    @property
+    def name(self) -> str:
+        """What the tree is, and the name of its recipe file."""
+
+    def recipe(self) -> dict[str, int | str]:
+        """All that decides the bytes of the tree, as JSON values."""
+
+    def labels(self, domain: Domain, split: Split) -> np.ndarray:
+        """The digits of a split, integers (N,) in 0..9."""
+
+    def picture(self, domain: Domain, split: Split, index: int) -> np.ndarray:
+        """One picture, uint8 (28, 28, 3)."""
+
+
+def write_digits(root: Path, source: DigitSource, workers: int = 1, progress: bool = True) -> Path:
+    """Write `root`/digits, or what is still missing of it.
+
+    The recipe file comes first, the pictures next and each CSV last, all by renaming: an
+    interrupted tree has no CSV to be taken for whole, and the same call goes on with it.
+
+    Args:
+        root: the data tree.
+        source: draws the pictures.
+        workers: processes; their number does not change a byte.
+        progress: show a bar on stderr.
+
+    Returns:
+        The digits folder.
+
+    Raises:
+        ConfigError: the folder holds a tree that this recipe did not make.
+    """
+    _refuse_another(root, source)
+    for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace
+        for split in SPLITS:
+            source.labels(domain, split)
+    _claim(root, source)
+    tasks: list[Task] = []
+    for domain in DOMAINS:
+        folder = picture_folder(root, domain)
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {entry.name for entry in os.scandir(folder)}
+        for split in SPLITS:
+            names = _names(source, domain, split)
+            missing = [index for index, name in enumerate(names) if name not in there]
+            tasks += [
+                (domain, split, missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)
+            ]
+    _draw_all(root, source, tasks, workers, progress)
+    for domain in DOMAINS:
+        for split in SPLITS:
+            rows = zip(_names(source, domain, split), source.labels(domain, split), strict=True)
+            table = "image_name,label\n" + "".join(f"{name},{digit}\n" for name, digit in rows)
+            path = csv_path(root, domain, split)
+            if not path.is_file() or path.read_text() != table:
+                with replacing(path) as passing:
+                    passing.write_text(table)
+    return digits_folder(root)
+
+
+def _refuse_another(root: Path, source: DigitSource) -> None:
+    """Insist that a folder with anything in it holds a tree of the same recipe."""
+    folder = digits_folder(root)
+    path = _recipe_path(root, source)
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError:
+            found = {}
+        if found != source.recipe():
+            raise ConfigError(
+                f"{folder} holds a tree of {found}, not of {source.recipe()}: "
+                "take another folder, or remove that one"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder} already holds data that this recipe did not make (it has no {path.name}): "
+            "take another folder"
+        )
+
+
+def _claim(root: Path, source: DigitSource) -> None:
+    """Leave the recipe in a new folder."""
+    path = _recipe_path(root, source)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as passing:
+            passing.write_text(json.dumps(source.recipe(), indent=2) + "\n")
+
+
+def _recipe_path(root: Path, source: DigitSource) -> Path:
+    return digits_folder(root) / f"{source.name}.json"
+
+
+def _first(source: DigitSource, domain: Domain, split: Split) -> int:
+    """The number of a split's first picture: train and val lie in one folder, numbered on."""
+    return 0 if split == "train" else len(source.labels(domain, "train"))
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}.png"
+
+
+def _names(source: DigitSource, domain: Domain, split: Split) -> list[str]:
+    first = _first(source, domain, split)
+    return [_name(first + index) for index in range(len(source.labels(domain, split)))]
+
+
+def _draw_all(
+    root: Path, source: DigitSource, tasks: list[Task], workers: int, progress: bool
+) -> None:
+    total = sum(len(indices) for _, _, indices in tasks)
+    with tqdm(total=total, unit="pictures", disable=not progress or not total) as bar:
+        if workers <= 1 or len(tasks) <= 1:
+            for task in tasks:
+                bar.update(_draw(root, source, task))
+            return
+        # Spawned, not forked: a fork of a process with torch or gRPC threads may hang.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+            futures = [pool.submit(_draw, root, source, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    bar.update(future.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _draw(root: Path, source: DigitSource, task: Task) -> int:
+    """Write the pictures of one task; how many."""
+    domain, split, indices = task
+    first = _first(source, domain, split)
+    for index in indices:
+        picture = Image.fromarray(source.picture(domain, split, index))
+        with replacing(picture_folder(root, domain) / _name(first + index)) as passing:
+            picture.save(passing, "PNG", optimize=True)
+    return len(indices)

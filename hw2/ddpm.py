@@ -1,0 +1,120 @@
+"""The digit training put together: pictures, network, objective, what is measured and shown."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hw2.data.batches import DigitSource
+from hw2.data.digits import DigitSplit, read_split
+from hw2.diffusion.counter import CounterRandom
+from hw2.diffusion.objective import DenoisingObjective, DigitBatch
+from hw2.diffusion.schedule import make_schedule
+from hw2.domains import DIGITS, DOMAINS
+from hw2.drawing import digit_model, draw
+from hw2.figures import sheet, write_atomic
+from hw2.models.digit_unet import DigitUNet, build_digit_unet
+from hw2.running import Training
+from hw2.settings import DataConfig, TrainDdpmConfig
+from hw2.tracking import Tracker
+from hw2.training import Saved
+
+NUM_HELD_OUT = 512
+SHOW_SECONDS = 60.0
+
+
+def read_digits(data: DataConfig, split: str, image_size: int, progress: bool = False) -> DigitSplit:
+    """A split of the digits as `data` says."""
+    return read_split(
+        data.root,
+        split,  # type: ignore[arg-type]
+        image_size=image_size,
+        skip_bad=data.skip_bad,
+        cache=data.cache,
+        progress=progress,
+    )
+
+
+@dataclass
+class HeldOutLoss:
+    """The objective on the same pictures, timesteps and noises of the val split each time."""
+
+    objective: DenoisingObjective
+    split: DigitSplit
+    seed: int
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """`eval/loss` of `net`."""
+        device = next(net.parameters()).device
+        step = max(1, len(self.split) // NUM_HELD_OUT)
+        rows = torch.arange(0, len(self.split), step)[:NUM_HELD_OUT]
+        total = 0.0
+        for part in rows.split(128):
+            fields = (self.split.images, self.split.digits, self.split.domains)
+            batch = DigitBatch(*(field[part].to(device) for field in fields))
+            loss, _ = self.objective(net, batch, CounterRandom(self.seed, 0, part.tolist()))
+            total += float(loss) * len(part)
+        return {"eval/loss": total / len(rows)}
+
+
+@dataclass
+class Sheets:
+    """One picture of each digit and domain, drawn at checkpoints, at most once a minute."""
+
+    config: TrainDdpmConfig
+    out: Path
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, saved: Saved, tracker: Tracker) -> None:
+        """Draw from the averaged weights and log the sheet."""
+        ending = saved.step == self.config.train.num_steps
+        if not ending and time.monotonic() - self.last < SHOW_SECONDS:
+            return
+        assert isinstance(saved.ema, DigitUNet)
+        model = digit_model(saved.ema, self.config.diffusion)
+        model = model.to(next(saved.ema.parameters()).device)
+        rows = [
+            draw(model, self.config.sample, domain=d, indices=[1], seed=self.config.seed).images[:, 0]
+            for d in range(len(DOMAINS))
+        ]
+        path = self.out / "figures" / f"step_{saved.step:08d}.png"
+        title = f"step {saved.step}, w={self.config.sample.guidance_weight:g}"
+        write_atomic(path, sheet(torch.stack(rows), DOMAINS, DIGITS, title))
+        tracker.log_figure(path)
+        self.last = time.monotonic()
+
+
+def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
+    """The training that `config` describes, with results in `out`."""
+    net = build_digit_unet(config.network, config.seed)
+    diffusion = config.diffusion
+    objective = DenoisingObjective(
+        make_schedule(diffusion.schedule, diffusion.num_train_timesteps),
+        diffusion.prediction_type,
+        diffusion.label_dropout,
+        diffusion.drop,
+        net.null_digit,
+        net.null_domain,
+        diffusion.min_snr_gamma,
+    )
+    size = config.network.image_size
+    train, val = (read_digits(config.data, split, size) for split in ("train", "val"))
+    return Training(
+        net=net,
+        objective=objective,
+        source=DigitSource(train, config.seed),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={
+            "kind": "digit_ddpm",
+            "network": config.network.model_dump(),
+            "diffusion": diffusion.model_dump(),
+            "data_hash": train.content_hash,
+            "seed": config.seed,
+        },
+        evaluate=HeldOutLoss(objective, val, config.seed),
+        show=Sheets(config, out),
+    )

@@ -1,0 +1,1 @@
+"""Class-conditional diffusion: tensors in, tensors out; no Ray, no MLflow, no files."""

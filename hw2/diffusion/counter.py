@@ -1,0 +1,68 @@
+"""Random numbers from counters: each depends on its key alone, never on who draws it or when.
+
+Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a key and a
+counter to bits without any state, so sample 7 of step 1000 is the same number on one worker and
+on eight, before and after a restart.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+
+class Stream(enum.IntEnum):
+    """What a number is for; two purposes never share numbers."""
+
+    TIMESTEP = 1
+    NOISE = 2
+    LABEL_DROPOUT = 3
+    ORDER = 4
+    START = 5
+    ANCESTRAL = 6
+    AUGMENT = 7
+
+
+class CounterRandom:
+    """Numbers for the samples `samples` of step `step` under `seed`, one row a sample.
+
+    Calling a method twice with the same stream gives the same numbers: each (seed, step, sample,
+    stream) has its own sequence, always read from the beginning.
+    """
+
+    def __init__(self, seed: int, step: int, samples: Sequence[int]) -> None:
+        self.seed, self.step, self.samples = seed, step, samples
+
+    def _generators(self, stream: Stream) -> list[np.random.Generator]:
+        return [
+            np.random.Generator(
+                np.random.Philox(key=[self.seed, 0], counter=[0, stream, self.step, sample])
+            )
+            for sample in self.samples
+        ]
+
+    def normal(self, stream: Stream, *shape: int) -> Float32[Tensor, "..."]:
+        """Standard normal numbers, (len(samples), *shape) float32."""
+        out = np.empty((len(self.samples), *shape), dtype=np.float32)
+        for row, generator in zip(out, self._generators(stream), strict=True):
+            generator.standard_normal(out=row, dtype=np.float32)
+        return torch.from_numpy(out)
+
+    def uniform(self, stream: Stream) -> Float32[Tensor, " b"]:
+        """Uniform numbers in [0, 1), (len(samples),) float32."""
+        draws = [generator.random(dtype=np.float32) for generator in self._generators(stream)]
+        return torch.tensor(np.array(draws, dtype=np.float32))
+
+    def integers(self, stream: Stream, high: int) -> Int64[Tensor, " b"]:
+        """Uniform integers in [0, high), (len(samples),) int64."""
+        draws = [int(generator.integers(high)) for generator in self._generators(stream)]
+        return torch.tensor(draws, dtype=torch.int64)
+
+
+def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order in which epoch `epoch` visits `size` samples, (size,) int64."""
+    philox = np.random.Philox(key=[seed, 0], counter=[0, Stream.ORDER, epoch, 0])
+    return np.random.Generator(philox).permutation(size)

@@ -1,0 +1,80 @@
+"""The training objective of a class-conditional DDPM."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.prediction import PredictionType, add_noise, target_of
+from hw2.diffusion.schedule import NoiseSchedule
+
+
+class DigitBatch(NamedTuple):
+    """Pictures 0..255 (b, 3, h, w), digits 0..9 (b,), domains 0..1 (b,)."""
+
+    images: UInt8[Tensor, "b 3 h w"]
+    digit: Int64[Tensor, " b"]
+    domain: Int64[Tensor, " b"]
+
+
+def min_snr_weight(
+    snr: Float[Tensor, " b"], gamma: float, kind: PredictionType
+) -> Float[Tensor, " b"]:
+    """Min-SNR-gamma weight (Hang et al. 2023, eq. 7): min(SNR, gamma)/SNR for eps, /(SNR+1) for v."""
+    return snr.clamp(max=gamma) / (snr if kind == "epsilon" else snr + 1)
+
+
+@dataclass(frozen=True)
+class DenoisingObjective:
+    """Mean squared error of the prediction, with labels dropped for classifier-free guidance.
+
+    Ho et al. 2020, algorithm 1, with Ho & Salimans 2022, algorithm 1. `label_dropout` in [0, 1] is
+    the share of samples trained without label. `drop`: "joint" drops digit and domain together,
+    "digit" keeps the domain, "separate" drops each on its own. `min_snr_gamma` None weighs all
+    timesteps alike.
+    """
+
+    schedule: NoiseSchedule
+    prediction_type: PredictionType = "epsilon"
+    label_dropout: float = 0.1
+    drop: Literal["joint", "digit", "separate"] = "joint"
+    null_digit: int = 10
+    null_domain: int = 2
+    min_snr_gamma: float | None = None
+
+    def drop_labels(
+        self, batch: DigitBatch, random: CounterRandom
+    ) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " b"]]:
+        """The labels with a share of them replaced by the null label."""
+        u = random.uniform(Stream.LABEL_DROPOUT).to(batch.digit.device)
+        p = self.label_dropout
+        if self.drop == "separate":
+            # Of the unit interval: the first p drops the digit, the p from p(1-p) on the domain,
+            # so that p*p of all lose both, as two independent draws would.
+            drop_digit, drop_domain = u < p, (u >= p * (1 - p)) & (u < p * (2 - p))
+        else:
+            drop_digit = u < p
+            drop_domain = drop_digit if self.drop == "joint" else torch.zeros_like(drop_digit)
+        digit = batch.digit.masked_fill(drop_digit, self.null_digit)
+        return digit, batch.domain.masked_fill(drop_domain, self.null_domain)
+
+    def __call__(
+        self, net: nn.Module, batch: DigitBatch, random: CounterRandom
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) of `net` on `batch`, and metrics to log."""
+        x0 = batch.images.float() / 127.5 - 1
+        t = random.integers(Stream.TIMESTEP, self.schedule.num_train_timesteps).to(x0.device)
+        noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
+        a, s = self.schedule.signal_and_noise(t, x0)
+        digit, domain = self.drop_labels(batch, random)
+        output = net(add_noise(x0, noise, a, s), t, digit, domain)
+        target = target_of(self.prediction_type, x0, noise, a, s)
+        error = (output.float() - target).square().mean(dim=(1, 2, 3))
+        if self.min_snr_gamma is not None:
+            snr = self.schedule.snr(t)
+            weight = min_snr_weight(snr, self.min_snr_gamma, self.prediction_type)
+            error = error * weight.to(error)
+        return error.mean(), {}

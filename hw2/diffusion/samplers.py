@@ -1,0 +1,185 @@
+"""From noise to pictures: DDPM and DDIM written out, DPM-Solver++ and UniPC through diffusers.
+
+Every sampler is a generator over the timesteps it visits, noisiest first, and takes the guided
+noise prediction `denoise(xt, t) -> eps` as a function. None of them draws random numbers: fresh
+noise comes from `fresh(t)`, so that the caller decides what it depends on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hw2.diffusion.prediction import x0_of
+from hw2.diffusion.schedule import NoiseSchedule
+from hw2.errors import ConfigError
+
+Denoise = Callable[[Tensor, int], Tensor]
+Fresh = Callable[[int], Tensor]
+SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc"]
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """The state after the update at timestep `t`: `xt` (b, c, h, w) and the predicted `x0`."""
+
+    t: int
+    xt: Float[Tensor, "b c h w"]
+    x0: Float[Tensor, "b c h w"]
+
+
+def timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    """`num_inference_steps` timesteps in 0 .. T-1, falling, evenly spread, from T-1 ("trailing").
+
+    Starting at T-1 is what makes the first call see pure noise (Lin et al. 2024, section 3.3).
+    Raises ConfigError unless 1 <= num_inference_steps <= T.
+    """
+    if not 1 <= num_inference_steps <= num_train_timesteps:
+        raise ConfigError(
+            f"num_inference_steps={num_inference_steps}: use 1 .. {num_train_timesteps}, "
+            "the number of training timesteps"
+        )
+    ratio = num_train_timesteps / num_inference_steps
+    return [round(num_train_timesteps - i * ratio) - 1 for i in range(num_inference_steps)]
+
+
+def _clipped(
+    eps: Tensor, xt: Tensor, a: Tensor, s: Tensor, clip: bool
+) -> tuple[Tensor, Tensor]:
+    """Predicted x0, kept in [-1, 1] if wanted, and the noise that goes with it."""
+    x0 = x0_of(eps, xt, a, s)
+    if clip:
+        x0 = x0.clamp(-1, 1)
+        eps = (xt - a * x0) / s
+    return x0, eps
+
+
+def _alpha(schedule: NoiseSchedule, t: int) -> Float[Tensor, ""]:
+    """alphas_cumprod at t, and 1 below timestep 0, where the picture is clean."""
+    return schedule.alphas_cumprod[t] if t >= 0 else torch.ones((), dtype=torch.float64)
+
+
+def ddpm(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    fresh: Fresh,
+    *,
+    clip_x0: bool = False,
+) -> Iterator[SampleStep]:
+    """Ancestral sampling over all T steps with variance beta_t (Ho et al. 2020, algorithm 2).
+
+    x_prev = (xt - beta_t / sqrt(1 - alphas_cumprod_t) eps) / sqrt(alpha_t) + sqrt(beta_t) z, the
+    course's formula. With `clip_x0` the mean is written through the clipped x0 (eq. 7).
+    """
+    xt = x_start
+    for t in reversed(range(schedule.num_train_timesteps)):
+        alpha_bar, alpha_bar_prev = _alpha(schedule, t), _alpha(schedule, t - 1)
+        beta, alpha = schedule.betas[t], schedule.alphas[t]
+        a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
+        eps = denoise(xt, t)
+        x0, _ = _clipped(eps, xt, a, s, clip_x0)
+        if clip_x0:
+            to_x0 = (alpha_bar_prev.sqrt() * beta / (1 - alpha_bar)).to(xt)
+            to_xt = (alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)).to(xt)
+            mean = to_x0 * x0 + to_xt * xt
+        else:
+            mean = (xt - (beta / (1 - alpha_bar).sqrt()).to(xt) * eps) / alpha.sqrt().to(xt)
+        xt = mean + beta.sqrt().to(xt) * fresh(t) if t > 0 else mean
+        yield SampleStep(t, xt, x0)
+
+
+def ddim(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    fresh: Fresh,
+    steps: list[int],
+    *,
+    eta: float = 0.0,
+    clip_x0: bool = True,
+) -> Iterator[SampleStep]:
+    """DDIM over the falling timesteps `steps` (Song et al. 2021, eq. 12 and 16).
+
+    `eta` in [0, 1]: 0 is deterministic, 1 has DDPM's posterior variance.
+    """
+    if not 0 <= eta <= 1:
+        raise ConfigError(f"eta={eta}: need 0 (deterministic) .. 1 (DDPM's variance)")
+    xt = x_start
+    for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
+        alpha_bar, alpha_bar_prev = _alpha(schedule, t), _alpha(schedule, t_prev)
+        a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
+        x0, eps = _clipped(denoise(xt, t), xt, a, s, clip_x0)
+        variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
+        sigma = eta * variance.sqrt()
+        direction = (1 - alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
+        xt = alpha_bar_prev.sqrt().to(xt) * x0 + direction.to(xt) * eps
+        if eta > 0 and t_prev >= 0:
+            xt = xt + sigma.to(xt) * fresh(t)
+        yield SampleStep(t, xt, x0)
+
+
+def diffusers_solver(
+    name: Literal["dpmpp", "unipc"],
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    num_inference_steps: int,
+) -> Iterator[SampleStep]:
+    """DPM-Solver++ (Lu et al. 2022) or UniPC (Zhao et al. 2023), second order, from diffusers."""
+    from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+    kind = {"dpmpp": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}[name]
+    solver = kind(
+        num_train_timesteps=schedule.num_train_timesteps,
+        trained_betas=schedule.betas.tolist(),
+        prediction_type="epsilon",
+        solver_order=2,
+        timestep_spacing="trailing",
+        lower_order_final=True,
+        # At the cosine schedule's last step the signal is 5e-5 of the whole: log-SNR is clipped.
+        **({"lambda_min_clipped": -5.1} if name == "dpmpp" else {}),
+    )
+    solver.set_timesteps(num_inference_steps)
+    xt = x_start
+    for t in solver.timesteps.tolist():
+        alpha_bar = _alpha(schedule, t)
+        eps = denoise(xt, t)
+        x0 = x0_of(eps, xt, alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt))
+        xt = solver.step(eps, t, xt).prev_sample
+        yield SampleStep(t, xt, x0)
+
+
+def sample(
+    name: SamplerName,
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    fresh: Fresh,
+    *,
+    num_inference_steps: int,
+    eta: float = 0.0,
+    clip_x0: bool = True,
+) -> Iterator[SampleStep]:
+    """The sampler called `name` over `num_inference_steps` timesteps.
+
+    "ddpm" visits all T timesteps: any other `num_inference_steps` is refused (ConfigError), since
+    DDIM with eta=1 is that sampler on fewer steps. `eta` is DDIM's alone.
+    """
+    total = schedule.num_train_timesteps
+    steps = timesteps(total, num_inference_steps)
+    if name == "ddpm" and num_inference_steps != total:
+        raise ConfigError(
+            f"num_inference_steps={num_inference_steps}: sampler ddpm visits all {total} "
+            f"timesteps; set {total}, or take sampler ddim with eta 1"
+        )
+    if name != "ddim" and eta != 0:
+        raise ConfigError(f"eta={eta}: only sampler ddim has it, not {name}")
+    if name == "ddpm":
+        return ddpm(denoise, schedule, x_start, fresh, clip_x0=clip_x0)
+    if name == "ddim":
+        return ddim(denoise, schedule, x_start, fresh, steps, eta=eta, clip_x0=clip_x0)
+    return diffusers_solver(name, denoise, schedule, x_start, num_inference_steps)

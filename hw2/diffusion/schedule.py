@@ -1,0 +1,84 @@
+"""Noise schedules: how much of the picture is left at each timestep."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from hw2.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A discrete variance schedule over timesteps 0 .. T-1 (Ho et al. 2020, section 2), in float64.
+
+    `betas`, `alphas` and `alphas_cumprod` are (T,); `alphas_cumprod[t]` is the share of the
+    picture's variance left at timestep t, in (0, 1).
+    """
+
+    betas: Float[Tensor, " t"]
+    alphas: Float[Tensor, " t"]
+    alphas_cumprod: Float[Tensor, " t"]
+
+    @property
+    def num_train_timesteps(self) -> int:
+        return len(self.betas)
+
+    def signal_and_noise(
+        self, t: Int64[Tensor, " b"], like: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
+        """sqrt(alphas_cumprod[t]) and sqrt(1 - alphas_cumprod[t]), shaped to multiply `like`."""
+        alpha = self.alphas_cumprod[t.cpu()].to(like.device)
+        view = (-1, 1, 1, 1)
+        return alpha.sqrt().view(view).to(like.dtype), (1 - alpha).sqrt().view(view).to(like.dtype)
+
+    def snr(self, t: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Signal-to-noise ratio alphas_cumprod / (1 - alphas_cumprod) at `t`, float64."""
+        alpha = self.alphas_cumprod[t.cpu()]
+        return alpha / (1 - alpha)
+
+
+def schedule_of_betas(betas: Float[Tensor, " t"]) -> NoiseSchedule:
+    """The schedule of given betas, each in (0, 1)."""
+    alphas = 1 - betas.double()
+    return NoiseSchedule(betas.double(), alphas, alphas.cumprod(0))
+
+
+def linear_schedule(
+    num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> NoiseSchedule:
+    """Betas evenly spaced from `beta_start` to `beta_end` (Ho et al. 2020, section 4).
+
+    Raises ConfigError unless 0 < beta_start <= beta_end < 1.
+    """
+    if not 0 < beta_start <= beta_end < 1:
+        raise ConfigError(
+            f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
+        )
+    return schedule_of_betas(
+        torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
+    )
+
+
+def cosine_schedule(
+    num_train_timesteps: int, offset: float = 0.008, max_beta: float = 0.999
+) -> NoiseSchedule:
+    """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, eq. 17), betas cut at `max_beta`."""
+
+    def alpha_bar(u: float) -> float:
+        return math.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+
+    steps = num_train_timesteps
+    betas = [min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta)
+             for i in range(steps)]
+    return schedule_of_betas(torch.tensor(betas, dtype=torch.float64))
+
+
+def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:
+    """The schedule called `kind`: "linear" or "cosine"."""
+    makers = {"linear": linear_schedule, "cosine": cosine_schedule}
+    if kind not in makers:
+        raise ConfigError(f"schedule={kind}: use one of {', '.join(makers)}")
+    return makers[kind](num_train_timesteps)

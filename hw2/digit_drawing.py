@@ -1,0 +1,137 @@
+"""Drawing the course's digit folders: what is to draw, what is there, what is written."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.domains import DIGITS, DOMAINS
+from hw2.drawing import draw, load_digit_model
+from hw2.figures import animation, sheet, strip, to_pil, write_atomic
+from hw2.journal import write_json
+from hw2.settings import SampleDigitsConfig
+
+Piece = dict[str, Any]
+STRIP_LENGTH = 6
+COST = "drawing.json"
+
+
+def picture_path(out: Path, domain: str, digit: int, index: int) -> Path:
+    """Where picture `index` (from 1) of a digit goes, in the course's names."""
+    return out / domain / f"{digit}_{index:03d}.png"
+
+
+def reverse_paths(out: Path, domain: str) -> tuple[Path, Path]:
+    """Where the reverse process of a domain's first picture goes: the strip and the GIF."""
+    figures = out / "figures"
+    return figures / f"{domain}_reverse.png", figures / f"{domain}_reverse.gif"
+
+
+def sheet_path(out: Path, domain: str) -> Path:
+    """Where a domain's 10x10 sheet goes."""
+    return out / "figures" / f"{domain}_sheet.png"
+
+
+def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], int]:
+    """The chunks that are not wholly in `out`, and how many pictures are.
+
+    A chunk is a domain and `indices_per_chunk` indices, always in full, so that a picture's bytes
+    do not depend on how many are wanted.
+    """
+    size, pieces, done = config.indices_per_chunk, [], 0
+    for domain in config.domains:
+        for first in range(1, config.num_per_class + 1, size):
+            wanted = range(first, min(first + size, config.num_per_class + 1))
+            paths = [picture_path(out, domain, d, i) for d in DIGITS for i in wanted]
+            paths += reverse_paths(out, domain) if first == 1 else ()
+            if all(path.is_file() for path in paths):
+                done += len(wanted) * len(DIGITS)
+            else:
+                pieces.append({"domain": domain, "first": first, "wanted": len(wanted)})
+    return pieces, done
+
+
+def make_worker(
+    config: SampleDigitsConfig, weights: Path
+) -> Callable[[bool], Callable[[Piece], Piece]]:
+    """What an actor does: load the model once, then draw chunks."""
+
+    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+        model = load_digit_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
+
+        def work(piece: Piece) -> Piece:
+            indices = range(piece["first"], piece["first"] + config.indices_per_chunk)
+            domain = DOMAINS.index(piece["domain"])
+            drawn = draw(model, config.sample, domain=domain, indices=indices, seed=config.seed)
+            result = {k: np.asarray(v) for k, v in asdict(drawn).items()}
+            if piece["first"] != 1:
+                del result["frames"], result["frame_levels"]
+            return {**piece, **result}
+
+        return work
+
+    return make
+
+
+def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig) -> Iterator[int]:
+    """Write each result's pictures; yields how many it had. Files appear whole or not at all."""
+    for result in results:
+        images = torch.from_numpy(np.array(result["images"]))
+        for digit in DIGITS:
+            for offset, picture in enumerate(to_pil(images[digit, : result["wanted"]])):
+                index = int(result["first"]) + offset
+                write_atomic(picture_path(out, result["domain"], digit, index), picture)
+        if result.get("frames") is not None:
+            _write_reverse(result, out, config)
+            write_json(out / COST, {"network calls a picture": int(result["num_network_calls"])})
+        yield int(result["wanted"]) * len(DIGITS)
+
+
+def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None:
+    frames = torch.from_numpy(np.array(result["frames"]))
+    levels = [int(level) for level in result["frame_levels"]]
+    even = np.linspace(0, len(frames) - 1, STRIP_LENGTH).round().astype(int)
+    chosen = [
+        min(range(len(levels)), key=lambda i: abs(levels[i] - wanted))
+        for wanted in config.strip_timesteps or [levels[i] for i in even]
+    ]
+    strip_path, gif_path = reverse_paths(out, result["domain"])
+    labels = [f"t = {levels[i]}" for i in chosen]
+    title = f"{result['domain']}: reverse process of the first 0"
+    write_atomic(strip_path, strip(frames[chosen], labels, title, scale=4))
+    write_atomic(gif_path, animation(frames))
+
+
+def read_drawn(out: Path, config: SampleDigitsConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """The pictures of `out` as uint8 (n, 3, h, w), with their digits (n,) and domains (n,)."""
+    names = [
+        (domain, digit, index)
+        for domain in config.domains
+        for digit in DIGITS
+        for index in range(1, config.num_per_class + 1)
+    ]
+    images = np.stack([decode(picture_path(out, *name)) for name in names])
+    return (
+        torch.from_numpy(images).movedim(-1, 1).contiguous(),
+        torch.tensor([digit for _, digit, _ in names]),
+        torch.tensor([DOMAINS.index(domain) for domain, _, _ in names]),
+    )
+
+
+def write_sheets(images: Tensor, out: Path, config: SampleDigitsConfig) -> list[Path]:
+    """A sheet for each domain: rows are digits, columns noises; at most ten of them."""
+    columns = min(10, config.num_per_class)
+    paths = []
+    by_class = images.unflatten(0, (len(config.domains), len(DIGITS), config.num_per_class))
+    for domain, pictures in zip(config.domains, by_class, strict=True):
+        title = f"{domain}, w={config.sample.guidance_weight:g}, {config.sample.sampler} "
+        title += f"{config.sample.num_inference_steps} steps"
+        labels = [f"{index:03d}" for index in range(1, columns + 1)]
+        paths.append(sheet_path(out, domain))
+        write_atomic(paths[-1], sheet(pictures[:, :columns], DIGITS, labels, title))
+    return paths

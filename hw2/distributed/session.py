@@ -1,0 +1,53 @@
+"""Connecting to Ray: a running cluster where there is one, else a private one on this machine."""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+
+LOCAL_OBJECT_STORE_BYTES = 200 * 2**20
+
+
+@contextlib.contextmanager
+def connected(num_cpus: int | None = None) -> Iterator[None]:
+    """Ray, connected inside the block.
+
+    Under `ray job submit`, or with RAY_ADDRESS set, that cluster is joined. Otherwise a local Ray
+    starts, bound to loopback, with a token that only this process and its workers know, and stops
+    with the block.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    quiet = {"logging_level": logging.WARNING}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    else:
+        if "RAY_AUTH_MODE" not in os.environ:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_cpus_and_gpus() -> tuple[int, int]:
+    """Whole CPUs and GPUs of the connected cluster."""
+    import ray
+
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))

@@ -1,0 +1,105 @@
+"""A training under Ray Train: the same loop, on as many workers as wanted."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hw2.config import ScalingConfig
+from hw2.distributed.session import cluster_cpus_and_gpus, connected
+from hw2.errors import ConfigError, Hw2Error
+from hw2.progress import following
+from hw2.running import Training, run
+from hw2.settings import TrainDdpmConfig, TrainJudgeConfig
+from hw2.tracking import Tracker
+from hw2.training import Place
+
+MAX_FAILURES = 8
+PICTURES_PER_WORKER = 32
+
+
+def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int, bool]:
+    """How many workers, and whether on GPUs: as told, else what the cluster has.
+
+    A CPU worker computes with one thread, and is worth starting for at least 32 pictures a step.
+    """
+    cpus, gpus = cluster_cpus_and_gpus()
+    use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
+    have = gpus if use_gpu else cpus
+    if use_gpu and not gpus:
+        raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
+    wanted = scaling.num_workers or max(1, min(have, batch_size // PICTURES_PER_WORKER))
+    if wanted > have:
+        kind = "GPUs" if use_gpu else "CPUs"
+        raise ConfigError(f"scaling.num_workers={wanted}, but the cluster has {have} {kind}")
+    return wanted, use_gpu
+
+
+def run_training(
+    build: Callable[[], Training],
+    config: TrainDdpmConfig | TrainJudgeConfig,
+    name: str,
+    tracker: Tracker,
+) -> None:
+    """Run `build()` to its last step: on a Ray Train group, or here if num_workers is 0.
+
+    `build` is called in each worker and must be picklable. A worker that dies is replaced and the
+    group goes on from the newest good checkpoint, as the same command does after the driver died.
+    Raises a worker's own Hw2Error, and Ray's error for anything else.
+    """
+    uri, journal = tracker.tracking_uri, tracker.out / "journal.jsonl"
+
+    def worker() -> Hw2Error | None:
+        import torch
+        from ray import train as ray_train
+        from ray.train.torch import get_device
+
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+        context = ray_train.get_context()
+        place = Place(context.get_world_rank(), context.get_world_size(), get_device())
+        try:
+            # The checkpoints are our own, verified and shared with runs without Ray: Ray is told
+            # of the step alone. Every worker must report the same number of times.
+            run(build(), place, uri, lambda step: ray_train.report({"step": step}))
+        except Hw2Error as error:
+            return error  # raised, Ray would try the same again
+        return None
+
+    with following(journal, config.train.num_steps, name):
+        if config.scaling.num_workers == 0:
+            run(build(), Place(), uri)
+            return
+        with connected():
+            error = _trainer(worker, config, tracker.out / "ray", name).fit().return_value
+    if error is not None:
+        raise error
+
+
+def _trainer(
+    worker: Callable[[], object],
+    config: TrainDdpmConfig | TrainJudgeConfig,
+    storage: Path,
+    name: str,
+) -> Any:
+    from ray.train import FailureConfig, RunConfig
+    from ray.train import ScalingConfig as RayScaling
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    num_workers, use_gpu = _workers(config.scaling, config.train.batch_size)
+    per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
+    if use_gpu:
+        per_worker["GPU"] = 1
+    return TorchTrainer(
+        worker,
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=RayScaling(
+            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            # A name of its own each time: what to resume is ours to know, not Ray's.
+            name=f"{name}-{time.time_ns()}",
+            storage_path=str(storage.resolve()),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )

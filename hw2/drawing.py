@@ -1,0 +1,131 @@
+"""Drawing digits with a trained model: which picture gets which noise, and how it is kept."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from hw2.checkpoint import load_weights, read_meta
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.guidance import GuidedDenoiser, Guidance
+from hw2.diffusion.prediction import PredictionType
+from hw2.diffusion.samplers import sample
+from hw2.diffusion.schedule import NoiseSchedule, make_schedule
+from hw2.domains import DIGITS
+from hw2.errors import CheckpointError
+from hw2.figures import to_uint8
+from hw2.models.digit_unet import DigitUNet
+from hw2.settings import DiffusionConfig, NetworkConfig, SampleSettings
+from hw2.training import wants_bf16
+
+
+@dataclass(frozen=True)
+class DigitModel:
+    """A trained network with what is needed to draw from it."""
+
+    net: nn.Module
+    schedule: NoiseSchedule
+    prediction_type: PredictionType
+    null_digit: int
+    null_domain: int | None
+    image_size: int
+    device: torch.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> "DigitModel":
+        """The same model on `device`."""
+        return dataclasses.replace(self, net=self.net.to(device), device=device)
+
+
+def digit_model(net: DigitUNet, diffusion: DiffusionConfig) -> DigitModel:
+    """`net` as a model to draw from."""
+    return DigitModel(
+        net,
+        make_schedule(diffusion.schedule, diffusion.num_train_timesteps),
+        diffusion.prediction_type,
+        net.null_digit,
+        # Where training dropped the digit alone, the unconditional branch still has a domain.
+        None if diffusion.drop == "digit" else net.null_domain,
+        net.config.image_size,
+    )
+
+
+def load_digit_model(path: Path) -> DigitModel:
+    """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
+    meta = read_meta(path)
+    if meta.get("kind") != "digit_ddpm":
+        raise CheckpointError(f"{path}: holds no digit model; train one with jobs.train_ddpm")
+    net = DigitUNet(NetworkConfig(**meta["network"]))
+    load_weights(path, net, "ema")
+    return digit_model(net.eval(), DiffusionConfig(**meta["diffusion"]))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures 0..255 of digits by indices, the reverse process of the first, and its cost."""
+
+    images: UInt8[Tensor, "digits indices 3 h w"]
+    frames: UInt8[Tensor, "steps 3 h w"]
+    frame_levels: tuple[int, ...]
+    num_network_calls: int
+
+
+def _to_bytes(x: Tensor) -> Tensor:
+    return to_uint8(x).movedim(-1, 1).cpu()
+
+
+@torch.no_grad()
+def draw(
+    model: DigitModel, settings: SampleSettings, *, domain: int, indices: Sequence[int], seed: int
+) -> Drawn:
+    """All ten digits of `domain`, one picture each for every index.
+
+    Noise depends on (seed, index) alone, so that the columns of a sheet share it. The frames are
+    those of the first digit and index: pure noise, then the state after each visited timestep; a
+    frame's level is the number of noising steps left in it, T for pure noise and 0 at the end.
+    """
+    count, size = len(indices), model.image_size
+    start = CounterRandom(seed, 0, indices).normal(Stream.START, 3, size, size)
+
+    def fresh(t: int) -> Tensor:
+        noise = CounterRandom(seed, t, indices).normal(Stream.ANCESTRAL, 3, size, size)
+        return noise.repeat(len(DIGITS), 1, 1, 1).to(model.device)
+
+    digit = torch.tensor(DIGITS).repeat_interleave(count).to(model.device)
+    denoiser = GuidedDenoiser(
+        model.net,
+        model.schedule,
+        Guidance(settings.guidance_weight, settings.guidance_interval),
+        model.prediction_type,
+        digit,
+        torch.full_like(digit, domain),
+        model.null_digit,
+        model.null_domain,
+    )
+    bf16 = wants_bf16("auto", model.device)
+
+    def denoise(xt: Tensor, t: int) -> Tensor:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            return denoiser(xt, t).float()
+
+    x_start = start.repeat(len(DIGITS), 1, 1, 1).to(model.device)
+    frames, visited = [x_start[0]], []
+    for state in sample(
+        settings.sampler,
+        denoise,
+        model.schedule,
+        x_start,
+        fresh,
+        num_inference_steps=settings.num_inference_steps,
+        eta=settings.eta,
+        clip_x0=settings.clip_x0,
+    ):
+        frames.append(state.xt[0])
+        visited.append(state.t)
+    # A state is named by the noise left in it: T at the start, 0 at the end.
+    levels = (*(t + 1 for t in visited), 0)
+    images = _to_bytes(state.xt).view(len(DIGITS), count, 3, size, size)
+    return Drawn(images, _to_bytes(torch.stack(frames)), levels, denoiser.num_network_calls)

@@ -1,0 +1,17 @@
+"""What a user can get wrong. A job prints such an error in one line and exits with code 2."""
+
+
+class Hw2Error(Exception):
+    """Base of all errors that a user can mend; the message shows the value and the way out."""
+
+
+class ConfigError(Hw2Error, ValueError):
+    """A setting that is unknown, impossible, or contradicts another."""
+
+
+class DataError(Hw2Error, ValueError):
+    """A picture, table or folder from outside that is missing, broken or unsafe."""
+
+
+class CheckpointError(Hw2Error, RuntimeError):
+    """Weights that are missing, torn, of another network, or unsafe to load."""

@@ -1,0 +1,57 @@
+"""The judge's training put together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from hw2.data.batches import DigitSource
+from hw2.data.digits import DigitSplit
+from hw2.ddpm import read_digits
+from hw2.domains import DOMAINS
+from hw2.judging import JudgeObjective, judge_pictures
+from hw2.metrics.intervals import Interval, wilson
+from hw2.models.judge import Judge, build_judge
+from hw2.running import Training
+from hw2.settings import TrainJudgeConfig
+
+JUDGE_SIZE = 28
+
+
+def judge_accuracy(judge: Judge, split: DigitSplit) -> dict[str, Interval]:
+    """Share of a split's pictures that `judge` reads right, by domain, with Wilson limits."""
+    read = judge_pictures(judge, split.images, split.digits, split.domains)
+    right = read.predictions == read.digits
+    rows = {name: split.domains == index for index, name in enumerate(DOMAINS)}
+    return {k: wilson(int(right[v].sum()), int(v.sum())) for k, v in rows.items() if v.any()}
+
+
+@dataclass
+class HeldOutAccuracy:
+    """Accuracy on the val split; `eval/loss` is the mean share read wrong."""
+
+    split: DigitSplit
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """Accuracy by domain."""
+        assert isinstance(net, Judge)
+        device = next(net.parameters()).device
+        found = {k: v.value for k, v in judge_accuracy(net.cpu(), self.split).items()}
+        net.to(device)
+        wrong = 1 - sum(found.values()) / len(found)
+        return {"eval/loss": wrong, **{f"eval/accuracy/{k}": v for k, v in found.items()}}
+
+
+def judge_training(config: TrainJudgeConfig, out: Path) -> Training:
+    """The training that `config` describes, with results in `out`."""
+    train, val = (read_digits(config.data, split, JUDGE_SIZE) for split in ("train", "val"))
+    return Training(
+        net=build_judge(config.seed),
+        objective=JudgeObjective(),
+        source=DigitSource(train, config.seed),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={"kind": "judge", "data_hash": train.content_hash, "seed": config.seed},
+        evaluate=HeldOutAccuracy(val),
+    )

@@ -1,0 +1,97 @@
+"""Judging pictures: training a judge, loading one (ours or the course's), reading pictures with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hw2.checkpoint import load_weights, read_meta
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.objective import DigitBatch
+from hw2.errors import CheckpointError
+from hw2.metrics.digit_scores import JudgedPictures
+from hw2.models.judge import CourseClassifier, Judge, build_judge
+
+MAX_SHIFT = 2
+
+
+def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
+    """Pictures 0..255 as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def shifted(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Tensor:
+    """Each picture moved by up to MAX_SHIFT pixels in both directions, edges repeated."""
+    height, width = images.shape[-2:]
+    span = 2 * MAX_SHIFT + 1
+    places = random.integers(Stream.AUGMENT, span * span).tolist()
+    padded = F.pad(images.float(), [MAX_SHIFT] * 4, mode="replicate")
+    rows = [
+        padded[i, :, p // span : p // span + height, p % span : p % span + width]
+        for i, p in enumerate(places)
+    ]
+    return torch.stack(rows).to(images.dtype)
+
+
+class JudgeObjective:
+    """Cross-entropy with smoothed labels on slightly shifted pictures."""
+
+    def __call__(
+        self, net: nn.Module, batch: DigitBatch, random: CounterRandom
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) and the share read right."""
+        logits, _ = net(to_unit(shifted(batch.images, random)), batch.domain)
+        right = (logits.argmax(1) == batch.digit).float().mean()
+        return F.cross_entropy(logits.float(), batch.digit, label_smoothing=0.1), {
+            "accuracy": right.detach()
+        }
+
+
+def load_judge(path: Path) -> Judge:
+    """The judge in `path`: our `final.safetensors` or the course's `Classifier.pth`.
+
+    The course's file reads both domains with one classifier. Raises CheckpointError if it is
+    neither, or holds anything but tensors (it is never unpickled beyond them).
+    """
+    if path.suffix == ".safetensors":
+        if read_meta(path).get("kind") != "judge":
+            raise CheckpointError(f"{path}: holds no judge; train one with jobs.train_judge")
+        judge = build_judge(0)
+        load_weights(path, judge, "ema")
+        return judge.eval()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        classifier = CourseClassifier()
+        classifier.load_state_dict(state["state_dict"])
+    except (UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not the course's Classifier.pth ({reason})") from None
+    return Judge([classifier, classifier]).eval()
+
+
+@torch.no_grad()
+def judge_pictures(
+    judge: Judge,
+    images: UInt8[Tensor, "n 3 28 28"],
+    digits: Int64[Tensor, " n"],
+    domains: Int64[Tensor, " n"],
+    *,
+    batch_size: int = 500,
+    progress: Callable[[int], object] = lambda done: None,
+) -> JudgedPictures:
+    """What `judge` reads on pictures that are meant to show `digits` of `domains`."""
+    logits, features = [], []
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        found = judge(to_unit(images[rows]), domains[rows])
+        logits.append(found[0].argmax(1))
+        features.append(found[1])
+        progress(len(found[0]))
+    pixels = to_unit(images).flatten(1)
+    return JudgedPictures(torch.cat(logits), digits, domains, torch.cat(features), pixels)

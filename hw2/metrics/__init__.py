@@ -1,0 +1,1 @@
+"""Scores with intervals: tensors in, numbers out."""

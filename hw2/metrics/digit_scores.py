@@ -1,0 +1,192 @@
+"""The score sheet of generated digits, as a judge reads them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from hw2.domains import DIGITS, DOMAINS
+from hw2.errors import DataError
+from hw2.metrics.diversity import relative_diversity
+from hw2.metrics.frechet import frechet_interval, kernel_interval
+from hw2.metrics.intervals import UNDEFINED, Interval, mean_of_intervals, wilson
+
+MEAN = "mean"
+
+# Metric: its name in a table, its format there ("" lets the interval choose the decimals). The mean
+# over domains is taken of shares only: each domain has a judge of its own, and so a scale.
+METRICS = {
+    "accuracy": ("judged accuracy", ".1%"),
+    "accuracy_real": ("judged accuracy of real pictures", ".1%"),
+    "diversity": ("diversity / real, judge features", ".1%"),
+    "diversity_pixels": ("diversity / real, pixels", ".1%"),
+    "frechet_judge": ("Frechet distance, judge features", ""),
+    "kernel_judge": ("kernel distance, judge features", ""),
+}
+
+
+@dataclass(frozen=True)
+class JudgedPictures:
+    """Pictures with their labels and what the judge says of them.
+
+    `predictions` and `digits` in 0..9, `domains` in 0..1 (an index into DOMAINS), `features` of
+    the judge's last layer but one, `pixels` in any unit (None: no diversity in pixels).
+    Raises DataError for lengths that differ and labels out of range.
+    """
+
+    predictions: Int64[Tensor, " n"]
+    digits: Int64[Tensor, " n"]
+    domains: Int64[Tensor, " n"]
+    features: Float[Tensor, "n d"]
+    pixels: Float[Tensor, "n p"] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(x) for name, x in vars(self).items() if x is not None}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"judged pictures of different lengths: {lengths}")
+        labels = (("predictions", DIGITS), ("digits", DIGITS), ("domains", DOMAINS))
+        for name, allowed in labels:
+            values = getattr(self, name)
+            wrong = values[(values < 0) | (values >= len(allowed))]
+            if len(wrong):
+                raise DataError(f"{name}: {int(wrong[0])} is not in 0..{len(allowed) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def of_domain(self, domain: int) -> "JudgedPictures":
+        """The pictures of one domain, on the CPU (float64 is not everywhere)."""
+        rows = self.domains == domain
+        columns = {k: x[rows].detach().cpu() for k, x in vars(self).items() if x is not None}
+        return JudgedPictures(**columns)
+
+    def accuracy(self, confidence: float, digit: int | None = None) -> tuple[Interval, int]:
+        """Share of pictures (of one digit) that the judge reads as labelled, and their number."""
+        rows = slice(None) if digit is None else self.digits == digit
+        right = self.predictions[rows] == self.digits[rows]
+        return wilson(int(right.sum()), len(right), confidence), len(right)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: of a domain or MEAN, of a digit or all (None), over n pictures."""
+
+    metric: str
+    domain: str
+    digit: int | None
+    interval: Interval
+    n: int
+
+    @property
+    def key(self) -> str:
+        """Its name in a tracker: eval/accuracy, eval/accuracy/mnistm, eval/accuracy/mnistm/3."""
+        domain = [] if self.domain == MEAN else [self.domain]
+        digit = [] if self.digit is None else [str(self.digit)]
+        return "/".join(["eval", self.metric, *domain, *digit])
+
+
+@dataclass(frozen=True)
+class DigitScores:
+    """All figures of one set of generated pictures; METRICS says what they are."""
+
+    scores: tuple[Score, ...]
+
+    def get(self, metric: str, domain: str = MEAN, digit: int | None = None) -> Interval:
+        """One figure; by default the mean over domains. Raises KeyError if it was not taken."""
+        for score in self.scores:
+            if (score.metric, score.domain, score.digit) == (metric, domain, digit):
+                return score.interval
+        raise KeyError((metric, domain, digit))
+
+    def rows(self) -> list[dict[str, str | int | float]]:
+        """One row a figure: domain, digit ("all" or 0..9), metric, value, low, high, n."""
+        return [
+            {
+                "domain": score.domain,
+                "digit": "all" if score.digit is None else score.digit,
+                "metric": score.metric,
+                **vars(score.interval),
+                "n": score.n,
+            }
+            for score in self.scores
+        ]
+
+    def summary(self) -> list[dict[str, str]]:
+        """One row a metric, one column a domain and the mean: the table that a log ends with."""
+        table: dict[str, dict[str, str]] = {}
+        for score in self.scores:
+            if score.digit is None:
+                title, spec = METRICS[score.metric]
+                row = table.setdefault(score.metric, {"score": title})
+                row[score.domain] = format(score.interval, spec)
+        return [table[metric] for metric in METRICS if metric in table]
+
+    def flat(self) -> dict[str, float]:
+        """The values by key, for a tracker; those that the data could not give are left out."""
+        values = ((score.key, score.interval.value) for score in self.scores)
+        return {key: value for key, value in values if math.isfinite(value)}
+
+    def to_json(self) -> dict[str, dict[str, float | None]]:
+        """Value, low, high and n by key, ready for JSON."""
+        return {score.key: {**score.interval.to_json(), "n": score.n} for score in self.scores}
+
+
+def score_digits(
+    generated: JudgedPictures,
+    real: JudgedPictures,
+    seed: int,
+    num_subsets: int = 50,
+    confidence: float = 0.95,
+) -> DigitScores:
+    """Score generated pictures against real ones, in each domain that was drawn.
+
+    Accuracies carry Wilson limits, their mean over domains MOVER limits, distances limits from
+    `num_subsets` random halves drawn with `seed`. Distances of fewer than 2 pictures are nan.
+    Raises DataError for no pictures, a domain without real ones, or features that are not finite.
+    """
+    if not len(generated):
+        raise DataError("no generated pictures to score")
+    scores: list[Score] = []
+    for index in sorted(set(generated.domains.tolist())):
+        name, drawn, held = DOMAINS[index], generated.of_domain(index), real.of_domain(index)
+        if not len(held):
+            raise DataError(f"no real pictures of {name} to compare {len(drawn)} generated with")
+        scores.extend(_score_domain(name, drawn, held, seed, num_subsets, confidence))
+    for metric, (_, spec) in METRICS.items():
+        parts = [s for s in scores if s.metric == metric and s.digit is None]
+        if parts and spec:
+            mean = mean_of_intervals([part.interval for part in parts])
+            scores.append(Score(metric, MEAN, None, mean, sum(part.n for part in parts)))
+    return DigitScores(tuple(scores))
+
+
+def _score_domain(
+    name: str,
+    drawn: JudgedPictures,
+    held: JudgedPictures,
+    seed: int,
+    num_subsets: int,
+    confidence: float,
+) -> Iterator[Score]:
+    """The figures of one domain: `drawn` against the real pictures `held`."""
+    yield Score("accuracy", name, None, *drawn.accuracy(confidence))
+    for digit in drawn.digits.unique().tolist():
+        yield Score("accuracy", name, digit, *drawn.accuracy(confidence, digit))
+    yield Score("accuracy_real", name, None, *held.accuracy(confidence))
+
+    n = len(drawn)
+    spaces = {"diversity": (drawn.features, held.features)}
+    if drawn.pixels is not None and held.pixels is not None:
+        spaces["diversity_pixels"] = (drawn.pixels, held.pixels)
+    for metric, (ours, theirs) in spaces.items():
+        found = relative_diversity(ours, drawn.digits, theirs, held.digits, confidence)
+        yield Score(metric, name, None, found, n)
+
+    enough = min(n, len(held)) >= 2
+    distances = {"frechet_judge": frechet_interval, "kernel_judge": kernel_interval}
+    for metric, distance in distances.items():
+        pair = (drawn.features, held.features)
+        found = distance(*pair, seed, num_subsets, confidence) if enough else UNDEFINED
+        yield Score(metric, name, None, found, n)

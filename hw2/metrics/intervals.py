@@ -1,0 +1,168 @@
+"""Confidence intervals: of rates, of means of estimates, of any statistic of samples."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from hw2.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence limits; nan where the data cannot give it.
+
+    `f"{interval:.1%}"` is "96.5 % (95.1-97.6)", `f"{interval:.3f}"` is "0.965 (0.951-0.976)".
+    `str(interval)` shows as many decimals as the width of the interval gives sense to.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or f".{self._decimals()}f"
+        percent = spec.endswith("%")
+        value, low, high = (
+            "n/a" if math.isnan(x) else format(x, spec).removesuffix("%")
+            for x in (self.value, self.low, self.high)
+        )
+        if value == "n/a":
+            return value
+        dash = " to " if "-" in low + high else "-"  # a minus sign beside a dash misleads
+        limits = "n/a" if "n/a" in (low, high) else f"{low}{dash}{high}"
+        return f"{value}{' %' if percent else ''} ({limits})"
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+    def _decimals(self) -> int:
+        width = self.high - self.low
+        if not (math.isfinite(width) and width > 0):
+            return 3
+        return min(max(1 - math.floor(math.log10(width)), 0), 9)
+
+    def to_json(self) -> dict[str, float | None]:
+        """The three numbers, None for one that is not finite (JSON knows no nan)."""
+        return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
+
+
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+def normal_interval(value: float, variance: float, confidence: float = 0.95) -> Interval:
+    """value -+ z sqrt(variance), for an estimate whose error is about normal."""
+    half = normal_quantile(confidence) * math.sqrt(variance)
+    return Interval(value, value - half, value + half)
+
+
+def normal_quantile(confidence: float) -> float:
+    """The z with P(-z < N(0, 1) < z) = confidence. Raises ConfigError outside (0, 1)."""
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence}: need a number between 0 and 1, such as 0.95")
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """The share successes / n with Wilson's score interval (Wilson 1927).
+
+    Unlike the normal interval it is not empty at 0/n and n/n, and it stays inside [0, 1].
+    Raises DataError unless 0 <= successes <= n and n >= 1.
+    """
+    if not (0 <= successes <= n and n >= 1):
+        raise DataError(f"a rate of {successes} of {n}: need n >= 1 and 0 <= successes <= n")
+    z2 = normal_quantile(confidence) ** 2
+    p = successes / n
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * p * (1 - p) / n + z2 * z2 / (4 * n * n)) / (1 + z2 / n)
+    low = 0.0 if successes == 0 else centre - half  # exact, where rounding would leave 1e-17
+    high = 1.0 if successes == n else centre + half
+    return Interval(p, low, high)
+
+
+def mean_of_intervals(intervals: Sequence[Interval]) -> Interval:
+    """The plain mean of independent estimates, with limits by MOVER (Zou & Donner 2008, eq. 4).
+
+    Each side adds the distances to the limits in quadrature, so that skewed intervals give a
+    skewed one, and limits inside [0, 1] one inside [0, 1]. Raises DataError for none.
+    """
+    if not intervals:
+        raise DataError("the mean of no estimates: need at least one")
+    k = len(intervals)
+    mean = sum(i.value for i in intervals) / k
+    below = math.hypot(*(i.value - i.low for i in intervals)) / k
+    above = math.hypot(*(i.high - i.value for i in intervals)) / k
+    return Interval(mean, mean - below, mean + above)
+
+
+def mean_of_rates(rates: Sequence[tuple[int, int]], confidence: float = 0.95) -> Interval:
+    """Macro mean of rates (successes, n), each weighing the same whatever its n.
+
+    Wilson's limits joined by MOVER, see `mean_of_intervals`. Raises as `wilson` does.
+    """
+    return mean_of_intervals([wilson(k, n, confidence) for k, n in rates])
+
+
+def bootstrap(
+    statistic: Callable[..., float | Tensor],
+    *samples: Tensor,
+    seed: int,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """statistic(*samples) with percentile limits (Efron & Tibshirani 1993, section 13.3).
+
+    Each sample (n_i, ...) is resampled along its first axis, independently of the others. Not
+    for statistics that repeated rows bias (distances between pictures): see `half_sampling`.
+    Raises DataError for an empty sample.
+    """
+    _check_sizes(samples)
+    tail = NormalDist().cdf(-normal_quantile(confidence))
+    generator = torch.Generator().manual_seed(seed)
+
+    def resample(x: Tensor) -> Tensor:
+        return x[torch.randint(len(x), (len(x),), generator=generator).to(x.device)]
+
+    values = [float(statistic(*map(resample, samples))) for _ in range(num_resamples)]
+    limits = torch.tensor(values, dtype=torch.float64).quantile(
+        torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    )
+    return Interval(float(statistic(*samples)), float(limits[0]), float(limits[1]))
+
+
+def half_sampling(
+    statistic: Callable[..., float | Tensor],
+    *samples: Tensor,
+    seed: int,
+    num_subsets: int = 50,
+    confidence: float = 0.95,
+) -> Interval:
+    """statistic(*samples) with normal limits from the spread over random halves of each sample.
+
+    The delete-d jackknife at d = n/2 (Shao & Wu 1989): the variance of the statistic over halves
+    drawn without replacement estimates its variance over whole samples. Halves hold no row
+    twice, and only their spread is used, not their mean, so neither repeated rows nor the bias
+    of small samples moves the limits, as they would in a bootstrap. Where the statistic is at
+    its minimum (equal distributions) the limits are wider than need be. Samples are (n_i, ...);
+    with fewer than 4 rows in one, the limits are nan. Raises DataError for an empty sample.
+    """
+    _check_sizes(samples)
+    value = float(statistic(*samples))
+    if min(map(len, samples)) < 4:
+        return Interval(value, math.nan, math.nan)
+    generator = torch.Generator().manual_seed(seed)
+
+    def half(x: Tensor) -> Tensor:
+        return x[torch.randperm(len(x), generator=generator)[: len(x) // 2].to(x.device)]
+
+    values = [float(statistic(*map(half, samples))) for _ in range(num_subsets)]
+    variance = torch.tensor(values, dtype=torch.float64).var()
+    return normal_interval(value, float(variance), confidence)
+
+
+def _check_sizes(samples: Sequence[Tensor]) -> None:
+    if not samples or min(map(len, samples)) < 1:
+        raise DataError(f"samples of {[len(x) for x in samples]} rows: need one or more in each")

@@ -1,0 +1,34 @@
+"""Tables of figures for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prettytable import PrettyTable, TableStyle
+
+from hw2.metrics.intervals import Interval
+
+
+def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """An aligned plain-text table of `columns` of `rows`; a missing cell is left empty.
+
+    A column "value" of rows that also hold "low" and "high" shows all three; other floats show
+    four significant digits. Text stands left, numbers and intervals right.
+    """
+    table = PrettyTable(list(columns))
+    table.set_style(TableStyle.SINGLE_BORDER)
+    table.add_rows([[_cell(row, column) for column in columns] for row in rows])
+    for column in columns:
+        texts = [str(row[column]) for row in rows if column in row]
+        numeric = all(text[:1].isdigit() or text[:1] == "-" or text in _WORDS for text in texts)
+        table.align[column] = "r" if numeric and texts else "l"
+    return table.get_string()
+
+
+_WORDS = ("n/a", "nan", "all")  # what stands in a column of numbers where there is none
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column, "")
+    if column == "value" and {"low", "high"} <= row.keys():
+        value = Interval(row["value"], row["low"], row["high"])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

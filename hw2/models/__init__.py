@@ -1,0 +1,1 @@
+"""Networks: the digit UNet, the judge, and the moving average of weights."""

@@ -1,0 +1,77 @@
+"""The class-conditional digit network."""
+
+import torch
+from diffusers import UNet2DModel
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from hw2.errors import ConfigError
+from hw2.settings import NetworkConfig
+
+
+class DigitUNet(nn.Module):
+    """diffusers' UNet2DModel over a pixel-unshuffled picture, conditioned on digit and domain.
+
+    Unshuffling by `patch` (Shi et al. 2016) trades pixels for channels, so that a 28x28 picture is
+    worked on at 14x14, several times faster. Labels are embedded, summed and added to the time
+    embedding. `null_digit` and `null_domain` stand for "no label".
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        size, halvings = config.image_size, 2 ** (len(config.channels) - 1)
+        if size % (config.patch * halvings):
+            raise ConfigError(
+                f"network.image_size={size} with patch={config.patch} and {len(config.channels)} "
+                f"levels: must be a multiple of {config.patch * halvings}"
+            )
+        if len(config.attention) != len(config.channels):
+            raise ConfigError(
+                f"network.attention={list(config.attention)}: give one value for each of the "
+                f"{len(config.channels)} levels"
+            )
+        self.config = config
+        self.null_digit, self.null_domain = config.num_digits, config.num_domains
+        pixels = 3 * config.patch**2
+        self.unet = UNet2DModel(
+            sample_size=size // config.patch,
+            in_channels=pixels,
+            out_channels=pixels,
+            layers_per_block=config.layers,
+            block_out_channels=config.channels,
+            down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in config.attention],
+            up_block_types=[
+                "AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(config.attention)
+            ],
+            add_attention=config.mid_attention,
+            dropout=config.dropout,
+            class_embed_type="identity",
+        )
+        width = 4 * config.channels[0]
+        self.digit = nn.Embedding(config.num_digits + 1, width)
+        self.domain = nn.Embedding(config.num_domains + 1, width)
+        self.unshuffle = nn.PixelUnshuffle(config.patch)
+        self.shuffle = nn.PixelShuffle(config.patch)
+
+    def forward(
+        self,
+        xt: Float[Tensor, "b 3 h w"],
+        t: Int64[Tensor, " b"],
+        digit: Int64[Tensor, " b"],
+        domain: Int64[Tensor, " b"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """The prediction for `xt` at timestep `t` in 0 .. T-1, under labels or null labels."""
+        label = self.digit(digit) + self.domain(domain)
+        return self.shuffle(self.unet(self.unshuffle(xt), t, class_labels=label).sample)
+
+
+def count_weights(net: nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def build_digit_unet(config: NetworkConfig, seed: int) -> DigitUNet:
+    """A fresh network whose initial weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DigitUNet(config)

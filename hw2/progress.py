@@ -1,0 +1,89 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+LINE_EVERY_SECONDS = 30.0
+
+
+class Progress:
+    """Counts up to `total`. Without a terminal it prints whole lines, at most one in 30 s."""
+
+    def __init__(self, total: int, title: str, unit: str, done: int = 0) -> None:
+        self.total, self.title, self.unit, self.done = total, title, unit, done
+        self._last = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=title, unit=f" {unit}", initial=done)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; `note` stands behind the bar."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+        elif time.monotonic() - self._last >= LINE_EVERY_SECONDS or self.done == self.total:
+            self._last = time.monotonic()
+            print(f"{self.title}: {self.done}/{self.total} {self.unit} {note}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextlib.contextmanager
+def progress(total: int, title: str, unit: str, done: int = 0) -> Iterator[Progress]:
+    """A Progress that is closed with the block."""
+    bar = Progress(total, title, unit, done)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def _last_row(journal: Path) -> tuple[int, float | None]:
+    """Step and loss of the newest metric row, (0, None) before the first."""
+    try:
+        with journal.open("rb") as file:
+            file.seek(max(0, journal.stat().st_size - 8192))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return 0, None
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            if row["kind"] == "metrics":
+                return int(row["step"]), row["values"].get("train/loss")
+    return 0, None
+
+
+@contextlib.contextmanager
+def following(journal: Path, total: int, title: str) -> Iterator[None]:
+    """The progress of a training in other processes, read off its journal."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        with progress(total, title, "steps", done=_last_row(journal)[0]) as bar:
+            while True:
+                ending = stop.wait(0.5)
+                step, loss = _last_row(journal)
+                if step > bar.done:
+                    bar.advance(step - bar.done, "" if loss is None else f"loss {loss:.4f}")
+                if ending:
+                    return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,95 @@
+"""What a training is made of, and running it in this process."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hw2.errors import ConfigError
+from hw2.settings import TrainConfig
+from hw2.tracking import Tracker
+from hw2.training import Evaluate, Objective, Place, Row, Saved, Source, train
+
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that `hw2.training.train` needs, and what to show at each checkpoint."""
+
+    net: nn.Module
+    objective: Objective
+    source: Source
+    config: TrainConfig
+    seed: int
+    out: Path
+    meta: dict[str, Any] = field(default_factory=dict)
+    evaluate: Evaluate | None = None
+    show: Callable[[Saved, Tracker], None] = lambda saved, tracker: None
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold OUT alone: a worker whose driver was killed may live on for seconds beside a new one.
+
+    Raises ConfigError if another process still writes there after a minute.
+    """
+    with (out / ".lock").open("w") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(
+                        f"out={out}: another run is writing there; wait for it or choose another"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def run(
+    training: Training,
+    place: Place | None = None,
+    tracking_uri: str | None = None,
+    after_checkpoint: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Run `training` as one worker; worker 0 writes rows and pictures to the run of `out`.
+
+    `after_checkpoint(step)` is called on every worker.
+    """
+    place = place or Place()
+    if place.rank != 0:
+        for event in _events(training, place):
+            if isinstance(event, Saved):
+                after_checkpoint(event.step)
+        return
+    with only_writer(training.out):
+        tracker = Tracker.attach(training.out, tracking_uri=tracking_uri)
+        for event in _events(training, place):
+            if isinstance(event, Row):
+                tracker.log_row(event.step, event.values)
+            else:
+                training.show(event, tracker)
+                after_checkpoint(event.step)
+        tracker.flush()
+
+
+def _events(training: Training, place: Place) -> Iterator[Row | Saved]:
+    return train(
+        training.net,
+        training.objective,
+        training.source,
+        training.config,
+        seed=training.seed,
+        out=training.out,
+        meta=training.meta,
+        evaluate=training.evaluate,
+        place=place,
+    )

@@ -1,0 +1,251 @@
+"""The one training loop: plain torch, yields what happens, resumes bit for bit.
+
+Everything random comes from counters keyed by (seed, step, sample), so that the state to resume is
+the weights, their average, the optimiser's moments and the step.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hw2.checkpoint import CheckpointStore, save_weights
+from hw2.diffusion.counter import CounterRandom
+from hw2.errors import ConfigError, Hw2Error
+from hw2.models.ema import PowerEma
+from hw2.settings import TrainConfig
+
+
+class Source(Protocol):
+    """Training data: the samples of a step, the same whoever asks."""
+
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> Any:
+        """A named tuple of tensors for positions `samples` of the step's global batch."""
+
+
+class Objective(Protocol):
+    """What a training minimises."""
+
+    def __call__(
+        self, net: nn.Module, batch: Any, random: CounterRandom
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss over the batch, and further means to log."""
+
+
+class Evaluate(Protocol):
+    """What is measured at each checkpoint on the averaged weights."""
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """Numbers by name; `eval/loss`, if there, decides which checkpoint is best."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The metrics of one optimiser step (counted from 1)."""
+
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was committed by worker 0; `ema` holds the averaged network."""
+
+    step: int
+    ema: nn.Module
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among the workers."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    def share(self, batch_size: int) -> range:
+        """The positions of the global batch that this worker takes."""
+        low = batch_size * self.rank // self.world_size
+        return range(low, batch_size * (self.rank + 1) // self.world_size)
+
+
+class TrainingDiverged(Hw2Error, ArithmeticError):
+    """The loss or gradient is no longer a number."""
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """AdamW's rate at optimiser step `step` (1 .. num_steps): linear warm-up, then decay to 0."""
+    warm = min(1.0, step / max(1, config.warmup_steps))
+    left = (config.num_steps - step + 1) / max(1, config.num_steps - config.warmup_steps)
+    left = min(1.0, left)
+    decay = {"none": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
+    return config.learning_rate * warm * decay[config.decay]
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: told so, or the processor multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    return type(batch)(*(field.to(device, non_blocking=True) for field in batch))
+
+
+class _State:
+    """What moves during training, and how it is stored."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        self.net, self.ema, self.step = net, PowerEma(net, config.ema_width), 0
+        self.params = {k: p for k, p in net.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.params.values(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        out = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        out |= {f"ema.{k}": v for k, v in self.ema.net.state_dict().items()}
+        for name, param in self.params.items():
+            for key, value in self.optimizer.state[param].items():
+                out[f"optimizer.{key}.{name}"] = value
+        return out
+
+    def load(self, step: int, tensors: dict[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            start = len(prefix)
+            return {k[start:]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.step = step
+        self.net.load_state_dict(part("net."))
+        self.ema.net.load_state_dict(part("ema."))
+        moments = {key: part(f"optimizer.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
+        state = {
+            index: {key: values[name] for key, values in moments.items()}
+            for index, name in enumerate(self.params)
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def train(
+    net: nn.Module,
+    objective: Objective,
+    source: Source,
+    config: TrainConfig,
+    *,
+    seed: int,
+    out: Path,
+    meta: dict[str, Any],
+    evaluate: Evaluate | None = None,
+    place: Place | None = None,
+) -> Iterator[Row | Saved]:
+    """Train `net`, continuing from the newest good checkpoint under `out`.
+
+    Yields, on every worker, a Row each `log_every` steps (worker 0's is the one to keep) and a Saved
+    after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and
+    `meta`). More than one worker needs an initialised torch.distributed process group.
+
+    Raises ConfigError if the batch is smaller than the number of workers, TrainingDiverged if the
+    gradient is not finite.
+    """
+    place = place or Place()
+    share = place.share(config.batch_size)
+    if config.batch_size < place.world_size:
+        raise ConfigError(
+            f"train.batch_size={config.batch_size} is smaller than the number of workers "
+            f"{place.world_size}: raise it or lower scaling.num_workers"
+        )
+    net = net.to(place.device)
+    state = _State(net, config)
+    store = CheckpointStore(out / "checkpoints", config.keep_last)
+    if (checkpoint := store.latest()) is not None:
+        state.load(checkpoint.step, checkpoint.tensors)
+    if config.compile:
+        net.compile()
+    worker_net: nn.Module = net
+    if place.world_size > 1:
+        # Without find_unused_parameters DDP rebuilds its buckets after the first step, and a
+        # resumed run would add gradients up in another order than the undisturbed one.
+        worker_net = DistributedDataParallel(net, find_unused_parameters=True)
+    bf16 = wants_bf16(config.precision, place.device)
+    started = time.perf_counter()
+
+    while state.step < config.num_steps:
+        step = state.step + 1
+        rate = learning_rate(config, step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        waited, loss, extra = 0.0, torch.zeros((), device=place.device), {}
+        chunks = [share[i :: config.accumulate] for i in range(config.accumulate)]
+        chunks = [chunk for chunk in chunks if chunk]
+        net.train()
+        for last, chunk in zip([*[False] * (len(chunks) - 1), True], chunks, strict=True):
+            begin = time.perf_counter()
+            batch = _to(source.batch(step, chunk, config.batch_size), place.device)
+            waited += time.perf_counter() - begin
+            quiet = isinstance(worker_net, DistributedDataParallel) and not last
+            with worker_net.no_sync() if quiet else contextlib.nullcontext():
+                with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
+                    mean, extra = objective(worker_net, batch, CounterRandom(seed, step, chunk))
+                # DDP averages over workers: weigh by share, so that uneven shares count right.
+                weight = len(chunk) / config.batch_size
+                (mean * weight * place.world_size).backward()
+            loss += mean.detach() * weight
+        norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
+        if place.world_size > 1:
+            torch.distributed.all_reduce(loss)
+        if not math.isfinite(float(norm)):
+            raise TrainingDiverged(
+                f"step {step}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}: lower "
+                f"train.learning_rate={config.learning_rate} or set train.precision fp32"
+            )
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.ema.update(net, step)
+        state.step = step
+
+        seconds = time.perf_counter() - started
+        saving = step % config.checkpoint_every == 0 or step == config.num_steps
+        measured: dict[str, float] = {}
+        if saving and evaluate is not None and place.rank == 0:
+            with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
+                measured = evaluate(state.ema.net)
+        if saving or step % config.log_every == 0:
+            yield Row(
+                step,
+                {
+                    "train/loss": float(loss),
+                    **{f"train/{key}": float(value) for key, value in extra.items()},
+                    "train/learning_rate": rate,
+                    "train/gradient_norm": float(norm),
+                    "train/pictures_per_second": config.batch_size / seconds,
+                    "train/data_wait_share": waited / seconds,
+                    **measured,
+                },
+            )
+        if saving:
+            if place.rank == 0:
+                store.save(step, state.tensors(), meta, measured.get("eval/loss"))
+            yield Saved(step, state.ema.net)
+        started = time.perf_counter()
+
+    if place.rank == 0:
+        save_weights(
+            out / "final.safetensors",
+            {"net": net, "ema": state.ema.net},
+            {**meta, "step": state.step},
+        )

@@ -1,0 +1,26 @@
+"""Build the hw2_data tree: offline from installed packages, or the real sets by torchvision.
+
+python -m jobs.prepare_data --out hw2_data
+"""
+
+from hw2.config import run_job
+from hw2.settings import PrepareDataConfig
+
+
+def main(config: PrepareDataConfig) -> None:
+    """Write the digits part of the tree; continue one that was interrupted."""
+    from hw2.data.prepare import prepare_digits
+
+    digits = prepare_digits(
+        config.out,
+        config.seed,
+        config.num_train,
+        config.num_val,
+        source=config.source,
+        cache=config.cache,
+    )
+    print(f"{digits}: {config.num_train} train and {config.num_val} val pictures a domain at most")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(PrepareDataConfig, main, doc=__doc__))

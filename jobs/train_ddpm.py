@@ -1,0 +1,38 @@
+"""Train a class-conditional DDPM on the digits with Ray Train, then draw and score its sheets.
+
+python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/ddpm
+"""
+
+from functools import partial
+
+from hw2.config import run_job
+from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
+
+
+def main(config: TrainDdpmConfig) -> None:
+    """Train (or continue), draw `num_per_class` pictures a class, score them."""
+    from hw2.ddpm import ddpm_training, read_digits
+    from hw2.distributed.train import run_training
+    from hw2.locate import FINAL
+    from jobs.sample_digits import draw_and_report
+    from hw2.job import job_run
+
+    split = read_digits(config.data, "train", config.network.image_size, progress=True)
+    with job_run(config, "train_ddpm", split) as (out, tracker):
+        run_training(partial(ddpm_training, config, out), config, "train_ddpm", tracker)
+        tracker.log_file(out / FINAL)
+        drawn = SampleDigitsConfig(
+            out=out / "samples",
+            seed=config.seed,
+            model=str(out / FINAL),
+            judge=config.judge,
+            data=config.data,
+            sample=config.sample,
+            num_per_class=config.num_per_class,
+            scaling=config.scaling,
+        )
+        draw_and_report(drawn, out / "samples", tracker)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(TrainDdpmConfig, main, doc=__doc__))

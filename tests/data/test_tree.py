@@ -1,0 +1,131 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hw2.data.prepare import prepare_digits
+from hw2.errors import ConfigError
+
+
+def files(root: Path) -> dict[str, str]:
+    """Each file below a folder and the hash of its bytes."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_tree_has_the_courses_layout_and_balanced_digits(offline_tree: Path) -> None:
+    for domain in ("mnistm", "svhn"):
+        folder = offline_tree / "digits" / domain
+        names = []
+        for split, count in (("train", 200), ("val", 100)):
+            header, *rows = (folder / f"{split}.csv").read_text().splitlines()
+            assert header == "image_name,label"
+            assert len(rows) == count
+            digits = [row.split(",")[1] for row in rows]
+            assert all(digits.count(str(digit)) == count // 10 for digit in range(10))
+            names += [row.split(",")[0] for row in rows]
+        assert sorted(names) == sorted(path.name for path in (folder / "data").iterdir())
+        with Image.open(folder / "data" / names[0]) as picture:
+            assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (28, 28))
+
+
+def test_two_processes_make_the_bytes_that_one_makes(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        prepare_digits(tmp_path / str(workers), 3, 260, 10, workers=workers, progress=False)
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_another_seed_makes_other_pictures(offline_tree: Path, tmp_path: Path) -> None:
+    prepare_digits(tmp_path, 1, 10, 10, progress=False)
+    other = files(tmp_path)
+    same = set(other.values()) & set(files(offline_tree).values())
+    assert not {name for name, sha in other.items() if sha in same and name.endswith(".png")}
+
+
+def test_a_second_call_writes_nothing(offline_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    prepare_digits(tmp_path, 0, 200, 100, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
+
+
+def test_lost_files_come_back_the_same(offline_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+    (tmp_path / "digits/svhn/data/00007.png").unlink()
+    (tmp_path / "digits/mnistm/val.csv").unlink()
+    prepare_digits(tmp_path, 0, 200, 100, progress=False)
+    assert files(tmp_path) == files(offline_tree)
+
+
+def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from hw2.data.prepare import prepare_digits\n"
+        f"prepare_digits(Path({str(tmp_path / 'killed')!r}), 3, 260, 10, workers=1)"
+    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen([sys.executable, "-c", code], **quiet)  # type: ignore[call-overload]
+    drawn = tmp_path / "killed/digits/mnistm/data"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (drawn.is_dir() and len(os.listdir(drawn)) > 20):
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not list(tmp_path.rglob("*.csv"))
+    prepare_digits(tmp_path / "killed", 3, 260, 10, progress=False)
+    prepare_digits(tmp_path / "whole", 3, 260, 10, progress=False)
+    finished = {name: sha for name, sha in files(tmp_path / "killed").items() if "tmp" not in name}
+    assert finished == files(tmp_path / "whole")
+
+
+def test_a_tree_made_otherwise_is_left_alone(offline_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match=r"'seed': 0.*'seed': 1.*another folder"):
+        prepare_digits(tmp_path, 1, 200, 100, progress=False)
+    with pytest.raises(ConfigError, match="another folder"):
+        prepare_digits(tmp_path, 0, 210, 100, progress=False)
+    (tmp_path / "digits/offline.json").write_text("{torn")
+    with pytest.raises(ConfigError, match="another folder"):
+        prepare_digits(tmp_path, 0, 200, 100, progress=False)
+    after = files(tmp_path) | {"digits/offline.json": before["digits/offline.json"]}
+    assert after == before
+
+
+def test_the_courses_own_data_is_left_alone(course_tree: Path) -> None:
+    before = files(course_tree)
+    with pytest.raises(ConfigError, match="this recipe did not make"):
+        prepare_digits(course_tree, progress=False)
+    assert files(course_tree) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**64}, "seed=18446744073709551616"),
+        ({"num_train": 0}, "num_train=0"),
+        ({"num_val": 3}, "num_val=3"),
+    ],
+)
+def test_impossible_settings_are_refused(
+    settings: dict[str, int], shown: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=shown):
+        prepare_digits(tmp_path, **settings, progress=False)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_recipe_file_says_all_that_decides_the_bytes(offline_tree: Path) -> None:
+    recipe = json.loads((offline_tree / "digits/offline.json").read_text())
+    assert recipe == {"recipe": 1, "seed": 0, "num_train": 200, "num_val": 100}

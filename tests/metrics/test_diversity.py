@@ -1,0 +1,82 @@
+"""Diversity against scipy's distances and against a jackknife by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist
+
+from hw2.metrics.diversity import pairwise_distance, relative_diversity, within_class_diversity
+
+
+def normal(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 1), (10, 4), (60, 200)])
+def test_mean_and_variance_are_those_of_a_jackknife_by_hand(n: int, d: int) -> None:
+    x = normal(n, d, 0)
+    rows = x.double().numpy()
+    without = np.array([pdist(np.delete(rows, i, 0)).mean() for i in range(n)])
+    mean, variance = pairwise_distance(x)
+    assert mean == pytest.approx(pdist(rows).mean(), rel=1e-6)
+    expected = (n - 1) / n * ((without - without.mean()) ** 2).sum()
+    assert variance == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_single_picture_has_no_distance_and_two_no_variance() -> None:
+    assert all(math.isnan(x) for x in pairwise_distance(torch.ones(1, 3)))
+    mean, variance = pairwise_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    assert mean == 5.0
+    assert math.isnan(variance)
+
+
+def test_only_pairs_of_the_same_class_count() -> None:
+    # Two classes a million apart, each of pictures at distance 1 and at distance 3.
+    x = torch.tensor([[0.0], [1.0], [1e6], [1e6 + 3]])
+    found = within_class_diversity(x, torch.tensor([4, 4, 7, 7]))
+    assert found.value == pytest.approx(2.0)
+
+
+def test_a_class_of_one_picture_is_left_out_and_none_left_is_nan() -> None:
+    x = torch.tensor([[0.0], [1.0], [2.0], [50.0]])
+    digits = torch.tensor([0, 0, 0, 1])
+    assert within_class_diversity(x, digits) == within_class_diversity(x[:3], digits[:3])
+    assert math.isnan(within_class_diversity(x[2:], digits[2:]).value)
+    assert math.isnan(relative_diversity(x[2:], digits[2:], x, digits).value)
+    assert relative_diversity(x, digits, x, digits).value == 1.0
+
+
+def test_relative_diversity_does_not_depend_on_the_unit() -> None:
+    a, b, digits = normal(40, 6, 0), normal(40, 6, 1), torch.arange(40) % 4
+    plain = relative_diversity(a, digits, b, digits)
+    scaled = relative_diversity(a * 255, digits, b * 255, digits)
+    assert vars(scaled) == pytest.approx(vars(plain), rel=1e-6)
+
+
+def test_equal_distributions_of_unequal_sizes_have_ratio_1_within_the_limits() -> None:
+    found = [
+        relative_diversity(
+            normal(50, 8, 2 * i),
+            torch.arange(50) % 5,
+            normal(200, 8, 2 * i + 1),
+            torch.arange(200) % 5,
+        )
+        for i in range(200)
+    ]
+    assert np.mean([i.value for i in found]) == pytest.approx(1, abs=0.01)
+    assert 0.9 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.99
+
+
+def test_collapse_reads_0_and_half_the_spread_one_half() -> None:
+    real, digits = normal(100, 8, 0), torch.arange(100) % 5
+    assert relative_diversity(torch.ones(20, 8), digits[:20], real, digits).value == pytest.approx(
+        0
+    )
+    assert relative_diversity(real / 2, digits, real, digits).value == pytest.approx(0.5, rel=1e-6)
+
+
+def test_a_class_whose_real_pictures_are_all_alike_gives_no_ratio() -> None:
+    digits = torch.arange(10) % 2
+    assert math.isnan(relative_diversity(normal(10, 3, 0), digits, torch.ones(10, 3), digits).value)

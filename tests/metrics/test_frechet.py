@@ -1,0 +1,147 @@
+"""Frechet and kernel distance against SciPy's square root and against double loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from sklearn.metrics.pairwise import polynomial_kernel
+from torch import Tensor
+
+from hw2.errors import DataError
+from hw2.metrics.frechet import (
+    frechet_distance,
+    frechet_interval,
+    kernel_distance,
+    kernel_interval,
+)
+
+
+def sets(n: int, m: int, d: int, shift: float = 0.5, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two correlated sets of features of different mean and covariance."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(d, d, generator=generator) / d**0.5
+    a = torch.randn(n, d, generator=generator) @ mix
+    return a, torch.randn(m, d, generator=generator) * 1.3 + shift
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(60, 80, 5), (200, 300, 32), (40, 30, 1)])
+def test_frechet_is_that_of_scipys_square_root(n: int, m: int, d: int) -> None:
+    a, b = sets(n, m, d)
+    x, y = a.double().numpy(), b.double().numpy()
+    cov_x, cov_y = np.atleast_2d(np.cov(x, rowvar=False)), np.atleast_2d(np.cov(y, rowvar=False))
+    expected = (
+        ((x.mean(0) - y.mean(0)) ** 2).sum()
+        + np.trace(cov_x + cov_y)
+        - 2 * np.trace(sqrtm(cov_x @ cov_y).real)
+    )
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_of_diagonal_covariances_is_the_closed_form() -> None:
+    # The eight corners of a box have a diagonal covariance exactly.
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
+    s, t, shift = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 0.5]), 5.0
+    unbiased = 8 / 7
+    expected = 3 * shift**2 + float(((s - t) ** 2).sum()) * unbiased
+    assert frechet_distance(corners * s, corners * t + shift) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 100), (100, 5), (20, 20)])
+def test_frechet_of_fewer_pictures_than_features_is_sound(n: int, m: int) -> None:
+    a, b = sets(n, m, 64)
+    there, back = frechet_distance(a, b), frechet_distance(b, a)
+    assert math.isfinite(there) and there > 0
+    assert there == pytest.approx(back, rel=1e-9)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_both_distances_ignore_order_and_rotation() -> None:
+    a, b = sets(50, 70, 8)
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1))).Q
+    a, b, rotation = a.double(), b.double(), rotation.double()
+    for distance in (frechet_distance, kernel_distance):
+        plain = distance(a, b)
+        assert distance(a.flip(0), b) == pytest.approx(plain, rel=1e-9)
+        assert distance(a @ rotation, b @ rotation) == pytest.approx(plain, rel=1e-5)
+
+
+def test_constant_features_are_at_the_distance_of_their_means() -> None:
+    a, b = torch.zeros(5, 3), torch.full((7, 3), 2.0)
+    assert frechet_distance(a, b) == pytest.approx(12.0)
+
+
+def test_kernel_distance_is_the_naive_double_loop() -> None:
+    a, b = sets(7, 9, 4)
+
+    def k(x: Tensor, y: Tensor) -> float:
+        return (float(x.double() @ y.double()) / 4 + 1) ** 3
+
+    within_a = [k(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j]
+    within_b = [k(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j]
+    between = [k(x, y) for x in a for y in b]
+    expected = np.mean(within_a) + np.mean(within_b) - 2 * np.mean(between)
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+def test_kernel_distance_in_blocks_is_that_of_the_whole_matrix() -> None:
+    a, b = sets(1500, 1100, 6)  # more rows than a block has
+    x, y = a.double().numpy(), b.double().numpy()
+    xx, yy, xy = (
+        polynomial_kernel(p, q, degree=3, gamma=1 / 6, coef0=1) for p, q in ((x, x), (y, y), (x, y))
+    )
+    n, m = len(x), len(y)
+    expected = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
+    assert kernel_distance(a, b) == pytest.approx(expected - 2 * xy.mean(), rel=1e-9)
+
+
+def test_kernel_distance_of_equal_distributions_is_0_in_the_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = [
+        kernel_distance(
+            torch.randn(20, 4, generator=generator), torch.randn(30, 4, generator=generator)
+        )
+        for _ in range(400)
+    ]
+    assert min(found) < 0  # unbiased, so not clamped
+    assert abs(np.mean(found)) < 4 * np.std(found) / 20
+
+
+@pytest.mark.parametrize(
+    ("interval", "distance"),
+    [(frechet_interval, frechet_distance), (kernel_interval, kernel_distance)],
+)
+def test_limits_are_as_wide_as_the_distance_varies(interval, distance) -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = [
+        (torch.randn(100, 6, generator=generator), torch.randn(150, 6, generator=generator) + 0.7)
+        for _ in range(120)
+    ]
+    true_sd = np.std([distance(a, b) for a, b in draws])
+    limits = [interval(a, b, seed=0) for a, b in draws[:30]]
+    found_sd = np.mean([(i.high - i.value) / 1.96 for i in limits])
+    assert found_sd == pytest.approx(true_sd, rel=0.3)
+    assert limits[0] == interval(*draws[0], seed=0)
+    assert limits[0] != interval(*draws[0], seed=1)
+    assert limits[0].value == distance(*draws[0])
+
+
+def test_frechets_lower_limit_is_not_below_0_and_nan_stays_nan() -> None:
+    a = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    assert frechet_interval(a, a + 0.01, seed=0).low == 0.0
+    few = frechet_interval(a[:3], a, seed=0)
+    assert math.isfinite(few.value) and math.isnan(few.low) and math.isnan(few.high)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_unusable_features_are_refused_with_their_numbers(distance) -> None:
+    a, b = sets(6, 8, 3)
+    with pytest.raises(DataError, match="of 1 and 8 pictures"):
+        distance(a[:1], b)
+    b[2, 1] = math.nan
+    with pytest.raises(DataError, match="1 of 8 pictures are not finite"):
+        distance(a, b)
+    # Where shapes are checked (jaxtyping, in tests) that check speaks first, with a TypeError.
+    with pytest.raises((DataError, TypeError)):
+        distance(a[:, :2], b)

@@ -1,0 +1,149 @@
+"""Intervals against SciPy and against simulated coverage."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from hw2.errors import ConfigError, DataError
+from hw2.metrics.intervals import (
+    UNDEFINED,
+    Interval,
+    bootstrap,
+    half_sampling,
+    mean_of_intervals,
+    mean_of_rates,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("k", "n"), [(0, 1), (1, 1), (0, 100), (100, 100), (3, 7), (965, 1000), (7, 10**6)]
+)
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_wilson_is_scipys(k: int, n: int, confidence: float) -> None:
+    ours = wilson(k, n, confidence)
+    theirs = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    assert ours.value == k / n
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_wilson_at_the_ends_is_exact_and_not_empty() -> None:
+    none, all_ = wilson(0, 50), wilson(50, 50)
+    assert none.low == 0.0 < none.high
+    assert all_.high == 1.0 > all_.low
+    assert none.high == pytest.approx(1 - all_.low)
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 0), (0, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_no_rate(k: int, n: int) -> None:
+    with pytest.raises(DataError, match=f"{k} of {n}"):
+        wilson(k, n)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_confidence_outside_the_unit_interval_is_refused(confidence: float) -> None:
+    with pytest.raises(ConfigError, match=str(confidence)):
+        wilson(1, 2, confidence)
+    with pytest.raises(ConfigError):
+        bootstrap(torch.mean, torch.ones(3), seed=0, confidence=confidence)
+
+
+def test_mean_of_one_rate_is_its_own_interval() -> None:
+    mean, alone = mean_of_rates([(97, 100)]), wilson(97, 100)
+    assert vars(mean) == pytest.approx(vars(alone))
+
+
+def test_mean_of_rates_weighs_rates_alike_and_stays_inside_0_and_1() -> None:
+    mean = mean_of_rates([(1000, 1000), (0, 10)])
+    assert mean.value == 0.5
+    top = mean_of_rates([(100, 100), (100, 100)])
+    assert top.high == 1.0
+    assert top.low > wilson(100, 100).low  # two sets know more than one
+    with pytest.raises(DataError):
+        mean_of_intervals([])
+
+
+def test_mean_of_rates_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    rates, sizes = np.array([0.95, 0.99]), np.array([100, 300])
+    hits = 0
+    for successes in rng.binomial(sizes, rates, size=(1500, 2)):
+        found = mean_of_rates(list(zip(successes.tolist(), sizes.tolist(), strict=True)))
+        hits += found.low <= rates.mean() <= found.high
+    assert 0.93 < hits / 1500 < 0.98
+
+
+def test_bootstrap_is_scipys_for_two_samples() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.gamma(2.0, size=80), rng.normal(size=50)
+
+    ours = bootstrap(
+        lambda a, b: a.mean() - b.mean(),
+        torch.tensor(x),
+        torch.tensor(y),
+        seed=0,
+        num_resamples=4000,
+    )
+    theirs = stats.bootstrap(
+        (x, y),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        n_resamples=4000,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    assert ours.value == pytest.approx(x.mean() - y.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
+
+
+def test_bootstrap_resamples_rows_and_depends_on_the_seed_alone() -> None:
+    x = torch.arange(40.0).view(20, 2)
+
+    def rows_stay_whole(a: torch.Tensor) -> float:
+        assert (a[:, 1] - a[:, 0] == 1).all()
+        return float(a.mean())
+
+    first = bootstrap(rows_stay_whole, x, seed=3, num_resamples=50)
+    torch.manual_seed(99)
+    assert first == bootstrap(rows_stay_whole, x, seed=3, num_resamples=50)
+    assert first != bootstrap(rows_stay_whole, x, seed=4, num_resamples=50)
+    with pytest.raises(DataError, match=r"\[20, 0\]"):
+        bootstrap(lambda a, b: 0.0, x, x[:0], seed=0)
+
+
+def test_half_sampling_gives_the_standard_error_of_a_mean() -> None:
+    x = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = half_sampling(torch.mean, x, seed=0, num_subsets=2000)
+    assert found.value == pytest.approx(float(x.mean()))
+    half = 1.96 * float(x.std()) / 400**0.5
+    assert found.high - found.value == pytest.approx(half, rel=0.06)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+def test_half_sampling_of_too_few_rows_has_no_limits() -> None:
+    found = half_sampling(torch.mean, torch.tensor([1.0, 2.0, 3.0]), seed=0)
+    assert found.value == 2.0
+    assert math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.parametrize(
+    ("interval", "spec", "text"),
+    [
+        (Interval(0.965, 0.951, 0.976), ".1%", "96.5 % (95.1-97.6)"),
+        (Interval(0.965, 0.951, 0.976), ".2f", "0.96 (0.95-0.98)"),
+        (Interval(0.965, 0.951, 0.976), "", "0.965 (0.951-0.976)"),
+        (Interval(123.4, 101.2, 145.6), "", "123 (101-146)"),
+        (Interval(0.0003, -0.0001, 0.0007), "", "0.00030 (-0.00010 to 0.00070)"),
+        (Interval(1.0, 1.0, 1.0), "", "1.000 (1.000-1.000)"),
+        (Interval(0.5, math.nan, math.nan), ".1%", "50.0 % (n/a)"),
+        (UNDEFINED, "", "n/a"),
+    ],
+)
+def test_an_interval_as_text(interval: Interval, spec: str, text: str) -> None:
+    assert format(interval, spec) == text
+
+
+def test_an_interval_for_json_has_none_for_nan() -> None:
+    assert Interval(0.5, math.nan, math.inf).to_json() == {"value": 0.5, "low": None, "high": None}

@@ -1,0 +1,31 @@
+"""Tables as they stand in a terminal."""
+
+from hw2.metrics.intervals import wilson
+from hw2.metrics.table import format_table
+
+
+def cells(table: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in table.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def test_columns_are_chosen_ordered_and_aligned() -> None:
+    rows = [{"name": "a", "n": 5, "x": 1.23456789}, {"name": "longer", "n": 1000}]
+    table = format_table(rows, ["n", "name", "x"])
+    assert cells(table) == [["n", "name", "x"], ["5", "a", "1.235"], ["1000", "longer", ""]]
+    assert len({len(line) for line in table.splitlines()}) == 1
+    assert "│    5 │ a      │" in table  # numbers right, words left
+
+
+def test_a_value_is_shown_with_its_limits() -> None:
+    found = wilson(965, 1000)
+    rows = [{"metric": "accuracy", **vars(found)}]
+    assert cells(format_table(rows, ["metric", "value"]))[1] == ["accuracy", str(found)]
+    assert cells(format_table([{"score": found}], ["score"]))[1] == [str(found)]
+
+
+def test_a_table_of_no_rows_is_its_head() -> None:
+    assert cells(format_table([], ["a", "b"])) == [["a", "b"]]

@@ -1,0 +1,473 @@
+"""The command line, the files and the folders of a job, on a small job of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from hw2.config import (
+    Config,
+    JobConfig,
+    ScalingConfig,
+    claim_out,
+    difference,
+    digest,
+    dump,
+    load,
+    run_job,
+)
+from hw2.errors import ConfigError, DataError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Train(Config):
+    """How to train."""
+
+    num_steps: int = Field(ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=1, le=4096, description="pictures a step")
+    betas: tuple[Annotated[float, Field(ge=0, le=1)], float] = (0.9, 0.99)
+    rate: float = Field(1e-5, gt=0)
+
+
+class Judge(Config):
+    """Who judges."""
+
+    path: Path | None = None
+    channels: tuple[int, ...] = (6, 16)
+    limit: int | Literal["auto"] = "auto"
+
+
+class Demo(JobConfig):
+    """A job."""
+
+    guidance_weight: float = 2.0
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    skip_bad: bool = False
+    tags: dict[str, int] = Field({}, description="a mapping")
+    train: Train = Train(num_steps=7)
+    judge: Judge | None = None
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Demo":
+        if self.sampler == "ddpm" and self.guidance_weight < 0:
+            raise ValueError("ddpm wants guidance_weight >= 0")
+        return self
+
+
+class Needy(Config):
+    """A section without default."""
+
+    train: Train
+
+
+def read(*words: str) -> Demo:
+    return load(Demo, list(words), prog="python -m jobs.demo", description="Draws.")
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(*words)
+    return str(caught.value)
+
+
+# --- what is accepted ---------------------------------------------------------------------
+
+
+def test_defaults_and_overrides():
+    config = read("--out", "x", "--train.batch_size", "64", "--train.rate=1e-3", "--skip_bad")
+    assert config.out == Path("x") and config.skip_bad is True
+    assert config.train == Train(num_steps=7, batch_size=64, rate=1e-3)  # num_steps: Demo's own
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("--guidance_weight -1", "guidance_weight", -1.0),
+        ("--guidance_weight -1e-3", "guidance_weight", -1e-3),
+        ("--guidance_weight=-.5", "guidance_weight", -0.5),
+        ("--name 42", "name", "42"),
+        ("--name 1e3", "name", "1e3"),
+        ("--name a:#b", "name", "a:#b"),
+        ("--name null", "name", None),
+        ("--name a=b", "name", "a=b"),
+        ("--skip_bad true --skip_bad false", "skip_bad", False),
+        ("--skip_bad --seed 3", "skip_bad", True),
+        ("--out 2024", "out", Path("2024")),
+        ('--tags {"a":1}', "tags", {"a": 1}),
+    ],
+)
+def test_words_become_values(words: str, key: str, value: object):
+    assert getattr(read("--out", "x", *words.split(" ")), key) == value
+
+
+def test_lists_sections_and_unions():
+    config = read("--out=x", "--judge.channels", "[1, 2]", "--judge.limit", "auto")
+    assert config.judge == Judge(channels=(1, 2), limit="auto")
+    assert read("--out=x", "--judge.limit", "5").judge == Judge(limit=5)
+    assert read("--out=x", "--judge", "{}").judge == Judge()
+    assert read("--out=x", "--judge.limit", "5", "--judge", "null").judge is None
+    assert read("--out=x", "--judge", "null", "--judge.limit=5").judge == Judge(limit=5)
+    assert read("--out=x", "--train", "{batch_size: 3}").train == Train(num_steps=7, batch_size=3)
+
+
+def test_later_wins_between_file_and_words(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("out: a\nseed: 5\ntrain:\n  batch_size: 3\n  rate: 1e-2\n")
+    config = read("--seed", "1", "--config", str(file), "--train.batch_size", "4")
+    assert (config.seed, config.train.batch_size, config.train.rate) == (5, 4, 0.01)
+
+
+def test_empty_file_and_two_files(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("")
+    (tmp_path / "b.yaml").write_text("train.batch_size: 9\nname: 2024-01-01\n")
+    config = read("--config", f"{tmp_path}/a.yaml", f"--config={tmp_path}/b.yaml", "--out", "x")
+    assert (config.train.batch_size, config.name) == (9, "2024-01-01")
+
+
+def test_models_are_frozen_and_refuse_nonsense():
+    with pytest.raises(ValidationError):
+        read("--out", "x").seed = 3
+    with pytest.raises(ValidationError):
+        Train(num_steps="abc")
+    with pytest.raises(ValidationError):
+        ScalingConfig(num_worker=1)
+
+
+# --- what is refused, each in one line ----------------------------------------------------
+
+SEED = "an integer >= 0 and < 2**63"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--train.batchsize 3",
+            "unknown key train.batchsize on the command line: did you mean train.batch_size?",
+        ),
+        ("--qqq 3", "unknown key qqq on the command line: --help lists the keys"),
+        ("--seed -1", f"seed=-1 on the command line: want {SEED}"),
+        ("--seed 9223372036854775808", f"seed=2**63 on the command line: want {SEED}"),
+        ("--seed abc", f"seed=abc on the command line: want {SEED}"),
+        ("--seed 1.0", f"seed=1.0 on the command line: want {SEED}"),
+        ("--seed true", f"seed=true on the command line: want {SEED}"),
+        ("--seed 010", f"seed=010 on the command line: want {SEED}"),
+        ("--seed [3", f"seed=[3 on the command line: want {SEED}"),
+        ("--seed=", f"seed=null on the command line: want {SEED}"),
+        ("--seed", f"--seed has no value: want {SEED}"),
+        ("--seed --skip_bad", f"--seed has no value: want {SEED}"),
+        ("--config", "--config has no value: want a path"),
+        ("--skip_bad 1", "skip_bad=1 on the command line: want true or false"),
+        ("--sampler x", "sampler=x on the command line: want one of ddim, ddpm"),
+        ("--train.rate nan", "train.rate=nan on the command line: want a number > 0"),
+        ("--train.rate .nan", "train.rate=NaN on the command line: want a number > 0"),
+        (
+            "--train.betas [0.9,x]",
+            'train.betas=[0.9, "x"] on the command line: want [a number >= 0 and <= 1, a number]',
+        ),
+        (
+            "--judge.channels [1,b]",
+            'judge.channels=[1, "b"] on the command line: want a list, each an integer',
+        ),
+        ("--judge.limit x", "judge.limit=x on the command line: want an integer or auto"),
+        ("--train 3", "train=3 on the command line: want a mapping"),
+        ("--scaling.num_workers -1", "want an integer >= 0 or null"),
+        ("stray", "unexpected word stray: settings are --key value"),
+        ("-x", "unexpected word -x: settings are --key value"),
+        ("--sampler ddpm --guidance_weight -1", "ddpm wants guidance_weight >= 0"),
+        ("--config nowhere.yaml", "cannot read nowhere.yaml: No such file or directory"),
+    ],
+)
+def test_refusals(words: str, message: str):
+    said = refusal("--out", "x", *words.split())
+    assert said.endswith(message) if message.startswith("want") else said == message
+
+
+def test_missing_keys():
+    assert refusal() == "required key out is missing: give --out (a path)"
+    with pytest.raises(ConfigError, match=r"required key train\.num_steps is missing"):
+        load(Needy, [], prog="p", description="")
+
+
+def test_several_mistakes_are_counted_once_a_key():
+    said = refusal("--seed", "-1", "--trian.rate", "3", "--judge.limit", "[]")
+    assert said.startswith("unknown key trian.rate on the command line: did you mean train.rate?")
+    assert said.endswith(" (and 3 more)")  # seed, judge.limit (two branches of a union), out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  batchsize: 3", "unknown key train.batchsize in FILE: did you mean train.b"),
+        ("seed: -1", f"seed=-1 in FILE: want {SEED}"),
+        ("seed: '3'", f"seed=3 in FILE: want {SEED}"),
+        ("name: 3", "name=3 in FILE: want a text or null"),
+        ("seed: 1\nseed: 2", "broken YAML in FILE, line 2: seed repeated"),
+        ("train:\n  rate: 1\n  rate: 2", "broken YAML in FILE, line 3: rate repeated"),
+        ("seed: 1\nname: [", "broken YAML in FILE, line 2"),
+        ("seed: 1\n\tname: x", "broken YAML in FILE, line 2"),
+        ("- 1", "FILE holds [1]: want a mapping of settings"),
+        ("name: !!python/name:os.system x", "broken YAML in FILE, line 1: tags and anchors are"),
+        ("a: &a [1]\nb: *a", "broken YAML in FILE, line 1: tags and anchors are refused"),
+        ("name: \x00", "broken YAML in FILE"),
+        ("[" * 5000, "broken YAML in FILE"),
+    ],
+)
+def test_files_refused(tmp_path: Path, text: str, message: str):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    said = refusal("--out", "x", "--config", str(file)).replace(str(file), "FILE")
+    assert said.startswith(message)
+
+
+def test_file_that_is_not_text_or_a_folder(tmp_path: Path):
+    (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
+    assert refusal("--out=x", f"--config={tmp_path}/c.yaml").startswith("broken YAML in")
+    assert "Is a directory" in refusal("--out=x", f"--config={tmp_path}")
+
+
+# --- help, dump, digest, difference -------------------------------------------------------
+
+
+def test_help_names_every_key(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        read("--seed", "broken", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0
+    assert "usage: python -m jobs.demo [--config FILE]" in said and " Draws. " in said
+    assert "example: python -m jobs.demo --config jobs/configs/demo.yaml --seed 0" in said
+    assert "train: How to train." in said and "judge (or null): Who judges." in said
+    assert "--out folder of the results (a path; required)" in said
+    assert "--train.num_steps optimiser steps (an integer >= 1; default 7)" in said
+    assert "--train.batch_size pictures a step (an integer >= 1 and <= 4096; default 128)" in said
+    assert "--sampler (one of ddim, ddpm; default ddim)" in said
+    assert "--judge.path (a path or null; default null)" in said
+
+
+def test_example_of_the_help_works(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        read("--help")
+    example = next(s for s in capsys.readouterr().out.splitlines() if s.startswith("example: "))
+    assert read("--out", "x", *example.split("demo.yaml ")[1].split()) == read("--out", "x")
+
+
+def test_print_config_comes_back_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["--out", "x", "--name", "1e-3", "--train.rate", "1e-7", "--judge.limit", "3"]
+    with pytest.raises(SystemExit) as stop:
+        read(*words, "--print_config")
+    (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
+    assert stop.value.code == 0
+    assert read("--config", f"{tmp_path}/c.yaml") == read(*words)
+
+
+@pytest.mark.parametrize("name", ["1e-3", "null", "yes", "2024-01-01", "a: #b", "", "日本", "0x1"])
+def test_dump_keeps_texts(tmp_path: Path, name: str):
+    config = Demo(out=Path("x"), name=name)
+    (tmp_path / "c.yaml").write_text(dump(config), encoding="utf-8")
+    assert read("--config", f"{tmp_path}/c.yaml") == config
+
+
+def test_digest():
+    base = read("--out", "x")
+    assert digest(base) == digest(read("--out", "x", "--train.batch_size", "128"))
+    assert len(digest(base)) == 64
+    other = read("--out", "x", "--train.batch_size", "1", "--scaling.num_workers", "2")
+    assert digest(base) != digest(other)
+    assert digest(base, {"train", "scaling"}) == digest(other, {"train", "scaling"})
+    assert digest(base, {"scaling"}) != digest(other, {"scaling"})
+    assert digest(base, {"train.batch_size", "scaling"}) == digest(
+        other, {"train.batch_size", "scaling"}
+    )
+
+
+def test_difference():
+    a = {"seed": 0, "train": {"rate": 1.0, "betas": [1, 2]}, "judge": None}
+    b = {"seed": 0, "train": {"rate": 2.0, "betas": [1, 2]}, "judge": {"path": "p"}}
+    assert difference(a, b) == [
+        "train.rate: 1.0 there, 2.0 here",
+        "judge: null there, absent here",
+        "judge.path: absent there, p here",
+    ]
+    assert difference(a, a) == []
+    long = "x" * 200
+    assert len(difference({"name": long + "1"}, {"name": long + "2"})) == 1
+
+
+# --- the folder of the results ------------------------------------------------------------
+
+
+def demo(out: Path, **settings: object) -> Demo:
+    return Demo.model_validate({"out": out, **settings})
+
+
+def test_claim_makes_and_takes_again(tmp_path: Path):
+    out = claim_out(demo(tmp_path / "a" / "b"))
+    (out / "result").write_text("kept")
+    stored = yaml.safe_load((out / "config.yaml").read_text())
+    assert out.is_absolute() and stored["train"]["num_steps"] == 7
+    assert claim_out(demo(out, name="other", overwrite=True)) == out
+    assert (out / "result").read_text() == "kept"  # the same settings go on, even so
+    assert not list(tmp_path.glob("a/*.old-*")) and not list(out.glob("*.tmp"))
+
+
+def test_claim_refuses_other_settings_unless_ignored(tmp_path: Path):
+    claim_out(demo(tmp_path / "o"))
+    with pytest.raises(ConfigError) as caught:
+        claim_out(demo(tmp_path / "o", seed=3))
+    assert "seed: 0 there, 3 here" in str(caught.value)
+    assert "--overwrite true" in str(caught.value) and "another --out" in str(caught.value)
+    scaled = demo(tmp_path / "o", scaling=ScalingConfig(num_workers=2))
+    assert claim_out(scaled, {"scaling"}) == tmp_path / "o"
+
+
+def test_overwrite_moves_aside(tmp_path: Path):
+    for seed in range(3):
+        out = claim_out(demo(tmp_path / "o", seed=seed, overwrite=True))
+        (out / "result").write_text(str(seed))
+    kept = {p.parent.name: p.read_text() for p in tmp_path.glob("*/result")}
+    assert kept == {"o.old-1": "0", "o.old-2": "1", "o": "2"}
+
+
+def test_claim_refuses_what_is_not_ours(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / ".config.yaml.tmp").write_text("killed in mid-wri")
+    for name in ("file", "file/below", "full"):
+        with pytest.raises(ConfigError, match="choose another --out"):
+            claim_out(demo(tmp_path / name, overwrite=True))
+    assert claim_out(demo(tmp_path / "empty")) and claim_out(demo(tmp_path / "torn"))
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_claim_of_a_broken_record(tmp_path: Path):
+    (claim_out(demo(tmp_path / "o")) / "config.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"broken YAML.*--overwrite true"):
+        claim_out(demo(tmp_path / "o"))
+    assert claim_out(demo(tmp_path / "o", overwrite=True))
+    assert (tmp_path / "o.old-1" / "config.yaml").read_text() == "a: ["
+
+
+# --- the wrapper of all jobs --------------------------------------------------------------
+
+
+def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
+    def fail(error: BaseException):
+        def main(config: Demo) -> None:
+            raise error
+
+        return run_job(Demo, main, doc="Draws.", argv=["--out", "x"])
+
+    got: list[Demo] = []
+    assert run_job(Demo, got.append, argv=["--out", "x"]) == 0 and got[0].out == Path("x")
+    assert capsys.readouterr() == ("", "")
+    assert run_job(Demo, got.append, argv=["--ouf", "x"]) == 2 and len(got) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert fail(DataError("a.csv:3\nlabel=x")) == 2
+    assert capsys.readouterr().err == "error: a.csv:3 label=x\n"
+    assert fail(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+    with pytest.raises(ZeroDivisionError):
+        fail(ZeroDivisionError())
+    with pytest.raises(SystemExit):
+        fail(SystemExit(3))
+
+
+def start(folder: Path, body: str, *words: str) -> subprocess.Popen[str]:
+    """Run a module whose main() is `body`, as its users would."""
+    (folder / "drawing.py").write_text(
+        '"""Draws."""\nimport sys\nfrom hw2.config import JobConfig, run_job\n'
+        f"def main(config):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+        "raise SystemExit(run_job(JobConfig, main, doc=__doc__))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-m", "drawing", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_process_help_is_light_and_mistakes_take_one_line(tmp_path: Path):
+    out, err = start(tmp_path, "print(config.out)", "--help").communicate(timeout=60)
+    assert out.startswith("usage: python -m drawing ") and err == ""
+    process = start(tmp_path, "print(config.out)", "--out", "x", "--sead", "1")
+    assert process.communicate(timeout=60) == (
+        "",
+        "error: unknown key sead on the command line: did you mean seed?\n",
+    )
+    assert process.returncode == 2
+    heavy = "print({'torch', 'ray', 'mlflow', 'numpy', 'PIL', 'matplotlib'} & {*sys.modules})"
+    assert start(tmp_path, heavy, "--out", "x").communicate(timeout=60) == ("set()\n", "")
+
+
+def test_help_into_a_closed_pipe(tmp_path: Path):
+    process = start(tmp_path, "pass", "--help")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(60) == 0
+
+
+def test_process_traceback(tmp_path: Path):
+    process = start(tmp_path, "1 / 0", "--out", "x")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" in err and "ZeroDivisionError" in err
+
+
+SLEEP = """
+import time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+finally:
+    print("cleaned", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM\n"), (signal.SIGINT, 130, "stopped by Ctrl-C\n")],
+)
+def test_process_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int, said: str):
+    process = start(tmp_path, SLEEP, "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("cleaned\n", said)
+    assert process.returncode == code
+
+
+RAY = """
+import ray, signal, os
+from hw2.errors import DataError
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+@ray.remote
+def task():
+    raise DataError("picture 3 is torn")
+if config.seed == 0:
+    ray.get(task.remote())
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "code", "said"), [(0, 2, "error: picture 3 is torn"), (1, 143, "stopped by SIGTERM")]
+)
+def test_process_under_ray(tmp_path: Path, seed: int, code: int, said: str):
+    process = start(tmp_path, RAY, "--out", "x", "--seed", str(seed))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert err.splitlines()[-1] == said

@@ -1,0 +1,254 @@
+"""The journal keeps each row once, through kills, torn lines and several writers."""
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hw2.journal import Courier, Entry, Journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal.jsonl")
+
+
+def reopened(journal: Journal) -> Journal:
+    return Journal(journal.path)
+
+
+def steps(journal: Journal) -> list[int]:
+    return [row.step for row in journal.rows()]
+
+
+def test_rows_come_back_with_nan_and_infinities(journal: Journal) -> None:
+    journal.append_row(1, {"loss": math.nan, "up": math.inf, "down": -math.inf, "x": 0.1})
+    (row,) = reopened(journal).rows()
+    assert row.step == 1 and math.isnan(row.values["loss"])
+    assert (row.values["up"], row.values["down"], row.values["x"]) == (math.inf, -math.inf, 0.1)
+    assert abs(row.time_ms / 1000 - time.time()) < 60
+
+
+def test_steps_that_are_computed_again_are_skipped(journal: Journal) -> None:
+    for step in range(6):
+        assert journal.append_row(step, {"loss": 1.0})
+    again = reopened(journal)  # the run resumes from a checkpoint at step 3
+    assert not again.append_row(4, {"loss": 1.0})
+    assert not again.append_row(5, {"loss": 1.0})
+    assert again.append_row(6, {"loss": 1.0})
+    assert steps(again) == list(range(7))
+
+
+def test_each_metric_has_its_own_steps(journal: Journal) -> None:
+    journal.append_row(10, {"train/loss": 1.0})
+    assert journal.append_row(10, {"train/loss": 2.0, "eval/accuracy": 0.5})
+    assert [row.values for row in journal.rows()] == [{"train/loss": 1.0}, {"eval/accuracy": 0.5}]
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "metrics", "st', b"\0\0\0", b"{"])
+def test_a_torn_last_line_is_cut_off(journal: Journal, torn: bytes) -> None:
+    journal.append_row(0, {"loss": 1.0})
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + torn)
+    again = reopened(journal)
+    assert steps(again) == [0]
+    again.append_row(1, {"loss": 1.0})
+    assert steps(again) == [0, 1]
+    assert [json.loads(line)["step"] for line in again.path.open()] == [0, 1]
+
+
+def test_every_cut_of_the_file_leaves_whole_rows_only(journal: Journal) -> None:
+    for step in range(3):
+        journal.append_row(step, {"loss": step / 3})
+    content = journal.path.read_bytes()
+    for size in range(len(content) + 1):
+        journal.path.write_bytes(content[:size])
+        again = reopened(journal)
+        for step in range(3):
+            again.append_row(step, {"loss": step / 3})
+        assert [(row.step, row.values["loss"]) for row in again.rows()] == [
+            (0, 0.0), (1, 1 / 3), (2, 2 / 3)
+        ]  # fmt: skip
+        again.close()
+
+
+def test_an_unreadable_line_is_reported_and_left_out(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.append_row(0, {"loss": 1.0})
+    journal.path.write_bytes(journal.path.read_bytes() + b"rubbish\n[1]\n")
+    again = reopened(journal)
+    assert again.append_row(1, {"loss": 1.0})
+    assert steps(again) == [0, 1]
+    assert "unreadable" in caplog.text and str(journal.path) in caplog.text
+
+
+def test_a_param_keeps_its_first_value(journal: Journal) -> None:
+    assert journal.append_params({"lr": "1", "seed": "0"}) == {}
+    assert journal.append_params({"lr": "2", "seed": "0", "new": "3"}) == {"lr": "2"}
+    assert reopened(journal).latest("param") == {"lr": "1", "seed": "0", "new": "3"}
+
+
+def test_tags_and_summaries_are_added_when_they_change(journal: Journal) -> None:
+    journal.append_row(7, {"loss": 1.0})
+    assert journal.append("summary", {"fid": math.nan})
+    assert not journal.append("summary", {"fid": math.nan})
+    assert journal.append("summary", {"fid": 2.0})
+    assert journal.append("tag", {"a": "1"}) and not reopened(journal).append("tag", {"a": "1"})
+    entries, _ = journal.read(0)
+    assert [entry.step for entry in entries if entry.kind == "summary"] == [7, 7]
+
+
+def test_a_file_is_added_when_its_content_changes(journal: Journal) -> None:
+    picture = journal.path.parent / "sheet.png"
+    picture.write_bytes(b"one")
+    assert journal.append_artifact(picture, "figures")
+    assert not journal.append_artifact(picture, "figures")
+    picture.write_bytes(b"two")
+    assert journal.append_artifact(picture, "figures")
+    assert journal.latest("artifact")["figures/sheet.png"]["path"] == "sheet.png"
+    with pytest.raises(FileNotFoundError):
+        journal.append_artifact(picture.with_name("none.png"))
+
+
+def _append_shared(path: Path, worker: int) -> None:
+    journal = Journal(path)
+    for step in range(200):
+        journal.append_row(step, {"shared": 1.0, f"own{worker}": float(worker)})
+
+
+def test_processes_that_write_at_once_keep_each_step_once(journal: Journal) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=_append_shared, args=(journal.path, number)) for number in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for key in ("shared", "own0", "own1", "own2"):
+        found = [row.step for row in journal.rows() if key in row.values]
+        assert found == list(range(200)), key
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from hw2.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+step = 0
+while True:
+    journal.append_row(step, {"loss": step * 0.5, "filler": 1 / 3})
+    step += 1
+"""
+
+
+def test_kill_in_mid_write_loses_and_doubles_nothing(journal: Journal) -> None:
+    for _ in range(3):
+        before = len(journal.path.read_bytes())
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(journal.path)])
+        while len(journal.path.read_bytes()) < before + 20_000:
+            time.sleep(0.01)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    rows = reopened(journal).rows()
+    assert [row.step for row in rows] == list(range(len(rows))) and len(rows) > 100
+    assert all(row.values["loss"] == row.step * 0.5 for row in rows)
+
+
+class Receiver:
+    """Keeps what arrives; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.entries: list[Entry] = []
+        self.failures = failures
+
+    def __call__(self, entries: list[Entry]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("nobody there")
+        self.entries += entries
+
+    @property
+    def steps(self) -> list[int]:
+        return [entry.step for entry in self.entries]
+
+
+def test_courier_delivers_all_in_order_and_goes_on_where_it_was(journal: Journal) -> None:
+    for step in range(1200):  # more than one batch
+        journal.append_row(step, {"loss": 1.0})
+    first, second, other = Receiver(), Receiver(), Receiver()
+    courier = Courier(journal, "run", first, str)
+    assert courier.flush(5) and first.steps == list(range(1200))
+    courier.stop()
+    journal.append_row(1200, {"loss": 1.0})
+    courier = Courier(journal, "run", second, str)
+    assert courier.flush(5) and second.steps == [1200]
+    courier.stop()
+    courier = Courier(journal, "another run", other, str)
+    assert courier.flush(5) and other.steps == list(range(1201))
+    courier.stop()
+
+
+def test_courier_tries_again_and_says_so_once(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(failures=3)
+    journal.append_row(0, {"loss": 1.0})
+    courier = Courier(journal, "run", receiver, str)
+    assert courier.flush(10) and receiver.steps == [0]
+    courier.stop()
+    assert [record.message.split(" (")[0] for record in caplog.records] == [
+        "tracking is away",
+        "tracking is back: the rows that were kept are on their way",
+    ]
+    assert "nobody there" in caplog.text and str(journal.path) in caplog.text
+
+
+def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None:
+    first, second = Receiver(), Receiver()
+    driver = Courier(journal, "run", first, str)
+    journal.append_row(0, {"loss": 1.0})
+    assert driver.flush(5)
+    worker = Courier(journal, "run", second, str)
+    journal.append_row(1, {"loss": 1.0})
+    assert worker.flush(5)  # waits for what the driver carries
+    assert second.steps == [] and first.steps == [0, 1]
+    driver.stop()
+    journal.append_row(2, {"loss": 1.0})
+    assert worker.flush(5) and second.steps == [2]
+    worker.stop()
+
+
+def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal) -> None:
+    mark = {"key": "run", "offset": 10_000}
+    journal.path.with_suffix(".delivered").write_text(json.dumps(mark))
+    journal.append_row(0, {"loss": 1.0})
+    receiver = Receiver()
+    courier = Courier(journal, "run", receiver, str)
+    assert courier.flush(5) and receiver.steps == [0]
+    courier.stop()
+
+
+def test_flush_says_when_it_waited_in_vain(journal: Journal) -> None:
+    courier = Courier(journal, "run", Receiver(failures=1000), str)
+    journal.append_row(0, {"loss": 1.0})
+    begin = time.monotonic()
+    assert not courier.flush(0.3)
+    assert 0.3 <= time.monotonic() - begin < 1.0
+    courier.stop()
+
+
+def test_a_row_costs_microseconds(journal: Journal) -> None:
+    begin = time.perf_counter()
+    for step in range(2000):
+        journal.append_row(step, {"loss": 1.0, "lr": 0.1, "grad": 3.0})
+    assert (time.perf_counter() - begin) / 2000 < 1e-3
+    assert os.path.getsize(journal.path) < 2000 * 200
