@@ -98,6 +98,7 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
         net.null_digit,
         net.null_domain,
         diffusion.min_snr_gamma,
+        diffusion.timesteps,
     )
     size = config.network.image_size
     train, val = (read_digits(config.data, split, size) for split in ("train", "val"))

@@ -156,14 +156,14 @@ def bar(
     axes = _axes(title, "", y)
     at = range(len(labels))
     heights = [i.value for i in intervals]
-    axes.bar(at, heights, color=COLOURS[0], width=0.7)
+    axes.bar(at, heights, color="#8ab4d8", width=0.7)
     axes.errorbar(at, heights, _arms(intervals), fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
     axes.set_xticks(at, [str(label) for label in labels])
     return _drawn(axes)
 
 
 def interval_curve(
-    at: Sequence[float],
+    at: Sequence[float | int],
     lines: Mapping[str, Sequence[Interval]],
     title: str = "",
     x: str = "",

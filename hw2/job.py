@@ -1,60 +1,98 @@
-"""What every job does around its work: claim a folder, open a run, keep to the same inputs."""
+"""A job: its folder of results, its exit codes, its clean stop."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NoReturn, TypeVar
 
-from hw2.checkpoint import sha256_of
-from hw2.config import JobConfig, claim_out
-from hw2.errors import ConfigError
-from hw2.journal import write_json
-from hw2.tracking import Tracker, ui_command
+from hw2.config import Config, JobConfig, difference, dump, leaves, load
+from hw2.errors import ConfigError, Hw2Error
+from hw2.yaml_text import read_yaml
 
-if TYPE_CHECKING:
-    from hw2.data.digits import DigitSplit
-
-# They move where and how fast a job runs, not what it makes.
-NOT_RESULTS = ("scaling", "data.cache", "train.keep_last")
+M = TypeVar("M", bound=Config)
 
 
-@contextmanager
-def job_run(
-    config: JobConfig, experiment: str, split: "DigitSplit | None" = None
-) -> Iterator[tuple[Path, Tracker]]:
-    """The job's folder and MLflow run, finished with the block; prints how to look at it.
+def claim_out(config: JobConfig, ignore: Collection[str] = ()) -> Path:
+    """Make the folder of the results and write the resolved settings to its config.yaml.
 
-    `split` is the training data: its hash becomes a tag, its bad rows a table.
+    The same settings claim the same folder again, so that the same command goes on. Of other
+    settings, `overwrite` moves the old folder aside to OUT.old-N; without it they are refused.
+
+    Args:
+        config: the settings; `out`, `name` and `overwrite` never count as other settings.
+        ignore: dotted keys and sections that do not change the results either.
+    Returns: the absolute path of the folder.
+    Raises:
+        ConfigError: the folder holds other results, is not ours, or cannot be made.
     """
-    out = claim_out(config, ignore=NOT_RESULTS)
-    tracker = Tracker.start(
-        out,
-        experiment=experiment,
-        run_name=config.name or out.name,
-        config=config.model_dump(mode="json"),
-        config_file=out / "config.yaml",
-        tags={} if split is None else {"data_hash": split.content_hash},
-    )
-    with tracker:
-        if split is not None and split.bad:
-            rows = [
-                {"file": str(bad.file), "line": bad.line, "reason": bad.reason} for bad in split.bad
-            ]
-            tracker.log_table("bad_pictures", rows)
-        yield out, tracker
-    print(f"MLflow: {ui_command(tracker.tracking_uri)}")
+    out = config.out.expanduser().absolute()
+    record, draft = out / "config.yaml", out / ".config.yaml.tmp"
+    ignore = {"out", "name", "overwrite", *ignore}
+    advice = "choose another --out"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if record.exists():
+            here = leaves(config.model_dump(mode="json"), ignore)
+            try:
+                differ = difference(leaves(read_yaml(record), ignore), here)
+            except ConfigError as broken:
+                differ = [str(broken)]
+            if differ and not config.overwrite:
+                found = f"results of other settings ({'; '.join(differ)})"
+                raise ConfigError(f"out={out} holds {found}: {advice}, or --overwrite true")
+            if differ:
+                asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
+                out.rename(next(aside for aside in asides if not aside.exists()))
+                out.mkdir()
+        elif any(path != draft for path in out.iterdir()):
+            raise ConfigError(f"out={out} holds files that no job has made: {advice}")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(dump(config))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(record)
+    except OSError as error:
+        raise ConfigError(f"cannot use out={out} ({error.strerror}): {advice}") from None
+    return out
 
 
-def same_inputs(out: Path, files: Mapping[str, Path]) -> None:
-    """Refuse (ConfigError) to go on in `out` with other weights than it was begun with."""
+def run_job(
+    model_cls: type[M],
+    main: Callable[[M], object],
+    *,
+    doc: str | None = None,
+    argv: list[str] | None = None,
+) -> int:
+    """Run a job: `raise SystemExit(run_job(Config, main, doc=__doc__))` at the end of its module.
+
+    Returns: the exit code. 0: done. 2: a mistake of the user, told in one line on stderr.
+        130 or 143: stopped by Ctrl-C or SIGTERM, after the `finally` blocks of `main`.
+    Raises: whatever else `main` raises; its traceback then shows, with exit code 1.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    prog = f"python -m {spec.name}" if spec else f"python {Path(sys.argv[0]).name}"
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        main(load(model_cls, argv, prog=prog, description=doc or ""))
+        return 0
+    except Hw2Error as error:
+        cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback
+        print("error:", " ".join(str(cause).splitlines()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except SystemExit as stop:
+        if stop.code != signal.SIGTERM:
+            raise
+        print("stopped by SIGTERM", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-    record, now = out / "inputs.json", {name: sha256_of(path) for name, path in files.items()}
-    if record.is_file() and (then := json.loads(record.read_text())) != now:
-        changed = ", ".join(name for name in now if then.get(name) != now[name])
-        raise ConfigError(
-            f"out={out} was begun with another {changed}: choose another --out or --overwrite true"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(record, now)
+def _stop(number: int, frame: object) -> NoReturn:
+    raise SystemExit(number)  # as Ray's own handler does, which replaces this one in ray.init

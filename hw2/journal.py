@@ -21,8 +21,6 @@ from typing import Any
 
 logger = logging.getLogger("hw2.tracking")
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long
-Send = Callable[[list["Entry"]], None]
-Describe = Callable[[Exception], str]
 POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 
 
@@ -34,6 +32,9 @@ class Entry:
     time_ms: int
     values: dict[str, Any]
     step: int = 0
+
+
+Send, Describe = Callable[[list[Entry]], None], Callable[[Exception], str]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -56,8 +57,7 @@ class Journal:
     def append_row(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Add the metrics of `step`; NaN and infinities survive.
 
-        The steps of each metric strictly increase: a metric whose `step` is not beyond its last
-        one is skipped. Returns whether anything was new.
+        A metric whose `step` is not beyond its last one is skipped. Returns whether any was new.
         """
         with self._locked():
             last = self._latest.get("metrics", {})

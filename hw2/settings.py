@@ -32,7 +32,10 @@ class DiffusionConfig(Config):
         "joint", description="drop digit and domain together, the digit alone, or each on its own"
     )
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
+        5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
+    )
+    timesteps: Literal["uniform", "importance"] = Field(
+        "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
     )
 
 

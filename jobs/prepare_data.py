@@ -3,7 +3,7 @@
 python -m jobs.prepare_data --out hw2_data
 """
 
-from hw2.config import run_job
+from hw2.job import run_job
 from hw2.settings import PrepareDataConfig
 
 

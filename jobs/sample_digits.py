@@ -6,7 +6,7 @@ python -m jobs.sample_digits --model asset:digits --out outputs/samples
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw2.config import run_job
+from hw2.job import run_job
 from hw2.settings import SampleDigitsConfig
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def draw_and_report(config: SampleDigitsConfig, out: Path, tracker: "Tracker") -
     from hw2.distributed.batch import map_pieces
     from hw2.locate import find_model
     from hw2.progress import progress
-    from hw2.job import same_inputs
+    from hw2.runs import same_inputs
 
     weights, judge = find_model(config.model), find_model(config.judge)
     same_inputs(out, {"model": weights, "judge": judge})
@@ -35,7 +35,7 @@ def draw_and_report(config: SampleDigitsConfig, out: Path, tracker: "Tracker") -
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
-    from hw2.job import job_run
+    from hw2.runs import job_run
 
     with job_run(config, "sample_digits") as (out, tracker):
         draw_and_report(config, out, tracker)

@@ -5,7 +5,7 @@ python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/dd
 
 from functools import partial
 
-from hw2.config import run_job
+from hw2.job import run_job
 from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
 
 
@@ -15,7 +15,7 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
     from jobs.sample_digits import draw_and_report
-    from hw2.job import job_run
+    from hw2.runs import job_run
 
     split = read_digits(config.data, "train", config.network.image_size, progress=True)
     with job_run(config, "train_ddpm", split) as (out, tracker):

@@ -5,7 +5,7 @@ python -m jobs.train_judge --config jobs/configs/train_judge.yaml --out outputs/
 
 from functools import partial
 
-from hw2.config import run_job
+from hw2.job import run_job
 from hw2.settings import TrainJudgeConfig
 
 
@@ -18,7 +18,7 @@ def main(config: TrainJudgeConfig) -> None:
     from hw2.judging import load_judge
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
-    from hw2.job import job_run
+    from hw2.runs import job_run
 
     split = read_digits(config.data, "train", JUDGE_SIZE, progress=True)
     with job_run(config, "train_judge", split) as (out, tracker):

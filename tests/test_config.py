@@ -16,14 +16,13 @@ from hw2.config import (
     Config,
     JobConfig,
     ScalingConfig,
-    claim_out,
     difference,
     digest,
     dump,
     load,
-    run_job,
 )
 from hw2.errors import ConfigError, DataError
+from hw2.job import claim_out, run_job
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -387,7 +386,7 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
 def start(folder: Path, body: str, *words: str) -> subprocess.Popen[str]:
     """Run a module whose main() is `body`, as its users would."""
     (folder / "drawing.py").write_text(
-        '"""Draws."""\nimport sys\nfrom hw2.config import JobConfig, run_job\n'
+        '"""Draws."""\nimport sys\nfrom hw2.config import JobConfig\nfrom hw2.job import run_job\n'
         f"def main(config):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
         "raise SystemExit(run_job(JobConfig, main, doc=__doc__))\n"
     )

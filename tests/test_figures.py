@@ -191,7 +191,8 @@ def test_charts_smooth_without_lag() -> None:
 def test_figures_touch_no_global_state_of_pyplot() -> None:
     code = (
         "import sys, hw2.figures as f; assert 'matplotlib' not in sys.modules;"
-        "f.curves([{'step': 0, 'loss': 1.0}], ['loss']); assert 'matplotlib.pyplot' not in sys.modules"
+        "f.curves([{'step': 0, 'loss': 1.0}], ['loss']);"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from hw2.data.offline.source import OfflineSource
-from hw2.data.tree import DigitSource, write_digits
+from hw2.data.tree import PictureSource, write_digits
 from hw2.errors import ConfigError
 
 
@@ -46,7 +46,7 @@ def prepare_digits(
     for key, value in (("num_train", num_train), ("num_val", num_val)):
         if not 10 <= value <= 1_000_000:
             raise ConfigError(f"{key}={value} is out of range: use 10..1000000 pictures a domain")
-    pictures: DigitSource
+    pictures: PictureSource
     if source == "torchvision":
         from hw2.data.download import TorchvisionSource  # torch takes seconds to import
 

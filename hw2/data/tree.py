@@ -5,7 +5,7 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,8 @@ CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the w
 Task = tuple[Domain, Split, list[int]]  # the indices of the pictures to draw
 
 
-class DigitSource(Protocol):
+@runtime_checkable
+class PictureSource(Protocol):
     """Where the pictures of a tree come from; picklable, to be drawn by several processes."""
 
     @property
@@ -37,7 +38,9 @@ class DigitSource(Protocol):
         """One picture, uint8 (28, 28, 3)."""
 
 
-def write_digits(root: Path, source: DigitSource, workers: int = 1, progress: bool = True) -> Path:
+def write_digits(
+    root: Path, source: PictureSource, workers: int = 1, progress: bool = True
+) -> Path:
     """Write `root`/digits, or what is still missing of it.
 
     The recipe file comes first, the pictures next and each CSV last, all by renaming: an
@@ -83,7 +86,7 @@ def write_digits(root: Path, source: DigitSource, workers: int = 1, progress: bo
     return digits_folder(root)
 
 
-def _refuse_another(root: Path, source: DigitSource) -> None:
+def _refuse_another(root: Path, source: PictureSource) -> None:
     """Insist that a folder with anything in it holds a tree of the same recipe."""
     folder = digits_folder(root)
     path = _recipe_path(root, source)
@@ -104,7 +107,7 @@ def _refuse_another(root: Path, source: DigitSource) -> None:
         )
 
 
-def _claim(root: Path, source: DigitSource) -> None:
+def _claim(root: Path, source: PictureSource) -> None:
     """Leave the recipe in a new folder."""
     path = _recipe_path(root, source)
     if not path.is_file():
@@ -113,11 +116,11 @@ def _claim(root: Path, source: DigitSource) -> None:
             passing.write_text(json.dumps(source.recipe(), indent=2) + "\n")
 
 
-def _recipe_path(root: Path, source: DigitSource) -> Path:
+def _recipe_path(root: Path, source: PictureSource) -> Path:
     return digits_folder(root) / f"{source.name}.json"
 
 
-def _first(source: DigitSource, domain: Domain, split: Split) -> int:
+def _first(source: PictureSource, domain: Domain, split: Split) -> int:
     """The number of a split's first picture: train and val lie in one folder, numbered on."""
     return 0 if split == "train" else len(source.labels(domain, "train"))
 
@@ -126,13 +129,13 @@ def _name(number: int) -> str:
     return f"{number:05d}.png"
 
 
-def _names(source: DigitSource, domain: Domain, split: Split) -> list[str]:
+def _names(source: PictureSource, domain: Domain, split: Split) -> list[str]:
     first = _first(source, domain, split)
     return [_name(first + index) for index in range(len(source.labels(domain, split)))]
 
 
 def _draw_all(
-    root: Path, source: DigitSource, tasks: list[Task], workers: int, progress: bool
+    root: Path, source: PictureSource, tasks: list[Task], workers: int, progress: bool
 ) -> None:
     total = sum(len(indices) for _, _, indices in tasks)
     with tqdm(total=total, unit="pictures", disable=not progress or not total) as bar:
@@ -152,7 +155,7 @@ def _draw_all(
                 raise
 
 
-def _draw(root: Path, source: DigitSource, task: Task) -> int:
+def _draw(root: Path, source: PictureSource, task: Task) -> int:
     """Write the pictures of one task; how many."""
     domain, split, indices = task
     first = _first(source, domain, split)

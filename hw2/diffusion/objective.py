@@ -1,6 +1,7 @@
 """The training objective of a class-conditional DDPM."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -35,6 +36,10 @@ class DenoisingObjective:
     the share of samples trained without label. `drop`: "joint" drops digit and domain together,
     "digit" keeps the domain, "separate" drops each on its own. `min_snr_gamma` None weighs all
     timesteps alike.
+
+    `timesteps`: "uniform" draws t evenly and multiplies the error by its weight; "importance" draws
+    t in proportion to the weight and multiplies nothing. The expected loss is the same, its
+    variance lower: no network call is spent on a timestep that hardly counts.
     """
 
     schedule: NoiseSchedule
@@ -44,6 +49,25 @@ class DenoisingObjective:
     null_digit: int = 10
     null_domain: int = 2
     min_snr_gamma: float | None = None
+    timesteps: Literal["uniform", "importance"] = "uniform"
+
+    @cached_property
+    def weights(self) -> Float[Tensor, " t"]:
+        """The weight of each timestep's error, float64."""
+        t = torch.arange(self.schedule.num_train_timesteps)
+        if self.min_snr_gamma is None:
+            return torch.ones(len(t), dtype=torch.float64)
+        return min_snr_weight(self.schedule.snr(t), self.min_snr_gamma, self.prediction_type)
+
+    def draw_timesteps(self, random: CounterRandom) -> tuple[Int64[Tensor, " b"], Tensor]:
+        """Timesteps (b,), and the factors (b,) that make their mean error the weighted one."""
+        u = random.uniform(Stream.TIMESTEP).double()
+        if self.timesteps == "uniform":
+            t = (u * len(self.weights)).long()
+            return t, self.weights[t]
+        cumulative = self.weights.cumsum(0)
+        t = torch.searchsorted(cumulative, u * cumulative[-1], right=True)
+        return t.clamp(max=len(self.weights) - 1), self.weights.mean().expand(len(t))
 
     def drop_labels(
         self, batch: DigitBatch, random: CounterRandom
@@ -64,17 +88,13 @@ class DenoisingObjective:
     def __call__(
         self, net: nn.Module, batch: DigitBatch, random: CounterRandom
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (a scalar) of `net` on `batch`, and metrics to log."""
+        """Loss (a scalar) of `net` on `batch`, and metrics to log (none)."""
         x0 = batch.images.float() / 127.5 - 1
-        t = random.integers(Stream.TIMESTEP, self.schedule.num_train_timesteps).to(x0.device)
+        t, weight = self.draw_timesteps(random)
         noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
         a, s = self.schedule.signal_and_noise(t, x0)
         digit, domain = self.drop_labels(batch, random)
-        output = net(add_noise(x0, noise, a, s), t, digit, domain)
+        output = net(add_noise(x0, noise, a, s), t.to(x0.device), digit, domain)
         target = target_of(self.prediction_type, x0, noise, a, s)
         error = (output.float() - target).square().mean(dim=(1, 2, 3))
-        if self.min_snr_gamma is not None:
-            snr = self.schedule.snr(t)
-            weight = min_snr_weight(snr, self.min_snr_gamma, self.prediction_type)
-            error = error * weight.to(error)
-        return error.mean(), {}
+        return (error * weight.to(error)).mean(), {}

@@ -17,20 +17,17 @@ def connected(num_cpus: int | None = None) -> Iterator[None]:
     starts, bound to loopback, with a token that only this process and its workers know, and stops
     with the block.
     """
+    joining = bool(os.environ.get("RAY_ADDRESS"))
+    _set_environment(joining)
     import ray
 
+    quiet = {"logging_level": logging.WARNING}
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    quiet = {"logging_level": logging.WARNING}
-    if os.environ.get("RAY_ADDRESS"):
+    if joining:
         ray.init(**quiet)
     else:
-        if "RAY_AUTH_MODE" not in os.environ:
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -43,6 +40,15 @@ def connected(num_cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _set_environment(joining: bool) -> None:
+    """Ray reads these once, when it is imported."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    if not joining and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:

@@ -174,8 +174,6 @@ def test_an_offline_tree_is_read_whole(offline_tree: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [
-        ({"split": "test"}, "split='test'"),
-        ({"domains": ("usps",)}, "usps"),
         ({"domains": ()}, "one or both"),
         ({"image_size": 0}, "image_size=0"),
     ],

@@ -106,9 +106,9 @@ def test_without_pixels_the_diversity_in_pixels_is_not_stated() -> None:
 
 def test_pictures_that_cannot_be_scored_are_refused() -> None:
     full = judged(40)
-    with pytest.raises(DataError, match="digits: 10 is not in 0..9"):
+    with pytest.raises(DataError, match=r"digits: 10 is not in 0\.\.9"):
         JudgedPictures(full.predictions, full.digits + 1, full.domains, full.features)
-    with pytest.raises(DataError, match="domains: 2 is not in 0..1"):
+    with pytest.raises(DataError, match=r"domains: 2 is not in 0\.\.1"):
         JudgedPictures(full.predictions, full.digits, full.domains + 1, full.features)
     # Where shapes are checked (jaxtyping, in tests) that check speaks first, with a TypeError.
     with pytest.raises((DataError, TypeError)):

@@ -1,0 +1,62 @@
+"""What all tests share: shapes checked at run time, a quiet environment, one Ray, one small tree."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Read by Ray, MLflow and OpenMP when they are imported, and inherited by every process started.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",  # this Ray listens on loopback alone; the default writes ~/.ray
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.1",  # `report` waits for it: 1.5 s by default
+    RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60",
+    RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="120",  # a hang fails a test, not after 30 minutes
+    MLFLOW_DISABLE_TELEMETRY="true",
+    DO_NOT_TRACK="true",
+    OMP_NUM_THREADS="1",
+    MPLBACKEND="Agg",
+)
+for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)  # tests never write into a cluster or store of the user's
+
+# Shapes and types of all annotations in hw2 are checked; so hw2 must not be imported before this.
+install_import_hook("hw2", "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums in the same order on every machine, and no fight over few cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all tests of the session; four logical CPUs whatever the machine has."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=150 * 2**20,
+        _node_ip_address="127.0.0.1",
+        logging_level="WARNING",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def digits_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An offline tree of 200 train and 100 val pictures a domain. Do not change it."""
+    from hw2.data.prepare import prepare_digits
+
+    root = tmp_path_factory.mktemp("tree")
+    prepare_digits(root, seed=0, num_train=200, num_val=100, progress=False)
+    return root
