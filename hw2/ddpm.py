@@ -25,7 +25,9 @@ NUM_HELD_OUT = 512
 SHOW_SECONDS = 60.0
 
 
-def read_digits(data: DataConfig, split: str, image_size: int, progress: bool = False) -> DigitSplit:
+def read_digits(
+    data: DataConfig, split: str, image_size: int, progress: bool = False
+) -> DigitSplit:
     """A split of the digits as `data` says."""
     return read_split(
         data.root,
@@ -76,7 +78,9 @@ class Sheets:
         model = digit_model(saved.ema, self.config.diffusion)
         model = model.to(next(saved.ema.parameters()).device)
         rows = [
-            draw(model, self.config.sample, domain=d, indices=[1], seed=self.config.seed).images[:, 0]
+            draw(model, self.config.sample, domain=d, indices=[1], seed=self.config.seed).images[
+                :, 0
+            ]
             for d in range(len(DOMAINS))
         ]
         path = self.out / "figures" / f"step_{saved.step:08d}.png"

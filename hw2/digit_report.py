@@ -42,7 +42,9 @@ def report_digits(
     extra = json.loads((out / COST).read_text())
     scores = score_folder(config, judge_path, out)
     write_json(out / "metrics.json", {**extra, **scores.to_json()})
-    tracker.log_summary({**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()})
+    tracker.log_summary(
+        {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
+    )
     tracker.log_table("scores", scores.rows())
     tracker.log_file(out / "metrics.json")
     columns = ["score", *[d for d in DOMAINS if d in config.domains], "mean"]

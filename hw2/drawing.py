@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.guidance import GuidedDenoiser, Guidance
+from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
 from hw2.diffusion.samplers import sample
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
@@ -19,8 +19,8 @@ from hw2.domains import DIGITS
 from hw2.errors import CheckpointError
 from hw2.figures import to_uint8
 from hw2.models.digit_unet import DigitUNet
+from hw2.precision import wants_bf16
 from hw2.settings import DiffusionConfig, NetworkConfig, SampleSettings
-from hw2.training import wants_bf16
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DigitModel:
     null_digit: int
     null_domain: int | None
     image_size: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def to(self, device: torch.device) -> "DigitModel":
         """The same model on `device`."""

@@ -1,9 +1,8 @@
 """The journal of a run: an append-only file that outlives kills, delivered once and in order.
 
-The file is the source of truth. Each line is one JSON object, written with one `write` under a
-file lock, so several processes may append, and a kill leaves at worst one torn last line, which
-the next writer cuts off. What the journal already holds is skipped: a resumed run that computes
-steps again leaves each of them once.
+Each line is one JSON object, written with one `write` under a file lock: several processes may
+append, and a kill leaves at worst one torn last line, which the next writer cuts off. What is there
+already is skipped, so a resumed run that computes steps again leaves each of them once.
 """
 
 import fcntl
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 logger = logging.getLogger("hw2.tracking")
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long
@@ -34,7 +33,8 @@ class Entry:
     step: int = 0
 
 
-Send, Describe = Callable[[list[Entry]], None], Callable[[Exception], str]
+Send = Callable[[list[Entry]], None]
+Describe = Callable[[Exception], str]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -54,7 +54,7 @@ class Journal:
         self._known = 0  # bytes already in `_latest`
         self._latest: dict[str, dict[str, Any]] = {}  # kind -> key -> newest value (metrics: step)
 
-    def append_row(self, step: int, metrics: Mapping[str, float]) -> bool:
+    def append_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> bool:
         """Add the metrics of `step`; NaN and infinities survive.
 
         A metric whose `step` is not beyond its last one is skipped. Returns whether any was new.
@@ -237,8 +237,7 @@ class Courier:
                 self._wake.wait(pause)
 
     def _deliver(self) -> bool:
-        offset = self._delivered()
-        entries, end = self._journal.read(offset)
+        entries, end = self._journal.read(offset := self._delivered())
         if end == offset:
             return False
         self._journal.sync()  # else a power cut could take back rows that the receiver keeps

@@ -1,4 +1,4 @@
-"""Judging pictures: training a judge, loading one (ours or the course's), reading pictures with it."""
+"""Judges: training one, loading one (ours or the course's), reading pictures with it."""
 
 from collections.abc import Callable
 from pathlib import Path

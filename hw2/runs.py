@@ -50,7 +50,6 @@ def job_run(
 def same_inputs(out: Path, files: Mapping[str, Path]) -> None:
     """Refuse (ConfigError) to go on in `out` with other weights than it was begun with."""
 
-
     record, now = out / "inputs.json", {name: sha256_of(path) for name, path in files.items()}
     if record.is_file() and (then := json.loads(record.read_text())) != now:
         changed = ", ".join(name for name in now if then.get(name) != now[name])

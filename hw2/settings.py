@@ -146,3 +146,11 @@ class PrepareDataConfig(Config):
     num_train: int = Field(20_000, ge=10, description="train pictures a domain (at most)")
     num_val: int = Field(2_000, ge=10, description="val pictures a domain (at most)")
     cache: Path | None = Field(None, description="where torchvision's downloads are kept")
+
+
+class ReleaseAssetConfig(Config):
+    """Settings of jobs.release_asset."""
+
+    model: Path = Field(description="folder of a finished training")
+    name: str = Field(pattern="^[a-z0-9_]+$", description="the asset's name")
+    command: str = Field("make assets", description="what makes it again, for the card")

@@ -24,13 +24,10 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 from hw2.errors import ConfigError
 from hw2.journal import Courier, Entry, Journal, write_json
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 T = TypeVar("T")
 logger = logging.getLogger("hw2.tracking")
@@ -79,7 +76,7 @@ class Tracker:
         parent_run_id: str | None = None,
         tracking_uri: str | None = None,
         timeout: float = 15.0,
-    ) -> Self:
+    ) -> "Tracker":
         """Begin the run of the job in `out`, or continue the one that `out` began before.
 
         Args:
@@ -111,7 +108,7 @@ class Tracker:
         return tracker
 
     @classmethod
-    def attach(cls, out: Path, tracking_uri: str | None = None) -> Self:
+    def attach(cls, out: Path, tracking_uri: str | None = None) -> "Tracker":
         """Write to the run that `start` began in `out`; deliver only when the driver is gone.
 
         Args:
@@ -127,11 +124,11 @@ class Tracker:
         uri = tracking_uri or (os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known)
         return cls(out, str(record["run_id"]), uri and resolve_uri(uri), owner=False)
 
-    def log_row(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Log the metrics of `step`; takes about 0.1 ms, whatever the store does."""
         self.journal.append_row(step, metrics)
 
-    def log_summary(self, metrics: Mapping[str, float]) -> None:
+    def log_summary(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Log final numbers, at the last step; the newest value counts."""
         self.journal.append("summary", {k: float(v) for k, v in metrics.items()})
 
@@ -185,7 +182,7 @@ class Tracker:
             self._courier.stop()
         self.journal.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(
@@ -205,7 +202,7 @@ class _Sender:
         self._uri, self._run_id, self._out, self._failures = uri, run_id, out, 0
 
     @cached_property
-    def _client(self) -> "MlflowClient":
+    def _client(self) -> Any:
         return _client(self._uri)  # in the courier's thread: the import takes seconds
 
     def __call__(self, entries: list[Entry]) -> None:
@@ -369,9 +366,8 @@ def _import_mlflow() -> Any:
     return mlflow
 
 
-def _client(uri: str) -> "MlflowClient":
-    client: MlflowClient = _import_mlflow().MlflowClient(tracking_uri=uri)
-    return client
+def _client(uri: str) -> Any:
+    return _import_mlflow().MlflowClient(tracking_uri=uri)
 
 
 def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from hw2.checkpoint import CheckpointStore, save_weights
 from hw2.diffusion.counter import CounterRandom
 from hw2.errors import ConfigError, Hw2Error
 from hw2.models.ema import PowerEma
+from hw2.precision import wants_bf16
 from hw2.settings import TrainConfig
 
 
@@ -68,7 +69,7 @@ class Place:
 
     rank: int = 0
     world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def share(self, batch_size: int) -> range:
         """The positions of the global batch that this worker takes."""
@@ -89,13 +90,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * warm * decay[config.decay]
 
 
-def wants_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: told so, or the processor multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def _quiet(net: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Leaves the gradients of a backward pass to this worker alone."""
+    return net.no_sync() if isinstance(net, DistributedDataParallel) else contextlib.nullcontext()
 
 
 def _to(batch: Any, device: torch.device) -> Any:
@@ -155,9 +152,9 @@ def train(
 ) -> Iterator[Row | Saved]:
     """Train `net`, continuing from the newest good checkpoint under `out`.
 
-    Yields, on every worker, a Row each `log_every` steps (worker 0's is the one to keep) and a Saved
-    after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and
-    `meta`). More than one worker needs an initialised torch.distributed process group.
+    Yields, on every worker, a Row each `log_every` steps (worker 0's is the one to keep) and a
+    Saved after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More
+    than one worker needs an initialised torch.distributed process group.
 
     Raises ConfigError if the batch is smaller than the number of workers, TrainingDiverged if the
     gradient is not finite.
@@ -182,6 +179,28 @@ def train(
         # resumed run would add gradients up in another order than the undisturbed one.
         worker_net = DistributedDataParallel(net, find_unused_parameters=True)
     bf16 = wants_bf16(config.precision, place.device)
+
+    def gradients(step: int) -> tuple[Tensor, dict[str, Tensor], float]:
+        """Add this worker's share to the gradients; its loss, metrics and seconds of waiting."""
+        loss, extra, waited = torch.zeros((), device=place.device), dict[str, Tensor](), 0.0
+        chunks = [
+            chunk for i in range(config.accumulate) if (chunk := share[i :: config.accumulate])
+        ]
+        for number, chunk in enumerate(chunks, start=1):
+            begin = time.perf_counter()
+            batch = _to(source.batch(step, chunk, config.batch_size), place.device)
+            waited += time.perf_counter() - begin
+            # Workers add up once, after the last chunk.
+            with _quiet(worker_net) if number < len(chunks) else contextlib.nullcontext():
+                with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
+                    mean, more = objective(worker_net, batch, CounterRandom(seed, step, chunk))
+                # DDP averages over workers: weigh by share, so that uneven shares count right.
+                (mean * (len(chunk) * place.world_size / config.batch_size)).backward()
+            loss += mean.detach() * (len(chunk) / config.batch_size)
+            for key, value in more.items():
+                extra[key] = extra.get(key, 0) + value.detach() * (len(chunk) / len(share))
+        return loss, extra, waited
+
     started = time.perf_counter()
 
     while state.step < config.num_steps:
@@ -189,22 +208,8 @@ def train(
         rate = learning_rate(config, step)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        waited, loss, extra = 0.0, torch.zeros((), device=place.device), {}
-        chunks = [share[i :: config.accumulate] for i in range(config.accumulate)]
-        chunks = [chunk for chunk in chunks if chunk]
         net.train()
-        for last, chunk in zip([*[False] * (len(chunks) - 1), True], chunks, strict=True):
-            begin = time.perf_counter()
-            batch = _to(source.batch(step, chunk, config.batch_size), place.device)
-            waited += time.perf_counter() - begin
-            quiet = isinstance(worker_net, DistributedDataParallel) and not last
-            with worker_net.no_sync() if quiet else contextlib.nullcontext():
-                with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
-                    mean, extra = objective(worker_net, batch, CounterRandom(seed, step, chunk))
-                # DDP averages over workers: weigh by share, so that uneven shares count right.
-                weight = len(chunk) / config.batch_size
-                (mean * weight * place.world_size).backward()
-            loss += mean.detach() * weight
+        loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
         if place.world_size > 1:
             torch.distributed.all_reduce(loss)

@@ -30,7 +30,7 @@ def draw_and_report(config: SampleDigitsConfig, out: Path, tracker: "Tracker") -
         results = map_pieces(make_worker(config, weights), pieces, config.scaling)
         for count in write_pieces(results, out, config):
             bar.advance(count)
-    report_digits(config, judge, out, tracker, {})
+    report_digits(config, judge, out, tracker)
 
 
 def main(config: SampleDigitsConfig) -> None:

@@ -13,25 +13,22 @@ def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
     from hw2.ddpm import ddpm_training, read_digits
     from hw2.distributed.train import run_training
-    from hw2.locate import FINAL
-    from jobs.sample_digits import draw_and_report
+    from hw2.locate import FINAL, find_model
     from hw2.runs import job_run
+    from jobs.sample_digits import draw_and_report
 
+    find_model(config.judge)  # a misspelt judge is told before the training, not after it
     split = read_digits(config.data, "train", config.network.image_size, progress=True)
     with job_run(config, "train_ddpm", split) as (out, tracker):
         run_training(partial(ddpm_training, config, out), config, "train_ddpm", tracker)
         tracker.log_file(out / FINAL)
-        drawn = SampleDigitsConfig(
-            out=out / "samples",
-            seed=config.seed,
+        drawing = SampleDigitsConfig(
+            out=out,
             model=str(out / FINAL),
-            judge=config.judge,
-            data=config.data,
-            sample=config.sample,
+            **{key: getattr(config, key) for key in ("seed", "judge", "data", "sample", "scaling")},
             num_per_class=config.num_per_class,
-            scaling=config.scaling,
         )
-        draw_and_report(drawn, out / "samples", tracker)
+        draw_and_report(drawing, out, tracker)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def main(config: TrainJudgeConfig) -> None:
         tracker.log_file(out / FINAL)
         tracker.log_file(out / "metrics.json")
         tracker.log_summary({f"eval/accuracy/{k}": v.value for k, v in accuracy.items()})
-        rows = [{"domain": k, "accuracy on real val pictures": f"{v:.1%}"} for k, v in accuracy.items()]
+        rows = [
+            {"domain": k, "accuracy on real val pictures": f"{v:.1%}"} for k, v in accuracy.items()
+        ]
         print(format_table(rows, list(rows[0])))
 
 

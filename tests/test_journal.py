@@ -186,14 +186,14 @@ def test_courier_delivers_all_in_order_and_goes_on_where_it_was(journal: Journal
         journal.append_row(step, {"loss": 1.0})
     first, second, other = Receiver(), Receiver(), Receiver()
     courier = Courier(journal, "run", first, str)
-    assert courier.flush(5) and first.steps == list(range(1200))
+    assert courier.flush(5.0) and first.steps == list(range(1200))
     courier.stop()
     journal.append_row(1200, {"loss": 1.0})
     courier = Courier(journal, "run", second, str)
-    assert courier.flush(5) and second.steps == [1200]
+    assert courier.flush(5.0) and second.steps == [1200]
     courier.stop()
     courier = Courier(journal, "another run", other, str)
-    assert courier.flush(5) and other.steps == list(range(1201))
+    assert courier.flush(5.0) and other.steps == list(range(1201))
     courier.stop()
 
 
@@ -203,7 +203,7 @@ def test_courier_tries_again_and_says_so_once(
     receiver = Receiver(failures=3)
     journal.append_row(0, {"loss": 1.0})
     courier = Courier(journal, "run", receiver, str)
-    assert courier.flush(10) and receiver.steps == [0]
+    assert courier.flush(10.0) and receiver.steps == [0]
     courier.stop()
     assert [record.message.split(" (")[0] for record in caplog.records] == [
         "tracking is away",
@@ -216,14 +216,14 @@ def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None
     first, second = Receiver(), Receiver()
     driver = Courier(journal, "run", first, str)
     journal.append_row(0, {"loss": 1.0})
-    assert driver.flush(5)
+    assert driver.flush(5.0)
     worker = Courier(journal, "run", second, str)
     journal.append_row(1, {"loss": 1.0})
-    assert worker.flush(5)  # waits for what the driver carries
+    assert worker.flush(5.0)  # waits for what the driver carries
     assert second.steps == [] and first.steps == [0, 1]
     driver.stop()
     journal.append_row(2, {"loss": 1.0})
-    assert worker.flush(5) and second.steps == [2]
+    assert worker.flush(5.0) and second.steps == [2]
     worker.stop()
 
 
@@ -233,7 +233,7 @@ def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal) -> Non
     journal.append_row(0, {"loss": 1.0})
     receiver = Receiver()
     courier = Courier(journal, "run", receiver, str)
-    assert courier.flush(5) and receiver.steps == [0]
+    assert courier.flush(5.0) and receiver.steps == [0]
     courier.stop()
 
 

@@ -28,7 +28,7 @@ class DigitSource:
         return self._orders[epoch]
 
     def batch(self, step: int, samples: Sequence[int], batch_size: int) -> DigitBatch:
-        """The pictures at positions `samples` of step `step` (from 1) of global size `batch_size`."""
+        """The pictures at positions `samples` of step `step` (from 1)."""
         first = (step - 1) * batch_size
         places = [divmod(first + sample, len(self.split.digits)) for sample in samples]
         index = torch.tensor([int(self._order(epoch)[place]) for epoch, place in places])

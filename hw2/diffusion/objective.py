@@ -24,7 +24,7 @@ class DigitBatch(NamedTuple):
 def min_snr_weight(
     snr: Float[Tensor, " b"], gamma: float, kind: PredictionType
 ) -> Float[Tensor, " b"]:
-    """Min-SNR-gamma weight (Hang et al. 2023, eq. 7): min(SNR, gamma)/SNR for eps, /(SNR+1) for v."""
+    """Min-SNR-gamma weight of an error in eps or v (Hang et al. 2023, eq. 7)."""
     return snr.clamp(max=gamma) / (snr if kind == "epsilon" else snr + 1)
 
 

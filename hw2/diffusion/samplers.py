@@ -46,9 +46,7 @@ def timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
     return [round(num_train_timesteps - i * ratio) - 1 for i in range(num_inference_steps)]
 
 
-def _clipped(
-    eps: Tensor, xt: Tensor, a: Tensor, s: Tensor, clip: bool
-) -> tuple[Tensor, Tensor]:
+def _clipped(eps: Tensor, xt: Tensor, a: Tensor, s: Tensor, clip: bool) -> tuple[Tensor, Tensor]:
     """Predicted x0, kept in [-1, 1] if wanted, and the noise that goes with it."""
     x0 = x0_of(eps, xt, a, s)
     if clip:
@@ -127,29 +125,33 @@ def diffusers_solver(
     denoise: Denoise,
     schedule: NoiseSchedule,
     x_start: Float[Tensor, "b c h w"],
-    num_inference_steps: int,
+    steps: list[int],
+    *,
+    clip_x0: bool = True,
 ) -> Iterator[SampleStep]:
-    """DPM-Solver++ (Lu et al. 2022) or UniPC (Zhao et al. 2023), second order, from diffusers."""
+    """DPM-Solver++ (Lu et al. 2022) or UniPC (Zhao et al. 2023), second order, from diffusers.
+
+    Both are written in the predicted x0, so that is what they are given, clipped if wanted.
+    """
     from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
     kind = {"dpmpp": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}[name]
     solver = kind(
         num_train_timesteps=schedule.num_train_timesteps,
         trained_betas=schedule.betas.tolist(),
-        prediction_type="epsilon",
+        prediction_type="sample",
         solver_order=2,
-        timestep_spacing="trailing",
-        lower_order_final=True,
-        # At the cosine schedule's last step the signal is 5e-5 of the whole: log-SNR is clipped.
-        **({"lambda_min_clipped": -5.1} if name == "dpmpp" else {}),
     )
-    solver.set_timesteps(num_inference_steps)
+    solver.set_timesteps(len(steps))
+    # diffusers' own "trailing" list has an extra timestep -1 for one length in ten (61 of 1000).
+    alpha_bar = schedule.alphas_cumprod[steps]
+    solver.timesteps = torch.tensor(steps)
+    solver.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1)]).float()
     xt = x_start
-    for t in solver.timesteps.tolist():
-        alpha_bar = _alpha(schedule, t)
-        eps = denoise(xt, t)
-        x0 = x0_of(eps, xt, alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt))
-        xt = solver.step(eps, t, xt).prev_sample
+    for t in steps:
+        a, s = _alpha(schedule, t).sqrt().to(xt), (1 - _alpha(schedule, t)).sqrt().to(xt)
+        x0, _ = _clipped(denoise(xt, t), xt, a, s, clip_x0)
+        xt = solver.step(x0, t, xt).prev_sample
         yield SampleStep(t, xt, x0)
 
 
@@ -182,4 +184,4 @@ def sample(
         return ddpm(denoise, schedule, x_start, fresh, clip_x0=clip_x0)
     if name == "ddim":
         return ddim(denoise, schedule, x_start, fresh, steps, eta=eta, clip_x0=clip_x0)
-    return diffusers_solver(name, denoise, schedule, x_start, num_inference_steps)
+    return diffusers_solver(name, denoise, schedule, x_start, steps, clip_x0=clip_x0)

@@ -71,8 +71,9 @@ def cosine_schedule(
         return math.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
 
     steps = num_train_timesteps
-    betas = [min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta)
-             for i in range(steps)]
+    betas = [
+        min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta) for i in range(steps)
+    ]
     return schedule_of_betas(torch.tensor(betas, dtype=torch.float64))
 
 

@@ -34,12 +34,23 @@ def connected(num_cpus: int | None = None) -> Iterator[None]:
             include_dashboard=False,
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
+            runtime_env={"worker_process_setup_hook": f"{__name__}.quiet_worker"},
             **quiet,
         )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def quiet_worker() -> None:
+    """Run in each worker process of a local Ray, which has no dashboard.
+
+    Ray Train's cleaner asks the dashboard every second whether the training lives, and warns each
+    time that it cannot be asked. A local Ray dies with its driver and leaves nothing to clean.
+    """
+    name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _set_environment(joining: bool) -> None:

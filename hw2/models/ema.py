@@ -19,7 +19,7 @@ def power_of_width(width: float) -> float:
 
 
 class PowerEma:
-    """Weights averaged over about the last `width` of all steps so far (Karras et al. 2024, eq. 123).
+    """Weights averaged over about the last `width` of the run (Karras et al. 2024, eq. 123).
 
     The profile grows with the run, so that a short and a long training need the same setting.
     """

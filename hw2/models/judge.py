@@ -73,6 +73,7 @@ class Judge(nn.Module):
         logits = x.new_zeros(len(x), 10)
         features = x.new_zeros(len(x), NUM_FEATURES)
         for index, classifier in enumerate(self.classifiers):
+            assert isinstance(classifier, CourseClassifier | DigitClassifier)
             rows = (domain == index).nonzero().squeeze(1)
             found = classifier.features(x[rows])
             features = features.index_copy(0, rows, found.to(features.dtype))
