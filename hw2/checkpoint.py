@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -23,6 +24,10 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder(step: int) -> str:
+    return f"step_{step:08d}"
 
 
 def _sync(path: Path) -> None:
@@ -57,7 +62,7 @@ class CheckpointStore:
     ) -> Path:
         """Write the checkpoint of `step`; `score` (lower is better) marks the best."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / f"step_{step:08d}"
+        target = self.folder / _folder(step)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / STATE)
         manifest = {"step": step, "sha256": sha256_of(part / STATE), "score": score, "meta": meta}
@@ -68,7 +73,7 @@ class CheckpointStore:
             shutil.rmtree(target)
         part.rename(target)
         _sync(self.folder)
-        self._prune()
+        self._prune(target)
         return target
 
     def steps(self) -> list[Path]:
@@ -88,21 +93,25 @@ class CheckpointStore:
         manifest = json.loads((path / MANIFEST).read_text())
         if sha256_of(path / STATE) != manifest["sha256"]:
             raise ValueError("checksum does not match its manifest")
+        if path.name != _folder(manifest["step"]):
+            raise ValueError(f"its manifest is that of step {manifest['step']}")
         return Checkpoint(manifest["step"], load_file(path / STATE), manifest["meta"])
 
-    def _prune(self) -> None:
+    def _prune(self, newest: Path) -> None:
         for part in self.folder.glob(".part-*"):
             shutil.rmtree(part, ignore_errors=True)
         paths = self.steps()
+        # Later steps than the one just saved were torn, or this run would have gone on from them.
+        past = paths[: paths.index(newest) + 1]
         scores = {}
-        for path in paths:
+        for path in past:
             try:
                 score = json.loads((path / MANIFEST).read_text())["score"]
             except (OSError, ValueError, KeyError):
                 continue
-            if score is not None:
+            if score is not None and math.isfinite(score):
                 scores[path] = score
-        keep = set(paths[-self.keep_last :])
+        keep = set(past[-self.keep_last :])
         if scores:
             keep.add(min(scores, key=lambda path: scores[path]))
         for path in paths:
@@ -144,14 +153,19 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def load_weights(path: Path, module: nn.Module, prefix: str) -> None:
-    """Fill `module` with the weights stored under `prefix` in `path`.
-
-    Raises CheckpointError that names the first five missing, unknown or misshapen weights.
-    """
+    """Fill `module` with the weights stored under `prefix` in `path`; see `fill` for refusals."""
     read_meta(path)
     with safe_open(path, framework="pt") as file:
         start = len(prefix) + 1
         found = {k[start:]: file.get_tensor(k) for k in file.keys() if k.startswith(f"{prefix}.")}  # noqa: SIM118
+    fill(module, found, path)
+
+
+def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
+    """Give `module` the weights `found`, which `path` held.
+
+    Raises CheckpointError that names the first five missing, unknown or misshapen weights.
+    """
     want = module.state_dict()
     wrong = [f"missing {k}" for k in want if k not in found]
     wrong += [f"unknown {k}" for k in found if k not in want]

@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Run `training` as one worker; worker 0 writes rows and pictures to the run of `out`.
 
-    `after_checkpoint(step)` is called on every worker.
+    `after_checkpoint(step)` is called on every worker. Worker 0 must be the `only_writer` of `out`.
     """
     place = place or Place()
     if place.rank != 0:
@@ -70,15 +70,14 @@ def run(
             if isinstance(event, Saved):
                 after_checkpoint(event.step)
         return
-    with only_writer(training.out):
-        tracker = Tracker.attach(training.out, tracking_uri=tracking_uri)
-        for event in _events(training, place):
-            if isinstance(event, Row):
-                tracker.log_row(event.step, event.values)
-            else:
-                training.show(event, tracker)
-                after_checkpoint(event.step)
-        tracker.flush()
+    tracker = Tracker.attach(training.out, tracking_uri=tracking_uri)
+    for event in _events(training, place):
+        if isinstance(event, Row):
+            tracker.log_row(event.step, event.values)
+        else:
+            training.show(event, tracker)
+            after_checkpoint(event.step)
+    tracker.flush()
 
 
 def _events(training: Training, place: Place) -> Iterator[Row | Saved]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from hw2.precision import wants_bf16
 from hw2.settings import TrainConfig
 
 
+@runtime_checkable
 class Source(Protocol):
     """Training data: the samples of a step, the same whoever asks."""
 
@@ -31,6 +32,7 @@ class Source(Protocol):
         """A named tuple of tensors for positions `samples` of the step's global batch."""
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a training minimises."""
 
@@ -40,6 +42,7 @@ class Objective(Protocol):
         """Mean loss over the batch, and further means to log."""
 
 
+@runtime_checkable
 class Evaluate(Protocol):
     """What is measured at each checkpoint on the averaged weights."""
 

@@ -55,11 +55,18 @@ def quiet_worker() -> None:
 
 def _set_environment(joining: bool) -> None:
     """Ray reads these once, when it is imported."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    if not joining and "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    wanted = {
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # `report` waits for the next poll. Many workers on a cluster are polled less often.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5" if joining else "0.1",
+    }
+    if not joining:
+        wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes this machine away
+        wanted["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # DDP warns that it found no unused weights
+        if "RAY_AUTH_MODE" not in os.environ:
+            wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
 
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:

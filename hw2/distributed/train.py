@@ -1,6 +1,9 @@
 """A training under Ray Train: the same loop, on as many workers as wanted."""
 
+import contextlib
+import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.errors import ConfigError, Hw2Error
 from hw2.progress import following
-from hw2.running import Training, run
+from hw2.running import Training, only_writer, run
 from hw2.settings import TrainDdpmConfig, TrainJudgeConfig
 from hw2.tracking import Tracker
 from hw2.training import Place
@@ -48,32 +51,57 @@ def run_training(
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
-    uri, journal = tracker.tracking_uri, tracker.out / "journal.jsonl"
+    out, uri, journal = tracker.out, tracker.tracking_uri, tracker.out / "journal.jsonl"
 
     def worker() -> Hw2Error | None:
         import torch
         from ray import train as ray_train
         from ray.train.torch import get_device
 
+        logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         context = ray_train.get_context()
         place = Place(context.get_world_rank(), context.get_world_size(), get_device())
-        try:
-            # The checkpoints are our own, verified and shared with runs without Ray: Ray is told
-            # of the step alone. Every worker must report the same number of times.
-            run(build(), place, uri, lambda step: ray_train.report({"step": step}))
-        except Hw2Error as error:
-            return error  # raised, Ray would try the same again
+        # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
+        # those that go on would wait for the others.
+        with contextlib.ExitStack() as held:
+            error: Hw2Error | None = None
+            try:
+                training = build()
+                if place.rank == 0:
+                    held.enter_context(only_writer(out))
+            except Hw2Error as mine:
+                error = mine
+            if (error := _anyones(error, place.world_size)) is not None:
+                return error
+            try:
+                # The checkpoints are our own, verified and shared with runs without Ray: Ray is
+                # told of the step alone. Every worker must report the same number of times.
+                run(training, place, uri, lambda step: ray_train.report({"step": step}))
+            except Hw2Error as alike:  # the batch's size, the gradient's norm: all see the same
+                return alike
         return None
 
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
-            run(build(), Place(), uri)
+            with only_writer(out):
+                run(build(), Place(), uri)
             return
         with connected():
-            error = _trainer(worker, config, tracker.out / "ray", name).fit().return_value
+            error = _trainer(worker, config, out / "ray", name).fit().return_value
     if error is not None:
         raise error
+
+
+def _anyones(error: Hw2Error | None, world_size: int) -> Hw2Error | None:
+    """The first worker's error, if any has one; every worker must ask."""
+    import torch.distributed
+
+    errors = [error]
+    if world_size > 1:
+        errors *= world_size
+        torch.distributed.all_gather_object(errors, error)
+    return next((found for found in errors if found is not None), None)
 
 
 def _trainer(
@@ -82,9 +110,19 @@ def _trainer(
     storage: Path,
     name: str,
 ) -> Any:
-    from ray.train import FailureConfig, RunConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, UserCallback
     from ray.train import ScalingConfig as RayScaling
     from ray.train.torch import TorchConfig, TorchTrainer
+
+    class Tell(UserCallback):
+        """Says what Ray logs below WARNING: that workers failed, and that they start again."""
+
+        def after_exception(
+            self, run_context: Any, worker_exceptions: dict[int, Exception]
+        ) -> None:
+            for rank, error in sorted(worker_exceptions.items()):
+                print(f"worker {rank} failed: {error}", file=sys.stderr)
+            print("the workers start again from the newest checkpoint", file=sys.stderr)
 
     num_workers, use_gpu = _workers(config.scaling, config.train.batch_size)
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
@@ -101,5 +139,7 @@ def _trainer(
             name=f"{name}-{time.time_ns()}",
             storage_path=str(storage.resolve()),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[Tell()],
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )

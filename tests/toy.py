@@ -1,0 +1,123 @@
+"""A training of milliseconds a step: noisy regression by a small network.
+
+python -m tests.toy kill OUT SEED       train in processes that are killed at random moments
+python -m tests.toy gloo OUT WORKERS BATCH_SIZE     train with several workers
+
+Both fork, which pytest's own process, with the threads of other tests, must not.
+"""
+
+import multiprocessing
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.multiprocessing
+from torch import Tensor, nn
+
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.settings import TrainConfig
+from hw2.training import Place, Row, Saved, train
+
+
+KILLED = {"num_steps": 300, "checkpoint_every": 5}
+
+
+class Pairs(NamedTuple):
+    """Inputs (b, 4) and targets (b, 1)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class PairSource:
+    """Inputs that depend on (step, sample) alone; the target is their sum."""
+
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> Pairs:
+        x = CounterRandom(7, step, samples).normal(Stream.START, 4)
+        return Pairs(x, x.sum(1, keepdim=True))
+
+
+def noisy_error(
+    net: nn.Module, batch: Pairs, random: CounterRandom
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Squared error on inputs with a little noise, and the mean absolute one to log."""
+    noise = random.normal(Stream.NOISE, 4)
+    wrong = net(batch.x + 0.1 * noise) - batch.y
+    return wrong.square().mean(), {"wrong": wrong.detach().abs().mean()}
+
+
+def toy_net() -> nn.Module:
+    """A network of two layers whose initial weights never change."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.LayerNorm(16), nn.Linear(16, 1))
+
+
+def toy_train(
+    out: Path, place: Place | None = None, net: nn.Module | None = None, **settings: Any
+) -> Iterator[Row | Saved]:
+    """`hw2.training.train` on the toy, float32, 12 steps with a checkpoint every third."""
+    wanted = {"num_steps": 12, "batch_size": 8, "checkpoint_every": 3, "warmup_steps": 2}
+    return train(
+        net or toy_net(),
+        noisy_error,
+        PairSource(),
+        TrainConfig(**{**wanted, "precision": "fp32", **settings}),
+        seed=5,
+        out=out,
+        meta={"kind": "toy"},
+        place=place,
+    )
+
+
+def _train_and_tell(out: Path, steps: Connection) -> None:
+    for event in toy_train(out, **KILLED):
+        steps.send(event.step)
+
+
+def kill_at_random(out: Path, seed: int) -> None:
+    """Train with settings KILLED; SIGKILL each process somewhere in a step, go on with another."""
+    draw, done, kills = random.Random(seed), 0, 0
+    fork = multiprocessing.get_context("fork")
+    while done < KILLED["num_steps"]:
+        heard, told = fork.Pipe(duplex=False)
+        process = fork.Process(target=_train_and_tell, args=(out, told))
+        process.start()
+        told.close()
+        stop = done + draw.randint(1, 60)
+        try:
+            while (done := heard.recv()) < stop:
+                pass
+            time.sleep(draw.random() * 0.03)  # in a step, or in the writing of a checkpoint
+            process.kill()
+            kills += 1
+        except EOFError:  # it came to its end
+            done = KILLED["num_steps"]
+        process.join()
+    print(kills)
+
+
+def _worker(rank: int, world_size: int, out: str, batch_size: int) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=world_size
+    )
+    for _ in toy_train(Path(out), Place(rank, world_size), batch_size=batch_size):
+        pass
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    how, folder, *numbers = sys.argv[1:]
+    if how == "kill":
+        kill_at_random(Path(folder), int(numbers[0]))
+    else:
+        world, batch = map(int, numbers)
+        torch.multiprocessing.start_processes(
+            _worker, (world, folder, batch), world, start_method="fork"
+        )
