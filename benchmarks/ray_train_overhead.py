@@ -65,7 +65,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for pair in range(args.pairs):
             order = (0, 1) if pair % 2 == 0 else (1, 0)
-            found = {n: measure(Path(temporary) / f"{pair}-{n}", data, n, args.steps) for n in order}
+            found = {
+                n: measure(Path(temporary) / f"{pair}-{n}", data, n, args.steps) for n in order
+            }
             ratios.append(found[1]["speed"] / found[0]["speed"])
             for n in (0, 1):
                 starts[n].append(found[n]["start"])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hw2.errors import CheckpointError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+TORN = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
 
 
 def sha256_of(path: Path) -> str:
@@ -45,6 +46,16 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
+
+    def refuse_other(self, meta: dict[str, Any], out: Path) -> None:
+        """Raise CheckpointError unless this checkpoint was made with `meta`."""
+        now = json.loads(json.dumps(meta))
+        changed = [key for key in now if self.meta.get(key) != now[key]]
+        if changed:
+            raise CheckpointError(
+                f"out={out}: training began there with another {', '.join(changed)}: "
+                "choose another --out"
+            )
 
 
 class CheckpointStore:
@@ -85,7 +96,7 @@ class CheckpointStore:
         for path in reversed(self.steps()):
             try:
                 return self._load(path)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (*TORN, SafetensorError) as error:
                 warnings.warn(f"checkpoint {path} is torn and skipped: {error}", stacklevel=2)
         return None
 
@@ -107,10 +118,10 @@ class CheckpointStore:
         for path in past:
             try:
                 score = json.loads((path / MANIFEST).read_text())["score"]
-            except (OSError, ValueError, KeyError):
+                if score is not None and math.isfinite(score):
+                    scores[path] = score
+            except TORN:
                 continue
-            if score is not None and math.isfinite(score):
-                scores[path] = score
         keep = set(past[-self.keep_last :])
         if scores:
             keep.add(min(scores, key=lambda path: scores[path]))

@@ -135,12 +135,18 @@ class Reader:
 
 
 def parse(text: str, schema: Tree) -> Any:
-    """A word of the command line: as it is where the key takes texts, else as YAML."""
+    """A word of the command line: as it is where the key takes texts, else as YAML.
+
+    A list may leave its brackets out: `--domains mnistm,svhn`.
+    """
     for choice in schema.get("anyOf", [schema]):
         names = choice.get("enum") or ([choice["const"]] if "const" in choice else None)
         takes = text in names if names else choice.get("type") == "string" and text != "null"
         if takes:
             return text
+    lists = any(choice.get("type") == "array" for choice in schema.get("anyOf", [schema]))
+    if lists and text != "null" and not text.lstrip().startswith("["):
+        text = f"[{text}]"  # --domains mnistm,svhn
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -18,7 +18,7 @@ from hw2.figures import sheet, write_atomic
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.running import Training
 from hw2.settings import DataConfig, TrainDdpmConfig
-from hw2.tracking import Tracker
+from hw2.tracker import Tracker
 from hw2.training import Saved
 
 NUM_HELD_OUT = 512

@@ -12,7 +12,7 @@ from hw2.judging import judge_pictures, load_judge
 from hw2.metrics.digit_scores import DigitScores, score_digits
 from hw2.metrics.table import format_table
 from hw2.settings import SampleDigitsConfig
-from hw2.tracking import Tracker
+from hw2.tracker import Tracker
 
 
 def score_folder(config: SampleDigitsConfig, judge_path: Path, out: Path) -> DigitScores:

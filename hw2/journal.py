@@ -1,8 +1,8 @@
 """The journal of a run: an append-only file that outlives kills, delivered once and in order.
 
-Each line is one JSON object, written with one `write` under a file lock: several processes may
-append, and a kill leaves at worst one torn last line, which the next writer cuts off. What is there
-already is skipped, so a resumed run that computes steps again leaves each of them once.
+Each line is one JSON object; several processes may append. What is there already is skipped, so a
+resumed run that computes steps again leaves each of them once. Rows and files are delivered apart,
+because files take long and fail more often.
 """
 
 import fcntl
@@ -12,25 +12,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat
+
+from hw2.entries import FILES, ROWS, Entry, parse, read_entries
+from hw2.line_file import LineFile
 
 logger = logging.getLogger("hw2.tracking")
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long
 POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line: `kind` is metrics, summary, param, tag, artifact or status."""
-
-    kind: str
-    time_ms: int
-    values: dict[str, Any]
-    step: int = 0
 
 
 Send = Callable[[list[Entry]], None]
@@ -45,13 +37,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 class Journal:
-    """Append-only JSONL file at `path`, made if missing, safe for several threads and processes."""
+    """JSONL file at `path`, made if missing, safe for several threads and processes.
+
+    To append never fails: see LineFile for what happens when the disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab", buffering=0)
-        self._thread_lock = threading.Lock()
-        self._known = 0  # bytes already in `_latest`
+        self._file = LineFile(path)
         self._latest: dict[str, dict[str, Any]] = {}  # kind -> key -> newest value (metrics: step)
 
     def append_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> bool:
@@ -102,13 +95,13 @@ class Journal:
 
     def rows(self) -> list[Entry]:
         """All metrics that have steps, in the order in which they were written."""
-        return [entry for entry, _ in _lines(self.path, 0) if entry and entry.kind == "metrics"]
+        return [entry for entry, _ in read_entries(self.path, 0, ("metrics",)) if entry]
 
-    def read(self, offset: int) -> tuple[list[Entry], int]:
-        """Whole lines from byte `offset` on, about `BATCH_VALUES` values; and where they end."""
+    def read(self, offset: int, kinds: Collection[str] = ROWS + FILES) -> tuple[list[Entry], int]:
+        """About `BATCH_VALUES` values of `kinds` from byte `offset` on; and where they end."""
         entries: list[Entry] = []
         count = 0
-        for entry, end in _lines(self.path, offset):
+        for entry, end in read_entries(self.path, offset, kinds):
             offset = end
             if entry:
                 entries.append(entry)
@@ -117,9 +110,14 @@ class Journal:
                 break
         return entries, offset
 
+    def settle(self) -> bool:
+        """Write what a full disk has refused; return whether all is in the file now."""
+        with self._locked():
+            return self._file.retry()
+
     def sync(self) -> None:
         """Make all lines outlive a power cut; against a kill of the process nothing is needed."""
-        os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file; nothing is added after."""
@@ -129,45 +127,25 @@ class Journal:
         if not values:
             return False
         entry = Entry(kind, time.time_ns() // 1_000_000, values, step)
-        self._file.write(json.dumps(entry.__dict__).encode() + b"\n")
-        self._learn()
+        self._learn(entry)  # even if the disk refuses it
+        self._file.append(entry.line())
         return True
 
-    def _learn(self) -> None:
-        for entry, end in _lines(self.path, self._known):
-            self._known = end
-            if entry:
-                is_row = entry.kind == "metrics"
-                new = dict.fromkeys(entry.values, entry.step) if is_row else entry.values
-                self._latest.setdefault(entry.kind, {}).update(new)
+    def _learn(self, entry: Entry) -> None:
+        known = self._latest.setdefault(entry.kind, {})
+        if entry.kind == "metrics":  # one that had to wait is learned again, behind later ones
+            known.update({key: max(known.get(key, -1), entry.step) for key in entry.values})
+        else:
+            known.update(entry.values)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Alone among threads and processes, knowing every line, with no torn line at the end."""
-        with self._thread_lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                if os.fstat(self._file.fileno()).st_size != self._known:
-                    self._learn()
-                    self._file.truncate(self._known)
-                yield
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-
-
-def _lines(path: Path, offset: int) -> Iterator[tuple[Entry | None, int]]:
-    """Each whole line from `offset` and the offset behind it; None for a line that is no entry."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            try:
-                yield Entry(**json.loads(line)), offset
-            except (ValueError, TypeError):
-                logger.warning("%s: the line that ends at byte %d is unreadable", path, offset)
-                yield None, offset
+        """Alone among threads and processes, and knowing every line."""
+        with self._file.locked():
+            for line in self._file.news():
+                if entry := parse(line, self.path):
+                    self._learn(entry)
+            yield
 
 
 class Courier:
@@ -183,13 +161,23 @@ class Courier:
         send: Returns when the entries have arrived, raises if they have not: then they are sent
             again after 0.5, 1, 2 ... 30 seconds.
         describe: One line about an error of `send`, fit to be read by anybody.
+        what: Files alone, with `journal.files.lock` and so on, or all else.
     """
 
-    def __init__(self, journal: Journal, key: str, send: Send, describe: Describe) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        key: str,
+        send: Send,
+        describe: Describe,
+        what: Literal["rows", "files"] = "rows",
+    ) -> None:
         self._journal, self._key, self._send, self._describe = journal, key, send, describe
-        self._mark = journal.path.with_suffix(".delivered")
+        self._what, suffix = what, "" if what == "rows" else f".{what}"
+        self._mark = journal.path.with_suffix(f"{suffix}.delivered")
+        self._lock = journal.path.with_suffix(f"{suffix}.lock")
         self._stop, self._wake, self._failures, self._down = False, threading.Event(), 0, False
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"courier of {what}", daemon=True)
         self._thread.start()
 
     def flush(self, timeout: float) -> bool:
@@ -217,7 +205,7 @@ class Courier:
         return int(mark["offset"]) if known else 0
 
     def _run(self) -> None:
-        with self._journal.path.with_suffix(".lock").open("a") as lock:
+        with self._lock.open("a") as lock:
             while not self._stop:
                 pause = POLL_SECONDS
                 self._wake.clear()
@@ -231,19 +219,26 @@ class Courier:
                     pause = min(0.5 * 2**self._failures, MAX_PAUSE_SECONDS)
                     self._failures += 1
                     if not self._down and not self._stop:
-                        kept = f"rows are kept in {self._journal.path} until it is back"
-                        logger.warning("tracking is away (%s): %s", self._describe(error), kept)
+                        away, kept = (
+                            f"tracking is away ({self._describe(error)})",
+                            self._journal.path,
+                        )
+                        logger.warning(
+                            "%s: %s are kept in %s until it is back", away, self._what, kept
+                        )
                         self._down = True
                 self._wake.wait(pause)
 
     def _deliver(self) -> bool:
-        entries, end = self._journal.read(offset := self._delivered())
+        kinds = ROWS if self._what == "rows" else FILES
+        entries, end = self._journal.read(offset := self._delivered(), kinds)
         if end == offset:
             return False
-        self._journal.sync()  # else a power cut could take back rows that the receiver keeps
-        self._send(entries)
+        if entries:
+            self._journal.sync()  # else a power cut could take back rows that the receiver keeps
+            self._send(entries)
         write_json(self._mark, {"key": self._key, "offset": end})
         if self._down:
-            logger.warning("tracking is back: the rows that were kept are on their way")
+            logger.warning("tracking is back: the %s that were kept are on their way", self._what)
             self._down, self._failures = False, 0
         return True

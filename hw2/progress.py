@@ -69,9 +69,10 @@ def _last_row(journal: Path) -> tuple[int, float | None]:
 def following(journal: Path, total: int, title: str) -> Iterator[None]:
     """The progress of a training in other processes, read off its journal."""
     stop = threading.Event()
+    before, _ = _last_row(journal)
 
     def follow() -> None:
-        with progress(total, title, "steps", done=_last_row(journal)[0]) as bar:
+        with progress(total, title, "steps", done=before) as bar:
             while True:
                 ending = stop.wait(0.5)
                 step, loss = _last_row(journal)

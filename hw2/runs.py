@@ -1,17 +1,19 @@
 """What every job does around its work: claim a folder, open a run, keep to the same inputs."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hw2.addresses import ui_command
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
 from hw2.errors import ConfigError
 from hw2.job import claim_out
 from hw2.journal import write_json
-from hw2.tracking import Tracker, ui_command
+from hw2.tracker import Tracker
 
 if TYPE_CHECKING:
     from hw2.data.digits import DigitSplit
@@ -35,7 +37,7 @@ def job_run(
         run_name=config.name or out.name,
         config=config.model_dump(mode="json"),
         config_file=out / "config.yaml",
-        tags={} if split is None else {"data_hash": split.content_hash},
+        tags={"code_hash": code_hash()} | ({"data_hash": split.content_hash} if split else {}),
     )
     with tracker:
         if split is not None and split.bad:
@@ -45,6 +47,16 @@ def job_run(
             tracker.log_table("bad_pictures", rows)
         yield out, tracker
     print(f"MLflow: {ui_command(tracker.tracking_uri)}")
+
+
+def code_hash() -> str:
+    """sha256 over the sources of hw2 and jobs; there also where there is no git."""
+    root = Path(__file__).parents[1]
+    paths = sorted(path for folder in ("hw2", "jobs") for path in (root / folder).rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def same_inputs(out: Path, files: Mapping[str, Path]) -> None:

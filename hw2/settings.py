@@ -115,13 +115,12 @@ class TrainJudgeConfig(JobConfig):
     scaling: ScalingConfig = ScalingConfig()
 
 
-class SampleDigitsConfig(JobConfig):
+class SampleDigitsConfig(SampleSettings, JobConfig):
     """Settings of jobs.sample_digits."""
 
     model: str = Field("asset:digits", description="file, run folder, run:ID or asset:NAME")
     judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
-    sample: SampleSettings = SampleSettings()
     num_per_class: Positive = Field(50, description="pictures of each digit and domain")
     domains: tuple[Literal["mnistm", "svhn"], ...] = Field(
         ("mnistm", "svhn"), min_length=1, description="what to draw"
@@ -130,9 +129,14 @@ class SampleDigitsConfig(JobConfig):
         5, description="a chunk is this many pictures of each digit; its size moves the last bits"
     )
     strip_timesteps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None, description="six timesteps for the reverse strip; null: evenly spaced"
+        None, description="timesteps shown in the reverse strip; null: six, evenly spaced"
     )
     scaling: ScalingConfig = ScalingConfig()
+
+    @property
+    def sample(self) -> SampleSettings:
+        """The settings of the sampler alone."""
+        return SampleSettings(**{key: getattr(self, key) for key in SampleSettings.model_fields})
 
 
 class PrepareDataConfig(Config):

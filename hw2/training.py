@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from hw2.checkpoint import CheckpointStore, save_weights
 from hw2.diffusion.counter import CounterRandom
 from hw2.errors import ConfigError, Hw2Error
-from hw2.models.ema import PowerEma
 from hw2.precision import wants_bf16
 from hw2.settings import TrainConfig
+from hw2.train_state import TrainState
 
 
 @runtime_checkable
@@ -102,45 +102,6 @@ def _to(batch: Any, device: torch.device) -> Any:
     return type(batch)(*(field.to(device, non_blocking=True) for field in batch))
 
 
-class _State:
-    """What moves during training, and how it is stored."""
-
-    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
-        self.net, self.ema, self.step = net, PowerEma(net, config.ema_width), 0
-        self.params = {k: p for k, p in net.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.params.values(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        out = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        out |= {f"ema.{k}": v for k, v in self.ema.net.state_dict().items()}
-        for name, param in self.params.items():
-            for key, value in self.optimizer.state[param].items():
-                out[f"optimizer.{key}.{name}"] = value
-        return out
-
-    def load(self, step: int, tensors: dict[str, Tensor]) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
-            start = len(prefix)
-            return {k[start:]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.step = step
-        self.net.load_state_dict(part("net."))
-        self.ema.net.load_state_dict(part("ema."))
-        moments = {key: part(f"optimizer.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
-        state = {
-            index: {key: values[name] for key, values in moments.items()}
-            for index, name in enumerate(self.params)
-        }
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
 def train(
     net: nn.Module,
     objective: Objective,
@@ -159,8 +120,8 @@ def train(
     Saved after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More
     than one worker needs an initialised torch.distributed process group.
 
-    Raises ConfigError if the batch is smaller than the number of workers, TrainingDiverged if the
-    gradient is not finite.
+    Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
+    was begun with another `meta`, TrainingDiverged if the gradient is not finite.
     """
     place = place or Place()
     share = place.share(config.batch_size)
@@ -170,9 +131,10 @@ def train(
             f"{place.world_size}: raise it or lower scaling.num_workers"
         )
     net = net.to(place.device)
-    state = _State(net, config)
+    state = TrainState(net, config)
     store = CheckpointStore(out / "checkpoints", config.keep_last)
     if (checkpoint := store.latest()) is not None:
+        checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
     if config.compile:
         net.compile()

@@ -10,7 +10,7 @@ from hw2.job import run_job
 from hw2.settings import SampleDigitsConfig
 
 if TYPE_CHECKING:
-    from hw2.tracking import Tracker
+    from hw2.tracker import Tracker
 
 
 def draw_and_report(config: SampleDigitsConfig, out: Path, tracker: "Tracker") -> None:

@@ -25,8 +25,12 @@ def main(config: TrainDdpmConfig) -> None:
         drawing = SampleDigitsConfig(
             out=out,
             model=str(out / FINAL),
-            **{key: getattr(config, key) for key in ("seed", "judge", "data", "sample", "scaling")},
+            seed=config.seed,
+            judge=config.judge,
+            data=config.data,
             num_per_class=config.num_per_class,
+            scaling=config.scaling,
+            **config.sample.model_dump(),
         )
         draw_and_report(drawing, out, tracker)
 

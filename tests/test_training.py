@@ -174,6 +174,6 @@ def test_processes_killed_at_random_moments_end_bit_equal(tmp_path: Path) -> Non
     seed = time.time_ns() % 10**6
     print(f"seed of the kills: {seed}")
     kills = int(toy_process("kill", tmp_path / "killed", seed))
-    assert kills >= 4
+    assert kills >= 3
     assert bits(tmp_path / "killed") == bits(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").glob("**/.*part*"))

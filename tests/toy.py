@@ -23,8 +23,7 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.settings import TrainConfig
 from hw2.training import Place, Row, Saved, train
 
-
-KILLED = {"num_steps": 300, "checkpoint_every": 5}
+KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 
 
 class Pairs(NamedTuple):
@@ -89,7 +88,7 @@ def kill_at_random(out: Path, seed: int) -> None:
         process = fork.Process(target=_train_and_tell, args=(out, told))
         process.start()
         told.close()
-        stop = done + draw.randint(1, 60)
+        stop = done + draw.randint(1, 30)
         try:
             while (done := heard.recv()) < stop:
                 pass

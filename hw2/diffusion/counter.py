@@ -39,7 +39,7 @@ class CounterRandom:
     def _generators(self, stream: Stream) -> list[np.random.Generator]:
         return [
             np.random.Generator(
-                np.random.Philox(key=[self.seed, 0], counter=[0, stream, self.step, sample])
+                np.random.Philox(key=self.seed, counter=[0, stream, self.step, sample])
             )
             for sample in self.samples
         ]
@@ -64,5 +64,5 @@ class CounterRandom:
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which epoch `epoch` visits `size` samples, (size,) int64."""
-    philox = np.random.Philox(key=[seed, 0], counter=[0, Stream.ORDER, epoch, 0])
+    philox = np.random.Philox(key=seed, counter=[0, Stream.ORDER, epoch, 0])
     return np.random.Generator(philox).permutation(size)

@@ -15,17 +15,17 @@ from hw2.errors import ConfigError, Hw2Error
 from hw2.progress import following
 from hw2.running import Training, only_writer, run
 from hw2.settings import TrainDdpmConfig, TrainJudgeConfig
-from hw2.tracking import Tracker
+from hw2.tracker import Tracker
 from hw2.training import Place
 
 MAX_FAILURES = 8
-PICTURES_PER_WORKER = 32
+PICTURES_PER_WORKER = 16
 
 
 def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int, bool]:
     """How many workers, and whether on GPUs: as told, else what the cluster has.
 
-    A CPU worker computes with one thread, and is worth starting for at least 32 pictures a step.
+    A CPU worker computes with one thread, and is worth starting for at least 16 pictures a step.
     """
     cpus, gpus = cluster_cpus_and_gpus()
     use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
@@ -51,7 +51,8 @@ def run_training(
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
-    out, uri, journal = tracker.out, tracker.tracking_uri, tracker.out / "journal.jsonl"
+    # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
+    out, journal = tracker.out, tracker.out / "journal.jsonl"
 
     def worker() -> Hw2Error | None:
         import torch
@@ -77,7 +78,7 @@ def run_training(
             try:
                 # The checkpoints are our own, verified and shared with runs without Ray: Ray is
                 # told of the step alone. Every worker must report the same number of times.
-                run(training, place, uri, lambda step: ray_train.report({"step": step}))
+                run(training, place, None, lambda step: ray_train.report({"step": step}))
             except Hw2Error as alike:  # the batch's size, the gradient's norm: all see the same
                 return alike
         return None
@@ -85,7 +86,7 @@ def run_training(
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
             with only_writer(out):
-                run(build(), Place(), uri)
+                run(build(), Place())
             return
         with connected():
             error = _trainer(worker, config, out / "ray", name).fit().return_value

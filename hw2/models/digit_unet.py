@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from hw2.errors import ConfigError
 from hw2.settings import NetworkConfig
 
+NORM_GROUPS = 32
+
 
 class DigitUNet(nn.Module):
     """diffusers' UNet2DModel over a pixel-unshuffled picture, conditioned on digit and domain.
@@ -24,6 +26,12 @@ class DigitUNet(nn.Module):
             raise ConfigError(
                 f"network.image_size={size} with patch={config.patch} and {len(config.channels)} "
                 f"levels: must be a multiple of {config.patch * halvings}"
+            )
+        if any(width % NORM_GROUPS or width == NORM_GROUPS for width in config.channels):
+            # With one channel a group the normalisation removes all that time and labels add.
+            raise ConfigError(
+                f"network.channels={list(config.channels)}: give multiples of {NORM_GROUPS}, the "
+                f"groups of the normalisation, from {2 * NORM_GROUPS} on"
             )
         if len(config.attention) != len(config.channels):
             raise ConfigError(
@@ -45,6 +53,7 @@ class DigitUNet(nn.Module):
             ],
             add_attention=config.mid_attention,
             dropout=config.dropout,
+            norm_num_groups=NORM_GROUPS,
             class_embed_type="identity",
         )
         width = 4 * config.channels[0]

@@ -1,7 +1,6 @@
 """Counted random numbers: the same whoever asks, different for every key, and never to change."""
 
 import numpy as np
-import pytest
 import torch
 from scipy import stats
 from torch.testing import assert_close
@@ -42,10 +41,13 @@ def test_every_part_of_the_key_counts() -> None:
     assert float(correlation.abs().max()) < 0.65  # of 3,240 pairs; an equal pair would have 1
 
 
-@pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
-def test_all_seeds_of_64_bits(seed: int) -> None:
-    numbers = CounterRandom(seed, 0, [0]).uniform(Stream.NOISE)
-    assert 0 <= float(numbers) < 1
+def test_all_seeds_of_64_bits_differ() -> None:
+    seeds = [0, 1, 2**53, 2**53 + 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]
+    rows = [
+        tuple(CounterRandom(seed, 0, [0]).normal(Stream.NOISE, 4)[0].tolist()) for seed in seeds
+    ]
+    orders = {tuple(permutation(seed, 0, 20)) for seed in seeds}
+    assert len(set(rows)) == len(orders) == len(seeds)
 
 
 def test_moments() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from hw2.diffusion.schedule import NoiseSchedule
 
 SHAPE = (2, 3, 4, 4)
+Denoise = Callable[[Tensor, int], Tensor]
 
 
 def noise_at(t: int) -> Tensor:
@@ -17,7 +18,7 @@ def noise_at(t: int) -> Tensor:
     return torch.randn(SHAPE, generator=generator, dtype=torch.float64)
 
 
-def smooth_denoiser(seed: int = 0) -> Callable[[Tensor, int], Tensor]:
+def smooth_denoiser(seed: int = 0) -> Denoise:
     """A random smooth function of picture and timestep, float64, values in about -1.5 .. 1.5."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn(3, 3, generator=generator, dtype=torch.float64) / 2
@@ -45,6 +46,20 @@ class GaussianData:
         alpha_bar = self.schedule.alphas_cumprod[-1]
         spread = (alpha_bar * self.std**2 + 1 - alpha_bar).sqrt()
         return self.mean + self.std * (x_start - alpha_bar.sqrt() * self.mean) / spread
+
+
+def two_peaks(schedule: NoiseSchedule, peak: float = 0.6, std: float = 0.2) -> Denoise:
+    """The exact noise prediction where pixels are N(+-peak, std^2), either sign alike."""
+
+    def denoise(xt: Tensor, t: int) -> Tensor:
+        alpha_bar = schedule.alphas_cumprod[t]
+        a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        variance = a**2 * std**2 + s**2
+        # The posterior mean of +-peak given xt, by Bayes' rule.
+        centre = peak * torch.tanh(a * peak * xt / variance)
+        return s * (xt - a * centre) / variance
+
+    return denoise
 
 
 def in_float64(kind: type, schedule: NoiseSchedule, **settings: Any) -> Any:

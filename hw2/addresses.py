@@ -1,0 +1,49 @@
+"""The address of the tracking store: which one it is, and how to show it without credentials."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+from hw2.errors import ConfigError
+
+STORES = re.compile(r"sqlite:///.|(https?|(postgresql|mysql|mssql)(\+\w+)?)://")
+
+
+def resolve_uri(uri: str | None = None) -> str:
+    """The tracking store: `uri`, else MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
+
+    A relative sqlite path becomes absolute, so that workers in other folders mean the same file.
+
+    Raises:
+        ConfigError: not a store that keeps a row once (sqlite, postgresql, mysql, mssql, http).
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if not STORES.match(uri):
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI={mask(uri)} is not a store that keeps each row once: "
+            "use sqlite:///mlflow.db, postgresql://..., mysql://..., mssql://... or http(s)://..."
+        )
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
+
+
+def mask(text: str) -> str:
+    """`text` without the credentials of the addresses in it."""
+    if not text.startswith("sqlite:"):
+        text = re.sub(r"://\S*@", "://***@", text)
+    return re.sub(r"(?i)((?:password|passwd|pwd|token|secret|key)=)[^&\s]+", r"\1***", text)
+
+
+def describe(error: Exception) -> str:
+    """One line about an error, without credentials."""
+    return f"{type(error).__name__}: {' '.join(mask(str(error)).split())}"[:200]
+
+
+def ui_command(uri: str | None = None) -> str:
+    """What opens the MLflow UI: a command, or the address of the server."""
+    uri = resolve_uri(uri)
+    if uri.startswith("http"):
+        return re.sub(r"://\S*@", "://", uri)
+    shown = shlex.quote(uri) if mask(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    return f"mlflow ui --backend-store-uri {shown} --port 5000"

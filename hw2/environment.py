@@ -1,0 +1,30 @@
+"""What a run was made with: the commit of this code and the versions of its packages."""
+
+import contextlib
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("ray", "torch", "torchvision", "diffusers", "mlflow", "numpy")
+
+
+def environment_tags() -> dict[str, str]:
+    """The git commit of this code, where it is a checkout, and the versions of what it uses."""
+    tags = {"version.python": ".".join(map(str, sys.version_info[:3]))}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            tags[f"version.{name}"] = version(name)
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        _git("ls-files", "--error-unmatch", __file__)  # else it lies in another project's folder
+        tags["mlflow.source.git.commit"] = _git("rev-parse", "HEAD")
+        changed = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+        tags["git.dirty"] = str(bool(changed)).lower()
+    return tags
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()

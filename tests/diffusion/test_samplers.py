@@ -1,0 +1,186 @@
+"""Whole trajectories of DDPM and DDIM against diffusers and the course's formula, in float64."""
+
+import diffusers.schedulers.scheduling_ddpm as diffusers_ddpm
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+from torch.testing import assert_close
+
+from hw2.diffusion.samplers import ddim, ddpm, sample, timesteps
+from hw2.diffusion.schedule import NoiseSchedule, make_schedule
+from hw2.errors import ConfigError
+from tests.diffusion.toy import in_float64, noise_at, smooth_denoiser
+
+START = noise_at(-1)
+KINDS = pytest.mark.parametrize("kind", ["linear", "cosine"])
+CLIPS = pytest.mark.parametrize("clip", [False, True])
+
+
+def no_noise(t: int) -> Tensor:
+    raise AssertionError("a deterministic sampler asked for noise")
+
+
+@pytest.fixture
+def noises_of_timesteps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """diffusers' DDPM draws noise_at(t) for each t put into the list."""
+    wanted: list[int] = []
+    monkeypatch.setattr(
+        diffusers_ddpm, "randn_tensor", lambda *args, **kwargs: noise_at(wanted[-1])
+    )
+    return wanted
+
+
+@KINDS
+@CLIPS
+def test_ddpm_equals_diffusers(kind: str, clip: bool, noises_of_timesteps: list[int]) -> None:
+    schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
+    theirs = in_float64(DDPMScheduler, schedule, variance_type="fixed_large", clip_sample=clip)
+    xt = START
+    for state in ddpm(denoise, schedule, START, noise_at, clip_x0=clip):
+        noises_of_timesteps.append(state.t)
+        step = theirs.step(denoise(xt, state.t), state.t, xt)
+        xt = step.prev_sample
+        # Where the cosine schedule's signal is 1e-4, x0 and with it xt carry the lost digits on.
+        assert_close(state.xt, xt, rtol=1e-7, atol=1e-7)
+        assert_close(state.x0, step.pred_original_sample, rtol=1e-7, atol=1e-7)
+    assert noises_of_timesteps == list(range(59, -1, -1))
+
+
+@KINDS
+def test_ddpm_equals_the_courses_formula(kind: str) -> None:
+    """Written out with the course's names, timesteps counted from 1 to n_T."""
+    schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
+    beta_t = np.concatenate([[0.0], schedule.betas.numpy()])
+    alpha_t = 1 - beta_t
+    alphabar_t = np.exp(np.cumsum(np.log(alpha_t)))
+    oneover_sqrta = 1 / np.sqrt(alpha_t)
+    sqrt_beta_t = np.sqrt(beta_t)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mab_over_sqrtnab = (1 - alpha_t) / np.sqrt(1 - alphabar_t)
+    x_i = START
+    for i in range(60, 0, -1):
+        z = noise_at(i - 1) if i > 1 else 0
+        eps = denoise(x_i, i - 1)
+        x_i = oneover_sqrta[i] * (x_i - eps * mab_over_sqrtnab[i]) + sqrt_beta_t[i] * z
+    *_, last = ddpm(denoise, schedule, START, noise_at)
+    assert_close(last.xt, x_i, rtol=1e-9, atol=1e-9)
+
+
+@KINDS
+@CLIPS
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("num_inference_steps", [1, 12, 60])
+def test_ddim_equals_diffusers(kind: str, clip: bool, eta: float, num_inference_steps: int) -> None:
+    schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
+    theirs = in_float64(
+        DDIMScheduler,
+        schedule,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=clip,
+    )
+    theirs.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
+    theirs.set_timesteps(num_inference_steps)
+    steps = timesteps(60, num_inference_steps)
+    assert theirs.timesteps.tolist() == steps
+    xt = START
+    fresh = noise_at if eta else no_noise
+    for state in ddim(denoise, schedule, START, fresh, steps, eta=eta, clip_x0=clip):
+        step = theirs.step(
+            denoise(xt, state.t),
+            state.t,
+            xt,
+            eta=eta,
+            use_clipped_model_output=True,
+            # Below timestep 0 the picture is clean: the last variance is 0 whatever the noise.
+            variance_noise=noise_at(state.t),
+        )
+        xt = step.prev_sample
+        assert_close(state.xt, xt, rtol=1e-7, atol=1e-7)
+        assert_close(state.x0, step.pred_original_sample, rtol=1e-7, atol=1e-7)
+    assert_close(state.xt, state.x0)
+
+
+@pytest.mark.parametrize("num_inference_steps", [7, 17, 59])
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_ddim_where_the_steps_do_not_divide(eta: float, num_inference_steps: int) -> None:
+    """diffusers steps by T // n here and misses its own timesteps: the paper's eq. 12 instead."""
+    schedule, denoise = make_schedule("linear", 60), smooth_denoiser()
+    alpha_bar = np.cumprod(1 - schedule.betas.numpy())
+    steps, x = timesteps(60, num_inference_steps), START.numpy()
+    for i, t in enumerate(steps):
+        now = alpha_bar[t]
+        prev = alpha_bar[steps[i + 1]] if i + 1 < len(steps) else 1.0
+        eps = denoise(torch.from_numpy(x), t).numpy()
+        sigma = eta * np.sqrt((1 - prev) / (1 - now)) * np.sqrt(1 - now / prev)
+        predicted = (x - np.sqrt(1 - now) * eps) / np.sqrt(now)
+        direction = np.sqrt(1 - prev - sigma**2) * eps
+        x = np.sqrt(prev) * predicted + direction + sigma * noise_at(t).numpy()
+    *_, last = ddim(denoise, schedule, START, noise_at, steps, eta=eta, clip_x0=False)
+    assert_close(last.xt.numpy(), x, rtol=1e-9, atol=1e-9)
+
+
+def test_clipping_keeps_predicted_pictures_in_range() -> None:
+    schedule = make_schedule("cosine", 60)
+
+    def wild(xt: Tensor, t: int) -> Tensor:
+        return 3 * smooth_denoiser()(xt, t)
+
+    for name, count in (("ddim", 10), ("dpmpp", 10), ("unipc", 10), ("ddpm", 60)):
+        for clip in (True, False):
+            states = list(
+                sample(
+                    name,  # type: ignore[arg-type]
+                    wild,
+                    schedule,
+                    START,
+                    noise_at,
+                    num_inference_steps=count,
+                    clip_x0=clip,
+                )
+            )
+            assert (max(float(s.x0.abs().max()) for s in states) <= 1) == clip, name
+            assert [s.t for s in states] == timesteps(60, count)
+
+
+@pytest.mark.parametrize("total", [1, 7, 100, 400, 1000])
+def test_timesteps_of_every_length(total: int) -> None:
+    for count in range(1, total + 1):
+        steps = timesteps(total, count)
+        assert len(steps) == len(set(steps)) == count
+        assert steps[0] == total - 1 and steps[-1] >= 0
+        assert steps == sorted(steps, reverse=True)
+        gaps = -np.diff([*steps, -1])
+        assert gaps.max() - gaps.min() <= 1 or abs(gaps - total / count).max() <= 1
+
+
+def refused(schedule: NoiseSchedule, name: str, count: int, eta: float = 0.0) -> str:
+    with pytest.raises(ConfigError) as error:
+        list(
+            sample(
+                name,  # type: ignore[arg-type]
+                smooth_denoiser(),
+                schedule,
+                START,
+                noise_at,
+                num_inference_steps=count,
+                eta=eta,
+            )
+        )
+    return str(error.value)
+
+
+def test_refusals_say_the_value_and_the_way_out() -> None:
+    schedule = make_schedule("linear", 50)
+    for name in ("ddpm", "ddim", "dpmpp", "unipc"):
+        for count in (-1, 0, 51):
+            message = refused(schedule, name, count)
+            assert message.startswith(f"num_inference_steps={count}: use 1 .. 50")
+    message = refused(schedule, "ddpm", 25)
+    assert "num_inference_steps=25" in message and "set 50" in message and "eta 1" in message
+    for name, count in (("dpmpp", 10), ("unipc", 10), ("ddpm", 50)):
+        assert refused(schedule, name, count, eta=0.5).startswith("eta=0.5: only sampler ddim")
+    for eta in (-0.1, 1.1, float("nan")):
+        assert refused(schedule, "ddim", 10, eta=eta).startswith(f"eta={eta}: need 0")

@@ -1,0 +1,110 @@
+"""Jobs as the user starts them: a command in a working folder, its output, its MLflow store."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """What follows `error: ` in the last line of stderr, the only such line; no traceback."""
+        *before, last = self.err.strip().splitlines()
+        assert self.code == 2, self.err
+        assert last.startswith("error: "), self.err
+        assert not [line for line in before if "error:" in line or "Traceback" in line], self.err
+        return last.removeprefix("error: ")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A working folder: commands run here, and mlflow.db appears here."""
+
+    path: Path
+
+    def start(self, job: str, *words: object, **variables: str) -> subprocess.Popen[str]:
+        """Begin `python -m jobs.JOB WORDS` with further environment variables."""
+        environment = dict(os.environ, HOME=str(self.path), PYTHONPATH=str(ROOT), **variables)
+        environment.pop("RAY_AUTH_MODE", None)  # as a user has it
+        return subprocess.Popen(
+            [sys.executable, "-m", f"jobs.{job}", *map(str, words)],
+            cwd=self.path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, job: str, *words: object, **variables: str) -> Ended:
+        """The whole command."""
+        process = self.start(job, *words, **variables)
+        out, err = process.communicate()
+        print(out, err, file=sys.stderr)  # pytest shows it if the test fails
+        return Ended(process.returncode, out, err)
+
+    def query(self, sql: str, *values: object) -> list[tuple]:
+        """Rows of the MLflow store, read without MLflow."""
+        with closing(sqlite3.connect(self.path / "mlflow.db")) as database:
+            return database.execute(sql, values).fetchall()
+
+    def steps(self, metric: str) -> list[int]:
+        """The steps at which MLflow has `metric`, over all runs."""
+        return [s for (s,) in self.query("SELECT step FROM metrics WHERE key=? ORDER BY 1", metric)]
+
+
+def bits(out: Path) -> tuple[bytes, bytes]:
+    """What must not depend on interruptions: the final weights, and all of the last state."""
+    newest = max((out / "checkpoints").glob("step_*"))
+    return (out / "final.safetensors").read_bytes(), (newest / "state.safetensors").read_bytes()
+
+
+def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Return when the job's journal has the row of `step`, or the job has ended."""
+    deadline = time.monotonic() + 150
+    while process.poll() is None and time.monotonic() < deadline:
+        if _last_step(out / "journal.jsonl") >= step:
+            return
+        time.sleep(0.005)
+
+
+def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
+    """Return when the job has made `path`, or has ended."""
+    deadline = time.monotonic() + 150
+    while process.poll() is None and time.monotonic() < deadline and not path.exists():
+        time.sleep(0.002)
+
+
+def _last_step(journal: Path) -> int:
+    try:
+        whole = journal.read_text().rpartition("\n")[0].splitlines()
+    except OSError:
+        return 0
+    rows = (json.loads(line) for line in reversed(whole))
+    return next((row["step"] for row in rows if row["kind"] == "metrics"), 0)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Process title by id of all that `pid` has started, directly or not."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True)
+    table = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    family, found = {pid}, {}
+    for _ in range(6):  # parents may be listed after their children
+        for child, parent, title in table:
+            if int(parent) in family and int(child) not in family:
+                family.add(int(child))
+                found[int(child)] = title
+    return found

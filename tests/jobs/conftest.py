@@ -1,0 +1,49 @@
+"""What the jobs' tests share: a working folder, tiny settings, tiny weights."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hw2.checkpoint import save_weights
+from hw2.models.digit_unet import build_digit_unet
+from hw2.models.judge import build_judge
+from hw2.settings import DiffusionConfig, NetworkConfig
+from tests.jobs.command import Folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ray_folder() -> Iterator[None]:
+    """Ray's logs in a folder that goes away; short, because sockets lie in it."""
+    path = tempfile.mkdtemp(prefix="hw2-", dir="/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", path)
+        yield
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny digit model, untrained: what it draws matters to no test."""
+    network = NetworkConfig(patch=4, channels=(64,), attention=(False,))
+    net = build_digit_unet(network, seed=1)
+    about = {"network": network.model_dump(), "diffusion": DiffusionConfig().model_dump()}
+    path = tmp_path_factory.mktemp("model") / "final.safetensors"
+    save_weights(path, {"ema": net}, {"kind": "digit_ddpm", **about, "seed": 1})
+    return path
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained judge."""
+    net = build_judge(seed=1)
+    path = tmp_path_factory.mktemp("judge") / "final.safetensors"
+    save_weights(path, {"ema": net}, {"kind": "judge", "seed": 1})
+    return path

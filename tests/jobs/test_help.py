@@ -1,0 +1,60 @@
+"""`--help` of every job: at once, without the libraries that take seconds."""
+
+import runpy
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.command import ROOT, Folder
+
+JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("[!_]*.py"))
+HEAVY = {"torch", "ray", "mlflow", "matplotlib", "PIL", "sklearn", "diffusers", "numpy", "pyarrow"}
+
+
+def test_all_jobs_are_here() -> None:
+    assert {"prepare_data", "sample_digits", "train_ddpm", "train_judge"} <= set(JOBS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_is_light_and_makes_nothing(job: str, folder: Folder) -> None:
+    began = time.monotonic()
+    ended = folder.run(job, "--help", PYTHONPROFILEIMPORTTIME="1")
+    seconds = time.monotonic() - began
+    assert ended.code == 0
+    assert f"python -m jobs.{job}" in ended.out
+    assert "--out" in ended.out or "--name" in ended.out
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in ended.err.splitlines()}
+    assert "pydantic" in imported
+    assert not imported & HEAVY
+    assert seconds < 10  # about one on an idle machine
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_head_of_a_job_is_its_command(job: str) -> None:
+    head = (ROOT / "jobs" / f"{job}.py").read_text().split('"""')[1]
+    assert f"\npython -m jobs.{job} --" in head
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "jobs/configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_head_of_a_config_is_a_command_that_resolves(
+    path: Path,
+    folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head = path.read_text().splitlines()[0]
+    assert head.startswith("# python -m jobs.")
+    module, *words = head.partition("(")[0].split()[3:]
+    assert f"jobs/configs/{path.name}" in words
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [module, *words, "--print_config"])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert ended.value.code == 0
+    assert "out:" in capsys.readouterr().out

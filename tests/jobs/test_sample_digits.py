@@ -1,0 +1,175 @@
+"""jobs.sample_digits: the same bytes whoever draws them, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hw2.job import run_job
+from hw2.settings import SampleDigitsConfig
+from jobs.sample_digits import main
+from tests.jobs.command import Folder, wait_for_file
+
+DOMAINS = ("mnistm", "svhn")
+
+
+def words(tree: Path, weights: Path, judging: Path, out: str, **more: object) -> list[object]:
+    """Three pictures of each class in chunks of two, by six steps of DDIM."""
+    settings = {
+        "out": out,
+        "model": weights,
+        "judge": judging,
+        "data.root": tree,
+        "num_per_class": 3,
+        "indices_per_chunk": 2,
+        "num_inference_steps": 6,
+        "eta": 0.5,
+    }
+    return [word for key, value in (settings | more).items() for word in (f"--{key}", value)]
+
+
+def made(out: Path) -> dict[str, bytes]:
+    """All pictures under `out`, by name."""
+    files = [path for kind in ("png", "gif") for path in out.rglob(f"*.{kind}")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+@pytest.mark.timeout(200)
+def test_pictures_do_not_depend_on_workers_or_interruptions(
+    folder: Folder, digits_tree: Path, model: Path, judge: Path
+) -> None:
+    def command(out: str, workers: int, **more: object) -> list[object]:
+        return [*words(digits_tree, model, judge, out, **more), "--scaling.num_workers", workers]
+
+    out = folder.path / "killed"
+    job = folder.start("sample_digits", *command("killed", 0))
+    wait_for_file(out / "mnistm" / "9_003.png", job)
+    job.kill()
+    job.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in (out / "mnistm").iterdir()}
+    assert len(kept) == 30
+    assert len(made(out)) < 66
+    assert folder.run("sample_digits", *command("killed", 2)).code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+    assert folder.run("sample_digits", *command("one", 1)).code == 0
+    # Without Ray, and with the threads that a user's machine gives.
+    here = folder.run("sample_digits", *command("here", 0), OMP_NUM_THREADS="2")
+    assert here.code == 0
+
+    want = made(folder.path / "one")
+    assert set(want) == {
+        f"{domain}/{digit}_{index:03d}.png"
+        for domain in DOMAINS
+        for digit in range(10)
+        for index in (1, 2, 3)
+    } | {
+        f"figures/{domain}_{name}"
+        for domain in DOMAINS
+        for name in ("sheet.png", "reverse.png", "reverse.gif")
+    }
+    for other in ("killed", "here"):
+        found = made(folder.path / other)
+        assert found.keys() == want.keys()
+        assert [name for name in want if found[name] != want[name]] == []
+
+    with Image.open(folder.path / "one/figures/svhn_reverse.gif") as gif:
+        assert gif.n_frames == 7  # pure noise, then six steps
+    with Image.open(folder.path / "one/svhn/7_002.png") as picture:
+        assert (picture.size, picture.mode) == ((28, 28), "RGB")
+    metrics = json.loads((folder.path / "one/metrics.json").read_text())
+    assert metrics["network calls a picture"] == 12
+    for domain in DOMAINS:
+        found = metrics[f"eval/accuracy/{domain}"]
+        assert found["n"] == 30
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        assert f"figures/{domain}_sheet.png" in here.out
+    assert here.out.splitlines()[-1].startswith("MLflow: mlflow ui --backend-store-uri")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "asset:nosuch"}, "model=asset:nosuch: no such asset; there is "),
+        ({"model": "nosuch/final.safetensors"}, "nosuch/final.safetensors does not exist"),
+        ({"model": "JUDGE"}, "holds no digit model; train one with jobs.train_ddpm"),
+        ({"judge": "MODEL"}, "holds no judge; train one with jobs.train_judge"),
+        ({"num_inference_steps": 1001}, "num_inference_steps=1001: use 1 .. 1000"),
+        ({"num_inference_steps": 0}, "num_inference_steps=0 on the command line: want "),
+        ({"sampler": "dddim"}, "sampler=dddim on the command line: want one of ddpm, ddim"),
+        ({"data.root": "nosuch"}, "nosuch/digits/mnistm/val.csv: cannot be read"),
+        ({"num_pre_class": 3}, "unknown key num_pre_class on the command line: did you mean num_p"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refused_before_anything_is_made(
+    change: dict[str, object],
+    said: str,
+    folder: Folder,
+    digits_tree: Path,
+    model: Path,
+    judge: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder.path)
+    change = {k: {"JUDGE": judge, "MODEL": model}.get(str(v), v) for k, v in change.items()}
+    argv = words(digits_tree, model, judge, "out", **{"scaling.num_workers": 0}, **change)
+    code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
+    told = capsys.readouterr().err
+    assert (code, told.count("\n")) == (2, 1), told
+    assert told.startswith("error: ")
+    assert said in told
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_folder_keeps_to_its_settings_and_weights(
+    folder: Folder,
+    digits_tree: Path,
+    model: Path,
+    judge: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder.path)
+    mine = folder.path / "mine.safetensors"
+    mine.write_bytes(model.read_bytes())
+
+    def drawn(out: str = "out", **more: object) -> tuple[int, str]:
+        few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
+        argv = words(digits_tree, mine, judge, out, **{**few, **more})
+        code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
+        return code, capsys.readouterr().err.strip().rpartition("\n")[2]
+
+    assert drawn()[0] == 0
+    before = made(folder.path / "out")
+
+    code, told = drawn(seed=1)
+    assert code == 2
+    assert told.startswith("error: out=")
+    assert "holds results of other settings (seed: 0 there, 1 here)" in told
+
+    mine.write_bytes(judge.read_bytes())
+    code, told = drawn()
+    assert code == 2
+    assert "was begun with another model: choose another --out" in told
+    mine.write_bytes(model.read_bytes())
+
+    (folder.path / "foreign").mkdir()
+    (folder.path / "foreign" / "thesis.txt").write_text("mine")
+    code, told = drawn("foreign")
+    assert code == 2
+    assert "holds files that no job has made" in told
+    assert [path.name for path in (folder.path / "foreign").iterdir()] == ["thesis.txt"]
+
+    # Three of each class are other settings, but the first of them is the same picture.
+    assert drawn("more", num_per_class=3, domains="svhn")[0] == 0
+    more = made(folder.path / "more")
+    assert len(more) == 33
+    assert [n for n in before if n.startswith("svhn/") and more[n] != before[n]] == []
+
+    assert made(folder.path / "out") == before
+    assert drawn(seed=1, overwrite="true")[0] == 0
+    assert made(folder.path / "out.old-1") == before
+    assert made(folder.path / "out").keys() == before.keys()

@@ -1,0 +1,170 @@
+"""jobs.train_ddpm from the command line: what it leaves, what its run holds, what it refuses."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hw2.job import run_job
+from hw2.settings import TrainDdpmConfig
+from jobs.train_ddpm import main
+from tests.jobs.command import Folder
+
+SETTINGS = {
+    "out": "out",
+    "network.patch": 4,
+    "network.channels": 64,
+    "network.attention": "false",
+    "train.num_steps": 7,
+    "train.batch_size": 10,
+    "train.checkpoint_every": 3,
+    "sample.num_inference_steps": 3,
+    "num_per_class": 2,
+}
+
+
+def words(tree: Path, judging: Path, **more: object) -> list[str]:
+    """Seven steps of a tiny network, then two pictures of each class in three steps."""
+    settings = {"data.root": tree, "judge": judging, **SETTINGS, **more}
+    return [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+@pytest.fixture
+def spoilt_tree(digits_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with a torn picture at line 7, and a label 10 at line 9, of svhn's train.csv."""
+    tree = tmp_path_factory.mktemp("spoilt")
+    shutil.copytree(digits_tree, tree, dirs_exist_ok=True)
+    svhn = tree / "digits" / "svhn"
+    lines = (svhn / "train.csv").read_text().splitlines()
+    torn = svhn / "data" / lines[6].split(",")[0]
+    torn.write_bytes(torn.read_bytes()[:100])
+    lines[8] = lines[8].split(",")[0] + ",10"
+    (svhn / "train.csv").write_text("\n".join(lines) + "\n")
+    return tree
+
+
+@pytest.mark.timeout(250)
+def test_bad_pictures_are_refused_or_left_out_and_told(
+    folder: Folder, spoilt_tree: Path, judge: Path
+) -> None:
+    command = words(spoilt_tree, judge)
+    refusal = folder.run("train_ddpm", *command).refusal()
+    assert refusal.startswith("2 bad rows in the train split: ")
+    assert f"{spoilt_tree}/digits/svhn/train.csv:7: " in refusal
+    assert f"{spoilt_tree}/digits/svhn/train.csv:9: the label '10' is outside 0..9" in refusal
+    assert refusal.endswith("leave them out with --data.skip_bad true")
+    assert not (folder.path / "out").exists()
+    assert not (folder.path / "mlflow.db").exists()
+
+    command += ["--data.skip_bad", "true", "--name", "tiny"]
+    ended = folder.run("train_ddpm", *command, "--scaling.num_workers", 2)
+    assert ended.code == 0
+    assert_complete(folder, ended.out)
+
+    # The same command again, on other workers even, repeats nothing.
+    out = folder.path / "out"
+    before = {p: p.stat().st_mtime_ns for k in ("svhn/*", "*.safetensors") for p in out.glob(k)}
+    assert folder.run("train_ddpm", *command, "--scaling.num_workers", 0).code == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert_complete(folder, ended.out)
+
+
+def assert_complete(folder: Folder, said: str) -> None:
+    """OUT and its MLflow run hold all that a training of SETTINGS leaves."""
+    out = folder.path / "out"
+    ((run, name, status, artifact_uri),) = folder.query(
+        "SELECT run_uuid, name, status, artifact_uri FROM runs"
+    )
+    assert (name, status) == ("tiny", "FINISHED")
+
+    params = dict(folder.query("SELECT key, value FROM params"))
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert params["train.num_steps"] == "7"
+    assert params["sample.guidance_weight"] == str(config["sample"]["guidance_weight"])
+    assert len(params) >= 45
+
+    for metric in ("loss", "learning_rate", "gradient_norm", "pictures_per_second"):
+        assert folder.steps(f"train/{metric}") == list(range(1, 8))
+    assert folder.steps("train/data_wait_share") == list(range(1, 8))
+    assert folder.steps("eval/loss") == [3, 6, 7]
+    assert folder.steps("eval/accuracy/svhn/3") == [7]
+
+    tags = dict(folder.query("SELECT key, value FROM tags"))
+    assert len(tags["data_hash"]) == len(tags["code_hash"]) == 64
+    assert {"version.ray", "version.torch", "version.diffusers", "version.python"} <= set(tags)
+
+    artifacts = Path(artifact_uri.removeprefix("file://"))
+    names = {str(p.relative_to(artifacts)) for p in artifacts.rglob("*") if p.is_file()}
+    assert {
+        "config.yaml",
+        "final.safetensors",
+        "metrics.json",
+        "figures/step_00000007.png",
+        "figures/mnistm_sheet.png",
+        "figures/svhn_reverse.png",
+        "figures/svhn_reverse.gif",
+        "tables/scores.csv",
+        "tables/bad_pictures.csv",
+    } <= names
+    with (artifacts / "tables/bad_pictures.csv").open() as file:
+        assert [row["line"] for row in csv.DictReader(file)] == ["7", "9"]
+    with (artifacts / "tables/scores.csv").open() as file:
+        assert {row["metric"] for row in csv.DictReader(file)} >= {"accuracy", "frechet_judge"}
+    same = ("config.yaml", "final.safetensors", "metrics.json")
+    assert all((artifacts / name).read_bytes() == (out / name).read_bytes() for name in same)
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    mean = metrics["eval/accuracy"]
+    assert mean["n"] == 40
+    assert mean["low"] <= mean["value"] <= mean["high"]
+    assert len(list(out.glob("mnistm/*.png"))) == len(list(out.glob("svhn/*.png"))) == 20
+    assert "judged accuracy" in said
+    assert said.splitlines()[-1].startswith("MLflow: mlflow ui --backend-store-uri ")
+    assert len(run) == 32
+
+
+def test_more_workers_than_the_cluster_has_are_refused(
+    folder: Folder, digits_tree: Path, judge: Path
+) -> None:
+    ended = folder.run("train_ddpm", *words(digits_tree, judge), "--scaling.num_workers", 999)
+    assert ended.refusal().startswith("scaling.num_workers=999, but the cluster has ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train.num_stepps": 3}, "unknown key train.num_stepps on the command line: did you mean"),
+        ({"train.num_steps": 0}, "train.num_steps=0 on the command line: want "),
+        ({"judge": "asset:nosuch"}, "asset:nosuch: no such asset"),
+        ({"data.root": "nosuch"}, "nosuch/digits/mnistm/train.csv: cannot be read"),
+        ({"sample.num_inference_steps": 1001}, "num_inference_steps=1001: use 1 .. 1000"),
+        ({"network.channels": "64,128"}, "network.attention=[false]: give one value for each"),
+        ({"network.image_size": 30}, "network.image_size=30 with patch=4 and 1 levels: must be"),
+        ({"network.num_digits": 5}, "network.num_digits=5"),
+        ({"train.batch_size": 1, "scaling.num_workers": 2}, "train.batch_size=1 is smaller than"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refused_before_anything_is_made(
+    change: dict[str, object],
+    said: str,
+    folder: Folder,
+    digits_tree: Path,
+    judge: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder.path)
+    code = run_job(
+        TrainDdpmConfig,
+        main,
+        argv=words(digits_tree, judge, **{"scaling.num_workers": 0, **change}),
+    )
+    told = capsys.readouterr().err
+    assert (code, told.count("\n")) == (2, 1), told
+    assert told.startswith("error: ")
+    assert said.replace("false", "False") in told.replace("false", "False")
+    assert list(folder.path.iterdir()) == []

@@ -1,0 +1,212 @@
+"""Checkpoints: whole or not at all, believed only if they are what was written."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.testing import assert_close
+
+from hw2.checkpoint import (
+    MANIFEST,
+    STATE,
+    CheckpointStore,
+    load_weights,
+    read_meta,
+    save_weights,
+)
+from hw2.errors import CheckpointError
+
+META = {"seed": 1, "name": "test"}
+
+
+def tensors(step: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return {
+        "net.w": torch.randn(4, 5, generator=generator),
+        "net.transposed": torch.randn(3, 7, generator=generator).T,
+        "optimizer.step": torch.tensor(float(step)),
+        "half": torch.randn(3, generator=generator).bfloat16(),
+        "count": torch.tensor([step]),
+    }
+
+
+def saved(folder: Path, steps: list[int], **more: int) -> CheckpointStore:
+    store = CheckpointStore(folder, **more)
+    for step in steps:
+        store.save(step, tensors(step), META, None)
+    return store
+
+
+def names(store: CheckpointStore) -> list[int]:
+    return [int(path.name.removeprefix("step_")) for path in store.steps()]
+
+
+def test_round_trip_to_the_bit(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path / "new" / "folder", [3]).latest()
+    assert checkpoint is not None
+    assert (checkpoint.step, checkpoint.meta) == (3, META)
+    assert checkpoint.tensors.keys() == tensors(3).keys()
+    for name, value in tensors(3).items():
+        assert_close(checkpoint.tensors[name], value, rtol=0, atol=0)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert CheckpointStore(tmp_path / "none").latest() is None
+
+
+def test_keeps_the_last_and_the_best(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=2)
+    scores = {1: 5.0, 2: float("nan"), 3: 1.0, 4: 2.0, 5: None, 6: 3.0}
+    kept = []
+    for step, score in scores.items():
+        store.save(step, tensors(step), META, score)
+        kept.append(names(store))
+    assert kept == [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5], [3, 5, 6]]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "a flipped bit": lambda path: flip(path / STATE),
+    "a truncated file": lambda path: (path / STATE).write_bytes((path / STATE).read_bytes()[:-9]),
+    "an empty file": lambda path: (path / STATE).write_bytes(b""),
+    "no tensors": lambda path: (path / STATE).unlink(),
+    "no manifest": lambda path: (path / MANIFEST).unlink(),
+    "half a manifest": lambda path: (path / MANIFEST).write_text(
+        (path / MANIFEST).read_text()[:30]
+    ),
+    "an empty manifest": lambda path: (path / MANIFEST).write_text("{}"),
+    "a manifest that is a list": lambda path: (path / MANIFEST).write_text("[1]"),
+    "a manifest of another step": lambda path: (path / MANIFEST).write_text(
+        (path / MANIFEST).read_text().replace('"step": 2', '"step": 3')
+    ),
+    "an empty folder": lambda path: [shutil.rmtree(path), path.mkdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_torn_checkpoint_is_skipped_and_the_one_before_taken(tmp_path: Path, damage: str) -> None:
+    store = saved(tmp_path, [1, 2])
+    DAMAGE[damage](store.steps()[-1])
+    with pytest.warns(UserWarning, match="step_00000002 is torn and skipped"):
+        checkpoint = store.latest()
+    assert checkpoint is not None and checkpoint.step == 1
+    # Training goes on and writes the same step again.
+    store.save(2, tensors(2), META, None)
+    again = store.latest()
+    assert again is not None and again.step == 2
+    assert_close(again.tensors["net.w"], tensors(2)["net.w"], rtol=0, atol=0)
+
+
+def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
+    store = saved(tmp_path, [1])
+    rng = random.Random(0)
+    for name in (STATE, MANIFEST):
+        path = store.steps()[0] / name
+        good = path.read_bytes()
+        for _ in range(60):
+            data = bytearray(good)
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            path.write_bytes(data)
+            try:
+                with pytest.warns(UserWarning, match="torn"):
+                    assert store.latest() is None
+            except pytest.fail.Exception:  # no warning: the tensors and step must be right
+                assert name == MANIFEST
+                checkpoint = store.latest()
+                assert checkpoint is not None and checkpoint.step == 1
+                assert torch.equal(checkpoint.tensors["net.w"], tensors(1)["net.w"])
+        path.write_bytes(good)
+
+
+def test_torn_later_steps_never_push_out_good_ones(tmp_path: Path) -> None:
+    store = saved(tmp_path, [5, 10], keep_last=1)
+    assert names(store) == [10]
+    flip(store.steps()[0] / STATE)
+    with pytest.warns(UserWarning, match="torn"):
+        assert store.latest() is None
+    for step in (2, 4):  # the run starts anew
+        store.save(step, tensors(step), META, None)
+        assert names(store) == [step]
+    checkpoint = store.latest()
+    assert checkpoint is not None and checkpoint.step == 4
+
+
+def test_what_a_killed_save_leaves_is_not_believed_and_swept_away(tmp_path: Path) -> None:
+    store = saved(tmp_path, [1])
+    part = tmp_path / ".part-killed"
+    shutil.copytree(store.steps()[0], part)
+    assert names(store) == [1]
+    store.save(2, tensors(2), META, None)
+    assert not part.exists() and names(store) == [1, 2]
+
+
+def network(width: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, width), nn.Linear(width, 1))
+
+
+def test_weights_round_trip(tmp_path: Path) -> None:
+    path, net, ema = tmp_path / "final.safetensors", network(), network()
+    with torch.no_grad():
+        ema[0].weight.add_(1)
+    save_weights(path, {"net": net, "ema": ema}, {"kind": "x", "list": [1, 2]})
+    assert read_meta(path) == {"kind": "x", "list": [1, 2]}
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    other = network()
+    load_weights(path, other, "ema")
+    assert torch.equal(other[0].weight, ema[0].weight)
+    load_weights(path, other, "net")
+    assert torch.equal(other[0].weight, net[0].weight)
+
+
+def refused(path: Path, module: nn.Module, prefix: str = "net") -> str:
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError) as error:
+        load_weights(path, module, prefix)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    message = str(error.value)
+    assert "\n" not in message and message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "final.safetensors"
+    save_weights(path, {"net": network()}, {})
+    wider = refused(path, network(4))
+    assert wider.startswith("3 weights do not fit: ") and "0.weight is (3, 2), want (4, 2)" in wider
+    shallower = refused(path, nn.Sequential(nn.Linear(2, 3)))
+    assert shallower == "2 weights do not fit: unknown 1.bias; unknown 1.weight"
+    deeper = refused(path, nn.Sequential(*network(), nn.Linear(1, 1)))
+    assert deeper == "2 weights do not fit: missing 2.weight; missing 2.bias"
+    assert refused(path, network(), "ema").startswith("4 weights do not fit: missing 0.weight")
+    many = refused(path, nn.Sequential(*(nn.Linear(2, 3) for _ in range(9))))
+    assert many.startswith("16 weights do not fit: ") and many.count(";") == 4
+
+
+def test_files_that_hold_no_weights_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "final.safetensors"
+    assert refused(path, network()) == "no such file"
+    assert refused(tmp_path, network()) == "no such file"
+    save_weights(path, {"net": network()}, META)
+    whole = path.read_bytes()
+    for content in (b"", b"not safetensors at all", whole[:-5], whole[: len(whole) // 3]):
+        path.write_bytes(content)
+        assert refused(path, network()).startswith("not a readable safetensors file")
+    save_file({"net.0.weight": torch.zeros(1)}, path)
+    assert refused(path, network()).startswith("has no hw2 metadata")
+
+
+def test_the_manifest_is_readable_json(tmp_path: Path) -> None:
+    path = CheckpointStore(tmp_path).save(7, tensors(7), META, 0.25)
+    manifest = json.loads((path / MANIFEST).read_text())
+    assert (manifest["step"], manifest["score"], manifest["meta"]) == (7, 0.25, META)

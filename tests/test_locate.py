@@ -1,0 +1,48 @@
+"""Which file a model's name means, and what is said when there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from hw2 import locate
+from hw2.errors import CheckpointError
+from hw2.locate import FINAL, find_model
+
+
+@pytest.fixture
+def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(locate, "ASSETS", tmp_path / "assets")
+    for name in ("judge", "digits"):
+        (tmp_path / "assets" / name).mkdir(parents=True)
+        (tmp_path / "assets" / name / FINAL).write_bytes(b"")
+    return tmp_path / "assets"
+
+
+def test_a_file_and_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / FINAL
+    file.write_bytes(b"")
+    assert find_model(str(file)) == find_model(str(tmp_path)) == file
+    other = tmp_path / "Classifier.pth"
+    other.write_bytes(b"")
+    assert find_model(str(other)) == other
+
+
+def test_an_asset(assets: Path) -> None:
+    assert find_model("asset:digits") == assets / "digits" / FINAL
+
+
+def test_an_unknown_asset_names_the_known(assets: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match="model=asset:faces: no such asset; there is digits, "
+    ):
+        find_model("asset:faces")
+
+
+@pytest.mark.parametrize("name", ["missing", "folder", "C:\\models\\digits", "a:b"])
+def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError) as error:
+        find_model(name)
+    message = str(error.value)
+    assert message.startswith(f"model={name}: ") and "run:ID or asset:NAME" in message

@@ -1,0 +1,95 @@
+"""Running a training in this process: who writes, what goes to the run."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hw2 import running
+from hw2.errors import ConfigError
+from hw2.journal import Journal
+from hw2.running import Training, only_writer, run
+from hw2.settings import TrainConfig
+from hw2.tracker import Tracker
+from hw2.training import Place, Saved
+from tests.toy import PairSource, noisy_error, toy_net
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from hw2.running import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Training:
+    """Twelve steps of the toy, whose run is begun in a store of its own."""
+    tracker = Tracker.start(
+        tmp_path,
+        experiment="toy",
+        run_name="toy",
+        config={},
+        tracking_uri=f"sqlite:///{tmp_path}/t.db",
+    )
+    tracker.close()
+    config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=5, precision="fp32")
+    return Training(toy_net(), noisy_error, PairSource(), config, seed=5, out=tmp_path)
+
+
+def test_one_process_writes_and_its_death_lets_the_next_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            monkeypatch.setattr(running, "LOCK_SECONDS", 0.3)
+            refused = pytest.raises(ConfigError, match="another run is writing there")
+            with refused, only_writer(tmp_path):
+                pytest.fail("two writers")
+        finally:
+            holder.kill()
+    monkeypatch.setattr(running, "LOCK_SECONDS", 5.0)
+    with only_writer(tmp_path):
+        pass
+
+
+def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> None:
+    shown, told = [], []
+
+    def show(saved: Saved, tracker: Tracker) -> None:
+        shown.append(saved.step)
+        picture = toy.out / f"{saved.step}.txt"
+        picture.write_text("x")
+        tracker.log_file(picture)
+
+    run(replace(toy, show=show), after_checkpoint=told.append)
+    assert shown == told == [5, 10, 12]
+    journal = Journal(toy.out / "journal.jsonl")
+    assert [row.step for row in journal.rows()] == list(range(1, 13))
+    assert {"5.txt", "10.txt", "12.txt"} <= set(journal.latest("artifact"))
+    run(replace(toy, show=show), after_checkpoint=told.append)  # done already
+    assert told == [5, 10, 12]
+
+
+def test_another_worker_writes_nothing(toy: Training) -> None:
+    before = {path.name for path in toy.out.iterdir()}
+    told: list[int] = []
+    run(toy, Place(rank=1), after_checkpoint=told.append)  # alone: no group to average over
+    assert told == [5, 10, 12]
+    assert {path.name for path in toy.out.iterdir()} == before
+    assert Journal(toy.out / "journal.jsonl").rows() == []
+
+
+def test_a_run_that_nobody_began_is_refused(toy: Training, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    with pytest.raises(ConfigError, match="names no run"):
+        run(replace(toy, out=nowhere))
+    assert not list(nowhere.iterdir())

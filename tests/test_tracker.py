@@ -1,0 +1,162 @@
+"""The run of a job in a real sqlite store: all of it, each row once, through kills."""
+
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from hw2.errors import ConfigError
+from hw2.tracker import Tracker
+from tests.stores import expected, history, start
+
+pytest_plugins = ["tests.store_fixtures"]
+
+
+def test_all_of_a_run_is_in_the_store(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file, sheet = tmp_path / "config.yaml", tmp_path / "sheet.png"
+    config_file.write_text("train: {lr: 0.002}\n")
+    sheet.write_bytes(b"picture")
+    parent = start(tmp_path / "parent", store)
+    with start(
+        tmp_path / "out",
+        store,
+        config_file=config_file,
+        tags={"dataset.sha256": "abc"},
+        parent_run_id=parent.run_id,
+    ) as tracker:
+        for step in range(5):
+            tracker.log_row(step, {"loss": step / 8, "lr": math.nan})
+        tracker.log_figure(sheet)
+        tracker.log_table("scores", [{"digit": 0, "accuracy": 0.5}, {"digit": 1, "fid": 2.0}])
+        tracker.log_summary({"eval/accuracy": 0.75})
+    parent.finish()
+
+    client = MlflowClient(tracking_uri=store)
+    run = client.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED" and run.info.end_time >= run.info.start_time
+    assert run.data.params == {
+        "train.lr": "0.002",
+        "train.betas": "[0.9, 0.99]",
+        "data": "{}",
+        "note": "x" * 500,
+        "ema": "null",
+    }
+    assert run.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert run.data.tags["dataset.sha256"] == "abc" and "version.torch" in run.data.tags
+    assert run.data.metrics["eval/accuracy"] == 0.75
+    assert history(store, tracker.run_id) == expected(5)
+    assert all(math.isnan(value) for _, value in history(store, tracker.run_id, "lr"))
+    files = {f.path for folder in (None, "figures", "tables")
+             for f in client.list_artifacts(tracker.run_id, folder) if not f.is_dir}  # fmt: skip
+    assert files == {"config.yaml", "figures/sheet.png", "tables/scores.csv", "tables/scores.json"}
+    assert (
+        tmp_path / "out/tables/scores.csv"
+    ).read_text() == "digit,accuracy,fid\n0,0.5,\n1,,2.0\n"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # load_table asks the default store
+    table = client.load_table(run.info.experiment_id, "tables/scores.json", [tracker.run_id])
+    assert table["digit"].tolist() == [0, 1]
+
+
+def test_the_same_out_continues_the_same_run(tmp_path: Path, store: str) -> None:
+    first = start(tmp_path, store)
+    for step in range(6):
+        first.log_row(step, {"loss": step / 8})
+    first.finish("FAILED")
+    changed = {"train": {"lr": 1e-3, "num_steps": 9}}
+    second = start(tmp_path, store, config=changed)
+    for step in range(4, 9):  # from the checkpoint at step 4
+        second.log_row(step, {"loss": step / 8})
+    assert second.finish() and second.run_id == first.run_id
+    run = MlflowClient(tracking_uri=store).get_run(first.run_id)
+    assert run.info.status == "FINISHED" and history(store, first.run_id) == expected(9)
+    assert (run.data.params["train.lr"], run.data.params["train.num_steps"]) == ("0.002", "9")
+    assert run.data.tags["resumed.train.lr"] == "0.001"
+
+
+def test_a_deleted_run_is_replaced_and_gets_every_row(tmp_path: Path, store: str) -> None:
+    first = start(tmp_path, store)
+    first.log_row(0, {"loss": 0.0})
+    assert first.finish()
+    MlflowClient(tracking_uri=store).delete_run(first.run_id)
+    second = start(tmp_path, store)
+    second.log_row(1, {"loss": 1 / 8})
+    assert second.finish() and second.run_id != first.run_id
+    assert history(store, second.run_id) == expected(2)
+    assert start(tmp_path, store).run_id == second.run_id
+
+
+def test_a_kill_between_send_and_mark_doubles_nothing(tmp_path: Path, store: str) -> None:
+    first = start(tmp_path, store)
+    for step in range(50):
+        first.log_row(step, {"loss": step / 8, "nan": math.nan, "inf": math.inf})
+    assert first.flush()
+    first.close()
+    (tmp_path / "journal.delivered").unlink()  # as if never kept: all is sent again
+    second = start(tmp_path, store)
+    second.log_row(50, {"loss": 50 / 8})
+    assert second.finish()
+    assert history(store, second.run_id) == expected(51)
+    assert len(history(store, second.run_id, "nan")) == 50
+    assert len(history(store, second.run_id, "inf")) == 50
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from hw2.tracker import Tracker
+tracker = Tracker.start(Path(sys.argv[1]), tracking_uri=sys.argv[2], experiment="digits",
+                        run_name="killed", config={})
+first = int(sys.argv[3])
+for step in range(first, 100_000):
+    tracker.log_row(step, {"loss": step / 8})
+    time.sleep(0.002)
+"""
+
+
+def test_killed_driver_leaves_each_step_once(tmp_path: Path, store: str) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path), store, "0"]
+    writer = subprocess.Popen(command)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "journal.delivered").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(1.2)  # until it is sending rows
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    tracker = start(tmp_path, store)
+    last = tracker.journal.latest("metrics")["loss"]
+    assert last > 100
+    for step in range(last - 90, last + 10):  # recomputes what the last checkpoint lacks
+        tracker.log_row(step, {"loss": step / 8})
+    assert tracker.finish()
+    assert history(store, tracker.run_id) == expected(last + 10)
+
+
+def test_rank_zero_writes_and_the_driver_delivers(tmp_path: Path, store: str) -> None:
+    driver = start(tmp_path, store)
+    assert driver.flush()
+    worker = Tracker.attach(tmp_path)
+    assert worker.run_id == driver.run_id and worker.tracking_uri == store
+    for step in range(10):
+        worker.log_row(step, {"loss": step / 8})
+    worker.close()
+    driver.log_row(9, {"loss": -1.0})  # is there already
+    assert driver.finish()
+    assert history(store, driver.run_id) == expected(10)
+
+
+def test_attach_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mlflow_run\.json names no run"):
+        Tracker.attach(tmp_path)
+
+
+def test_an_exception_marks_the_run_failed(tmp_path: Path, store: str) -> None:
+    with pytest.raises(RuntimeError), start(tmp_path, store) as tracker:
+        raise RuntimeError("training broke")
+    assert MlflowClient(tracking_uri=store).get_run(tracker.run_id).info.status == "FAILED"
