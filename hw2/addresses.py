@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from hw2.errors import ConfigError
@@ -46,4 +48,6 @@ def ui_command(uri: str | None = None) -> str:
     if uri.startswith("http"):
         return re.sub(r"://\S*@", "://", uri)
     shown = shlex.quote(uri) if mask(uri) == uri else '"$MLFLOW_TRACKING_URI"'
-    return f"mlflow ui --backend-store-uri {shown} --port 5000"
+    # Under `make` the environment is not activated, and its programs are not on the PATH.
+    program = "mlflow" if shutil.which("mlflow") else os.path.join(sys.prefix, "bin", "mlflow")
+    return f"{shlex.quote(program)} ui --backend-store-uri {shown} --port 5000"

@@ -219,10 +219,9 @@ class Courier:
                     pause = min(0.5 * 2**self._failures, MAX_PAUSE_SECONDS)
                     self._failures += 1
                     if not self._down and not self._stop:
-                        away, kept = (
-                            f"tracking is away ({self._describe(error)})",
-                            self._journal.path,
-                        )
+                        away = f"tracking is away ({self._describe(error)})"
+                        rows = self._journal.path
+                        kept = rows if self._what == "rows" else rows.parent
                         logger.warning(
                             "%s: %s are kept in %s until it is back", away, self._what, kept
                         )

@@ -44,7 +44,9 @@ class NetworkConfig(Config):
 
     image_size: Positive = Field(28, description="height and width of a picture")
     patch: Positive = Field(2, description="pixel-unshuffle factor")
-    channels: tuple[Positive, ...] = Field((64, 128), description="channels a level")
+    channels: tuple[Positive, ...] = Field(
+        (64, 128), min_length=1, description="channels a level, multiples of 32 above 32"
+    )
     layers: Positive = Field(1, description="residual layers a block")
     attention: tuple[bool, ...] = Field((False, False), description="attention a level")
     mid_attention: bool = Field(False, description="attention between down and up")
@@ -91,7 +93,7 @@ class SampleSettings(Config):
     guidance_interval: tuple[Fraction, Fraction] = Field(
         (0.0, 1.0), description="part of the noise range, as shares of T, in which guidance acts"
     )
-    clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1] (ddpm, ddim)")
+    clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
 
 
 class TrainDdpmConfig(JobConfig):

@@ -12,6 +12,7 @@ from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
     from hw2.ddpm import ddpm_training, read_digits
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL, find_model
     from hw2.runs import job_run
@@ -19,7 +20,7 @@ def main(config: TrainDdpmConfig) -> None:
 
     find_model(config.judge)  # a misspelt judge is told before the training, not after it
     split = read_digits(config.data, "train", config.network.image_size, progress=True)
-    with job_run(config, "train_ddpm", split) as (out, tracker):
+    with job_run(config, "train_ddpm", split) as (out, tracker), connected(config.scaling):
         run_training(partial(ddpm_training, config, out), config, "train_ddpm", tracker)
         tracker.log_file(out / FINAL)
         drawing = SampleDigitsConfig(

@@ -160,3 +160,29 @@ def test_an_exception_marks_the_run_failed(tmp_path: Path, store: str) -> None:
     with pytest.raises(RuntimeError), start(tmp_path, store) as tracker:
         raise RuntimeError("training broke")
     assert MlflowClient(tracking_uri=store).get_run(tracker.run_id).info.status == "FAILED"
+
+
+PICKLED = """
+import contextlib, sys
+from pathlib import Path
+from ray import cloudpickle
+from hw2.distributed import train
+from hw2.settings import TrainDdpmConfig
+from hw2.tracker import Tracker
+
+def look(worker, *rest):
+    sys.exit(f"pickled password: {b'hunter2' in cloudpickle.dumps(worker)}")
+
+train.connected, train._trainer = contextlib.nullcontext, look
+out = Path(sys.argv[1])
+tracker = Tracker(out, "0123", "http://user:hunter2@127.0.0.1:1", owner=True)
+settings = {"data": {"root": out}, "train": {"num_steps": 1}, "scaling": {"num_workers": 1}}
+config = TrainDdpmConfig.model_validate(settings | {"out": out})
+train.run_training(lambda: None, config, "test", tracker)
+"""
+
+
+def test_what_goes_to_the_workers_holds_no_password(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PICKLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "pickled password: False" in done.stderr

@@ -7,26 +7,11 @@ from typing import Any
 import numpy as np
 
 from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected
-from hw2.errors import ConfigError
+from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
 
 Piece = dict[str, Any]
-# Ray Data needs a share of a CPU for itself: actors that hold all of them wait for ever.
-CPUS_PER_ACTOR = 0.75
-
-
-def _pool(scaling: ScalingConfig, num_pieces: int) -> tuple[int, int]:
-    """Actors and GPUs for each: as told, else one a GPU or CPU of the cluster."""
-    cpus, gpus = cluster_cpus_and_gpus()
-    use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
-    have = gpus if use_gpu else cpus
-    if use_gpu and not gpus:
-        raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
-    wanted = scaling.num_workers or have
-    if wanted > have:
-        kind = "GPUs" if use_gpu else "CPUs"
-        raise ConfigError(f"scaling.num_workers={wanted}, but the cluster has {have} {kind}")
-    return max(1, min(wanted, num_pieces)), int(use_gpu)
+# Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
+ACTORS_SHARE = 0.75
 
 
 def map_pieces(
@@ -58,21 +43,23 @@ def map_pieces(
             index = int(batch["piece"][0])
             return {key: [value] for key, value in self.work(pieces[index]).items()}
 
-    with connected():
+    with connected(scaling):
         import ray.data
 
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
-        num_actors, num_gpus = _pool(scaling, len(pieces))
+        num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
+        num_actors = min(num_actors, len(pieces))
+        even_share = ACTORS_SHARE * cluster_cpus_and_gpus()[0] / num_actors
         numbers = [{"piece": index} for index in range(len(pieces))]
         results = ray.data.from_items(numbers, override_num_blocks=len(pieces)).map_batches(
             Actor,
-            fn_constructor_kwargs={"on_gpu": bool(num_gpus)},
+            fn_constructor_kwargs={"on_gpu": use_gpu},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_cpus=scaling.cpus_per_worker or CPUS_PER_ACTOR,
-            num_gpus=num_gpus,
+            num_cpus=min(scaling.cpus_per_worker or 1, even_share),
+            num_gpus=int(use_gpu),
         )
         yield from results.iter_rows()

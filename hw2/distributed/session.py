@@ -6,67 +6,89 @@ import os
 import secrets
 from collections.abc import Iterator
 
+from hw2.config import ScalingConfig
+from hw2.errors import ConfigError
+
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20
 
 
 @contextlib.contextmanager
-def connected(num_cpus: int | None = None) -> Iterator[None]:
-    """Ray, connected inside the block.
+def connected(scaling: ScalingConfig) -> Iterator[None]:
+    """Ray, connected inside the block; in a block within, the same Ray.
 
-    Under `ray job submit`, or with RAY_ADDRESS set, that cluster is joined. Otherwise a local Ray
+    With RAY_ADDRESS set, as under `ray job submit`, that cluster is joined. Otherwise a local Ray
     starts, bound to loopback, with a token that only this process and its workers know, and stops
-    with the block.
-    """
-    joining = bool(os.environ.get("RAY_ADDRESS"))
-    _set_environment(joining)
-    import ray
+    with the block. `scaling.num_workers` 0 wants no Ray.
 
-    quiet = {"logging_level": logging.WARNING}
-    if ray.is_initialized():
+    Raises ConfigError if the cluster is smaller than `scaling`.
+    """
+    if scaling.num_workers == 0:
         yield
         return
-    if joining:
-        ray.init(**quiet)
+    _set_environment()
+    import ray
+
+    if ray.is_initialized():
+        share_of_cluster(scaling, 1)
+        yield
+        return
+    if joining():
+        ray.init(logging_level=logging.WARNING)
     else:
         ray.init(
             address="local",
-            num_cpus=num_cpus,
             include_dashboard=False,
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            runtime_env={"worker_process_setup_hook": f"{__name__}.quiet_worker"},
-            **quiet,
+            runtime_env={"worker_process_setup_hook": f"{__name__}.prepare_local_worker"},
+            logging_level=logging.WARNING,
         )
     try:
+        share_of_cluster(scaling, 1)
         yield
     finally:
         ray.shutdown()
 
 
-def quiet_worker() -> None:
-    """Run in each worker process of a local Ray, which has no dashboard.
-
-    Ray Train's cleaner asks the dashboard every second whether the training lives, and warns each
-    time that it cannot be asked. A local Ray dies with its driver and leaves nothing to clean.
-    """
-    name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    logging.getLogger(name).setLevel(logging.ERROR)
+def joining() -> bool:
+    """Whether there is a cluster to join."""
+    return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _set_environment(joining: bool) -> None:
+def _set_environment() -> None:
     """Ray reads these once, when it is imported."""
-    wanted = {
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # `report` waits for the next poll. Many workers on a cluster are polled less often.
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5" if joining else "0.1",
-    }
-    if not joining:
-        wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes this machine away
-        wanted["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # DDP warns that it found no unused weights
+    wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    if joining():
+        wanted["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
+    else:
+        wanted |= {
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # `report` waits for the next of them
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+            # By this name Ray binds all to loopback, on any system; a node IP of 127.0.0.1, which
+            # would say it better, is replaced by the machine's own address.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Ray's C++ complains of its own actors, DDP that it found no unused weights; what fails
+            # reaches us as an exception.
+            "RAY_BACKEND_LOG_LEVEL": "fatal",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        }
         if "RAY_AUTH_MODE" not in os.environ:
             wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+
+
+def prepare_local_worker() -> None:
+    """Run in each worker process of a local Ray, which has no dashboard.
+
+    Ray Train's cleaner asks the dashboard every second whether the training lives. It warns each
+    time that there is none, and fails loudly where it finds several Rays on the machine. A local
+    Ray dies with its driver and leaves nothing to clean.
+    """
+    import ray
+
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:
@@ -75,3 +97,23 @@ def cluster_cpus_and_gpus() -> tuple[int, int]:
 
     resources = ray.cluster_resources()
     return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+
+
+def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
+    """Number of workers, and whether each has a GPU: as told, else what fits, up to `at_most`.
+
+    Raises ConfigError if more are told than fit: Ray would wait for them without end.
+    """
+    cpus, gpus = cluster_cpus_and_gpus()
+    use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
+    if use_gpu and not gpus:
+        raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
+    have = int(cpus / (scaling.cpus_per_worker or 1))
+    if use_gpu:
+        have = min(have, gpus)
+    if (scaling.num_workers or 1) > have:
+        told = {"num_workers": scaling.num_workers, "cpus_per_worker": scaling.cpus_per_worker}
+        asked = " and ".join(f"scaling.{k}={v:g}" for k, v in told.items() if v is not None)
+        has = f"{cpus} CPUs" + f" and {gpus} GPUs" * use_gpu
+        raise ConfigError(f"{asked}, but the cluster has {has}: it has room for {have} workers")
+    return scaling.num_workers or max(1, min(have, at_most)), use_gpu

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected
-from hw2.errors import ConfigError, Hw2Error
+from hw2.distributed.session import connected, joining, share_of_cluster
+from hw2.errors import Hw2Error
 from hw2.progress import following
 from hw2.running import Training, only_writer, run
 from hw2.settings import TrainDdpmConfig, TrainJudgeConfig
@@ -19,24 +18,8 @@ from hw2.tracker import Tracker
 from hw2.training import Place
 
 MAX_FAILURES = 8
+# A CPU worker computes with one thread, and is worth starting for so many pictures a step.
 PICTURES_PER_WORKER = 16
-
-
-def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int, bool]:
-    """How many workers, and whether on GPUs: as told, else what the cluster has.
-
-    A CPU worker computes with one thread, and is worth starting for at least 16 pictures a step.
-    """
-    cpus, gpus = cluster_cpus_and_gpus()
-    use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
-    have = gpus if use_gpu else cpus
-    if use_gpu and not gpus:
-        raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
-    wanted = scaling.num_workers or max(1, min(have, batch_size // PICTURES_PER_WORKER))
-    if wanted > have:
-        kind = "GPUs" if use_gpu else "CPUs"
-        raise ConfigError(f"scaling.num_workers={wanted}, but the cluster has {have} {kind}")
-    return wanted, use_gpu
 
 
 def run_training(
@@ -88,7 +71,7 @@ def run_training(
             with only_writer(out):
                 run(build(), Place())
             return
-        with connected():
+        with connected(config.scaling):
             error = _trainer(worker, config, out / "ray", name).fit().return_value
     if error is not None:
         raise error
@@ -125,7 +108,8 @@ def _trainer(
                 print(f"worker {rank} failed: {error}", file=sys.stderr)
             print("the workers start again from the newest checkpoint", file=sys.stderr)
 
-    num_workers, use_gpu = _workers(config.scaling, config.train.batch_size)
+    at_most = config.train.batch_size // PICTURES_PER_WORKER
+    num_workers, use_gpu = share_of_cluster(config.scaling, at_most)
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
     if use_gpu:
         per_worker["GPU"] = 1
@@ -141,6 +125,7 @@ def _trainer(
             storage_path=str(storage.resolve()),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             callbacks=[Tell()],
-            logging_config=LoggingConfig(log_level="WARNING"),
+            # On a cluster the workers may have to wait, which Ray tells at this level.
+            logging_config=LoggingConfig(log_level="INFO" if joining() else "WARNING"),
         ),
     )

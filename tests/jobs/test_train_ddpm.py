@@ -122,7 +122,7 @@ def assert_complete(folder: Folder, said: str) -> None:
     assert mean["low"] <= mean["value"] <= mean["high"]
     assert len(list(out.glob("mnistm/*.png"))) == len(list(out.glob("svhn/*.png"))) == 20
     assert "judged accuracy" in said
-    assert said.splitlines()[-1].startswith("MLflow: mlflow ui --backend-store-uri ")
+    assert "mlflow ui --backend-store-uri sqlite:///" in said.splitlines()[-1]
     assert len(run) == 32
 
 
@@ -131,6 +131,7 @@ def test_more_workers_than_the_cluster_has_are_refused(
 ) -> None:
     ended = folder.run("train_ddpm", *words(digits_tree, judge), "--scaling.num_workers", 999)
     assert ended.refusal().startswith("scaling.num_workers=999, but the cluster has ")
+    assert not (folder.path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,6 @@ def test_more_workers_than_the_cluster_has_are_refused(
         ({"network.channels": "64,128"}, "network.attention=[false]: give one value for each"),
         ({"network.image_size": 30}, "network.image_size=30 with patch=4 and 1 levels: must be"),
         ({"network.num_digits": 5}, "network.num_digits=5"),
-        ({"train.batch_size": 1, "scaling.num_workers": 2}, "train.batch_size=1 is smaller than"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
