@@ -37,7 +37,10 @@ bench: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python benchmarks/ray_train_overhead.py
 
 ui: setup
-	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	@case "$$MLFLOW_TRACKING_URI" in \
+	  http*) echo "the tracking server is at $$MLFLOW_TRACKING_URI" ;; \
+	  *) $(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
+	esac
 
 # The stamp holds the hash of the lock: the same lock installs nothing again.
 setup:

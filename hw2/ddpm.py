@@ -39,6 +39,11 @@ def read_digits(
     )
 
 
+def read_splits(data: DataConfig, image_size: int) -> dict[str, DigitSplit]:
+    """Both splits, checked and packed, with a progress bar where that takes long."""
+    return {name: read_digits(data, name, image_size, progress=True) for name in ("train", "val")}
+
+
 @dataclass
 class HeldOutLoss:
     """The objective on the same pictures, timesteps and noises of the val split each time."""

@@ -48,7 +48,7 @@ def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], 
         for first in range(1, config.num_per_class + 1, size):
             wanted = range(first, min(first + size, config.num_per_class + 1))
             paths = [picture_path(out, domain, d, i) for d in DIGITS for i in wanted]
-            paths += reverse_paths(out, domain) if first == 1 else ()
+            paths += (*reverse_paths(out, domain), out / COST) if first == 1 else ()
             if all(path.is_file() for path in paths):
                 done += len(wanted) * len(DIGITS)
             else:
@@ -87,8 +87,8 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
                 index = int(result["first"]) + offset
                 write_atomic(picture_path(out, result["domain"], digit, index), picture)
         if result.get("frames") is not None:
-            _write_reverse(result, out, config)
             write_json(out / COST, {"network calls a picture": int(result["num_network_calls"])})
+            _write_reverse(result, out, config)
         yield int(result["wanted"]) * len(DIGITS)
 
 

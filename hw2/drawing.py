@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -13,7 +14,7 @@ from hw2.checkpoint import load_weights, read_meta
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
-from hw2.diffusion.samplers import sample
+from hw2.diffusion.samplers import check_sampler, sample
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.domains import DIGITS
 from hw2.errors import CheckpointError
@@ -53,14 +54,33 @@ def digit_model(net: DigitUNet, diffusion: DiffusionConfig) -> DigitModel:
     )
 
 
-def load_digit_model(path: Path) -> DigitModel:
-    """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
+class DigitMeta(NamedTuple):
+    """What a file of digit weights says of itself."""
+
+    network: NetworkConfig
+    diffusion: DiffusionConfig
+
+
+def read_digit_meta(path: Path) -> DigitMeta:
+    """Network and process of the weights in `path`; CheckpointError if they are no digits'."""
     meta = read_meta(path)
     if meta.get("kind") != "digit_ddpm":
         raise CheckpointError(f"{path}: holds no digit model; train one with jobs.train_ddpm")
-    net = DigitUNet(NetworkConfig(**meta["network"]))
+    return DigitMeta(NetworkConfig(**meta["network"]), DiffusionConfig(**meta["diffusion"]))
+
+
+def load_digit_model(path: Path) -> DigitModel:
+    """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
+    meta = read_digit_meta(path)
+    net = DigitUNet(meta.network)
     load_weights(path, net, "ema")
-    return digit_model(net.eval(), DiffusionConfig(**meta["diffusion"]))
+    return digit_model(net.eval(), meta.diffusion)
+
+
+def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None:
+    """Raise ConfigError if `settings` cannot be drawn from a model of `diffusion`."""
+    total, steps = diffusion.num_train_timesteps, settings.num_inference_steps
+    check_sampler(settings.sampler, total, steps, settings.eta)
 
 
 @dataclass(frozen=True)

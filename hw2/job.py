@@ -1,10 +1,11 @@
 """A job: its folder of results, its exit codes, its clean stop."""
 
 import itertools
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -15,7 +16,11 @@ from hw2.yaml_text import read_yaml
 M = TypeVar("M", bound=Config)
 
 
-def claim_out(config: JobConfig, ignore: Collection[str] = ()) -> Path:
+def claim_out(
+    config: JobConfig,
+    ignore: Collection[str] = (),
+    inputs: Mapping[str, str] | None = None,
+) -> Path:
     """Make the folder of the results and write the resolved settings to its config.yaml.
 
     The same settings claim the same folder again, so that the same command goes on. Of other
@@ -24,12 +29,14 @@ def claim_out(config: JobConfig, ignore: Collection[str] = ()) -> Path:
     Args:
         config: the settings; `out`, `name` and `overwrite` never count as other settings.
         ignore: dotted keys and sections that do not change the results either.
+        inputs: hashes of what the results are made from, by name; they count like settings.
     Returns: the absolute path of the folder.
     Raises:
         ConfigError: the folder holds other results, is not ours, or cannot be made.
     """
     out = config.out.expanduser().absolute()
-    record, draft = out / "config.yaml", out / ".config.yaml.tmp"
+    record, draft, sums = out / "config.yaml", out / ".config.yaml.tmp", out / "inputs.json"
+    inputs = dict(inputs or {})
     ignore = {"out", "name", "overwrite", *ignore}
     advice = "choose another --out"
     try:
@@ -40,6 +47,8 @@ def claim_out(config: JobConfig, ignore: Collection[str] = ()) -> Path:
                 differ = difference(leaves(read_yaml(record), ignore), here)
             except ConfigError as broken:
                 differ = [str(broken)]
+            known = json.loads(sums.read_text()) if sums.exists() else {}
+            differ += [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
             if differ and not config.overwrite:
                 found = f"results of other settings ({'; '.join(differ)})"
                 raise ConfigError(f"out={out} holds {found}: {advice}, or --overwrite true")
@@ -54,6 +63,7 @@ def claim_out(config: JobConfig, ignore: Collection[str] = ()) -> Path:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(record)
+        sums.write_text(json.dumps(inputs))
     except OSError as error:
         raise ConfigError(f"cannot use out={out} ({error.strerror}): {advice}") from None
     return out

@@ -198,11 +198,11 @@ class Courier:
     def _delivered(self) -> int:
         try:
             mark = json.loads(self._mark.read_text())
-        except FileNotFoundError:
-            return 0
-        # a journal that is shorter than the mark is another journal
-        known = mark["key"] == self._key and mark["offset"] <= self._journal.path.stat().st_size
-        return int(mark["offset"]) if known else 0
+            # a journal that is shorter than the mark is another journal
+            known = mark["key"] == self._key and mark["offset"] <= self._journal.path.stat().st_size
+            return int(mark["offset"]) if known else 0
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return 0  # none yet, or torn by a power cut: what is sent again is stored once
 
     def _run(self) -> None:
         with self._lock.open("a") as lock:

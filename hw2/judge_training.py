@@ -9,13 +9,11 @@ from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit
 from hw2.ddpm import read_digits
 from hw2.domains import DOMAINS
-from hw2.judging import JudgeObjective, judge_pictures
+from hw2.judging import JUDGE_SIZE, JudgeObjective, judge_pictures
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.judge import Judge, build_judge
 from hw2.running import Training
 from hw2.settings import TrainJudgeConfig
-
-JUDGE_SIZE = 28
 
 
 def judge_accuracy(judge: Judge, split: DigitSplit) -> dict[str, Interval]:
@@ -39,7 +37,7 @@ class HeldOutAccuracy:
         found = {k: v.value for k, v in judge_accuracy(net.cpu(), self.split).items()}
         net.to(device)
         wrong = 1 - sum(found.values()) / len(found)
-        return {"eval/loss": wrong, **{f"eval/accuracy/{k}": v for k, v in found.items()}}
+        return {"eval/loss": wrong, **{f"val/accuracy/{k}": v for k, v in found.items()}}
 
 
 def judge_training(config: TrainJudgeConfig, out: Path) -> Training:

@@ -1,6 +1,5 @@
 """Judges: training one, loading one (ours or the course's), reading pictures with it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
 
 MAX_SHIFT = 2
+JUDGE_SIZE = 28
 
 
 def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
@@ -85,7 +85,6 @@ def judge_pictures(
     domains: Int64[Tensor, " n"],
     *,
     batch_size: int = 500,
-    progress: Callable[[int], object] = lambda done: None,
 ) -> JudgedPictures:
     """What `judge` reads on pictures that are meant to show `digits` of `domains`."""
     logits, features = [], []
@@ -94,6 +93,5 @@ def judge_pictures(
         found = judge(to_unit(images[rows]), domains[rows])
         logits.append(found[0].argmax(1))
         features.append(found[1])
-        progress(len(found[0]))
     pixels = to_unit(images).flatten(1)
     return JudgedPictures(torch.cat(logits), digits, domains, torch.cat(features), pixels)

@@ -25,7 +25,7 @@ def find_model(model: str) -> Path:
         from hw2.tracking import download
 
         return download(rest, FINAL)
-    path = Path(model)
+    path = Path(model).expanduser().absolute()  # workers run in folders of their own
     path = path / FINAL if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(

@@ -54,7 +54,9 @@ def release(run: Path, name: str, command: str, assets: Path = ASSETS) -> Path:
     averaged = {k: v.half() for k, v in load_file(source).items() if k.startswith("ema.")}
     target = assets / name / FINAL
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(averaged, target, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+    part = target.with_suffix(".part")
+    save_file(averaged, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+    part.replace(target)
     figures = json.loads(metrics.read_text())
     card = CARD.format(
         name=name,

@@ -57,7 +57,6 @@ def only_writer(out: Path) -> Iterator[None]:
 def run(
     training: Training,
     place: Place | None = None,
-    tracking_uri: str | None = None,
     after_checkpoint: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Run `training` as one worker; worker 0 writes rows and pictures to the run of `out`.
@@ -70,14 +69,14 @@ def run(
             if isinstance(event, Saved):
                 after_checkpoint(event.step)
         return
-    tracker = Tracker.attach(training.out, tracking_uri=tracking_uri)
-    for event in _events(training, place):
-        if isinstance(event, Row):
-            tracker.log_row(event.step, event.values)
-        else:
-            training.show(event, tracker)
-            after_checkpoint(event.step)
-    tracker.flush()
+    with Tracker.attach(training.out) as tracker:
+        for event in _events(training, place):
+            if isinstance(event, Row):
+                tracker.log_row(event.step, event.values)
+            else:
+                training.show(event, tracker)
+                after_checkpoint(event.step)
+        tracker.flush()
 
 
 def _events(training: Training, place: Place) -> Iterator[Row | Saved]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 
@@ -17,6 +17,12 @@ class DataConfig(Config):
     root: Path = Field(Path("hw2_data"), description="the hw2_data tree")
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
     cache: Path | None = Field(None, description="where packed splits go; default: in the tree")
+
+    def absolute(self) -> "DataConfig":
+        """The same for a worker, which runs in a folder of its own."""
+        cache = self.cache and self.cache.expanduser().absolute()
+        root = self.root.expanduser().absolute()
+        return self.model_copy(update={"root": root, "cache": cache})
 
 
 class DiffusionConfig(Config):
@@ -50,9 +56,6 @@ class NetworkConfig(Config):
     layers: Positive = Field(1, description="residual layers a block")
     attention: tuple[bool, ...] = Field((False, False), description="attention a level")
     mid_attention: bool = Field(False, description="attention between down and up")
-    dropout: Fraction = Field(0.0, description="dropout in the residual layers")
-    num_digits: Positive = Field(10, description="digit classes")
-    num_domains: Positive = Field(2, description="domains")
 
 
 class TrainConfig(Config):
@@ -95,6 +98,13 @@ class SampleSettings(Config):
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
 
+    @field_validator("guidance_interval")
+    @classmethod
+    def _rises(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        if interval[0] > interval[1]:
+            raise ValueError("want the lower share first")
+        return interval
+
 
 class TrainDdpmConfig(JobConfig):
     """Settings of jobs.train_ddpm."""
@@ -127,6 +137,14 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     domains: tuple[Literal["mnistm", "svhn"], ...] = Field(
         ("mnistm", "svhn"), min_length=1, description="what to draw"
     )
+
+    @field_validator("domains")
+    @classmethod
+    def _once(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(domains)) < len(domains):
+            raise ValueError("want each domain once")
+        return domains
+
     indices_per_chunk: Positive = Field(
         5, description="a chunk is this many pictures of each digit; its size moves the last bits"
     )

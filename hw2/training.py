@@ -146,7 +146,7 @@ def train(
     bf16 = wants_bf16(config.precision, place.device)
 
     def gradients(step: int) -> tuple[Tensor, dict[str, Tensor], float]:
-        """Add this worker's share to the gradients; its loss, metrics and seconds of waiting."""
+        """Add to the gradients; all workers' loss and metrics, this one's seconds of waiting."""
         loss, extra, waited = torch.zeros((), device=place.device), dict[str, Tensor](), 0.0
         chunks = [
             chunk for i in range(config.accumulate) if (chunk := share[i :: config.accumulate])
@@ -155,6 +155,8 @@ def train(
             begin = time.perf_counter()
             batch = _to(source.batch(step, chunk, config.batch_size), place.device)
             waited += time.perf_counter() - begin
+            # Dropout alone draws from torch's own generator.
+            torch.manual_seed(hash((seed, step, chunk[0])) % 2**63)
             # Workers add up once, after the last chunk.
             with _quiet(worker_net) if number < len(chunks) else contextlib.nullcontext():
                 with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
@@ -163,9 +165,15 @@ def train(
                 (mean * (len(chunk) * place.world_size / config.batch_size)).backward()
             loss += mean.detach() * (len(chunk) / config.batch_size)
             for key, value in more.items():
-                extra[key] = extra.get(key, 0) + value.detach() * (len(chunk) / len(share))
+                extra[key] = extra.get(key, 0) + value.detach() * (len(chunk) / config.batch_size)
+        if place.world_size > 1:
+            sums = torch.stack([loss, *extra.values()])
+            torch.distributed.all_reduce(sums)
+            loss, extra = sums[0], dict(zip(extra, sums[1:], strict=True))
         return loss, extra, waited
 
+    final = out / "final.safetensors"
+    done = state.step >= config.num_steps and final.is_file()
     started = time.perf_counter()
 
     while state.step < config.num_steps:
@@ -176,8 +184,6 @@ def train(
         net.train()
         loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
-        if place.world_size > 1:
-            torch.distributed.all_reduce(loss)
         if not math.isfinite(float(norm)):
             raise TrainingDiverged(
                 f"step {step}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}: lower "
@@ -188,7 +194,9 @@ def train(
         state.ema.update(net, step)
         state.step = step
 
+        # Logging, reporting and saving the step before are part of this step's time.
         seconds = time.perf_counter() - started
+        started = time.perf_counter()
         saving = step % config.checkpoint_every == 0 or step == config.num_steps
         measured: dict[str, float] = {}
         if saving and evaluate is not None and place.rank == 0:
@@ -211,11 +219,6 @@ def train(
             if place.rank == 0:
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
             yield Saved(step, state.ema.net)
-        started = time.perf_counter()
 
-    if place.rank == 0:
-        save_weights(
-            out / "final.safetensors",
-            {"net": net, "ema": state.ema.net},
-            {**meta, "step": state.step},
-        )
+    if place.rank == 0 and not done:
+        save_weights(final, {"net": net, "ema": state.ema.net}, {**meta, "step": state.step})

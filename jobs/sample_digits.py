@@ -10,35 +10,49 @@ from hw2.job import run_job
 from hw2.settings import SampleDigitsConfig
 
 if TYPE_CHECKING:
+    from hw2.data.digits import DigitSplit
+    from hw2.judging import Judge
     from hw2.tracker import Tracker
 
 
-def draw_and_report(config: SampleDigitsConfig, out: Path, tracker: "Tracker") -> None:
+def draw_and_report(
+    config: SampleDigitsConfig,
+    weights: Path,
+    judge: "Judge",
+    real: "DigitSplit",
+    out: Path,
+    tracker: "Tracker",
+) -> None:
     """Draw what is not in `out` yet on Ray Data actors, then report on all of it."""
     from hw2.digit_drawing import make_worker, pieces_to_draw, write_pieces
     from hw2.digit_report import report_digits
     from hw2.distributed.batch import map_pieces
-    from hw2.locate import find_model
+    from hw2.domains import DIGITS
     from hw2.progress import progress
-    from hw2.runs import same_inputs
 
-    weights, judge = find_model(config.model), find_model(config.judge)
-    same_inputs(out, {"model": weights, "judge": judge})
     pieces, done = pieces_to_draw(config, out)
-    total = config.num_per_class * 10 * len(config.domains)
+    total = config.num_per_class * len(DIGITS) * len(config.domains)
     with progress(total, "drawing", "pictures", done) as bar:
         results = map_pieces(make_worker(config, weights), pieces, config.scaling)
         for count in write_pieces(results, out, config):
             bar.advance(count)
-    report_digits(config, judge, out, tracker)
+    report_digits(config, judge, real, out, tracker)
 
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
+    from hw2.ddpm import read_digits
+    from hw2.drawing import check_sampling, read_digit_meta
+    from hw2.judging import JUDGE_SIZE, load_judge
+    from hw2.locate import find_model
     from hw2.runs import job_run
 
-    with job_run(config, "sample_digits") as (out, tracker):
-        draw_and_report(config, out, tracker)
+    weights, judge = find_model(config.model), load_judge(find_model(config.judge))
+    check_sampling(config.sample, read_digit_meta(weights).diffusion)
+    real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
+    run = job_run(config, "sample_digits", splits={"val": real}, weights=weights)
+    with run as (out, tracker):
+        draw_and_report(config, weights, judge, real, out, tracker)
 
 
 if __name__ == "__main__":

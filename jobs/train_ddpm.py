@@ -3,25 +3,28 @@
 python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/ddpm
 """
 
-from functools import partial
-
 from hw2.job import run_job
 from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
 
 
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
-    from hw2.ddpm import ddpm_training, read_digits
+    from hw2.ddpm import ddpm_training, read_digits, read_splits
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
+    from hw2.drawing import check_sampling
+    from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import FINAL, find_model
     from hw2.runs import job_run
     from jobs.sample_digits import draw_and_report
 
-    find_model(config.judge)  # a misspelt judge is told before the training, not after it
-    split = read_digits(config.data, "train", config.network.image_size, progress=True)
-    with job_run(config, "train_ddpm", split) as (out, tracker), connected(config.scaling):
-        run_training(partial(ddpm_training, config, out), config, "train_ddpm", tracker)
+    # What only drawing and scoring need is looked at before the training, not after it.
+    judge = load_judge(find_model(config.judge))
+    check_sampling(config.sample, config.diffusion)
+    splits = read_splits(config.data, config.network.image_size)
+    run = job_run(config, "train_ddpm", splits=splits)
+    with run as (out, tracker), connected(config.scaling):
+        run_training(ddpm_training, config, "train_ddpm", tracker)
         tracker.log_file(out / FINAL)
         drawing = SampleDigitsConfig(
             out=out,
@@ -33,7 +36,8 @@ def main(config: TrainDdpmConfig) -> None:
             scaling=config.scaling,
             **config.sample.model_dump(),
         )
-        draw_and_report(drawing, out, tracker)
+        real = read_digits(config.data, "val", JUDGE_SIZE)
+        draw_and_report(drawing, out / FINAL, judge, real, out, tracker)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,25 @@
 python -m jobs.train_judge --config jobs/configs/train_judge.yaml --out outputs/judge
 """
 
-from functools import partial
-
 from hw2.job import run_job
 from hw2.settings import TrainJudgeConfig
 
 
 def main(config: TrainJudgeConfig) -> None:
     """Train (or continue), then state the accuracy on real val pictures."""
-    from hw2.ddpm import read_digits
+    from hw2.ddpm import read_splits
     from hw2.distributed.train import run_training
     from hw2.journal import write_json
-    from hw2.judge_training import JUDGE_SIZE, judge_accuracy, judge_training
-    from hw2.judging import load_judge
+    from hw2.judge_training import judge_accuracy, judge_training
+    from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
     from hw2.runs import job_run
 
-    split = read_digits(config.data, "train", JUDGE_SIZE, progress=True)
-    with job_run(config, "train_judge", split) as (out, tracker):
-        run_training(partial(judge_training, config, out), config, "train_judge", tracker)
-        val = read_digits(config.data, "val", JUDGE_SIZE)
-        accuracy = judge_accuracy(load_judge(out / FINAL), val)
+    splits = read_splits(config.data, JUDGE_SIZE)
+    with job_run(config, "train_judge", splits=splits) as (out, tracker):
+        run_training(judge_training, config, "train_judge", tracker)
+        accuracy = judge_accuracy(load_judge(out / FINAL), splits["val"])
         metrics = {f"eval/accuracy/{k}": v.to_json() for k, v in accuracy.items()}
         write_json(out / "metrics.json", metrics)
         tracker.log_file(out / FINAL)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from hw2.errors import ConfigError
 from hw2.settings import TrainConfig
@@ -87,10 +88,22 @@ def test_a_run_stopped_at_any_step_ends_bit_equal(
     assert bits(tmp_path) == bits(undisturbed)
 
 
+def test_dropout_is_drawn_again_alike(tmp_path: Path) -> None:
+    def dropping() -> nn.Module:
+        return nn.Sequential(toy_net()[0], nn.Dropout(0.5), toy_net()[3])
+
+    for event in toy_train(tmp_path / "stopped", net=dropping()):
+        if event.step == 8:
+            break
+    for name in ("stopped", "undisturbed"):
+        finish(tmp_path / name, net=dropping())
+    assert bits(tmp_path / "stopped") == bits(tmp_path / "undisturbed")
+
+
 def test_a_finished_run_is_left_as_it_is(undisturbed: Path) -> None:
-    before = bits(undisturbed)
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
     assert finish(undisturbed) == []
-    assert bits(undisturbed) == before
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "manifest.json"])

@@ -85,10 +85,12 @@ class GuidedDenoiser:
         a, s = self.schedule.signal_and_noise(steps, xt)
         if not self.guidance.acts_at(t, self.schedule.num_train_timesteps):
             self.num_network_calls += 1
-            return eps_of(self.prediction_type, self.net(xt, steps, *self.cond), xt, a, s)
+            output = self.net(xt, steps, *self.cond).to(xt.dtype)
+            return eps_of(self.prediction_type, output, xt, a, s)
         self.num_network_calls += 2
         labels = [torch.cat(pair) for pair in zip(self.cond, self.uncond, strict=True)]
-        output = self.net(torch.cat([xt, xt]), torch.cat([steps, steps]), *labels)
+        # Not in the network's own precision: (1 + w) would magnify its rounding.
+        output = self.net(torch.cat([xt, xt]), torch.cat([steps, steps]), *labels).to(xt.dtype)
         eps_cond, eps_uncond = (
             eps_of(self.prediction_type, half, xt, a, s) for half in output.chunk(2)
         )

@@ -38,8 +38,8 @@ class DenoisingObjective:
     timesteps alike.
 
     `timesteps`: "uniform" draws t evenly and multiplies the error by its weight; "importance" draws
-    t in proportion to the weight and multiplies nothing. The expected loss is the same, its
-    variance lower: no network call is spent on a timestep that hardly counts.
+    t in proportion to the weight and multiplies by the mean weight. The expected loss is the same,
+    its variance lower: no network call is spent on a timestep that hardly counts.
     """
 
     schedule: NoiseSchedule

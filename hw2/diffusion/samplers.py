@@ -155,6 +155,26 @@ def diffusers_solver(
         yield SampleStep(t, xt, x0)
 
 
+def check_sampler(
+    name: SamplerName, num_train_timesteps: int, num_inference_steps: int, eta: float
+) -> list[int]:
+    """The timesteps that the sampler called `name` visits.
+
+    "ddpm" visits all T timesteps, since DDIM with eta=1 is that sampler on fewer steps, and `eta`
+    is DDIM's alone. Raises ConfigError for anything else.
+    """
+    steps = timesteps(num_train_timesteps, num_inference_steps)
+    if name == "ddpm" and num_inference_steps != num_train_timesteps:
+        raise ConfigError(
+            f"num_inference_steps={num_inference_steps}: sampler ddpm visits all "
+            f"{num_train_timesteps} timesteps; set {num_train_timesteps}, or take sampler ddim "
+            "with eta 1"
+        )
+    if name != "ddim" and eta != 0:
+        raise ConfigError(f"eta={eta}: only sampler ddim has it, not {name}")
+    return steps
+
+
 def sample(
     name: SamplerName,
     denoise: Denoise,
@@ -166,20 +186,8 @@ def sample(
     eta: float = 0.0,
     clip_x0: bool = True,
 ) -> Iterator[SampleStep]:
-    """The sampler called `name` over `num_inference_steps` timesteps.
-
-    "ddpm" visits all T timesteps: any other `num_inference_steps` is refused (ConfigError), since
-    DDIM with eta=1 is that sampler on fewer steps. `eta` is DDIM's alone.
-    """
-    total = schedule.num_train_timesteps
-    steps = timesteps(total, num_inference_steps)
-    if name == "ddpm" and num_inference_steps != total:
-        raise ConfigError(
-            f"num_inference_steps={num_inference_steps}: sampler ddpm visits all {total} "
-            f"timesteps; set {total}, or take sampler ddim with eta 1"
-        )
-    if name != "ddim" and eta != 0:
-        raise ConfigError(f"eta={eta}: only sampler ddim has it, not {name}")
+    """The sampler called `name`. Raises ConfigError as `check_sampler` does."""
+    steps = check_sampler(name, schedule.num_train_timesteps, num_inference_steps, eta)
     if name == "ddpm":
         return ddpm(denoise, schedule, x_start, fresh, clip_x0=clip_x0)
     if name == "ddim":

@@ -1,17 +1,20 @@
 """Independent pieces of work on a pool of Ray Data actors."""
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
+from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
+from hw2.errors import Hw2Error
 
 Piece = dict[str, Any]
 # Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
 ACTORS_SHARE = 0.75
+ERROR = "error"  # of a result that is none
 
 
 def map_pieces(
@@ -24,11 +27,13 @@ def map_pieces(
     `make` runs once an actor and loads what the work needs; the results' values are NumPy arrays
     or numbers. An actor computes with one CPU thread, so that results do not depend on how many
     there are. `scaling.num_workers` 0 works in this process, without Ray.
+
+    Raises an Hw2Error of the work itself, and Ray's error for anything else.
     """
     if not pieces:
         return
     if scaling.num_workers == 0:
-        work = make(bool(scaling.use_gpu))
+        work = make(own_device(scaling).type == "cuda")
         yield from (work(piece) for piece in pieces)
         return
 
@@ -37,11 +42,21 @@ def map_pieces(
             import torch
 
             torch.set_num_threads(1)
-            self.work = make(on_gpu)
+            # An Hw2Error is handed over: raised here, Ray Data would wrap and print it.
+            self.error: Hw2Error | None = None
+            try:
+                self.work = make(on_gpu)
+            except Hw2Error as error:
+                self.error = error
 
         def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-            index = int(batch["piece"][0])
-            return {key: [value] for key, value in self.work(pieces[index]).items()}
+            try:
+                if self.error is not None:
+                    raise self.error
+                result = self.work(pieces[int(batch["piece"][0])])
+            except Hw2Error as error:
+                result = {ERROR: pickle.dumps(error)}
+            return {key: [value] for key, value in result.items()}
 
     with connected(scaling):
         import ray.data
@@ -62,4 +77,7 @@ def map_pieces(
             num_cpus=min(scaling.cpus_per_worker or 1, even_share),
             num_gpus=int(use_gpu),
         )
-        yield from results.iter_rows()
+        for result in results.iter_rows():
+            if result.get(ERROR) is not None:
+                raise pickle.loads(result[ERROR])
+            yield result

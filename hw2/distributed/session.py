@@ -5,9 +5,13 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hw2.config import ScalingConfig
 from hw2.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -66,10 +70,7 @@ def _set_environment() -> None:
             # By this name Ray binds all to loopback, on any system; a node IP of 127.0.0.1, which
             # would say it better, is replaced by the machine's own address.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            # Ray's C++ complains of its own actors, DDP that it found no unused weights; what fails
-            # reaches us as an exception.
-            "RAY_BACKEND_LOG_LEVEL": "fatal",
-            "TORCH_CPP_LOG_LEVEL": "ERROR",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it found no unused weights
         }
         if "RAY_AUTH_MODE" not in os.environ:
             wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -97,6 +98,15 @@ def cluster_cpus_and_gpus() -> tuple[int, int]:
 
     resources = ray.cluster_resources()
     return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+
+
+def own_device(scaling: ScalingConfig) -> "torch.device":
+    """The device of a job that runs without Ray: the processor, or the GPU if told so."""
+    import torch
+
+    if scaling.use_gpu and not torch.cuda.is_available():
+        raise ConfigError("scaling.use_gpu=true, but torch finds no GPU here: leave it out")
+    return torch.device("cuda" if scaling.use_gpu else "cpu")
 
 
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hw2.distributed.session import connected, joining, share_of_cluster
+from hw2.distributed.session import connected, joining, own_device, share_of_cluster
 from hw2.errors import Hw2Error
 from hw2.progress import following
 from hw2.running import Training, only_writer, run
@@ -21,21 +21,25 @@ MAX_FAILURES = 8
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step.
 PICTURES_PER_WORKER = 16
 
+C = TypeVar("C", TrainDdpmConfig, TrainJudgeConfig)
+
 
 def run_training(
-    build: Callable[[], Training],
-    config: TrainDdpmConfig | TrainJudgeConfig,
+    make: Callable[[C, Path], Training],
+    config: C,
     name: str,
     tracker: Tracker,
 ) -> None:
-    """Run `build()` to its last step: on a Ray Train group, or here if num_workers is 0.
+    """Run `make(config, out)` to its last step: on a Ray Train group, or here if num_workers is 0.
 
-    `build` is called in each worker and must be picklable. A worker that dies is replaced and the
+    `make` is called in each worker and must be picklable. A worker that dies is replaced and the
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
     out, journal = tracker.out, tracker.out / "journal.jsonl"
+    # Ray Train moves each worker to a folder of its own.
+    there = config.model_copy(update={"data": config.data.absolute()})
 
     def worker() -> Hw2Error | None:
         import torch
@@ -51,7 +55,7 @@ def run_training(
         with contextlib.ExitStack() as held:
             error: Hw2Error | None = None
             try:
-                training = build()
+                training = make(there, out)
                 if place.rank == 0:
                     held.enter_context(only_writer(out))
             except Hw2Error as mine:
@@ -61,7 +65,7 @@ def run_training(
             try:
                 # The checkpoints are our own, verified and shared with runs without Ray: Ray is
                 # told of the step alone. Every worker must report the same number of times.
-                run(training, place, None, lambda step: ray_train.report({"step": step}))
+                run(training, place, lambda step: ray_train.report({"step": step}))
             except Hw2Error as alike:  # the batch's size, the gradient's norm: all see the same
                 return alike
         return None
@@ -69,7 +73,7 @@ def run_training(
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
             with only_writer(out):
-                run(build(), Place())
+                run(make(there, out), Place(device=own_device(config.scaling)))
             return
         with connected(config.scaling):
             error = _trainer(worker, config, out / "ray", name).fit().return_value
@@ -99,14 +103,15 @@ def _trainer(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     class Tell(UserCallback):
-        """Says what Ray logs below WARNING: that workers failed, and that they start again."""
+        """Says what Ray logs below WARNING: who failed (why, the worker says), and what follows."""
 
         def after_exception(
             self, run_context: Any, worker_exceptions: dict[int, Exception]
         ) -> None:
             for rank, error in sorted(worker_exceptions.items()):
-                print(f"worker {rank} failed: {error}", file=sys.stderr)
-            print("the workers start again from the newest checkpoint", file=sys.stderr)
+                print(f"worker {rank} failed: {type(error).__name__}", file=sys.stderr)
+            again = f"from the newest checkpoint, at most {MAX_FAILURES} times in all"
+            print(f"the workers start again {again}", file=sys.stderr)
 
     at_most = config.train.batch_size // PICTURES_PER_WORKER
     num_workers, use_gpu = share_of_cluster(config.scaling, at_most)

@@ -5,6 +5,7 @@ from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
 from hw2.settings import NetworkConfig
 
@@ -39,7 +40,7 @@ class DigitUNet(nn.Module):
                 f"{len(config.channels)} levels"
             )
         self.config = config
-        self.null_digit, self.null_domain = config.num_digits, config.num_domains
+        self.null_digit, self.null_domain = len(DIGITS), len(DOMAINS)
         pixels = 3 * config.patch**2
         self.unet = UNet2DModel(
             sample_size=size // config.patch,
@@ -52,13 +53,12 @@ class DigitUNet(nn.Module):
                 "AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(config.attention)
             ],
             add_attention=config.mid_attention,
-            dropout=config.dropout,
             norm_num_groups=NORM_GROUPS,
             class_embed_type="identity",
         )
         width = 4 * config.channels[0]
-        self.digit = nn.Embedding(config.num_digits + 1, width)
-        self.domain = nn.Embedding(config.num_domains + 1, width)
+        self.digit = nn.Embedding(self.null_digit + 1, width)
+        self.domain = nn.Embedding(self.null_domain + 1, width)
         self.unshuffle = nn.PixelUnshuffle(config.patch)
         self.shuffle = nn.PixelShuffle(config.patch)
 
@@ -72,11 +72,6 @@ class DigitUNet(nn.Module):
         """The prediction for `xt` at timestep `t` in 0 .. T-1, under labels or null labels."""
         label = self.digit(digit) + self.domain(domain)
         return self.shuffle(self.unet(self.unshuffle(xt), t, class_labels=label).sample)
-
-
-def count_weights(net: nn.Module) -> int:
-    """Number of trainable weights."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def build_digit_unet(config: NetworkConfig, seed: int) -> DigitUNet:

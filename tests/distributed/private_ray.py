@@ -1,0 +1,74 @@
+"""python -m tests.distributed.private_ray: use a local Ray as jobs do, and tell what was seen."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw2.config import ScalingConfig
+from hw2.distributed.batch import map_pieces
+from hw2.distributed.session import connected, share_of_cluster
+from hw2.errors import ConfigError, DataError
+from tests.jobs.command import descendants
+
+
+def open_ports(pids: set[int]) -> list[str]:
+    """Local addresses, in hexadecimal, at which one of `pids` listens."""
+    sockets = set()
+    for pid in pids:
+        try:
+            links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        sockets |= {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [
+        line.split()
+        for kind in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
+    ]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
+
+
+def make(on_gpu: bool) -> Any:
+    """A worker that squares, and refuses 13."""
+
+    def work(piece: dict[str, Any]) -> dict[str, Any]:
+        if piece["number"] == 13:
+            raise DataError("number=13 brings bad luck: leave it out")
+        return {**piece, "squares": np.full((2, 2), piece["number"] ** 2)}
+
+    return work
+
+
+def refusal(**scaling: Any) -> str:
+    """What `share_of_cluster` says against these settings."""
+    try:
+        return f"not refused: {share_of_cluster(ScalingConfig(**scaling), 1)}"
+    except ConfigError as error:
+        return str(error)
+
+
+def main() -> None:
+    """Print one JSON object."""
+    seen: dict[str, Any] = {}
+    two = ScalingConfig(num_workers=2, cpus_per_worker=1)
+    with connected(two), connected(two):
+        pieces = [{"number": number} for number in (5, 3, 8, 1, 9)]
+        results = list(map_pieces(make, pieces, two))
+        seen["numbers"] = [int(result["number"]) for result in results]
+        seen["squares"] = [np.asarray(result["squares"]).tolist() for result in results]
+        seen["listening"] = open_ports({os.getpid(), *descendants(os.getpid())})
+        seen["too many"] = refusal(num_workers=1000)
+        seen["too thick"] = refusal(num_workers=2, cpus_per_worker=600)
+        seen["no GPU"] = refusal(use_gpu=True)
+        try:
+            list(map_pieces(make, [{"number": 13}], two))
+        except DataError as error:
+            seen["error"] = str(error)
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main()

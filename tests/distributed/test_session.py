@@ -1,0 +1,52 @@
+"""A Ray of one's own: closed to others, in order, and honest about what it has."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hw2.config import ScalingConfig
+from hw2.distributed.batch import map_pieces
+from hw2.distributed.session import connected
+from tests.distributed.private_ray import make
+from tests.jobs.command import ROOT
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_a_private_ray(tmp_path: Path) -> None:
+    environment = dict(os.environ, HOME=str(tmp_path))
+    environment.pop("RAY_AUTH_MODE", None)  # as a user has it
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.distributed.private_ray"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    print(done.stderr, file=sys.stderr)
+    assert done.returncode == 0
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["numbers"] == [5, 3, 8, 1, 9]  # in order, whoever was first
+    assert seen["squares"] == [[[n * n] * 2] * 2 for n in (5, 3, 8, 1, 9)]
+    assert seen["listening"]
+    assert set(seen["listening"]) <= LOOPBACK
+    assert not list(tmp_path.iterdir())  # no token is left behind
+    assert seen["too many"].startswith("scaling.num_workers=1000, but the cluster has ")
+    assert "scaling.cpus_per_worker=600" in seen["too thick"]
+    if "not refused" not in seen["no GPU"]:
+        assert seen["no GPU"] == "scaling.use_gpu=true, but the cluster has no GPU: leave it out"
+    assert seen["error"] == "number=13 brings bad luck: leave it out"
+
+
+def test_no_workers_want_no_ray() -> None:
+    here = ScalingConfig(num_workers=0)
+    with connected(here):
+        results = list(map_pieces(make, [{"number": 4}, {"number": 2}], here))
+    assert [result["number"] for result in results] == [4, 2]
+    assert int(results[0]["squares"][1, 1]) == 16
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    assert list(map_pieces(make, [], ScalingConfig(num_workers=2))) == []
