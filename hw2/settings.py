@@ -94,7 +94,8 @@ class SampleSettings(Config):
         2.0, ge=-1, description="w in (1+w) cond - w uncond; 0 conditional, -1 unconditional"
     )
     guidance_interval: tuple[Fraction, Fraction] = Field(
-        (0.0, 1.0), description="part of the noise range, as shares of T, in which guidance acts"
+        (0.65, 1.0),
+        description="shares of T between which guidance acts; 0,1: always, with less diversity",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
 

@@ -93,7 +93,8 @@ def assert_complete(folder: Folder, said: str) -> None:
     assert folder.steps("eval/accuracy/svhn/3") == [7]
 
     tags = dict(folder.query("SELECT key, value FROM tags"))
-    assert len(tags["data_hash"]) == len(tags["code_hash"]) == 64
+    hashes = ("data_hash.train", "data_hash.val", "code_hash")
+    assert [len(tags[name]) for name in hashes] == [64] * 3
     assert {"version.ray", "version.torch", "version.diffusers", "version.python"} <= set(tags)
 
     artifacts = Path(artifact_uri.removeprefix("file://"))
