@@ -9,6 +9,7 @@ from torch import nn
 
 from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit, read_split
+from hw2.data.layout import shown_name
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, DigitBatch
 from hw2.diffusion.schedule import make_schedule
@@ -89,8 +90,9 @@ class Sheets:
             for d in range(len(DOMAINS))
         ]
         path = self.out / "figures" / f"step_{saved.step:08d}.png"
+        names = [shown_name(self.config.data.root, domain) for domain in DOMAINS]
         title = f"step {saved.step}, w={self.config.sample.guidance_weight:g}"
-        write_atomic(path, sheet(torch.stack(rows), DOMAINS, DIGITS, title))
+        write_atomic(path, sheet(torch.stack(rows), names, DIGITS, title))
         tracker.log_figure(path)
         self.last = time.monotonic()
 

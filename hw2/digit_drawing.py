@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hw2.data.images import decode
+from hw2.data.layout import shown_name
 from hw2.domains import DIGITS, DOMAINS
 from hw2.drawing import draw, load_digit_model
 from hw2.figures import animation, sheet, strip, to_pil, write_atomic
@@ -102,7 +103,7 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
     ]
     strip_path, gif_path = reverse_paths(out, result["domain"])
     labels = [f"t = {levels[i]}" for i in chosen]
-    title = f"{result['domain']}: reverse process of the first 0"
+    title = f"{shown_name(config.data.root, result['domain'])}: reverse process of the first 0"
     write_atomic(strip_path, strip(frames[chosen], labels, title, scale=4))
     write_atomic(gif_path, animation(frames))
 
@@ -129,8 +130,8 @@ def write_sheets(images: Tensor, out: Path, config: SampleDigitsConfig) -> list[
     paths = []
     by_class = images.unflatten(0, (len(config.domains), len(DIGITS), config.num_per_class))
     for domain, pictures in zip(config.domains, by_class, strict=True):
-        title = f"{domain}, w={config.sample.guidance_weight:g}, {config.sample.sampler} "
-        title += f"{config.sample.num_inference_steps} steps"
+        title = f"{shown_name(config.data.root, domain)}, w={config.guidance_weight:g}, "
+        title += f"{config.sampler} {config.num_inference_steps} steps"
         labels = [f"{index:03d}" for index in range(1, columns + 1)]
         paths.append(sheet_path(out, domain))
         write_atomic(paths[-1], sheet(pictures[:, :columns], DIGITS, labels, title))

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch.nn import functional as F
 
 from hw2.data.digits import DigitSplit
+from hw2.data.layout import shown_name
 from hw2.digit_drawing import COST, read_drawn, reverse_paths, write_sheets
 from hw2.domains import DOMAINS
 from hw2.journal import write_json
@@ -46,8 +47,11 @@ def report_digits(
     )
     tracker.log_table("scores", scores.rows())
     tracker.log_file(out / "metrics.json")
-    columns = ["score", *[d for d in DOMAINS if d in config.domains], "mean"]
-    print(format_table(scores.summary(), columns))
+    names: dict[str, str] = {
+        d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
+    }
+    rows = [{names.get(k, k): v for k, v in row.items()} for row in scores.summary()]
+    print(format_table(rows, ["score", *names.values(), "mean"]))
     for name, value in extra.items():
         print(f"{name}: {value:g}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")

@@ -56,14 +56,15 @@ def claim_out(
                 asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
                 out.rename(next(aside for aside in asides if not aside.exists()))
                 out.mkdir()
-        elif any(path != draft for path in out.iterdir()):
+        elif any(path not in (draft, sums) for path in out.iterdir()):
             raise ConfigError(f"out={out} holds files that no job has made: {advice}")
+        sums.with_suffix(".tmp").write_text(json.dumps(inputs))
+        sums.with_suffix(".tmp").replace(sums)
         with draft.open("w", encoding="utf-8") as file:
             file.write(dump(config))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(record)
-        sums.write_text(json.dumps(inputs))
     except OSError as error:
         raise ConfigError(f"cannot use out={out} ({error.strerror}): {advice}") from None
     return out

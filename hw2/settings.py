@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 
@@ -107,25 +107,35 @@ class SampleSettings(Config):
         return interval
 
 
-class TrainDdpmConfig(JobConfig):
-    """Settings of jobs.train_ddpm."""
+class TrainingJobConfig(JobConfig):
+    """The settings that every training has."""
 
     data: DataConfig = DataConfig()
+    train: TrainConfig = Field(description="the training loop")
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _enough_for_all(self) -> "TrainingJobConfig":
+        if (self.scaling.num_workers or 0) > self.train.batch_size:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is smaller than "
+                f"scaling.num_workers={self.scaling.num_workers}: raise it or take fewer workers"
+            )
+        return self
+
+
+class TrainDdpmConfig(TrainingJobConfig):
+    """Settings of jobs.train_ddpm."""
+
     network: NetworkConfig = NetworkConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
-    train: TrainConfig = Field(description="the training loop")
     sample: SampleSettings = Field(SampleSettings(), description="how the sheets are drawn")
     num_per_class: Positive = Field(10, description="pictures of each digit and domain at the end")
     judge: str = Field("asset:judge", description="what scores them; see jobs.sample_digits")
-    scaling: ScalingConfig = ScalingConfig()
 
 
-class TrainJudgeConfig(JobConfig):
+class TrainJudgeConfig(TrainingJobConfig):
     """Settings of jobs.train_judge."""
-
-    data: DataConfig = DataConfig()
-    train: TrainConfig = Field(description="the training loop")
-    scaling: ScalingConfig = ScalingConfig()
 
 
 class SampleDigitsConfig(SampleSettings, JobConfig):

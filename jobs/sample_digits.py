@@ -42,6 +42,7 @@ def draw_and_report(
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
     from hw2.ddpm import read_digits
+    from hw2.distributed.session import connected
     from hw2.drawing import check_sampling, read_digit_meta
     from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import find_model
@@ -51,7 +52,7 @@ def main(config: SampleDigitsConfig) -> None:
     check_sampling(config.sample, read_digit_meta(weights).diffusion)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
     run = job_run(config, "sample_digits", splits={"val": real}, weights=weights)
-    with run as (out, tracker):
+    with connected(config.scaling), run as (out, tracker):
         draw_and_report(config, weights, judge, real, out, tracker)
 
 

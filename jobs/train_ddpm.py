@@ -15,15 +15,17 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.drawing import check_sampling
     from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import FINAL, find_model
+    from hw2.models.digit_unet import build_digit_unet
     from hw2.runs import job_run
     from jobs.sample_digits import draw_and_report
 
     # What only drawing and scoring need is looked at before the training, not after it.
     judge = load_judge(find_model(config.judge))
     check_sampling(config.sample, config.diffusion)
+    build_digit_unet(config.network, config.seed)
     splits = read_splits(config.data, config.network.image_size)
     run = job_run(config, "train_ddpm", splits=splits)
-    with run as (out, tracker), connected(config.scaling):
+    with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)
         tracker.log_file(out / FINAL)
         drawing = SampleDigitsConfig(

@@ -10,6 +10,7 @@ from hw2.settings import TrainJudgeConfig
 def main(config: TrainJudgeConfig) -> None:
     """Train (or continue), then state the accuracy on real val pictures."""
     from hw2.ddpm import read_splits
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.journal import write_json
     from hw2.judge_training import judge_accuracy, judge_training
@@ -19,7 +20,8 @@ def main(config: TrainJudgeConfig) -> None:
     from hw2.runs import job_run
 
     splits = read_splits(config.data, JUDGE_SIZE)
-    with job_run(config, "train_judge", splits=splits) as (out, tracker):
+    run = job_run(config, "train_judge", splits=splits)
+    with connected(config.scaling), run as (out, tracker):
         run_training(judge_training, config, "train_judge", tracker)
         accuracy = judge_accuracy(load_judge(out / FINAL), splits["val"])
         metrics = {f"eval/accuracy/{k}": v.to_json() for k, v in accuracy.items()}

@@ -10,6 +10,7 @@ from jaxtyping import install_import_hook
 # Read by Ray, MLflow and OpenMP when they are imported, and inherited by every process started.
 os.environ.update(
     RAY_AUTH_MODE="disabled",  # this Ray listens on loopback alone; the default writes ~/.ray
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # by this name Ray binds all its ports to loopback
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.1",  # `report` waits for it: 1.5 s by default

@@ -23,3 +23,9 @@ def picture_folder(root: Path, domain: Domain) -> Path:
 def csv_path(root: Path, domain: Domain, split: Split) -> Path:
     """The table of a split: first column the file name, second the digit."""
     return digits_folder(root) / domain / f"{split}.csv"
+
+
+def shown_name(root: Path, domain: str) -> str:
+    """What a figure calls a domain: house numbers rendered from fonts are not SVHN itself."""
+    rendered = domain == "svhn" and (digits_folder(root) / "offline.json").is_file()
+    return "svhn-style" if rendered else domain

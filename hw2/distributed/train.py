@@ -13,7 +13,7 @@ from hw2.distributed.session import connected, joining, own_device, share_of_clu
 from hw2.errors import Hw2Error
 from hw2.progress import following
 from hw2.running import Training, only_writer, run
-from hw2.settings import TrainDdpmConfig, TrainJudgeConfig
+from hw2.settings import TrainingJobConfig
 from hw2.tracker import Tracker
 from hw2.training import Place
 
@@ -21,7 +21,7 @@ MAX_FAILURES = 8
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step.
 PICTURES_PER_WORKER = 16
 
-C = TypeVar("C", TrainDdpmConfig, TrainJudgeConfig)
+C = TypeVar("C", bound=TrainingJobConfig)
 
 
 def run_training(
@@ -94,7 +94,7 @@ def _anyones(error: Hw2Error | None, world_size: int) -> Hw2Error | None:
 
 def _trainer(
     worker: Callable[[], object],
-    config: TrainDdpmConfig | TrainJudgeConfig,
+    config: TrainingJobConfig,
     storage: Path,
     name: str,
 ) -> Any:
