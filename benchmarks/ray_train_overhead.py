@@ -18,7 +18,7 @@ WARM_STEPS = 10
 
 def train_once(out: Path, data: Path, num_workers: int, num_steps: int) -> None:
     """One training in this process (0 workers) or under Ray Train."""
-    from hw2.ddpm import ddpm_training
+    from hw2.digits.ddpm_training import ddpm_training
     from hw2.distributed.train import run_training
     from hw2.runs import job_run
     from hw2.settings import DataConfig, ScalingConfig, TrainConfig, TrainDdpmConfig

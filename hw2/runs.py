@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw2.addresses import ui_command
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
 from hw2.job import claim_out
-from hw2.tracker import Tracker
+from hw2.runlog.addresses import ui_command
+from hw2.runlog.tracker import Tracker
 
 if TYPE_CHECKING:
     from hw2.data.digits import DigitSplit

@@ -11,8 +11,8 @@ from hw2.settings import SampleDigitsConfig
 
 if TYPE_CHECKING:
     from hw2.data.digits import DigitSplit
-    from hw2.judging import Judge
-    from hw2.tracker import Tracker
+    from hw2.digits.judging import Judge
+    from hw2.runlog.tracker import Tracker
 
 
 def draw_and_report(
@@ -24,8 +24,8 @@ def draw_and_report(
     tracker: "Tracker",
 ) -> None:
     """Draw what is not in `out` yet on Ray Data actors, then report on all of it."""
-    from hw2.digit_drawing import make_worker, pieces_to_draw, write_pieces
-    from hw2.digit_report import report_digits
+    from hw2.digits.folder import make_worker, pieces_to_draw, write_pieces
+    from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
     from hw2.domains import DIGITS
     from hw2.progress import progress
@@ -41,10 +41,10 @@ def draw_and_report(
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
-    from hw2.ddpm import read_digits
+    from hw2.digits.ddpm_training import read_digits
+    from hw2.digits.drawing import check_sampling, read_digit_meta
+    from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.distributed.session import connected
-    from hw2.drawing import check_sampling, read_digit_meta
-    from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import find_model
     from hw2.runs import job_run
 

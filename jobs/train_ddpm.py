@@ -9,11 +9,11 @@ from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
 
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
-    from hw2.ddpm import ddpm_training, read_digits, read_splits
+    from hw2.digits.ddpm_training import ddpm_training, read_digits, read_splits
+    from hw2.digits.drawing import check_sampling
+    from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
-    from hw2.drawing import check_sampling
-    from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import FINAL, find_model
     from hw2.models.digit_unet import build_digit_unet
     from hw2.runs import job_run

@@ -9,14 +9,14 @@ from hw2.settings import TrainJudgeConfig
 
 def main(config: TrainJudgeConfig) -> None:
     """Train (or continue), then state the accuracy on real val pictures."""
-    from hw2.ddpm import read_splits
+    from hw2.digits.ddpm_training import read_splits
+    from hw2.digits.judge_training import judge_accuracy, judge_training
+    from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
-    from hw2.journal import write_json
-    from hw2.judge_training import judge_accuracy, judge_training
-    from hw2.judging import JUDGE_SIZE, load_judge
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
+    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
     splits = read_splits(config.data, JUDGE_SIZE)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from hw2.tracker import Tracker
+from hw2.runlog.tracker import Tracker
 
 CONFIG = {"train": {"lr": 2e-3, "betas": [0.9, 0.99]}, "data": {}, "note": "x" * 700, "ema": None}
 

@@ -32,7 +32,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
-    check = "import sys, hw2.tracker; sys.exit('mlflow' in sys.modules)"
+    check = "import sys, hw2.runlog.tracker; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 

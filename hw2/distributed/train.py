@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from hw2.distributed.session import connected, joining, own_device, share_of_cluster
 from hw2.errors import Hw2Error
 from hw2.progress import following
+from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
 from hw2.settings import TrainingJobConfig
-from hw2.tracker import Tracker
 from hw2.training import Place
 
 MAX_FAILURES = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing
 
-from hw2.judge_training import judge_training
+from hw2.digits.judge_training import judge_training
 from hw2.settings import DataConfig, TrainConfig, TrainJudgeConfig
 from hw2.training import Place, train
 

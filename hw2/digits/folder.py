@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hw2.data.images import decode
 from hw2.data.layout import shown_name
+from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
-from hw2.drawing import draw, load_digit_model
 from hw2.figures import animation, sheet, strip, to_pil, write_atomic
-from hw2.journal import write_json
+from hw2.runlog.journal import write_json
 from hw2.settings import SampleDigitsConfig
 
 Piece = dict[str, Any]

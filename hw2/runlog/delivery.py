@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.addresses import describe
-from hw2.entries import Entry
+from hw2.runlog.addresses import describe
+from hw2.runlog.entries import Entry
 from hw2.tracking import connect, log_values
 
 logger = logging.getLogger("hw2.tracking")

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
-from hw2.addresses import describe, mask, resolve_uri
-from hw2.delivery import Delivery
-from hw2.environment import environment_tags
 from hw2.errors import ConfigError
-from hw2.journal import Courier, Journal, write_json
+from hw2.runlog.addresses import describe, mask, resolve_uri
+from hw2.runlog.delivery import Delivery
+from hw2.runlog.environment import environment_tags
+from hw2.runlog.journal import Courier, Journal, write_json
 from hw2.tracking import open_run, prepare_store
 
 logger = logging.getLogger("hw2.tracking")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hw2.line_file import read_lines
+from hw2.runlog.line_file import read_lines
 
 logger = logging.getLogger("hw2.tracking")
 ROWS, FILES = ("metrics", "summary", "param", "tag", "status"), ("artifact",)

@@ -13,8 +13,15 @@ from torch.testing import assert_close
 from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
+from hw2.digits.judging import (
+    MAX_SHIFT,
+    JudgeObjective,
+    judge_pictures,
+    load_judge,
+    shifted,
+    to_unit,
+)
 from hw2.errors import CheckpointError
-from hw2.judging import MAX_SHIFT, JudgeObjective, judge_pictures, load_judge, shifted, to_unit
 from hw2.models.judge import build_judge
 
 

@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
-from hw2.digit_drawing import COST, read_drawn, reverse_paths, write_sheets
+from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
+from hw2.digits.judging import JUDGE_SIZE, judge_pictures
 from hw2.domains import DOMAINS
-from hw2.journal import write_json
-from hw2.judging import JUDGE_SIZE, judge_pictures
 from hw2.metrics.digit_scores import DigitScores, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
 from hw2.settings import SampleDigitsConfig
-from hw2.tracker import Tracker
 
 
 def report_digits(

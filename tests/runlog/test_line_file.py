@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hw2 import line_file
-from hw2.journal import Journal
-from hw2.line_file import LineFile, read_lines
+from hw2.runlog import line_file
+from hw2.runlog.journal import Journal
+from hw2.runlog.line_file import LineFile, read_lines
 from tests.stores import expected, history
 
 pytest_plugins = ["tests.store_fixtures"]
@@ -89,8 +89,8 @@ def test_what_waits_is_bounded_and_its_loss_is_told(
 RUN = """
 import sys
 from pathlib import Path
-from hw2.tracker import Tracker
-from tests.test_line_file import files_of_at_most
+from hw2.runlog.tracker import Tracker
+from tests.runlog.test_line_file import files_of_at_most
 out = Path(sys.argv[1])
 tracker = Tracker.start(out, tracking_uri=sys.argv[2], experiment="digits", run_name="full",
                         config={})

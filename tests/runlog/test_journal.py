@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hw2.journal import Courier, Entry, Journal
+from hw2.runlog.journal import Courier, Entry, Journal
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_processes_that_write_at_once_keep_each_step_once(journal: Journal) -> N
 WRITER = """
 import sys
 from pathlib import Path
-from hw2.journal import Journal
+from hw2.runlog.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 step = 0
 while True:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from hw2.entries import FILES, ROWS, Entry, parse, read_entries
-from hw2.line_file import LineFile
+from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
+from hw2.runlog.line_file import LineFile
 
 logger = logging.getLogger("hw2.tracking")
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long

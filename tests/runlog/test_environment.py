@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from hw2.environment import environment_tags
+from hw2.runlog.environment import environment_tags
 
 
 def test_environment_tags_name_versions_and_commit() -> None:

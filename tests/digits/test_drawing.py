@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.schedule import cosine_schedule
-from hw2.digit_drawing import make_worker, pieces_to_draw
-from hw2.drawing import DigitModel, digit_model, draw, load_digit_model
+from hw2.digits.drawing import DigitModel, digit_model, draw, load_digit_model
+from hw2.digits.folder import make_worker, pieces_to_draw
 from hw2.errors import CheckpointError
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings

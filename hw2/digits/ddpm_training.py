@@ -13,13 +13,13 @@ from hw2.data.layout import shown_name
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, DigitBatch
 from hw2.diffusion.schedule import make_schedule
+from hw2.digits.drawing import digit_model, draw
 from hw2.domains import DIGITS, DOMAINS
-from hw2.drawing import digit_model, draw
 from hw2.figures import sheet, write_atomic
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
+from hw2.runlog.tracker import Tracker
 from hw2.running import Training
 from hw2.settings import DataConfig, TrainDdpmConfig
-from hw2.tracker import Tracker
 from hw2.training import Saved
 
 NUM_HELD_OUT = 512

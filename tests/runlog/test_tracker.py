@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hw2.errors import ConfigError
-from hw2.tracker import Tracker
+from hw2.runlog.tracker import Tracker
 from tests.stores import expected, history, start
 
 pytest_plugins = ["tests.store_fixtures"]
@@ -110,7 +110,7 @@ def test_a_kill_between_send_and_mark_doubles_nothing(tmp_path: Path, store: str
 WRITER = """
 import sys, time
 from pathlib import Path
-from hw2.tracker import Tracker
+from hw2.runlog.tracker import Tracker
 tracker = Tracker.start(Path(sys.argv[1]), tracking_uri=sys.argv[2], experiment="digits",
                         run_name="killed", config={})
 first = int(sys.argv[3])
@@ -168,7 +168,7 @@ from pathlib import Path
 from ray import cloudpickle
 from hw2.distributed import train
 from hw2.settings import TrainDdpmConfig
-from hw2.tracker import Tracker
+from hw2.runlog.tracker import Tracker
 
 def look(worker, *rest):
     sys.exit(f"pickled password: {b'hunter2' in cloudpickle.dumps(worker)}")

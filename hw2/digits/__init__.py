@@ -1,0 +1,1 @@
+"""Problem 1 put together: training, drawing, judging and reporting digits."""

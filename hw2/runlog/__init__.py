@@ -1,0 +1,1 @@
+"""What a run logs: kept in OUT first, delivered to MLflow when it answers."""
