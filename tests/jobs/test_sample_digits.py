@@ -81,7 +81,8 @@ def test_pictures_do_not_depend_on_workers_or_interruptions(
     with Image.open(folder.path / "one/svhn/7_002.png") as picture:
         assert (picture.size, picture.mode) == ((28, 28), "RGB")
     metrics = json.loads((folder.path / "one/metrics.json").read_text())
-    assert metrics["network calls a picture"] == 12
+    # guidance acts at levels 1000, 833 and 667 of the six, from 0.65 of T on
+        assert metrics["network calls a picture"] == 9
     for domain in DOMAINS:
         found = metrics[f"eval/accuracy/{domain}"]
         assert found["n"] == 30

@@ -130,7 +130,14 @@ def assert_complete(folder: Folder, said: str) -> None:
 def test_more_workers_than_the_cluster_has_are_refused(
     folder: Folder, digits_tree: Path, judge: Path
 ) -> None:
-    ended = folder.run("train_ddpm", *words(digits_tree, judge), "--scaling.num_workers", 999)
+    ended = folder.run(
+        "train_ddpm",
+        *words(digits_tree, judge),
+        "--scaling.num_workers",
+        999,
+        "--train.batch_size",
+        999,
+    )
     assert ended.refusal().startswith("scaling.num_workers=999, but the cluster has ")
     assert not (folder.path / "out").exists()
 
