@@ -14,13 +14,19 @@ LINE_EVERY_SECONDS = 30.0
 
 
 class Progress:
-    """Counts up to `total`. Without a terminal it prints whole lines, at most one in 30 s."""
+    """Counts up to `total`. Without a terminal it prints whole lines, at most one in 30 s.
 
-    def __init__(self, total: int, title: str, unit: str, done: int = 0) -> None:
+    `quiet` shows nothing.
+    """
+
+    def __init__(
+        self, total: int, title: str, unit: str, done: int = 0, quiet: bool = False
+    ) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._last = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        self._quiet = quiet
+        if sys.stderr.isatty() and not quiet:
             self._bar = tqdm(total=total, desc=title, unit=f" {unit}", initial=done)
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -29,7 +35,9 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
-        elif time.monotonic() - self._last >= LINE_EVERY_SECONDS or self.done == self.total:
+        elif not self._quiet and (
+            time.monotonic() - self._last >= LINE_EVERY_SECONDS or self.done == self.total
+        ):
             self._last = time.monotonic()
             print(f"{self.title}: {self.done}/{self.total} {self.unit} {note}", file=sys.stderr)
 
@@ -40,9 +48,11 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(total: int, title: str, unit: str, done: int = 0) -> Iterator[Progress]:
+def progress(
+    total: int, title: str, unit: str, done: int = 0, quiet: bool = False
+) -> Iterator[Progress]:
     """A Progress that is closed with the block."""
-    bar = Progress(total, title, unit, done)
+    bar = Progress(total, title, unit, done, quiet)
     try:
         yield bar
     finally:

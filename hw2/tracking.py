@@ -212,7 +212,9 @@ def _open_experiment(uri: str, name: str) -> str:
     if experiment is None:
         store = _sqlite_file(uri)
         local = (store.parent / "mlartifacts").as_uri() if store else None
-        return str(client.create_experiment(name, artifact_location=local))
+        # Else the UI opens on its pages for language-model traces instead of runs and curves.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=local, tags=kind))
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)

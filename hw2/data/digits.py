@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from hw2.data.images import decode
 from hw2.data.layout import DOMAINS, Domain, Split, csv_path, digits_folder, picture_folder
 from hw2.data.pack import Pack, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
 from hw2.errors import ConfigError, DataError
+from hw2.progress import progress as progress_bar
 
 PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
 SHOWN = 5  # bad rows that an error lists
@@ -138,11 +138,11 @@ def _pack(
     images = np.empty((total, 3, image_size, image_size), np.uint8)
     labels: list[tuple[int, int]] = []
     bad: list[BadRow] = []
-    with tqdm(total=total, desc="packing", unit="pictures", disable=not progress) as bar:
+    with progress_bar(total, "packing", "pictures", quiet=not progress) as bar:
         for domain, table in zip(domains, tables, strict=True):
             broken = list(table.bad)
             for row in table.rows:
-                bar.update()
+                bar.advance()
                 try:
                     images[len(labels)] = decode(row.path, image_size).transpose(2, 0, 1)
                 except DataError as error:

@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from hw2.data.files import replacing
 from hw2.data.layout import DOMAINS, SPLITS, Domain, Split, csv_path, digits_folder, picture_folder
 from hw2.errors import ConfigError
+from hw2.progress import progress as progress_bar
 
 CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the workers share evenly
 
@@ -138,10 +138,10 @@ def _draw_all(
     root: Path, source: PictureSource, tasks: list[Task], workers: int, progress: bool
 ) -> None:
     total = sum(len(indices) for _, _, indices in tasks)
-    with tqdm(total=total, unit="pictures", disable=not progress or not total) as bar:
+    with progress_bar(total, "making", "pictures", quiet=not progress or not total) as bar:
         if workers <= 1 or len(tasks) <= 1:
             for task in tasks:
-                bar.update(_draw(root, source, task))
+                bar.advance(_draw(root, source, task))
             return
         # Spawned, not forked: a fork of a process with torch or gRPC threads may hang.
         context = multiprocessing.get_context("spawn")
@@ -149,7 +149,7 @@ def _draw_all(
             futures = [pool.submit(_draw, root, source, task) for task in tasks]
             try:
                 for future in as_completed(futures):
-                    bar.update(future.result())
+                    bar.advance(future.result())
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
