@@ -1,4 +1,7 @@
 """The names that conditions go by: a label is an index into these."""
 
-DOMAINS = ("mnistm", "svhn")
+from typing import Literal
+
+Domain = Literal["mnistm", "svhn"]
+DOMAINS: tuple[Domain, ...] = ("mnistm", "svhn")
 DIGITS = range(10)

@@ -12,9 +12,10 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from hw2.data.images import decode
-from hw2.data.layout import DOMAINS, Domain, Split, csv_path, digits_folder, picture_folder
+from hw2.data.layout import Split, csv_path, digits_folder, picture_folder
 from hw2.data.pack import Pack, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
+from hw2.domains import DOMAINS, Domain
 from hw2.errors import ConfigError, DataError
 from hw2.progress import progress as progress_bar
 

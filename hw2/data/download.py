@@ -10,9 +10,10 @@ from scipy.io import loadmat
 from torchvision.datasets import MNIST, SVHN
 from torchvision.datasets.utils import download_url
 
-from hw2.data.layout import SPLITS, Domain, Split
+from hw2.data.layout import SPLITS, Split
 from hw2.data.offline.mnistm import blend
 from hw2.data.offline.rng import picture_rng
+from hw2.domains import Domain
 from hw2.errors import DataError
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any picture change

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-Domain = Literal["mnistm", "svhn"]
+from hw2.domains import Domain
+
 Split = Literal["train", "val"]
 
-DOMAINS: tuple[Domain, ...] = ("mnistm", "svhn")
 SPLITS: tuple[Split, ...] = ("train", "val")
 
 

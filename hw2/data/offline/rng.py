@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hw2.data.layout import DOMAINS, SPLITS, Domain, Split
+from hw2.data.layout import SPLITS, Split
+from hw2.domains import DOMAINS, Domain
 
 
 def picture_rng(seed: int, domain: Domain, split: Split, index: int) -> np.random.Generator:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw2.data.layout import Domain, Split
+from hw2.data.layout import Split
 from hw2.data.offline.mnistm import mnistm_picture
 from hw2.data.offline.svhn_style import svhn_style_picture
+from hw2.domains import Domain
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any picture change
 
