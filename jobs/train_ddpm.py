@@ -23,7 +23,7 @@ def main(config: TrainDdpmConfig) -> None:
     judge = load_judge(find_model(config.judge))
     check_sampling(config.sample, config.diffusion)
     build_digit_unet(config.network, config.seed)
-    splits = read_splits(config.data, config.network.image_size)
+    splits = read_splits(config.data, config.network.image_size, progress=True)
     run = job_run(config, "train_ddpm", splits=splits)
     with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)

@@ -19,7 +19,7 @@ def main(config: TrainJudgeConfig) -> None:
     from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
-    splits = read_splits(config.data, JUDGE_SIZE)
+    splits = read_splits(config.data, JUDGE_SIZE, progress=True)
     run = job_run(config, "train_judge", splits=splits)
     with connected(config.scaling), run as (out, tracker):
         run_training(judge_training, config, "train_judge", tracker)

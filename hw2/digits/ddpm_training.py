@@ -40,9 +40,9 @@ def read_digits(
     )
 
 
-def read_splits(data: DataConfig, image_size: int) -> dict[str, DigitSplit]:
-    """Both splits, checked and packed, with a progress bar where that takes long."""
-    return {name: read_digits(data, name, image_size, progress=True) for name in ("train", "val")}
+def read_splits(data: DataConfig, image_size: int, progress: bool = False) -> dict[str, DigitSplit]:
+    """Both splits, "train" and "val", checked and packed."""
+    return {name: read_digits(data, name, image_size, progress) for name in ("train", "val")}
 
 
 @dataclass
@@ -111,8 +111,7 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
         diffusion.min_snr_gamma,
         diffusion.timesteps,
     )
-    size = config.network.image_size
-    train, val = (read_digits(config.data, split, size) for split in ("train", "val"))
+    train, val = read_splits(config.data, config.network.image_size).values()
     return Training(
         net=net,
         objective=objective,

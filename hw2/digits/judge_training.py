@@ -7,7 +7,7 @@ from torch import nn
 
 from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit
-from hw2.digits.ddpm_training import read_digits
+from hw2.digits.ddpm_training import read_splits
 from hw2.digits.judging import JUDGE_SIZE, JudgeObjective, judge_pictures
 from hw2.domains import DOMAINS
 from hw2.metrics.intervals import Interval, wilson
@@ -42,7 +42,7 @@ class HeldOutAccuracy:
 
 def judge_training(config: TrainJudgeConfig, out: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
-    train, val = (read_digits(config.data, split, JUDGE_SIZE) for split in ("train", "val"))
+    train, val = read_splits(config.data, JUDGE_SIZE).values()
     return Training(
         net=build_judge(config.seed),
         objective=JudgeObjective(),
