@@ -18,10 +18,13 @@ WARM_STEPS = 10
 
 def train_once(out: Path, data: Path, num_workers: int, num_steps: int) -> None:
     """One training in this process (0 workers) or under Ray Train."""
+    from hw2.config import ScalingConfig
     from hw2.digits.ddpm_training import ddpm_training
     from hw2.distributed.train import run_training
     from hw2.runs import job_run
-    from hw2.settings import DataConfig, ScalingConfig, TrainConfig, TrainDdpmConfig
+    from hw2.settings.data import DataConfig
+    from hw2.settings.digits import TrainDdpmConfig
+    from hw2.settings.training import TrainConfig
 
     config = TrainDdpmConfig(
         out=out,

@@ -12,7 +12,7 @@ from torch import nn
 
 from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 from hw2.training import Evaluate, Objective, Place, Row, Saved, Source, train
 
 LOCK_SECONDS = 60.0

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
@@ -13,7 +13,18 @@ from hw2.runlog.addresses import ui_command
 from hw2.runlog.tracker import Tracker
 
 if TYPE_CHECKING:
-    from hw2.data.digits import DigitSplit
+    from hw2.data.tables import BadRow
+
+
+class ReadPictures(Protocol):
+    """What a job has read: the hash of its content, and what was left out."""
+
+    @property
+    def content_hash(self) -> str: ...
+
+    @property
+    def bad(self) -> "tuple[BadRow, ...]": ...
+
 
 # They move where and how fast a job runs, not what it makes (pictures count by their hash, and
 # scores are taken anew each time).
@@ -25,7 +36,7 @@ def job_run(
     config: JobConfig,
     experiment: str,
     *,
-    splits: "Mapping[str, DigitSplit]",
+    splits: Mapping[str, ReadPictures],
     weights: Path | None = None,
 ) -> Iterator[tuple[Path, Tracker]]:
     """The job's folder and MLflow run, finished with the block; prints how to look at it.

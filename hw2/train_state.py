@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from hw2.models.ema import PowerEma
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 
 
 class TrainState:

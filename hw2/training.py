@@ -20,7 +20,7 @@ from hw2.checkpoint import CheckpointStore, save_weights
 from hw2.diffusion.counter import CounterRandom
 from hw2.errors import ConfigError, Hw2Error
 from hw2.precision import wants_bf16
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
 
 

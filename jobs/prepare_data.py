@@ -4,7 +4,7 @@ python -m jobs.prepare_data --out hw2_data
 """
 
 from hw2.job import run_job
-from hw2.settings import PrepareDataConfig
+from hw2.settings.data import PrepareDataConfig
 
 
 def main(config: PrepareDataConfig) -> None:

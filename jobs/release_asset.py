@@ -4,7 +4,7 @@ python -m jobs.release_asset --model outputs/assets/digits --name digits
 """
 
 from hw2.job import run_job
-from hw2.settings import ReleaseAssetConfig
+from hw2.settings.assets import ReleaseAssetConfig
 
 
 def main(config: ReleaseAssetConfig) -> None:

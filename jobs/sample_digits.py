@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw2.job import run_job
-from hw2.settings import SampleDigitsConfig
+from hw2.settings.digits import SampleDigitsConfig
 
 if TYPE_CHECKING:
     from hw2.data.digits import DigitSplit

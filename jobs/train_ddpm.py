@@ -4,7 +4,7 @@ python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/dd
 """
 
 from hw2.job import run_job
-from hw2.settings import SampleDigitsConfig, TrainDdpmConfig
+from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 
 
 def main(config: TrainDdpmConfig) -> None:

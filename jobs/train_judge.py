@@ -4,7 +4,7 @@ python -m jobs.train_judge --config jobs/configs/train_judge.yaml --out outputs/
 """
 
 from hw2.job import run_job
-from hw2.settings import TrainJudgeConfig
+from hw2.settings.digits import TrainJudgeConfig
 
 
 def main(config: TrainJudgeConfig) -> None:

@@ -12,7 +12,7 @@ from hw2.errors import ConfigError
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 from hw2.training import Place, Saved
 from tests.toy import PairSource, noisy_error, toy_net
 

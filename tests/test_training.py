@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hw2.errors import ConfigError
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 from hw2.training import Place, Row, Saved, TrainingDiverged, learning_rate
 from tests.toy import KILLED, toy_net, toy_train
 

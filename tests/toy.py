@@ -20,7 +20,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.settings import TrainConfig
+from hw2.settings.training import TrainConfig
 from hw2.training import Place, Row, Saved, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}

@@ -1,36 +1,59 @@
-"""Training batches out of a split held in memory."""
+"""Training batches out of pictures held in memory."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 from hw2.data.digits import DigitSplit
 from hw2.diffusion.counter import permutation
-from hw2.diffusion.objective import DigitBatch
+from hw2.diffusion.objective import DigitBatch, PictureBatch
 
 
-class DigitSource:
-    """Shuffled epochs over a split: position p of the training is sample p mod N of epoch p // N.
+class Epochs:
+    """Shuffled epochs: position p of the training is sample p mod N of epoch p // N.
 
-    Which picture that is depends on (seed, p) alone, so that a restart needs no state.
+    Which sample that is depends on (seed, p) alone, so that a restart needs no state.
     """
 
-    def __init__(self, split: DigitSplit, seed: int) -> None:
-        self.split, self.seed = split, seed
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
         self._orders: dict[int, np.ndarray] = {}
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             # A batch may straddle two epochs, never more than the last few are asked for.
             self._orders = {k: v for k, v in self._orders.items() if k >= epoch - 1}
-            self._orders[epoch] = permutation(self.seed, epoch, len(self.split.digits))
+            self._orders[epoch] = permutation(self.seed, epoch, self.size)
         return self._orders[epoch]
+
+    def index(self, step: int, samples: Sequence[int], batch_size: int) -> Int64[Tensor, " b"]:
+        """Which samples stand at positions `samples` of step `step` (from 1)."""
+        first = (step - 1) * batch_size
+        places = [divmod(first + sample, self.size) for sample in samples]
+        return torch.tensor([int(self._order(epoch)[place]) for epoch, place in places])
+
+
+class DigitSource:
+    """Batches of a split of the digits."""
+
+    def __init__(self, split: DigitSplit, seed: int) -> None:
+        self.split, self.epochs = split, Epochs(len(split.digits), seed)
 
     def batch(self, step: int, samples: Sequence[int], batch_size: int) -> DigitBatch:
         """The pictures at positions `samples` of step `step` (from 1)."""
-        first = (step - 1) * batch_size
-        places = [divmod(first + sample, len(self.split.digits)) for sample in samples]
-        index = torch.tensor([int(self._order(epoch)[place]) for epoch, place in places])
-        split = self.split
+        index, split = self.epochs.index(step, samples, batch_size), self.split
         return DigitBatch(split.images[index], split.digits[index], split.domains[index])
+
+
+class PictureSource:
+    """Batches of pictures without labels."""
+
+    def __init__(self, images: UInt8[Tensor, "n 3 h w"], seed: int) -> None:
+        self.images, self.epochs = images, Epochs(len(images), seed)
+
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> PictureBatch:
+        """The pictures at positions `samples` of step `step` (from 1)."""
+        return PictureBatch(self.images[self.epochs.index(step, samples, batch_size)])

@@ -1,8 +1,8 @@
-"""The training objective of a class-conditional DDPM."""
+"""The training objectives of a DDPM, without and with labels."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.prediction import PredictionType, add_noise, target_of
 from hw2.diffusion.schedule import NoiseSchedule
+
+
+class PictureBatch(NamedTuple):
+    """Pictures 0..255 (b, 3, h, w)."""
+
+    images: UInt8[Tensor, "b 3 h w"]
 
 
 class DigitBatch(NamedTuple):
@@ -30,12 +36,9 @@ def min_snr_weight(
 
 @dataclass(frozen=True)
 class DenoisingObjective:
-    """Mean squared error of the prediction, with labels dropped for classifier-free guidance.
+    """Mean squared error of the prediction (Ho et al. 2020, algorithm 1).
 
-    Ho et al. 2020, algorithm 1, with Ho & Salimans 2022, algorithm 1. `label_dropout` in [0, 1] is
-    the share of samples trained without label. `drop`: "joint" drops digit and domain together,
-    "digit" keeps the domain, "separate" drops each on its own. `min_snr_gamma` None weighs all
-    timesteps alike.
+    `min_snr_gamma` None weighs all timesteps alike.
 
     `timesteps`: "uniform" draws t evenly and multiplies the error by its weight; "importance" draws
     t in proportion to the weight and multiplies by the mean weight. The expected loss is the same,
@@ -44,10 +47,6 @@ class DenoisingObjective:
 
     schedule: NoiseSchedule
     prediction_type: PredictionType = "epsilon"
-    label_dropout: float = 0.1
-    drop: Literal["joint", "digit", "separate"] = "joint"
-    null_digit: int = 10
-    null_domain: int = 2
     min_snr_gamma: float | None = None
     timesteps: Literal["uniform", "importance"] = "uniform"
 
@@ -69,7 +68,40 @@ class DenoisingObjective:
         t = torch.searchsorted(cumulative, u * cumulative[-1], right=True)
         return t.clamp(max=len(self.weights) - 1), self.weights.mean().expand(len(t))
 
-    def drop_labels(
+    def conditions(self, batch: Any, random: CounterRandom) -> tuple[Tensor, ...]:
+        """What the network is told beside picture and timestep: nothing."""
+        return ()
+
+    def __call__(
+        self, net: nn.Module, batch: Any, random: CounterRandom
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) of `net` on `batch.images` (0..255), and metrics to log (none)."""
+        x0 = batch.images.float() / 127.5 - 1
+        t, weight = self.draw_timesteps(random)
+        noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
+        a, s = self.schedule.signal_and_noise(t, x0)
+        told = self.conditions(batch, random)
+        output = net(add_noise(x0, noise, a, s), t.to(x0.device), *told)
+        target = target_of(self.prediction_type, x0, noise, a, s)
+        error = (output.float() - target).square().mean(dim=(1, 2, 3))
+        return (error * weight.to(error)).mean(), {}
+
+
+@dataclass(frozen=True)
+class LabelledObjective(DenoisingObjective):
+    """The same with labels, some dropped for classifier-free guidance.
+
+    Ho & Salimans 2022, algorithm 1. `label_dropout` in [0, 1] is the share of samples trained
+    without label. `drop`: "joint" drops digit and domain together, "digit" keeps the domain,
+    "separate" drops each on its own.
+    """
+
+    label_dropout: float = 0.1
+    drop: Literal["joint", "digit", "separate"] = "joint"
+    null_digit: int = 10
+    null_domain: int = 2
+
+    def conditions(
         self, batch: DigitBatch, random: CounterRandom
     ) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " b"]]:
         """The labels with a share of them replaced by the null label."""
@@ -84,17 +116,3 @@ class DenoisingObjective:
             drop_domain = drop_digit if self.drop == "joint" else torch.zeros_like(drop_digit)
         digit = batch.digit.masked_fill(drop_digit, self.null_digit)
         return digit, batch.domain.masked_fill(drop_domain, self.null_domain)
-
-    def __call__(
-        self, net: nn.Module, batch: DigitBatch, random: CounterRandom
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (a scalar) of `net` on `batch`, and metrics to log (none)."""
-        x0 = batch.images.float() / 127.5 - 1
-        t, weight = self.draw_timesteps(random)
-        noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
-        a, s = self.schedule.signal_and_noise(t, x0)
-        digit, domain = self.drop_labels(batch, random)
-        output = net(add_noise(x0, noise, a, s), t.to(x0.device), digit, domain)
-        target = target_of(self.prediction_type, x0, noise, a, s)
-        error = (output.float() - target).square().mean(dim=(1, 2, 3))
-        return (error * weight.to(error)).mean(), {}

@@ -11,7 +11,7 @@ from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit, read_split
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import CounterRandom
-from hw2.diffusion.objective import DenoisingObjective, DigitBatch
+from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
 from hw2.domains import DIGITS, DOMAINS
@@ -19,7 +19,8 @@ from hw2.figures import sheet, write_atomic
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training
-from hw2.settings import DataConfig, TrainDdpmConfig
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import TrainDdpmConfig
 from hw2.training import Saved
 
 NUM_HELD_OUT = 512
@@ -101,15 +102,15 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
     net = build_digit_unet(config.network, config.seed)
     diffusion = config.diffusion
-    objective = DenoisingObjective(
+    objective = LabelledObjective(
         make_schedule(diffusion.schedule, diffusion.num_train_timesteps),
         diffusion.prediction_type,
+        diffusion.min_snr_gamma,
+        diffusion.timesteps,
         diffusion.label_dropout,
         diffusion.drop,
         net.null_digit,
         net.null_domain,
-        diffusion.min_snr_gamma,
-        diffusion.timesteps,
     )
     train, val = read_splits(config.data, config.network.image_size).values()
     return Training(

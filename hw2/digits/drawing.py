@@ -21,7 +21,7 @@ from hw2.errors import CheckpointError
 from hw2.figures import to_uint8
 from hw2.models.digit_unet import DigitUNet
 from hw2.precision import wants_bf16
-from hw2.settings import DiffusionConfig, NetworkConfig, SampleSettings
+from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleSettings
 
 
 @dataclass(frozen=True)

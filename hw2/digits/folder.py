@@ -15,7 +15,7 @@ from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures import animation, sheet, strip, to_pil, write_atomic
 from hw2.runlog.journal import write_json
-from hw2.settings import SampleDigitsConfig
+from hw2.settings.digits import SampleDigitsConfig
 
 Piece = dict[str, Any]
 STRIP_LENGTH = 6

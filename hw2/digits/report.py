@@ -15,7 +15,7 @@ from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
-from hw2.settings import SampleDigitsConfig
+from hw2.settings.digits import SampleDigitsConfig
 
 
 def report_digits(

@@ -14,7 +14,7 @@ from hw2.errors import Hw2Error
 from hw2.progress import following
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
-from hw2.settings import TrainingJobConfig
+from hw2.settings.training import TrainingJobConfig
 from hw2.training import Place
 
 MAX_FAILURES = 8

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
-from hw2.settings import NetworkConfig
+from hw2.settings.digits import NetworkConfig
 
 NORM_GROUPS = 32
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.objective import DenoisingObjective, DigitBatch, min_snr_weight
+from hw2.diffusion.objective import DigitBatch, LabelledObjective, min_snr_weight
 from hw2.diffusion.prediction import PredictionType
 from hw2.diffusion.schedule import cosine_schedule, linear_schedule
 
@@ -45,7 +45,7 @@ class EvenRandom(CounterRandom):
 @pytest.mark.parametrize("gamma", [None, 5.0])
 def test_equals_a_naive_loop(kind: PredictionType, gamma: float | None) -> None:
     schedule = cosine_schedule(50)
-    objective = DenoisingObjective(schedule, kind, 0.3, min_snr_gamma=gamma)
+    objective = LabelledObjective(schedule, kind, label_dropout=0.3, min_snr_gamma=gamma)
     batch, random = some_batch(12), CounterRandom(1, 2, range(12))
     loss, _ = objective(ToyNet(), batch, random)
 
@@ -71,7 +71,7 @@ def test_equals_a_naive_loop(kind: PredictionType, gamma: float | None) -> None:
 
 def test_shares_add_up_to_the_whole() -> None:
     """What makes one worker and two, and accumulation, the same training."""
-    objective = DenoisingObjective(linear_schedule(50), min_snr_gamma=5.0, timesteps="importance")
+    objective = LabelledObjective(linear_schedule(50), min_snr_gamma=5.0, timesteps="importance")
     batch = some_batch(7)
     whole, _ = objective(ToyNet(), batch, CounterRandom(0, 1, range(7)))
     total = torch.zeros(())
@@ -95,7 +95,7 @@ def test_both_ways_of_drawing_timesteps_have_the_exact_expected_loss(
 ) -> None:
     total, n = 40, 20_000
     schedule = cosine_schedule(total)
-    objective = DenoisingObjective(
+    objective = LabelledObjective(
         schedule,
         kind,
         0.0,
@@ -122,7 +122,7 @@ def test_both_ways_of_drawing_timesteps_have_the_exact_expected_loss(
 
 def test_importance_draws_timesteps_by_their_weight() -> None:
     n = 30_000
-    objective = DenoisingObjective(
+    objective = LabelledObjective(
         cosine_schedule(40), "v_prediction", min_snr_gamma=5.0, timesteps="importance"
     )
     t, factors = objective.draw_timesteps(EvenRandom(0, 0, range(n)))
@@ -137,7 +137,7 @@ def test_importance_draws_timesteps_by_their_weight() -> None:
 
 
 def test_uniform_timesteps_cover_the_schedule() -> None:
-    objective = DenoisingObjective(linear_schedule(10))
+    objective = LabelledObjective(linear_schedule(10))
     t, factors = objective.draw_timesteps(EvenRandom(0, 0, range(1000)))
     assert torch.bincount(t).tolist() == [100] * 10
     assert torch.equal(factors, torch.ones(1000, dtype=torch.float64))
@@ -147,7 +147,7 @@ def test_uniform_timesteps_cover_the_schedule() -> None:
 @pytest.mark.parametrize("drop", ["joint", "digit", "separate"])
 def test_labels_are_dropped_at_the_rate_told(drop: str, p: float) -> None:
     n = 10_000
-    objective = DenoisingObjective(
+    objective = LabelledObjective(
         linear_schedule(10),
         label_dropout=p,
         drop=drop,  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def test_labels_are_dropped_at_the_rate_told(drop: str, p: float) -> None:
         torch.full((n,), 4),
         torch.ones(n, dtype=torch.int64),
     )
-    digit, domain = objective.drop_labels(batch, EvenRandom(0, 0, range(n)))
+    digit, domain = objective.conditions(batch, EvenRandom(0, 0, range(n)))
     assert set(digit.tolist()) <= {4, 10} and set(domain.tolist()) <= {1, 2}
     both = {
         pair: int(((digit == (10 if pair[0] else 4)) & (domain == (2 if pair[1] else 1))).sum())
@@ -179,13 +179,13 @@ def test_labels_are_dropped_at_the_rate_told(drop: str, p: float) -> None:
 
 def test_dropped_labels_of_real_draws_stay_within_bounds() -> None:
     n, p = 10_000, 0.1
-    objective = DenoisingObjective(linear_schedule(10), label_dropout=p)
+    objective = LabelledObjective(linear_schedule(10), label_dropout=p)
     batch = DigitBatch(
         torch.zeros(n, 3, 1, 1, dtype=torch.uint8),
         torch.zeros(n, dtype=torch.int64),
         torch.zeros(n, dtype=torch.int64),
     )
-    digit, domain = objective.drop_labels(batch, CounterRandom(0, 1, range(n)))
+    digit, domain = objective.conditions(batch, CounterRandom(0, 1, range(n)))
     assert torch.equal(digit == 10, domain == 2)
     assert abs(int((digit == 10).sum()) - n * p) < 4 * (n * p * (1 - p)) ** 0.5
 
@@ -205,6 +205,6 @@ def test_extreme_pixels_become_minus_one_and_one() -> None:
     schedule = linear_schedule(1)
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     labels = torch.zeros(2, dtype=torch.int64)
-    DenoisingObjective(schedule)(Spy(), DigitBatch(images, labels, labels), Silent(0, 0, range(2)))
+    LabelledObjective(schedule)(Spy(), DigitBatch(images, labels, labels), Silent(0, 0, range(2)))
     a = float(schedule.alphas_cumprod[0].sqrt())
     assert_close(seen[0][:, 0, 0, 0], torch.tensor([-a, a]))

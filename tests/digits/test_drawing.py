@@ -16,7 +16,7 @@ from hw2.digits.drawing import DigitModel, digit_model, draw, load_digit_model
 from hw2.digits.folder import make_worker, pieces_to_draw
 from hw2.errors import CheckpointError
 from hw2.models.digit_unet import build_digit_unet
-from hw2.settings import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
+from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 
 NETWORK = NetworkConfig(channels=(64,), attention=(False,), patch=4)
 DIFFUSION = DiffusionConfig(num_train_timesteps=40)

@@ -10,7 +10,9 @@ import torch
 import torch.multiprocessing
 
 from hw2.digits.judge_training import judge_training
-from hw2.settings import DataConfig, TrainConfig, TrainJudgeConfig
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import TrainJudgeConfig
+from hw2.settings.training import TrainConfig
 from hw2.training import Place, train
 
 STEPS = 40

@@ -10,7 +10,7 @@ import pytest
 from hw2.checkpoint import save_weights
 from hw2.models.digit_unet import build_digit_unet
 from hw2.models.judge import build_judge
-from hw2.settings import DiffusionConfig, NetworkConfig
+from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from tests.jobs.command import Folder
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from hw2.checkpoint import read_meta
 from hw2.job import run_job
-from hw2.settings import SampleDigitsConfig
+from hw2.settings.digits import SampleDigitsConfig
 from jobs.sample_digits import main
 from tests.jobs.command import Ended, Folder, wait_for_file
 

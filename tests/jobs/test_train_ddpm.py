@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hw2.job import run_job
-from hw2.settings import TrainDdpmConfig
+from hw2.settings.digits import TrainDdpmConfig
 from jobs.train_ddpm import main
 from tests.jobs.command import Ended, Folder
 

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from hw2.errors import ConfigError
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
-from hw2.settings import NetworkConfig
+from hw2.settings.digits import NetworkConfig
 
 SMALL = NetworkConfig(channels=(64, 64), layers=1)
 

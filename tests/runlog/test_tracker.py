@@ -167,7 +167,7 @@ import contextlib, sys
 from pathlib import Path
 from ray import cloudpickle
 from hw2.distributed import train
-from hw2.settings import TrainDdpmConfig
+from hw2.settings.digits import TrainDdpmConfig
 from hw2.runlog.tracker import Tracker
 
 def look(worker, *rest):

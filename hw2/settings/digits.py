@@ -1,28 +1,13 @@
-"""The sections that the jobs' configurations are made of; no heavy imports."""
+"""Settings of the digit jobs."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
-
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class DataConfig(Config):
-    """The pictures to train on."""
-
-    root: Path = Field(Path("hw2_data"), description="the hw2_data tree")
-    skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
-    cache: Path | None = Field(None, description="where packed splits go; default: in the tree")
-
-    def absolute(self) -> "DataConfig":
-        """The same for a worker, which runs in a folder of its own."""
-        cache = self.cache and self.cache.expanduser().absolute()
-        root = self.root.expanduser().absolute()
-        return self.model_copy(update={"root": root, "cache": cache})
+from hw2.settings.data import DataConfig
+from hw2.settings.training import TrainingJobConfig
+from hw2.settings.values import Fraction, Positive
 
 
 class DiffusionConfig(Config):
@@ -58,30 +43,6 @@ class NetworkConfig(Config):
     mid_attention: bool = Field(False, description="attention between down and up")
 
 
-class TrainConfig(Config):
-    """The one training loop."""
-
-    num_steps: Positive = Field(description="optimiser steps")
-    batch_size: Positive = Field(128, description="pictures a step, over all workers")
-    accumulate: Positive = Field(1, description="passes that a worker's share is cut into")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of AdamW's rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's decay")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), description="AdamW's moments")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="linear warm-up")
-    decay: Literal["linear", "cosine", "none"] = Field("linear", description="of the rate, to 0")
-    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="bound on the gradient norm")
-    ema_width: Annotated[float, Field(gt=0, le=0.28)] = Field(
-        0.08, description="EMA profile's width as a share of the training (Karras 2024)"
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the processor multiplies it natively"
-    )
-    compile: bool = Field(False, description="torch.compile the network (needs a C++ compiler)")
-    log_every: Positive = Field(1, description="steps between metric rows")
-    checkpoint_every: Positive = Field(200, description="steps between checkpoints")
-    keep_last: Positive = Field(2, description="checkpoints kept beside the best")
-
-
 class SampleSettings(Config):
     """How pictures are drawn."""
 
@@ -105,23 +66,6 @@ class SampleSettings(Config):
         if interval[0] > interval[1]:
             raise ValueError("want the lower share first")
         return interval
-
-
-class TrainingJobConfig(JobConfig):
-    """The settings that every training has."""
-
-    data: DataConfig = DataConfig()
-    train: TrainConfig = Field(description="the training loop")
-    scaling: ScalingConfig = ScalingConfig()
-
-    @model_validator(mode="after")
-    def _enough_for_all(self) -> "TrainingJobConfig":
-        if (self.scaling.num_workers or 0) > self.train.batch_size:
-            raise ValueError(
-                f"train.batch_size={self.train.batch_size} is smaller than "
-                f"scaling.num_workers={self.scaling.num_workers}: raise it or take fewer workers"
-            )
-        return self
 
 
 class TrainDdpmConfig(TrainingJobConfig):
@@ -168,24 +112,3 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     def sample(self) -> SampleSettings:
         """The settings of the sampler alone."""
         return SampleSettings(**{key: getattr(self, key) for key in SampleSettings.model_fields})
-
-
-class PrepareDataConfig(Config):
-    """Settings of jobs.prepare_data."""
-
-    out: Path = Field(Path("hw2_data"), description="the tree to build")
-    seed: int = Field(0, ge=0, lt=2**63, description="decides every byte of the offline tree")
-    source: Literal["offline", "torchvision"] = Field(
-        "offline", description="made from installed packages, or the real MNIST and SVHN"
-    )
-    num_train: int = Field(20_000, ge=10, description="train pictures a domain (at most)")
-    num_val: int = Field(2_000, ge=10, description="val pictures a domain (at most)")
-    cache: Path | None = Field(None, description="where torchvision's downloads are kept")
-
-
-class ReleaseAssetConfig(Config):
-    """Settings of jobs.release_asset."""
-
-    model: Path = Field(description="folder of a finished training")
-    name: str = Field(pattern="^[a-z0-9_]+$", description="the asset's name")
-    command: str = Field("make assets", description="what makes it again, for the card")

@@ -1,0 +1,69 @@
+"""Reading the face part of a data tree."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.data.tables import BadRow
+from hw2.errors import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures without labels, 0..255, in the order of their names.
+
+    `content_hash` is the sha256 over the decoded pixels; `bad` stays empty: a bad picture is
+    refused.
+    """
+
+    images: UInt8[Tensor, "n 3 h w"]
+    content_hash: str
+    bad: tuple[BadRow, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def face_folder(root: Path) -> Path:
+    """The face part of the data tree at `root`."""
+    return root / "face"
+
+
+def real_folder(root: Path) -> Path:
+    """Real faces of the offline tree, beside what the course gives."""
+    return face_folder(root) / "real"
+
+
+def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
+    """All pictures of a folder, as they are (all of one size then) or square of `image_size`.
+
+    Raises DataError for a missing or empty folder, a picture that cannot be decoded (which names
+    it), or sizes that differ.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    pictures: list[np.ndarray] = []
+    for path in paths:
+        try:
+            pictures.append(decode(path, image_size))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if pictures[-1].shape != pictures[0].shape:
+            height, width = pictures[-1].shape[:2]
+            raise DataError(
+                f"{path} is {width}x{height}, {paths[0].name} is "
+                f"{pictures[0].shape[1]}x{pictures[0].shape[0]}: want one size"
+            )
+    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    return PictureSet(images, hashlib.sha256(images.numpy().tobytes()).hexdigest())

@@ -1,0 +1,1 @@
+"""Problem 2 put together: a face model trained, given, drawn from, interpolated in."""

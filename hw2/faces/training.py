@@ -1,0 +1,130 @@
+"""The face training put together: pictures, network, objective, what is measured and shown."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hw2.checkpoint import load_weights
+from hw2.data.batches import PictureSource
+from hw2.data.faces import PictureSet, read_pictures, real_folder
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.objective import DenoisingObjective, PictureBatch
+from hw2.diffusion.samplers import ddim, timesteps
+from hw2.diffusion.schedule import linear_schedule
+from hw2.figures import sheet, write_atomic
+from hw2.metrics.intervals import Interval, bootstrap
+from hw2.models.face_unet import build_face_unet
+from hw2.precision import wants_bf16
+from hw2.runlog.tracker import Tracker
+from hw2.running import Training
+from hw2.settings.faces import TrainFacesConfig
+from hw2.training import Saved
+
+NUM_TRAIN_TIMESTEPS = 1000
+NUM_HELD_OUT, PART = 256, 16
+SHOW_SECONDS = 300.0
+SHEET = (4, 8)
+
+
+def read_faces(config: TrainFacesConfig) -> PictureSet:
+    """The real faces of the data tree."""
+    return read_pictures(real_folder(config.data.root), config.image_size)
+
+
+@dataclass
+class FaceLoss:
+    """The objective on the same pictures, timesteps and noises each time."""
+
+    objective: DenoisingObjective
+    images: Tensor
+    seed: int
+
+    def parts(self, net: nn.Module) -> Tensor:
+        """The loss of each PART pictures, (parts,)."""
+        device = next(net.parameters()).device
+        losses = []
+        for part in torch.arange(min(NUM_HELD_OUT, len(self.images))).split(PART):
+            batch = PictureBatch(self.images[part].to(device))
+            loss, _ = self.objective(net, batch, CounterRandom(self.seed, 0, part.tolist()))
+            losses.append(loss.float().cpu())
+        return torch.stack(losses)
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """`eval/loss` of `net`."""
+        return {"eval/loss": float(self.parts(net).mean())}
+
+
+@dataclass
+class FaceSheets:
+    """Faces drawn at checkpoints, at most every five minutes, always from the same noises."""
+
+    config: TrainFacesConfig
+    out: Path
+    last: float = field(default_factory=time.monotonic)
+
+    @torch.no_grad()
+    def __call__(self, saved: Saved, tracker: Tracker) -> None:
+        """Draw from the averaged weights and log the sheet."""
+        ending = saved.step == self.config.train.num_steps
+        if not ending and time.monotonic() - self.last < SHOW_SECONDS:
+            return
+        device, size = next(saved.ema.parameters()).device, self.config.image_size
+        count = SHEET[0] * SHEET[1]
+        start = CounterRandom(self.config.seed, 0, range(count)).normal(Stream.START, 3, size, size)
+
+        def denoise(xt: Tensor, t: int) -> Tensor:
+            steps = torch.full((len(xt),), t, device=device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16("auto", device)):
+                return saved.ema(xt, steps).float()
+
+        schedule = linear_schedule(NUM_TRAIN_TIMESTEPS)
+        visited = timesteps(NUM_TRAIN_TIMESTEPS, self.config.num_inference_steps)
+        *_, end = ddim(denoise, schedule, start.to(device), lambda t: start, visited)
+        path = self.out / "figures" / f"step_{saved.step:08d}.png"
+        write_atomic(path, sheet(end.xt.unflatten(0, SHEET), title=f"step {saved.step}"))
+        tracker.log_figure(path)
+        self.last = time.monotonic()
+
+
+def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
+    """The objective over the course's process."""
+    return DenoisingObjective(
+        linear_schedule(NUM_TRAIN_TIMESTEPS),
+        "epsilon",
+        config.objective.min_snr_gamma,
+        config.objective.timesteps,
+    )
+
+
+@torch.no_grad()
+def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) -> Interval:
+    """The objective of the averaged weights in `weights`, over pictures and noises."""
+    net = build_face_unet(config.network.channels, config.seed)
+    load_weights(weights, net, "ema")
+    parts = FaceLoss(face_objective(config), pictures.images, config.seed).parts(net.eval())
+    return bootstrap(torch.mean, parts, seed=config.seed)
+
+
+def face_training(config: TrainFacesConfig, out: Path) -> Training:
+    """The training that `config` describes, with results in `out`."""
+    pictures = read_faces(config)
+    objective = face_objective(config)
+    return Training(
+        net=build_face_unet(config.network.channels, config.seed),
+        objective=objective,
+        source=PictureSource(pictures.images, config.seed),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={
+            "kind": "face_ddpm",
+            "network": config.network.model_dump(),
+            "data_hash": pictures.content_hash,
+            "seed": config.seed,
+        },
+        evaluate=FaceLoss(objective, pictures.images, config.seed),
+        show=FaceSheets(config, out),
+    )

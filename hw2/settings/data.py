@@ -1,0 +1,35 @@
+"""Settings of the data tree and of what makes it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from hw2.config import Config
+
+
+class DataConfig(Config):
+    """The pictures to train on."""
+
+    root: Path = Field(Path("hw2_data"), description="the hw2_data tree")
+    skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
+    cache: Path | None = Field(None, description="where packed splits go; default: in the tree")
+
+    def absolute(self) -> "DataConfig":
+        """The same for a worker, which runs in a folder of its own."""
+        cache = self.cache and self.cache.expanduser().absolute()
+        root = self.root.expanduser().absolute()
+        return self.model_copy(update={"root": root, "cache": cache})
+
+
+class PrepareDataConfig(Config):
+    """Settings of jobs.prepare_data."""
+
+    out: Path = Field(Path("hw2_data"), description="the tree to build")
+    seed: int = Field(0, ge=0, lt=2**63, description="decides every byte of the offline tree")
+    source: Literal["offline", "torchvision"] = Field(
+        "offline", description="made from installed packages, or the real MNIST and SVHN"
+    )
+    num_train: int = Field(20_000, ge=10, description="train pictures a domain (at most)")
+    num_val: int = Field(2_000, ge=10, description="val pictures a domain (at most)")
+    cache: Path | None = Field(None, description="where torchvision's downloads are kept")

@@ -1,0 +1,50 @@
+"""Settings that every training has."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.settings.data import DataConfig
+from hw2.settings.values import Fraction, Positive
+
+
+class TrainConfig(Config):
+    """The one training loop."""
+
+    num_steps: Positive = Field(description="optimiser steps")
+    batch_size: Positive = Field(128, description="pictures a step, over all workers")
+    accumulate: Positive = Field(1, description="passes that a worker's share is cut into")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of AdamW's rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's decay")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), description="AdamW's moments")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="linear warm-up")
+    decay: Literal["linear", "cosine", "none"] = Field("linear", description="of the rate, to 0")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="bound on the gradient norm")
+    ema_width: Annotated[float, Field(gt=0, le=0.28)] = Field(
+        0.08, description="EMA profile's width as a share of the training (Karras 2024)"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the processor multiplies it natively"
+    )
+    compile: bool = Field(False, description="torch.compile the network (needs a C++ compiler)")
+    log_every: Positive = Field(1, description="steps between metric rows")
+    checkpoint_every: Positive = Field(200, description="steps between checkpoints")
+    keep_last: Positive = Field(2, description="checkpoints kept beside the best")
+
+
+class TrainingJobConfig(JobConfig):
+    """The settings that every training has."""
+
+    data: DataConfig = DataConfig()
+    train: TrainConfig = Field(description="the training loop")
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _enough_for_all(self) -> "TrainingJobConfig":
+        if (self.scaling.num_workers or 0) > self.train.batch_size:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is smaller than "
+                f"scaling.num_workers={self.scaling.num_workers}: raise it or take fewer workers"
+            )
+        return self

@@ -1,0 +1,34 @@
+"""Train a face model in the course's key layout with Ray Train.
+
+python -m jobs.train_faces --config jobs/configs/train_faces.yaml --out outputs/faces_training
+"""
+
+from hw2.job import run_job
+from hw2.settings.faces import TrainFacesConfig
+
+
+def main(config: TrainFacesConfig) -> None:
+    """Train (or continue) on the real faces of the data tree."""
+    from hw2.distributed.session import connected
+    from hw2.distributed.train import run_training
+    from hw2.faces.training import face_training, final_loss, read_faces
+    from hw2.locate import FINAL
+    from hw2.models.face_unet import build_face_unet
+    from hw2.runlog.journal import write_json
+    from hw2.runs import job_run
+
+    build_face_unet(config.network.channels, config.seed)
+    pictures = read_faces(config)
+    run = job_run(config, "train_faces", splits={"train": pictures})
+    with connected(config.scaling), run as (out, tracker):
+        run_training(face_training, config, "train_faces", tracker)
+        loss = final_loss(config, out / FINAL, pictures)
+        write_json(out / "metrics.json", {"eval/loss": loss.to_json()})
+        tracker.log_summary({"eval/final_loss": loss.value})
+        for path in (out / FINAL, out / "metrics.json"):
+            tracker.log_file(path)
+        print(f"loss of the averaged weights: {loss}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(TrainFacesConfig, main, doc=__doc__))
