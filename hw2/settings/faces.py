@@ -1,12 +1,13 @@
 """Settings of the face jobs."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hw2.config import Config
+from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Positive
+from hw2.settings.values import Fraction, Positive
 
 
 class FaceNetworkConfig(Config):
@@ -34,5 +35,67 @@ class TrainFacesConfig(TrainingJobConfig):
 
     network: FaceNetworkConfig = FaceNetworkConfig()
     objective: FaceObjectiveConfig = FaceObjectiveConfig()
-    image_size: int = Field(32, ge=32, multiple_of=32, description="side that pictures get")
+    image_size: int = Field(32, ge=32, multiple_of=32, description="side of the pictures")
     num_inference_steps: Positive = Field(50, description="DDIM steps of the sheets")
+
+
+class FaceSampling(Config):
+    """How faces are drawn, in diffusers' words; the defaults are the course's choices."""
+
+    num_inference_steps: Positive = Field(50, description="timesteps visited")
+    timestep_spacing: Literal["leading", "linspace", "trailing"] = Field(
+        "leading", description="which timesteps: leading is 981, 961, .. for 50 of 1000"
+    )
+    steps_offset: int = Field(1, ge=0, description="added to each timestep of leading")
+    set_alpha_to_one: bool = Field(
+        False, description="end at alphas_cumprod 1; false: at alphas_cumprod[0]"
+    )
+    clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
+    use_clipped_model_output: bool = Field(
+        False, description="take the direction from the clipped picture; false: as predicted"
+    )
+
+
+class FaceJobConfig(FaceSampling, JobConfig):
+    """Settings that the jobs on faces share."""
+
+    unet: str = Field(
+        "hw2_data/face/UNet.pt",
+        description="the course's UNet.pt, a diffusers folder, a .safetensors file, a run folder, "
+        "run:ID or asset:faces",
+    )
+    noise: Path = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
+    pixel_range: Literal["fixed", "minmax"] = Field(
+        "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
+    )
+    noises_per_chunk: Positive = Field(
+        5, description="noises drawn at once; their number moves the last bits"
+    )
+    scaling: ScalingConfig = ScalingConfig()
+
+
+class SampleFacesConfig(FaceJobConfig):
+    """Settings of jobs.sample_faces."""
+
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    gt: Path | None = Field(
+        None, description="pictures to compare with; null: the folder GT beside the noises, if any"
+    )
+
+
+class EtaSheetConfig(FaceJobConfig):
+    """Settings of jobs.eta_sheet."""
+
+    etas: tuple[Fraction, ...] = Field((0, 0.25, 0.5, 0.75, 1), min_length=1, description="columns")
+    noises: tuple[str, ...] = Field(
+        ("00", "01", "02", "03"), min_length=1, description="rows: names of noises"
+    )
+
+
+class InterpolateFacesConfig(FaceJobConfig):
+    """Settings of jobs.interpolate_faces."""
+
+    first: str = Field("00", description="name of the noise at alpha 0")
+    second: str = Field("01", description="name of the noise at alpha 1")
+    num_alphas: int = Field(11, ge=2, description="columns, alpha evenly from 0 to 1")
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")

@@ -98,7 +98,7 @@ def test_both_ways_of_drawing_timesteps_have_the_exact_expected_loss(
     objective = LabelledObjective(
         schedule,
         kind,
-        0.0,
+        label_dropout=0.0,
         min_snr_gamma=5.0,
         timesteps=mode,  # type: ignore[arg-type]
     )
