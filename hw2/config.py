@@ -22,6 +22,13 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def part(self, cls: "type[P]") -> "P":
+        """The settings of `cls`, of which this class has all."""
+        return cls(**{key: getattr(self, key) for key in cls.model_fields})
+
+
+P = TypeVar("P", bound=Config)
+
 
 class ScalingConfig(Config):
     """The share of the cluster to use."""

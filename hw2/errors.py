@@ -4,6 +4,8 @@
 class Hw2Error(Exception):
     """Base of all errors that a user can mend; the message shows the value and the way out."""
 
+    exit_code = 2
+
 
 class ConfigError(Hw2Error, ValueError):
     """A setting that is unknown, impossible, or contradicts another."""
@@ -15,3 +17,9 @@ class DataError(Hw2Error, ValueError):
 
 class CheckpointError(Hw2Error, RuntimeError):
     """Weights that are missing, torn, of another network, or unsafe to load."""
+
+
+class TrialsFailed(Hw2Error):
+    """Trials of a sweep that failed, where the others were done; a job ends with exit code 1."""
+
+    exit_code = 1

@@ -79,7 +79,8 @@ def run_job(
 ) -> int:
     """Run a job: `raise SystemExit(run_job(Config, main, doc=__doc__))` at the end of its module.
 
-    Returns: the exit code. 0: done. 2: a mistake of the user, told in one line on stderr.
+    Returns: the exit code. 0: done. 2: a mistake of the user, told in one line on stderr. 1: trials
+        of a sweep failed, told likewise.
         130 or 143: stopped by Ctrl-C or SIGTERM, after the `finally` blocks of `main`.
     Raises: whatever else `main` raises; its traceback then shows, with exit code 1.
     """
@@ -92,7 +93,7 @@ def run_job(
     except Hw2Error as error:
         cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback
         print("error:", " ".join(str(cause).splitlines()), file=sys.stderr)
-        return 2
+        return getattr(cause, "exit_code", error.exit_code)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -1,7 +1,7 @@
 """What every job does around its work: claim a folder, open a run."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -37,18 +37,19 @@ def job_run(
     experiment: str,
     *,
     splits: Mapping[str, ReadPictures],
-    weights: Path | None = None,
+    files: Mapping[str, Path] | None = None,
+    not_results: Collection[str] = (),
 ) -> Iterator[tuple[Path, Tracker]]:
     """The job's folder and MLflow run, finished with the block; prints how to look at it.
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
-    A folder that was begun with other train pictures or other `weights` (a file) is refused like
-    one of other settings.
+    A folder that was begun with other train pictures or other `files` is refused like one of other
+    settings. The keys `not_results` do not decide what the folder holds.
     """
-    inputs = {"model": sha256_of(weights)} if weights else {}
+    inputs = {name: sha256_of(path) for name, path in (files or {}).items()}
     if "train" in splits:
         inputs["data.root"] = splits["train"].content_hash
-    out = claim_out(config, ignore=NOT_RESULTS, inputs=inputs)
+    out = claim_out(config, ignore=(*NOT_RESULTS, *not_results), inputs=inputs)
     tags = {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
     tracker = Tracker.start(
         out,

@@ -1,4 +1,4 @@
-"""Build the hw2_data tree: offline from installed packages, or the real sets by torchvision.
+"""Build the hw2_data tree: offline from installed packages, or the real digits by torchvision.
 
 python -m jobs.prepare_data --out hw2_data
 """
@@ -8,9 +8,12 @@ from hw2.settings.data import PrepareDataConfig
 
 
 def main(config: PrepareDataConfig) -> None:
-    """Write the digits part of the tree; continue one that was interrupted."""
+    """Write the digits and faces of the tree; continue one that was interrupted."""
+    from hw2.data.face_tree import check_faces, describe_faces, write_faces
     from hw2.data.prepare import prepare_digits
 
+    faces = config.seed, config.num_faces, config.num_noises
+    check_faces(config.out, *faces)  # a refusal comes before the digits, which take minutes
     digits = prepare_digits(
         config.out,
         config.seed,
@@ -20,6 +23,8 @@ def main(config: PrepareDataConfig) -> None:
         cache=config.cache,
     )
     print(f"{digits}: {config.num_train} train and {config.num_val} val pictures a domain at most")
+    write_faces(config.out, *faces)
+    print(describe_faces(config.out))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main(config: SampleDigitsConfig) -> None:
     weights, judge = find_model(config.model), load_judge(find_model(config.judge))
     check_sampling(config.sample, read_digit_meta(weights).diffusion)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
-    run = job_run(config, "sample_digits", splits={"val": real}, weights=weights)
+    run = job_run(config, "sample_digits", splits={"val": real}, files={"model": weights})
     with connected(config.scaling), run as (out, tracker):
         draw_and_report(config, weights, judge, real, out, tracker)
 

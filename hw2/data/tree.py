@@ -1,6 +1,5 @@
 """Writing a digits tree: whole or visibly unfinished, and never over one made otherwise."""
 
-import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,8 +11,8 @@ from PIL import Image
 
 from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
+from hw2.data.recipe import Recipe, claim, refuse_another
 from hw2.domains import DOMAINS, Domain
-from hw2.errors import ConfigError
 from hw2.progress import progress as progress_bar
 
 CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the workers share evenly
@@ -29,7 +28,7 @@ class PictureSource(Protocol):
     def name(self) -> str:
         """What the tree is, and the name of its recipe file."""
 
-    def recipe(self) -> dict[str, int | str]:
+    def recipe(self) -> Recipe:
         """All that decides the bytes of the tree, as JSON values."""
 
     def labels(self, domain: Domain, split: Split) -> np.ndarray:
@@ -59,11 +58,11 @@ def write_digits(
     Raises:
         ConfigError: the folder holds a tree that this recipe did not make.
     """
-    _refuse_another(root, source)
+    refuse_another(_recipe_path(root, source), source.recipe())
     for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace
         for split in SPLITS:
             source.labels(domain, split)
-    _claim(root, source)
+    claim(_recipe_path(root, source), source.recipe())
     tasks: list[Task] = []
     for domain in DOMAINS:
         folder = picture_folder(root, domain)
@@ -85,36 +84,6 @@ def write_digits(
                 with replacing(path) as passing:
                     passing.write_text(table)
     return digits_folder(root)
-
-
-def _refuse_another(root: Path, source: PictureSource) -> None:
-    """Insist that a folder with anything in it holds a tree of the same recipe."""
-    folder = digits_folder(root)
-    path = _recipe_path(root, source)
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            found = {}
-        if found != source.recipe():
-            raise ConfigError(
-                f"{folder} holds a tree of {found}, not of {source.recipe()}: "
-                "take another folder, or remove that one"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"{folder} already holds data that this recipe did not make (it has no {path.name}): "
-            "take another folder"
-        )
-
-
-def _claim(root: Path, source: PictureSource) -> None:
-    """Leave the recipe in a new folder."""
-    path = _recipe_path(root, source)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as passing:
-            passing.write_text(json.dumps(source.recipe(), indent=2) + "\n")
 
 
 def _recipe_path(root: Path, source: PictureSource) -> Path:

@@ -24,6 +24,7 @@ class Stream(enum.IntEnum):
     START = 5
     ANCESTRAL = 6
     AUGMENT = 7
+    SEARCH = 8
 
 
 class CounterRandom:

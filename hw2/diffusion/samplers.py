@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,7 @@ from hw2.errors import ConfigError
 Denoise = Callable[[Tensor, int], Tensor]
 Fresh = Callable[[int], Tensor]
 SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc"]
+Spacing = Literal["leading", "linspace", "trailing"]
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,57 @@ class SampleStep:
     x0: Float[Tensor, "b c h w"]
 
 
-def timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
-    """`num_inference_steps` timesteps in 0 .. T-1, falling, evenly spread, from T-1 ("trailing").
+def timesteps(
+    num_train_timesteps: int,
+    num_inference_steps: int,
+    spacing: Spacing = "trailing",
+    steps_offset: int = 0,
+) -> list[int]:
+    """Falling timesteps in 0 .. T-1, evenly spread (Lin et al. 2024, table 2).
 
-    Starting at T-1 is what makes the first call see pure noise (Lin et al. 2024, section 3.3).
-    Raises ConfigError unless 1 <= num_inference_steps <= T.
+    Args:
+        num_train_timesteps: T.
+        num_inference_steps: n, in 1 .. T.
+        spacing: "trailing" starts at T-1, which is what makes the first call see pure noise
+            (section 3.3 there); "leading" takes every (T/n)-th timestep from 0 up; "linspace" holds
+            both ends. The words are diffusers'.
+        steps_offset: added to each timestep of "leading", >= 0; the others take no notice of it.
+
+    Raises:
+        ConfigError: n is out of range; or with "leading", n does not divide T, or the offset leads
+            beyond T-1.
     """
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise ConfigError(
             f"num_inference_steps={num_inference_steps}: use 1 .. {num_train_timesteps}, "
             "the number of training timesteps"
         )
+    if spacing == "leading":
+        return _leading(num_train_timesteps, num_inference_steps, steps_offset)
+    if spacing == "linspace":
+        spread = np.linspace(0, num_train_timesteps - 1, num_inference_steps)
+        return spread.round()[::-1].astype(int).tolist()
     ratio = num_train_timesteps / num_inference_steps
     return [round(num_train_timesteps - i * ratio) - 1 for i in range(num_inference_steps)]
+
+
+def _leading(total: int, count: int, offset: int) -> list[int]:
+    """The `count` timesteps of "leading", out of `total`."""
+    if total % count:
+        divisors = [n for n in range(1, total + 1) if total % n == 0]
+        below = max(n for n in divisors if n < count)
+        above = min(n for n in divisors if n > count)
+        raise ConfigError(
+            f"num_inference_steps={count} does not divide num_train_timesteps={total}: "
+            f"use {below} or {above}, or timestep_spacing trailing"
+        )
+    steps = [i * (total // count) + offset for i in reversed(range(count))]
+    if steps[0] >= total:
+        raise ConfigError(
+            f"steps_offset={offset}: the first of {count} timesteps would be {steps[0]}, beyond "
+            f"the last, {total - 1}: use steps_offset 0"
+        )
+    return steps
 
 
 def _clipped(eps: Tensor, xt: Tensor, a: Tensor, s: Tensor, clip: bool) -> tuple[Tensor, Tensor]:
@@ -99,23 +139,30 @@ def ddim(
     *,
     eta: float = 0.0,
     clip_x0: bool = True,
+    set_alpha_to_one: bool = True,
+    use_clipped_model_output: bool = True,
 ) -> Iterator[SampleStep]:
     """DDIM over the falling timesteps `steps` (Song et al. 2021, eq. 12 and 16).
 
-    `eta` in [0, 1]: 0 is deterministic, 1 has DDPM's posterior variance.
+    `eta` in [0, 1]: 0 is deterministic, 1 has DDPM's posterior variance. The last step ends at the
+    clean picture, or, without `set_alpha_to_one`, at timestep 0's share of noise. Where x0 was
+    clipped, the direction to xt follows from it, or, without `use_clipped_model_output`, is the
+    predicted noise. Both words, and what they do, are diffusers'.
     """
     if not 0 <= eta <= 1:
         raise ConfigError(f"eta={eta}: need 0 (deterministic) .. 1 (DDPM's variance)")
     xt = x_start
-    for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
+    for t, t_prev in zip(steps, [*steps[1:], -1 if set_alpha_to_one else 0], strict=True):
         alpha_bar, alpha_bar_prev = _alpha(schedule, t), _alpha(schedule, t_prev)
         a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
-        x0, eps = _clipped(denoise(xt, t), xt, a, s, clip_x0)
+        eps = denoise(xt, t)
+        x0, eps_of_x0 = _clipped(eps, xt, a, s, clip_x0)
+        eps = eps_of_x0 if use_clipped_model_output else eps
         variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
         sigma = eta * variance.sqrt()
         direction = (1 - alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
         xt = alpha_bar_prev.sqrt().to(xt) * x0 + direction.to(xt) * eps
-        if eta > 0 and t_prev >= 0:
+        if sigma > 0:  # it is 0 where the step ends at the clean picture, or where it began
             xt = xt + sigma.to(xt) * fresh(t)
         yield SampleStep(t, xt, x0)
 

@@ -15,7 +15,8 @@ from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObje
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
 from hw2.domains import DIGITS, DOMAINS
-from hw2.figures import sheet, write_atomic
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import sheet
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training

@@ -18,7 +18,7 @@ from hw2.diffusion.samplers import check_sampler, sample
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.domains import DIGITS
 from hw2.errors import CheckpointError
-from hw2.figures import to_uint8
+from hw2.figures.grid import to_uint8
 from hw2.models.digit_unet import DigitUNet
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleSettings

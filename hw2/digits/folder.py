@@ -13,7 +13,8 @@ from hw2.data.images import decode
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
-from hw2.figures import animation, sheet, strip, to_pil, write_atomic
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import animation, sheet, strip, to_pil
 from hw2.runlog.journal import write_json
 from hw2.settings.digits import SampleDigitsConfig
 

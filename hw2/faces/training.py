@@ -14,7 +14,8 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective, PictureBatch
 from hw2.diffusion.samplers import ddim, timesteps
 from hw2.diffusion.schedule import linear_schedule
-from hw2.figures import sheet, write_atomic
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.face_unet import build_face_unet
 from hw2.precision import wants_bf16

@@ -88,7 +88,8 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
     missing, unknown or misshapen keys.
     """
     channels = _widths(state, source)
-    net = FaceUNet(channels)
+    with torch.device("meta"):  # shapes alone: a file may claim any, and no weight is drawn
+        net = FaceUNet(channels)
     want = {name: value.shape for name, value in to_course(net).items()}
     given = dict(state)
     frequencies = given.pop(FREQUENCIES, None)
@@ -114,6 +115,7 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
             theirs |= {f"{name}.{part}.weight": matrix[..., 0, 0], f"{name}.{part}.bias": shift}
         theirs[f"{name}.to_out.0.weight"] = given[f"{ours}.out.weight"].float()[..., 0, 0]
         theirs[f"{name}.to_out.0.bias"] = given[f"{ours}.out.bias"].float()
+    net = net.to_empty(device="cpu")
     net.unet.load_state_dict(theirs)
     return net.eval()
 

@@ -32,4 +32,8 @@ class PrepareDataConfig(Config):
     )
     num_train: int = Field(20_000, ge=10, description="train pictures a domain (at most)")
     num_val: int = Field(2_000, ge=10, description="val pictures a domain (at most)")
+    num_faces: int = Field(2_000, ge=10, le=10_000, description="real faces")
+    num_noises: int = Field(
+        10, ge=2, le=100, description="noises that faces are drawn from, and their GT pictures"
+    )
     cache: Path | None = Field(None, description="where torchvision's downloads are kept")

@@ -111,4 +111,4 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     @property
     def sample(self) -> SampleSettings:
         """The settings of the sampler alone."""
-        return SampleSettings(**{key: getattr(self, key) for key in SampleSettings.model_fields})
+        return self.part(SampleSettings)

@@ -1,5 +1,7 @@
 """Whole trajectories of DDPM and DDIM against diffusers and the course's formula, in float64."""
 
+from fractions import Fraction
+
 import diffusers.schedulers.scheduling_ddpm as diffusers_ddpm
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 from torch.testing import assert_close
 
-from hw2.diffusion.samplers import ddim, ddpm, sample, timesteps
+from hw2.diffusion.samplers import Spacing, ddim, ddpm, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.errors import ConfigError
 from tests.diffusion.toy import in_float64, noise_at, smooth_denoiser
@@ -122,6 +124,100 @@ def test_ddim_where_the_steps_do_not_divide(eta: float, num_inference_steps: int
     assert_close(last.xt.numpy(), x, rtol=1e-9, atol=1e-9)
 
 
+SPACINGS = pytest.mark.parametrize(
+    ("spacing", "offset"), [("trailing", 0), ("leading", 0), ("leading", 1), ("linspace", 0)]
+)
+
+
+@SPACINGS
+@CLIPS
+@pytest.mark.parametrize("set_alpha_to_one", [False, True])
+@pytest.mark.parametrize("use_clipped", [False, True])
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_ddim_equals_diffusers_in_every_setting(
+    spacing: Spacing, offset: int, clip: bool, set_alpha_to_one: bool, use_clipped: bool, eta: float
+) -> None:
+    schedule, denoise = make_schedule("linear", 60), smooth_denoiser()
+    theirs = in_float64(
+        DDIMScheduler,
+        schedule,
+        timestep_spacing=spacing,
+        steps_offset=offset,
+        set_alpha_to_one=set_alpha_to_one,
+        clip_sample=clip,
+    )
+    last = theirs.alphas_cumprod[0]
+    theirs.final_alpha_cumprod = torch.ones_like(last) if set_alpha_to_one else last
+    theirs.set_timesteps(12)
+    steps = timesteps(60, 12, spacing, offset)
+    assert theirs.timesteps.tolist() == steps
+    xt = START
+    states = ddim(
+        denoise,
+        schedule,
+        START,
+        noise_at if eta else no_noise,
+        steps,
+        eta=eta,
+        clip_x0=clip,
+        set_alpha_to_one=set_alpha_to_one,
+        use_clipped_model_output=use_clipped,
+    )
+    for state, following in zip(states, [*steps[1:], -1], strict=True):
+        if spacing == "linspace":
+            # diffusers steps by T // n, past the timesteps it visits: told of each gap instead.
+            theirs.num_inference_steps = Fraction(60, state.t - following)
+        step = theirs.step(
+            denoise(xt, state.t),
+            state.t,
+            xt,
+            eta=eta,
+            use_clipped_model_output=use_clipped,
+            variance_noise=noise_at(state.t),
+        )
+        xt = step.prev_sample
+        assert_close(state.xt, xt, rtol=1e-7, atol=1e-7)
+        assert_close(state.x0, step.pred_original_sample, rtol=1e-7, atol=1e-7)
+
+
+def test_the_settings_of_ddim_change_its_end() -> None:
+    """None of them is without effect on the denoiser that the comparisons draw with."""
+    schedule, steps = make_schedule("linear", 60), timesteps(60, 12, "leading", 1)
+
+    def end(**settings: bool) -> Tensor:
+        *_, last = ddim(smooth_denoiser(), schedule, START, noise_at, steps, eta=0.5, **settings)
+        return last.xt
+
+    for setting in ("clip_x0", "set_alpha_to_one", "use_clipped_model_output"):
+        assert float((end() - end(**{setting: False})).abs().max()) > 1e-2, setting
+
+
+def test_noise_is_added_where_the_last_step_leaves_some() -> None:
+    """At timestep 1 with alphas_cumprod[0] as the end, but not from timestep 0, which is there."""
+    schedule, asked = make_schedule("linear", 60), []
+
+    def fresh(t: int) -> Tensor:
+        asked.append(t)
+        return noise_at(t)
+
+    for offset in (1, 0):
+        for to_one in (True, False):
+            steps = timesteps(60, 12, "leading", offset)
+            asked.clear()
+            list(
+                ddim(
+                    smooth_denoiser(),
+                    schedule,
+                    START,
+                    fresh,
+                    steps,
+                    eta=1.0,
+                    set_alpha_to_one=to_one,
+                )
+            )
+            assert asked == (steps if offset == 1 and not to_one else steps[:-1])
+
+
 def test_clipping_keeps_predicted_pictures_in_range() -> None:
     schedule = make_schedule("cosine", 60)
 
@@ -154,6 +250,69 @@ def test_timesteps_of_every_length(total: int) -> None:
         assert steps == sorted(steps, reverse=True)
         gaps = -np.diff([*steps, -1])
         assert gaps.max() - gaps.min() <= 1 or abs(gaps - total / count).max() <= 1
+
+
+def test_the_courses_timesteps() -> None:
+    assert timesteps(1000, 50, "leading", 1) == list(range(981, 0, -20))
+    assert timesteps(1000, 50) == timesteps(1000, 50, "trailing", 7) == list(range(999, 0, -20))
+
+
+@pytest.mark.parametrize("total", [1, 60, 400, 1000])
+def test_leading_and_linspace_equal_diffusers_at_every_length(total: int) -> None:
+    for count in range(1, total + 1):
+        theirs = DDIMScheduler(total, timestep_spacing="linspace")
+        theirs.set_timesteps(count)
+        steps = timesteps(total, count, "linspace", 1)
+        assert steps == theirs.timesteps.tolist() and len(set(steps)) == count
+        if total % count == 0:
+            theirs = DDIMScheduler(total, timestep_spacing="leading")
+            theirs.set_timesteps(count)
+            assert timesteps(total, count, "leading") == theirs.timesteps.tolist()
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "offset", "message"),
+    [
+        (
+            1000,
+            300,
+            1,
+            "num_inference_steps=300 does not divide num_train_timesteps=1000: use 250 or 500, or "
+            "timestep_spacing trailing",
+        ),
+        (
+            7,
+            2,
+            0,
+            "num_inference_steps=2 does not divide num_train_timesteps=7: use 1 or 7, or "
+            "timestep_spacing trailing",
+        ),
+        (
+            1000,
+            1000,
+            1,
+            "steps_offset=1: the first of 1000 timesteps would be 1000, beyond the last, 999: use "
+            "steps_offset 0",
+        ),
+        (
+            1000,
+            50,
+            20,
+            "steps_offset=20: the first of 50 timesteps would be 1000, beyond the last, 999: use "
+            "steps_offset 0",
+        ),
+        (
+            1000,
+            1001,
+            0,
+            "num_inference_steps=1001: use 1 .. 1000, the number of training timesteps",
+        ),
+    ],
+)
+def test_refusals_of_leading(total: int, count: int, offset: int, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        timesteps(total, count, "leading", offset)
+    assert str(error.value) == message
 
 
 def refused(schedule: NoiseSchedule, name: str, count: int, eta: float = 0.0) -> str:

@@ -1,11 +1,7 @@
-"""Figures pixel by pixel where they promise it, and readable back where not."""
+"""Sheets pixel by pixel, and what is written beside, above and under the pictures."""
 
 import io
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,20 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from hw2.errors import ConfigError, DataError
-from hw2.figures import (
-    GAP,
-    MARGIN,
-    animation,
-    bar,
-    curves,
-    interval_curve,
-    sheet,
-    strip,
-    to_pil,
-    to_uint8,
-    write_atomic,
-)
-from hw2.metrics.intervals import UNDEFINED, wilson
+from hw2.figures.grid import GAP, MARGIN, animation, sheet, strip, to_pil, to_uint8
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -106,6 +89,45 @@ def test_labels_wider_than_a_column_are_set_smaller() -> None:
     assert not any(head[x - GAP : x].any() for x in edges)  # no label runs into the next
 
 
+def test_notes_stand_under_their_pictures() -> None:
+    images = noise(2, 3, 3, 28, 28)
+    notes = [["a", "", "b"], ["", "c", ""]]
+    drawn = np.asarray(sheet(images, notes=notes))
+    bare = np.asarray(sheet(images))
+    pitch = (drawn.shape[0] - bare.shape[0]) // 2 + 56 + GAP
+    assert drawn.shape[1] == bare.shape[1] and pitch > 56 + GAP + 9
+    for r in range(2):
+        for c in range(3):
+            y, x = MARGIN + r * pitch, MARGIN + c * (56 + GAP)
+            expected = images[r, c].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
+            assert (drawn[y : y + 56, x : x + 56] == expected).all()
+            under = drawn[y + 56 : y + pitch - GAP, x : x + 56]
+            assert (under < 128).any() == bool(notes[r][c])
+            middle = (under < 128).any(axis=(0, 2)).nonzero()[0]
+            assert not notes[r][c] or abs(middle.mean() - 27.5) < 1.5
+    beside = np.asarray(sheet(images, ["one", "two"], notes=notes))[:, : -drawn.shape[1]]
+    inked = (beside < 128).any(axis=(1, 2)).nonzero()[0]
+    assert abs(inked[inked < pitch].mean() - MARGIN - 28) < 4  # at the picture's middle
+
+
+def test_notes_wider_than_a_picture_set_the_columns_apart() -> None:
+    images = noise(2, 3, 3, 8, 8)
+    notes = [["norm=443.2"] * 3, ["norm=9.1"] * 3]
+    drawn = np.asarray(sheet(images, notes=notes))
+    runs = np.split(drawn, [MARGIN + 16 + GAP // 2], axis=0)[1]  # below the first pictures
+    first_note = (runs[: MARGIN + 8] < 128).any(axis=(0, 2))
+    gaps = np.diff(first_note.nonzero()[0])
+    assert (gaps > MARGIN // 2).sum() == 2  # three notes with paper between
+    assert not first_note[:MARGIN].any() and not first_note[-MARGIN:].any()
+    row = drawn[MARGIN : MARGIN + 16]
+    columns = (row != 255).any(axis=(0, 2)).nonzero()[0]
+    starts = [columns[0], *columns[1:][np.diff(columns) > 1]]
+    assert len(starts) == 3
+    for c, x in enumerate(starts):
+        expected = images[0, c].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
+        assert (row[:, x : x + 16] == expected).all()
+
+
 def test_float_and_uint8_pictures_draw_the_same_sheet() -> None:
     images = noise(1, 2, 3, 4, 4)
     assert sheet(images).tobytes() == sheet(images.float() / 127.5 - 1).tobytes()
@@ -115,6 +137,8 @@ def test_sheets_that_cannot_be_drawn_are_refused() -> None:
     images = noise(2, 3, 3, 4, 4)
     with pytest.raises(DataError, match="2 column labels for 3 columns"):
         sheet(images, col_labels=["a", "b"])
+    with pytest.raises(DataError, match=r"rows of \[3, 2\] notes for 2 rows of 3 pictures"):
+        sheet(images, notes=[["a", "b", "c"], ["d", "e"]])
     with pytest.raises(DataError, match="nothing to draw"):
         sheet(images[:0])
     with pytest.raises(ConfigError, match="scale=0"):
@@ -131,68 +155,3 @@ def test_an_animation_plays_its_frames_in_order_and_holds_the_last() -> None:
     played = [(f.info["duration"], f.convert("RGB").getpixel((6, 6))) for f in
               ImageSequence.Iterator(gif)]  # fmt: skip
     assert played == [(50, (0, 0, 0)), (50, (128, 128, 128)), (700, (255, 255, 255))]
-
-
-def test_write_atomic_writes_pictures_and_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:
-    picture = to_pil(noise(1, 3, 4, 4))[0]
-    write_atomic(tmp_path / "new" / "a.png", picture)
-    write_atomic(tmp_path / "new" / "b.gif", b"old")
-    write_atomic(tmp_path / "new" / "b.gif", b"bytes")
-    assert Image.open(tmp_path / "new" / "a.png").tobytes() == picture.tobytes()
-    assert (tmp_path / "new" / "b.gif").read_bytes() == b"bytes"
-    assert sorted(x.name for x in (tmp_path / "new").iterdir()) == ["a.png", "b.gif"]
-    umask = os.umask(0)
-    os.umask(umask)
-    assert (tmp_path / "new" / "a.png").stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-def test_write_atomic_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "inside").write_text("kept")
-    with pytest.raises(OSError):
-        write_atomic(tmp_path / "folder", b"cannot replace a folder")
-    assert [x.name for x in tmp_path.iterdir()] == ["folder"]
-    with pytest.raises(ConfigError, match=r"use \.png"):
-        write_atomic(tmp_path / "a.xyz", to_pil(noise(1, 3, 4, 4))[0])
-
-
-def colours_in(picture: Image.Image) -> int:
-    return len(picture.getcolors(1 << 20) or [])
-
-
-def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
-    rows = [{"step": i, "loss": math.nan if i == 5 else 1 / (i + 1)} for i in range(100)]
-    rows[3] = {"step": 3, "other": 2.0}
-    empty = curves([], ["loss"])
-    line = curves(rows, ["loss"], "loss")
-    both = curves(rows, ["loss", "other"])
-    assert line.size == empty.size and line.mode == "RGB"
-    assert colours_in(line) > colours_in(empty)
-    assert both.tobytes() != line.tobytes()
-    found = [wilson(5, 10), wilson(10, 10), UNDEFINED]
-    assert colours_in(bar("abc", found, "bars", "accuracy")) > 10
-    assert colours_in(interval_curve([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
-    with pytest.raises(DataError, match="2 labels for 3 bars"):
-        bar("ab", found)
-    with pytest.raises(DataError, match="3 points over 2 values"):
-        interval_curve([0, 1], {"mnistm": found})
-
-
-def test_charts_smooth_without_lag() -> None:
-    from hw2.figures import _smoothed
-
-    straight = [2.0 * i for i in range(200)]
-    assert _smoothed(straight) == pytest.approx(straight)
-    rough = np.random.default_rng(0).normal(size=400)
-    assert np.std(_smoothed(rough.tolist())) < 0.5 * np.std(rough)
-    assert _smoothed([]) == []
-
-
-def test_figures_touch_no_global_state_of_pyplot() -> None:
-    code = (
-        "import sys, hw2.figures as f; assert 'matplotlib' not in sys.modules;"
-        "f.curves([{'step': 0, 'loss': 1.0}], ['loss']);"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -1,0 +1,109 @@
+"""What a trial of the guidance sweep draws and how it is scored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from hw2.digits.ddpm_training import read_digits
+from hw2.digits.drawing import DigitModel, draw, load_digit_model
+from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
+from hw2.domains import DIGITS, DOMAINS
+from hw2.figures.grid import sheet
+from hw2.metrics.digit_scores import MEAN, JudgedPictures, score_digits
+from hw2.metrics.intervals import Interval
+from hw2.models.judge import Judge
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import SampleSettings
+from hw2.sweeps.report import Metric, Shown
+from hw2.sweeps.space import Point, label_of, resolve
+from hw2.sweeps.trial import Arrays, OfTrial
+
+SHOWN = Shown(
+    {
+        "accuracy": Metric("judged accuracy", "accuracy", ".1%"),
+        "diversity": Metric("diversity / real, judge features", "diversity", ".0%"),
+        "diversity_pixels": Metric("diversity / real, pixels", "in pixels", ".0%"),
+        "frechet_judge/mnistm": Metric("Frechet distance, MNIST-M", "Frechet M"),
+        "frechet_judge/svhn": Metric("Frechet distance, SVHN", "Frechet S"),
+        "kernel_judge/mnistm": Metric("kernel distance, MNIST-M", "kernel M"),
+        "kernel_judge/svhn": Metric("kernel distance, SVHN", "kernel S"),
+        "network_calls": Metric("network calls a picture", "calls"),
+    },
+    front=("diversity", "accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class GuidanceWork:
+    """Draws all digits of both domains; a sample is a noise, so all of them share it."""
+
+    model: DigitModel
+    judge: Judge
+    real: JudgedPictures
+    settings: SampleSettings
+    seed: int
+
+    def draw(self, point: Point, samples: range, of_trial: OfTrial) -> Arrays:
+        """`images` (samples, domains, digits, 3, h, w) and `network_calls` (samples,)."""
+        settings = resolve(self.settings, point)
+        drawn = [
+            draw(
+                self.model,
+                settings,
+                domain=domain,
+                indices=[sample + 1 for sample in samples],
+                seed=self.seed,
+            )
+            for domain in range(len(DOMAINS))
+        ]
+        images = torch.stack([d.images for d in drawn]).permute(2, 0, 1, 3, 4, 5)
+        calls = np.full(len(samples), drawn[0].num_network_calls)
+        return {"images": images.contiguous().numpy(), "network_calls": calls}
+
+    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+        """The scores of `SHOWN` and those by domain, and whether each picture is read as meant."""
+        images = torch.from_numpy(drawn["images"])
+        count = len(images)
+        small = F.interpolate(images.flatten(0, 2).float(), (JUDGE_SIZE, JUDGE_SIZE), mode="area")
+        shape = (count, len(DOMAINS), len(DIGITS))
+        digits = torch.arange(len(DIGITS)).expand(shape).flatten()
+        domains = torch.arange(len(DOMAINS))[:, None].expand(shape).flatten()
+        judged = judge_pictures(self.judge, small.round().to(images.dtype), digits, domains)
+        found = score_digits(judged, self.real, self.seed)
+        scores = {
+            score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": (
+                score.interval
+            )
+            for score in found.scores
+            if score.digit is None and score.metric != "accuracy_real"
+        }
+        calls = float(drawn["network_calls"].mean())
+        scores["network_calls"] = Interval(calls, calls, calls)
+        right = (judged.predictions == judged.digits).float().numpy()
+        return scores, {"accuracy": right.reshape(count, -1).mean(1)}
+
+    def sheet(self, point: Point, drawn: Arrays) -> Image.Image:
+        """Five noises of each digit, MNIST-M beside SVHN."""
+        images = torch.from_numpy(drawn["images"][:5])
+        columns = images.permute(2, 1, 0, 3, 4, 5).flatten(1, 2)
+        return sheet(columns, DIGITS, title=label_of(point))
+
+
+def make_guidance_work(
+    weights: Path, judge: Path, data: DataConfig, settings: SampleSettings, seed: int
+) -> Callable[[bool], GuidanceWork]:
+    """What an actor makes once: the model, the judge, and the real pictures as judged."""
+
+    def make(on_gpu: bool) -> GuidanceWork:
+        model = load_digit_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
+        reader = load_judge(judge)
+        val = read_digits(data, "val", JUDGE_SIZE)
+        real = judge_pictures(reader, val.images, val.digits, val.domains)
+        return GuidanceWork(model, reader, real, settings, seed)
+
+    return make

@@ -1,0 +1,165 @@
+"""Loading a face model, whoever wrote it: the course, diffusers, or this project."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from hw2.checkpoint import load_weights, read_meta
+from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.diffusion.schedule import NoiseSchedule, linear_schedule
+from hw2.errors import CheckpointError, DataError
+from hw2.locate import find_model
+from hw2.models.face_unet import SHOWN, FaceUNet, from_course
+
+NUM_TRAIN_TIMESTEPS = 1000
+MAX_BYTES = 2 * 2**30
+COURSE_SUFFIXES = {".pt", ".pth"}
+DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A network, called `net(xt, t) -> eps`, and the process that it was trained for."""
+
+    net: nn.Module
+    schedule: NoiseSchedule = field(default_factory=lambda: linear_schedule(NUM_TRAIN_TIMESTEPS))
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def to(self, device: torch.device) -> "FaceModel":
+        """The same model on `device`."""
+        return dataclasses.replace(self, net=self.net.to(device), device=device)
+
+
+class DiffusersUNet(nn.Module):
+    """Any unconditional UNet2DModel over pictures, called as ours are."""
+
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, xt: Float[Tensor, "b 3 h w"], t: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Predicted noise in `xt` at timesteps `t`."""
+        return self.unet(xt, t).sample
+
+
+def weights_file(unet: str) -> Path:
+    """The file whose bytes are the weights that `unet` means, an absolute path.
+
+    A file, a diffusers folder (config.json and its safetensors), or what `find_model` knows. Raises
+    CheckpointError if there is none.
+    """
+    path = Path(unet).expanduser().absolute()  # workers run in folders of their own
+    if path.suffix in COURSE_SUFFIXES:
+        if not path.is_file():
+            raise CheckpointError(
+                f"unet={unet}: no such file; give the course's UNet.pt, a diffusers folder, a run "
+                "folder, run:ID or asset:faces"
+            )
+        return path
+    if (path / DIFFUSERS_CONFIG).is_file():
+        if not (path / DIFFUSERS_WEIGHTS).is_file():
+            raise CheckpointError(
+                f"unet={unet}: the folder has no {DIFFUSERS_WEIGHTS}; save the network with "
+                "save_pretrained, in one file"
+            )
+        return path / DIFFUSERS_WEIGHTS
+    try:
+        return find_model(unet)
+    except CheckpointError as error:  # which calls the setting by its name in other jobs
+        raise CheckpointError(str(error).replace("model=", "unet=", 1)) from None
+
+
+def load_face_model(unet: str) -> FaceModel:
+    """The face model that `unet` means (see `weights_file`), ready to draw from.
+
+    Raises:
+        CheckpointError: there is none, it is torn, of another network, or unsafe to load.
+    """
+    path = weights_file(unet)
+    if path.suffix in COURSE_SUFFIXES:
+        return FaceModel(from_course(_course_state(path), str(path)))
+    if path.name == DIFFUSERS_WEIGHTS:
+        return FaceModel(_from_diffusers(path.parent))
+    meta = read_meta(path)
+    if meta.get("kind") != "face_ddpm":
+        raise CheckpointError(f"{path}: holds no face model; train one with jobs.train_faces")
+    net = FaceUNet(tuple(meta["network"]["channels"]))
+    load_weights(path, net, "ema")
+    return FaceModel(net.eval())
+
+
+def _course_state(path: Path) -> dict[str, Tensor]:
+    """The state_dict in `path`, plain or as {'state_dict': ...}."""
+    try:
+        state = load_torch(path, MAX_BYTES)
+        if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+            state = state["state_dict"]
+        _refuse_other_than_weights(state)
+        refuse_unusual(state.values(), MAX_BYTES)
+    except DataError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return dict(state)
+
+
+def _refuse_other_than_weights(state: Any) -> None:
+    """Raise DataError unless `state` is a dict of names to floating-point tensors."""
+    if not isinstance(state, dict):
+        raise DataError(f"it holds {type(state).__name__}, want a dict of names to tensors")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise DataError(
+                f"its entry {str(name)[:80]!r} is {type(value).__name__}, want names to tensors"
+            )
+        if not value.is_floating_point():
+            found = str(value.dtype).removeprefix("torch.")
+            raise DataError(f"its weight {name[:80]!r} is {found}, want floating-point numbers")
+
+
+def _from_diffusers(folder: Path) -> DiffusersUNet:
+    """The UNet2DModel in a folder of diffusers."""
+    if (folder / f"{DIFFUSERS_WEIGHTS}.index.json").exists():
+        raise CheckpointError(f"{folder}: its weights are in several files; want one")
+    try:
+        config = UNet2DModel.load_config(folder, local_files_only=True)
+        kind = config.get("_class_name", UNet2DModel.__name__)
+        if kind != UNet2DModel.__name__:
+            raise CheckpointError(f"{folder}: is a {kind}, want a {UNet2DModel.__name__}")
+        if config.get("quantization_config"):
+            raise CheckpointError(f"{folder}: its weights are quantized; want plain ones")
+        with torch.random.fork_rng(devices=[]):  # weights are drawn before they are filled
+            unet, info = UNet2DModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+            )
+    except CheckpointError:
+        raise
+    except Exception as error:  # broken JSON, settings or weights: what it raises is open-ended
+        what = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder}: not a readable UNet2DModel ({what})") from None
+    # diffusers leaves missing weights random, and only warns.
+    wrong = [f"missing {k}" for k in info["missing_keys"]]
+    wrong += [f"unknown {k}" for k in info["unexpected_keys"]]
+    if wrong:
+        raise CheckpointError(
+            f"{folder}: {len(wrong)} weights do not fit: {'; '.join(sorted(wrong)[:SHOWN])}"
+        )
+    channels = unet.config.in_channels, unet.config.out_channels
+    if channels != (3, 3):
+        raise CheckpointError(
+            f"{folder}: from {channels[0]} to {channels[1]} channels; want 3 to 3"
+        )
+    if unet.class_embedding is not None:
+        raise CheckpointError(f"{folder}: it is conditioned on a class; want an unconditional one")
+    return DiffusersUNet(unet.eval())

@@ -1,0 +1,1 @@
+"""Figures: tensors and tables in, PIL pictures out."""

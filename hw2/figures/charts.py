@@ -1,0 +1,247 @@
+"""Charts of measured numbers, drawn by matplotlib."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hw2.errors import DataError
+from hw2.figures.fonts import wrapped
+from hw2.figures.grid import INK, PAPER
+from hw2.figures.labels import label_points
+from hw2.metrics.intervals import Interval
+
+FAINT = "#d9d9d9"
+COLOURS = ("#2b6cb0", "#d9730d", "#2f855a", "#b83280", "#6b46c1", "#718096")
+DPI = 110
+PANEL_INCHES = {1: (7.0, 4.0), 2: (4.8, 3.5), 3: (4.2, 3.2)}  # by the number of columns
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of `panels`: for each name in `lines` an estimate at each value of `at`."""
+
+    title: str
+    x: str
+    y: str
+    at: Sequence[float]
+    lines: Mapping[str, Sequence[Interval]]
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A setting, such as "w=2", and the two qualities that were measured at it."""
+
+    label: str
+    x: Interval
+    y: Interval
+
+
+def curves(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "", x: str = "step"
+) -> Image.Image:
+    """Each of `keys` over `x`, as logged (faint) and smoothed (bold).
+
+    Smoothed is the mean over a twentieth of the points, centred so that it does not lag, and
+    narrower near the ends. Rows without a key or with a value not finite are passed over.
+    """
+    figure, (axes,) = _blank()
+    _dress(axes, title, x, keys[0] if len(keys) == 1 else "")
+    for key, colour in zip(keys, cycle(COLOURS), strict=False):
+        points = [(row[x], float(row[key])) for row in rows if row.get(key) is not None]
+        points = [point for point in points if math.isfinite(point[1])]
+        at, values = [p[0] for p in points], [p[1] for p in points]
+        axes.plot(at, values, color=colour, alpha=0.25, linewidth=1)
+        axes.plot(at, _smoothed(values), color=colour, linewidth=1.8, label=key)
+    if len(keys) > 1:
+        axes.legend(frameon=False)
+    return _drawn(figure)
+
+
+def bar(
+    labels: Sequence[object], intervals: Sequence[Interval], title: str = "", y: str = ""
+) -> Image.Image:
+    """A bar with its limits for each label. Raises DataError for unequal numbers."""
+    if len(labels) != len(intervals):
+        raise DataError(f"{len(labels)} labels for {len(intervals)} bars")
+    figure, (axes,) = _blank()
+    _dress(axes, title, "", y)
+    at = range(len(labels))
+    heights = [i.value for i in intervals]
+    axes.bar(at, heights, color="#8ab4d8", width=0.7)
+    axes.errorbar(at, heights, _arms(intervals), fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    axes.set_xticks(at, [str(label) for label in labels])
+    return _drawn(figure)
+
+
+def interval_curve(
+    at: Sequence[float | int],
+    lines: Mapping[str, Sequence[Interval]],
+    title: str = "",
+    x: str = "",
+    y: str = "",
+) -> Image.Image:
+    """One line with limits for each name in `lines`, over the values `at`: `panels` of one."""
+    return panels([Panel(title, x, y, at, lines)])
+
+
+def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
+    """Small multiples, up to three in a row; a line has one colour in all of them.
+
+    Estimates that are nan are passed over. Raises DataError for no panels, for a line of another
+    length than `at`, and for values that a logarithmic axis does not have.
+    """
+    if not panels:
+        raise DataError(f"{title or 'a figure'} of no panels: need one or more")
+    names = dict.fromkeys(name for panel in panels for name in panel.lines)
+    colours = dict(zip(names, cycle(COLOURS), strict=False))
+    figure, all_axes = _blank(len(panels), title)
+    for axes, panel in zip(all_axes, panels, strict=True):
+        _dress(axes, panel.title, panel.x, panel.y)
+        if panel.log_x:
+            _log_axis(axes, panel)
+        for name, intervals in panel.lines.items():
+            _line(axes, panel, name, intervals, colours[name])
+        if len(panel.lines) > 1:
+            axes.legend(frameon=False)
+    return _drawn(figure)
+
+
+def front(
+    points: Sequence[FrontPoint],
+    title: str = "",
+    x: str = "",
+    y: str = "",
+    best: str | None = None,
+) -> Image.Image:
+    """Settings by two qualities, higher being better in both.
+
+    Filled and joined by a line are those that no other beats, by being at least as good in both
+    and better in one (Pareto's front). The point labelled `best` is ringed as the chosen one.
+    Points with a value of nan are passed over. Raises DataError if `best` is not drawn.
+    """
+    points = [p for p in points if all(map(math.isfinite, _place(p)))]
+    chosen = [p for p in points if p.label == best][:1]
+    if best is not None and not chosen:
+        raise DataError(f"best={best}: use one of {', '.join(p.label for p in points) or 'none'}")
+    figure, (axes,) = _blank()
+    _dress(axes, title, x, y)
+    axes.grid(axis="x", color=FAINT, linewidth=0.7)
+    axes.margins(0.12)  # room for the labels of the outermost points
+    points = sorted(points, key=lambda p: (p.x.value, -p.y.value))
+    beaten = [p for p in points if _beaten(p, points)]
+    unbeaten = [p for p in points if not _beaten(p, points)]
+    for name, group, style in (
+        ("unbeaten", unbeaten, {"fmt": "o-", "c": COLOURS[0]}),
+        ("beaten by another", beaten, {"fmt": "o", "c": COLOURS[5], "mfc": PAPER}),
+    ):
+        if group:
+            at, heights = zip(*map(_place, group), strict=True)
+            arms = _arms([p.y for p in group]), _arms([p.x for p in group])
+            size = {"ms": 6, "elinewidth": 0.9, "capsize": 2}
+            axes.errorbar(at, heights, *arms, label=name, zorder=3, **size, **style)
+    for point in chosen:
+        ring = {"facecolors": "none", "edgecolors": COLOURS[1], "linewidths": 2}
+        axes.scatter(*_place(point), s=170, zorder=4, label="chosen", **ring)
+    if points:
+        # Below the axes, where it covers no point and no label.
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    lines = [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in points]
+    lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in points]
+    lines += [[_place(p) for p in unbeaten]]
+    label_points(axes, [_place(p) for p in points], [p.label for p in points], lines)
+    return _drawn(figure)
+
+
+def _line(axes: Any, panel: Panel, name: str, intervals: Sequence[Interval], colour: str) -> None:
+    if len(intervals) != len(panel.at):
+        over = f"{len(panel.at)} values of {panel.x or 'x'}"
+        raise DataError(f"{name}: {len(intervals)} points over {over}")
+    kept = [(a, i) for a, i in zip(panel.at, intervals, strict=True) if math.isfinite(i.value)]
+    at, heights = [a for a, _ in kept], [i.value for _, i in kept]
+    arms = _arms([i for _, i in kept])
+    axes.errorbar(at, heights, arms, c=colour, fmt="o-", ms=4, capsize=3, label=name)
+
+
+def _log_axis(axes: Any, panel: Panel) -> None:
+    """Ticks at the values themselves, labelled where there is room: 250 says more than 10^2."""
+    values = sorted(set(panel.at))
+    if values and values[0] <= 0:
+        raise DataError(f"{panel.x or 'x'}={values[0]:g} on a logarithmic axis: need more than 0")
+    axes.set_xscale("log")
+    room = math.log(values[-1] / values[0]) / 7 if values else 0.0
+    texts, last = [], -math.inf
+    for value in values:
+        fits = math.log(value) - last >= room
+        texts.append(f"{value:g}" if fits else "")
+        last = math.log(value) if fits else last
+    axes.set_xticks(values, texts)
+    axes.minorticks_off()
+
+
+def _place(point: FrontPoint) -> tuple[float, float]:
+    return point.x.value, point.y.value
+
+
+def _beaten(point: FrontPoint, points: Sequence[FrontPoint]) -> bool:
+    x, y = _place(point)
+    return any(p != (x, y) and p[0] >= x and p[1] >= y for p in map(_place, points))
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    sums = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)
+    i = torch.arange(len(values))
+    reach = torch.minimum(i, i.flip(0)).clamp(max=len(values) // 40)
+    return ((sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)).tolist()
+
+
+def _arms(intervals: Sequence[Interval]) -> list[list[float]]:
+    # matplotlib refuses arms below 0, which rounding can leave.
+    below = [max(i.value - i.low, 0) for i in intervals]
+    return [below, [max(i.high - i.value, 0) for i in intervals]]
+
+
+def _blank(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
+    """A Figure of its own, as pyplot would keep it in a global list, and `count` Axes."""
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(count / 3)
+    cols = math.ceil(count / rows)
+    width, height = PANEL_INCHES[cols]
+    size = (cols * width, rows * height)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor=PAPER)
+    if title:
+        text = _wrapped(title, size[0] - 0.2, 14)
+        figure.suptitle(text, x=0.01, ha="left", fontsize=14, color=INK)
+    return figure, [figure.add_subplot(rows, cols, i + 1, axisbelow=True) for i in range(count)]
+
+
+def _dress(axes: Any, title: str, x: str, y: str) -> None:
+    width, height = PANEL_INCHES[axes.get_gridspec().ncols]
+    width, height = width - 1.1, height - 1.2  # what ticks and two lines of names leave
+    axes.set_title(_wrapped(title, width, 12), loc="left", fontsize=12, color=INK)
+    axes.set_xlabel(_wrapped(x, width, 10))
+    axes.set_ylabel(_wrapped(y, height, 10))
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(color=FAINT, labelcolor=INK)
+
+
+def _wrapped(text: str, inches: float, points: int) -> str:
+    """`text` in lines that fit: matplotlib would cut them off."""
+    return wrapped(text, inches * DPI, round(points * DPI / 72))
+
+
+def _drawn(figure: Any) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    size = canvas.get_width_height()
+    return Image.frombytes("RGBA", size, canvas.buffer_rgba()).convert("RGB")

@@ -1,0 +1,132 @@
+"""Pictures in grids: sheets, strips, animations."""
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from hw2.errors import ConfigError, DataError
+from hw2.figures.fonts import fitting
+
+Pictures = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
+Labels = Sequence[object] | None
+PictureGrid = Float[Tensor, "rows cols 3 h w"] | UInt8[Tensor, "rows cols 3 h w"]
+
+GAP = 2  # pixels between two pictures
+MARGIN = 8  # pixels around a sheet, and between labels and pictures
+INK, PAPER = "#222222", "#ffffff"
+
+
+def to_uint8(x: Pictures) -> UInt8[Tensor, "n h w 3"]:
+    """The fixed map [-1, 1] -> 0..255 of every figure and file, channels last.
+
+    Clamped, rounded half up, the same for every picture: brightness is never stretched. nan
+    becomes 128, mid-grey. uint8 pictures only change their layout.
+    """
+    if x.dtype != torch.uint8:
+        x = x.detach().float().nan_to_num(nan=0.0)
+        x = ((x.clamp(-1, 1) + 1) * 127.5 + 0.5).floor().to(torch.uint8)
+    return x.movedim(1, -1).contiguous()
+
+
+def to_pil(x: Pictures) -> list[Image.Image]:
+    """One RGB picture each of pictures in [-1, 1], or 0..255 if uint8."""
+    return [Image.fromarray(picture.numpy()) for picture in to_uint8(x).cpu()]
+
+
+def sheet(
+    images: PictureGrid,
+    row_labels: Labels = None,
+    col_labels: Labels = None,
+    title: str = "",
+    scale: int = 2,
+    notes: Sequence[Sequence[str]] | None = None,
+) -> Image.Image:
+    """A grid of pictures in [-1, 1] (or uint8), each pixel a square of `scale` screen pixels.
+
+    Labels stand left of the rows and above the columns, in a smaller type where a column is
+    narrow. `notes` has one short text for each picture, row by row, to stand under it in small
+    type; columns are set apart where a note needs more room than a picture. The grid has GAP
+    pixels between pictures, and MARGIN on each side without a label. Raises DataError for no
+    pictures or a wrong number of labels or notes.
+    """
+    rows, cols, _, h, w = images.shape
+    if not images.numel():
+        raise DataError(f"a sheet of {rows} x {cols} pictures of {h} x {w}: nothing to draw")
+    for name, labels, count in (("row", row_labels, rows), ("column", col_labels, cols)):
+        if labels and len(labels) != count:
+            raise DataError(f"{len(labels)} {name} labels for {count} {name}s of pictures")
+    if notes is not None and [len(row) for row in notes] != [cols] * rows:
+        given = [len(row) for row in notes]
+        raise DataError(f"rows of {given} notes for {rows} rows of {cols} pictures each")
+    beside, above = ([str(x) for x in labels or ()] for labels in (row_labels, col_labels))
+    below = [text for row in notes or () for text in row]
+    note_font = fitting(below, w * scale, largest=12)
+    apart = max((math.ceil(note_font.getlength(text)) + MARGIN // 2 for text in below), default=0)
+    cell_w = max(w * scale, apart)
+    cell_h = h * scale + (round(1.2 * note_font.size) + MARGIN // 2 if below else 0)
+    grid = _grid(images, scale, cell_h, cell_w)
+    font = fitting(above, cell_w, largest=15)
+    title_font = fitting([title], grid.width, largest=17)
+
+    left = MARGIN + max((math.ceil(font.getlength(text)) + MARGIN for text in beside), default=0)
+    labels_at = MARGIN + (round(1.2 * title_font.size) + MARGIN if title else 0)
+    top = labels_at + (round(1.2 * font.size) + MARGIN // 2 if above else 0)
+    width = max(left + grid.width, MARGIN + math.ceil(title_font.getlength(title))) + MARGIN
+    canvas = Image.new("RGB", (width, top + grid.height + MARGIN), PAPER)
+    canvas.paste(grid, (left, top))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((MARGIN, MARGIN), title, INK, title_font, anchor="la")
+    middles = [left + c * (cell_w + GAP) + cell_w / 2 for c in range(cols)]
+    tops = [top + r * (cell_h + GAP) for r in range(rows)]
+    for middle, text in zip(middles, above, strict=False):
+        draw.text((middle, labels_at), text, INK, font, anchor="ma")
+    for y, text in zip(tops, beside, strict=False):
+        draw.text((left - MARGIN, y + h * scale / 2), text, INK, font, anchor="rm")
+    for (y, middle), text in zip(product(tops, middles), below, strict=False):
+        draw.text((middle, y + h * scale + GAP), text, INK, note_font, anchor="ma")
+    return canvas
+
+
+def strip(images: Pictures, labels: Labels = None, title: str = "", scale: int = 2) -> Image.Image:
+    """One row of pictures with labels above, such as the states of a reverse process."""
+    return sheet(images[None], col_labels=labels, title=title, scale=scale)
+
+
+def animation(frames: Pictures, scale: int = 4, ms: int = 80, hold_ms: int = 1500) -> bytes:
+    """An endless GIF of pictures in [-1, 1], `ms` milliseconds each, the last one `hold_ms`.
+
+    GIF keeps time in hundredths of a second. Equal neighbours are one longer frame.
+    """
+    if not len(frames):
+        raise DataError("an animation of no frames")
+    # A palette for each frame: one for all would draw the noise well and the picture badly.
+    first, *rest = [_grid(frame[None, None], scale).quantize(256) for frame in frames]
+    durations = [ms] * len(rest) + [hold_ms]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    return buffer.getvalue()
+
+
+def _grid(images: Tensor, scale: int, cell_h: int = 0, cell_w: int = 0) -> Image.Image:
+    """(rows, cols, 3, h, w) as one picture on PAPER, GAP pixels between.
+
+    Each stands at the top and middle of its cell, which is no smaller than the picture.
+    """
+    rows, cols, _, h, w = images.shape
+    if scale < 1:
+        raise ConfigError(f"scale={scale}: need 1 or more screen pixels a pixel")
+    cells = to_uint8(images.flatten(0, 1)).cpu()
+    cells = cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    h, w = h * scale, w * scale
+    pitch_h, pitch_w = max(cell_h, h) + GAP, max(cell_w, w) + GAP
+    left = (pitch_w - GAP - w) // 2
+    canvas = torch.full((rows, pitch_h, cols, pitch_w, 3), 255, dtype=torch.uint8)
+    canvas[:, :h, :, left : left + w] = cells.view(rows, cols, h, w, 3).transpose(1, 2)
+    canvas = canvas.view(rows * pitch_h, cols * pitch_w, 3)[:-GAP, :-GAP]
+    return Image.fromarray(canvas.contiguous().numpy())

@@ -1,0 +1,134 @@
+"""Settings of the sweeps; their YAML files are in tune_configs/."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import SampleSettings
+from hw2.settings.faces import FaceSampling
+from hw2.settings.values import Fraction, Positive
+
+Value = int | float | bool | str | tuple[float, ...]
+
+
+class Dimension(Config):
+    """The values that one setting takes; give one of the keys."""
+
+    grid: tuple[Value, ...] | None = Field(None, min_length=1)
+    choice: tuple[Value, ...] | None = Field(None, min_length=1)
+    uniform: tuple[float, float] | None = None
+    loguniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Dimension":
+        kind, value = self.kind_and_value
+        if kind in ("uniform", "loguniform") and not value[0] < value[1]:
+            raise ValueError(f"{kind}: want the lower end first, not {list(value)}")
+        return self
+
+    @property
+    def kind_and_value(self) -> tuple[str, tuple[Any, ...]]:
+        """Which key was given, and its value."""
+        given = [(k, v) for k, v in vars(self).items() if v is not None]
+        if len(given) != 1:
+            raise ValueError("want one of grid, choice, uniform, loguniform for each setting")
+        return given[0]
+
+
+class SearchConfig(Config):
+    """How the space is searched."""
+
+    method: Literal["grid", "random", "optuna"] = Field(
+        "grid",
+        description="every combination; drawn at random; or by Optuna (pip install hw2[optuna])",
+    )
+    num_trials: Positive = Field(
+        20, description="drawn, at random or by Optuna, for each combination of the grids"
+    )
+
+
+class SchedulerConfig(Config):
+    """Which trials are let go on."""
+
+    method: Literal["fifo", "asha"] = Field(
+        "fifo", description="each to its end; or ASHA: only the best go on to more samples"
+    )
+    grace: Positive = Field(10, description="asha: samples before the first comparison")
+    reduction_factor: int = Field(
+        2, ge=2, description="asha: one in so many goes on, with so many times the samples"
+    )
+
+
+class SweepConfig(JobConfig):
+    """Settings that every sweep has."""
+
+    space: dict[str, Dimension] = Field(min_length=1, description="the settings that vary")
+    search: SearchConfig = SearchConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    samples: Positive = Field(50, description="starting noises a trial, the same for all trials")
+    metric: str = Field(description="what decides")
+    mode: Literal["max", "min"] = Field("max", description="which way it is better")
+    rule: Literal["best", "cheapest_within_interval"] = Field(
+        "best", description="the best value, or fewest network calls within its interval"
+    )
+    baseline: dict[str, Value] = Field(
+        default={}, description="setting that the others are compared with in pairs"
+    )
+    gpus_per_trial: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of a GPU a trial; null: a whole one, if there are any"
+    )
+    max_failures: int = Field(3, ge=0, description="times that a trial's process may die")
+    scaling: ScalingConfig = Field(
+        ScalingConfig(), description="num_workers: trials at once; 0: one by one, without Ray"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SweepConfig":
+        kinds = {key: dimension.kind_and_value[0] for key, dimension in self.space.items()}
+        method = self.search.method
+        for key, kind in kinds.items():
+            if method == "grid" and kind != "grid":
+                raise ValueError(f"space.{key} is {kind}: use grid, or search.method random")
+            if method == "optuna" and kind == "grid":
+                raise ValueError(f"space.{key} is grid: Optuna takes choice, uniform, loguniform")
+        if self.scaling.num_workers == 0 and (
+            method == "optuna" or self.scheduler.method == "asha"
+        ):
+            raise ValueError("Optuna and ASHA need Ray: set scaling.num_workers to 1 or more")
+        if self.scheduler.method == "asha" and self.scheduler.grace > self.samples:
+            raise ValueError(
+                f"scheduler.grace={self.scheduler.grace} is more than samples={self.samples}"
+            )
+        return self
+
+
+class TuneGuidanceConfig(SampleSettings, SweepConfig):
+    """Settings of jobs.tune_guidance."""
+
+    model: str = Field("asset:digits", description="file, run folder, run:ID or asset:NAME")
+    judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
+    data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
+    metric: str = Field("accuracy", description="what decides: accuracy, diversity, ..")
+
+
+class TuneEtaConfig(FaceSampling, SweepConfig):
+    """Settings of jobs.tune_eta."""
+
+    unet: str = Field("asset:faces", description="as in jobs.sample_faces")
+    eta: Fraction = Field(0.0, description="where the space does not say it")
+    noise: str | None = Field(
+        "hw2_data/face/noise", description="given noises, drawn first; null: none"
+    )
+    gt: str | None = Field(
+        None, description="pictures of the given noises; null: the folder GT beside them, if any"
+    )
+    real: str | None = Field(
+        "hw2_data/face/real", description="real faces for the Frechet distance; null: none"
+    )
+    image_size: int = Field(
+        32, ge=32, multiple_of=32, description="side of the pictures where no noise is given"
+    )
+    metric: str = Field("frechet", description="what decides: frechet, distance, mse, ..")
+    mode: Literal["max", "min"] = Field("min", description="which way it is better")

@@ -1,0 +1,78 @@
+"""The MLflow runs of a sweep's trials, written behind the sweep's back."""
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.sweeps.space import label_of
+from hw2.sweeps.trial import SHEET, TrialResult
+
+RECORDED = "recorded.json"  # what of the trial is in MLflow
+
+
+class Recorder:
+    """Gives each trial a run nested in the sweep's, with its scores a rung and its sheet.
+
+    One thread of the driver writes them all: trials do not wait for MLflow and need not know where
+    it is. Used as a context manager, it ends when all is written.
+    """
+
+    def __init__(self, parent: Tracker, experiment: str) -> None:
+        self.parent, self.experiment = parent, experiment
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._futures: list[Future[None]] = []
+
+    def record(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
+        """Write the run of `trial`, soon; `settings` become its params."""
+        self._futures.append(self._pool.submit(self._write, trial, settings))
+
+    def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
+        state = {"samples": trial.samples, "error": trial.error, "parent": self.parent.run_id}
+        if _read(trial.folder / RECORDED) == state:
+            return
+        tracker = Tracker.start(
+            trial.folder,
+            experiment=self.experiment,
+            run_name=label_of(trial.point),
+            config=settings,
+            parent_run_id=self.parent.run_id,
+            tracking_uri=self.parent.tracking_uri,
+            tags={"trial": trial.folder.name},
+        )
+        for report in trial.reports:
+            row: dict[str, float] = {}
+            for name, interval in report.scores.items():
+                limits = {"": interval.value, ".low": interval.low, ".high": interval.high}
+                row |= {f"eval/{name}{kind}": value for kind, value in limits.items()}
+            tracker.log_row(report.samples, row)
+        tracker.log_summary({"seconds": trial.seconds})
+        if (sheet := trial.folder / SHEET).is_file():
+            tracker.log_figure(sheet)
+        tracker.log_file(trial.folder / "result.json")
+        if trial.error:
+            tracker.set_tags({"error": trial.error})
+        if tracker.finish("FAILED" if trial.error else "FINISHED"):
+            write_json(trial.folder / RECORDED, state)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for future in self._futures:
+                future.result()
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,231 @@
+"""Telling of a sweep: table, curves, front, the chosen setting, metrics.json."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hw2.errors import ConfigError, TrialsFailed
+from hw2.figures.charts import FrontPoint, Panel, front, panels
+from hw2.figures.files import write_atomic
+from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.metrics.table import format_table
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.settings.sweeps import SweepConfig
+from hw2.sweeps.choice import Difference, choose, differences
+from hw2.sweeps.space import Point, label_of
+from hw2.sweeps.trial import TrialResult
+
+MAX_LINES = 6  # in a panel; of more settings than that, one line passes through all
+
+
+class Metric(NamedTuple):
+    """How a metric is shown: in a figure, at the head of a column, as a number."""
+
+    title: str
+    column: str
+    spec: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a sweep's table and figures show: metrics by name."""
+
+    metrics: dict[str, Metric]
+    front: tuple[str, str] | None = None  # two metrics of which more is better
+
+
+def check_metrics(config: SweepConfig, shown: Shown) -> None:
+    """Raise ConfigError if the sweep shall be decided by a metric that it does not measure."""
+    if config.metric not in shown.metrics:
+        near = difflib.get_close_matches(config.metric, shown.metrics, 1, 0.4)
+        hint = f"did you mean {near[0]}? It measures" if near else "it measures"
+        raise ConfigError(f"metric={config.metric}: {hint} {', '.join(shown.metrics)}")
+    unknown = [key for key in config.baseline if key not in config.space]
+    if unknown:
+        raise ConfigError(
+            f"baseline.{unknown[0]}: not in the space, which has {', '.join(config.space)}"
+        )
+
+
+def report_sweep(
+    config: SweepConfig, shown: Shown, trials: Sequence[TrialResult], out: Path, tracker: Tracker
+) -> None:
+    """Write and log figures, tables and OUT/metrics.json, and print the table.
+
+    Raises TrialsFailed at the end if a trial failed.
+    """
+    trials = sorted(trials, key=lambda trial: _order(trial.point))
+    best = choose(trials, config.metric, config.mode, config.rule)
+    pairs = differences(trials, config.baseline, config.seed)
+    for name, picture in _figures(config, shown, trials, best).items():
+        path = out / "figures" / f"{name}.png"
+        write_atomic(path, picture)
+        tracker.log_figure(path)
+    tracker.log_table("trials", [_row(trial) for trial in trials])
+    if pairs:
+        tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
+    write_json(out / "metrics.json", _metrics(config, trials, best, pairs))
+    tracker.log_file(out / "metrics.json")
+    if best is not None:
+        tracker.log_summary(
+            {f"best/{k}": v.value for k, v in best.scores.items() if math.isfinite(v.value)}
+        )
+        tracker.set_tags({"best": label_of(best.point)})
+    _print(config, shown, trials, best, pairs)
+    print(f"figures: {out / 'figures'}")
+    failed = [trial for trial in trials if trial.error]
+    if failed:
+        first = f"{label_of(failed[0].point)}: {failed[0].error}"
+        raise TrialsFailed(
+            f"{len(failed)} of {len(trials)} trials failed, the first {first}; the traces are in "
+            f"{out / 'trials'}; the same command tries them again"
+        )
+
+
+def _order(point: Point) -> list[tuple[bool, Any]]:
+    return [
+        (isinstance(value, (str, bool)), str(value) if isinstance(value, (str, list)) else value)
+        for value in point.values()
+    ]
+
+
+def _row(trial: TrialResult) -> dict[str, Any]:
+    row: dict[str, Any] = {key: _plain(value) for key, value in trial.point.items()}
+    row |= {"samples": trial.samples, "seconds": round(trial.seconds, 2)}
+    for name, interval in trial.scores.items():
+        row |= {name: interval.value, f"{name}.low": interval.low, f"{name}.high": interval.high}
+    return row | {"error": trial.error, "trial": trial.folder.name}
+
+
+def _pair_row(pair: Difference) -> dict[str, Any]:
+    baseline = {f"baseline.{k}": _plain(v) for k, v in pair.baseline.items()}
+    own = {key: _plain(value) for key, value in pair.point.items()}
+    found = {**vars(pair.interval), "n": pair.n, "verdict": pair.verdict}
+    return own | {"metric": pair.metric} | baseline | found
+
+
+def _plain(value: Any) -> Any:
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _metrics(
+    config: SweepConfig,
+    trials: Sequence[TrialResult],
+    best: TrialResult | None,
+    pairs: Sequence[Difference],
+) -> dict[str, Any]:
+    return {
+        "metric": config.metric,
+        "mode": config.mode,
+        "rule": config.rule,
+        "best": best and {"point": best.point, **_scores(best)},
+        "trials": [
+            {"point": t.point, "samples": t.samples, "error": t.error, **_scores(t)} for t in trials
+        ],
+        "differences": [
+            {"point": p.point, "baseline": p.baseline, "metric": p.metric, "n": p.n}
+            | p.interval.to_json()
+            | {"verdict": p.verdict}
+            for p in pairs
+        ],
+    }
+
+
+def _scores(trial: TrialResult) -> dict[str, Any]:
+    return {"scores": {name: interval.to_json() for name, interval in trial.scores.items()}}
+
+
+def _figures(
+    config: SweepConfig, shown: Shown, trials: Sequence[TrialResult], best: TrialResult | None
+) -> dict[str, Any]:
+    done = [trial for trial in trials if trial.scores]
+    if not done:
+        return {}
+    x = next(iter(config.baseline), next(iter(config.space)))
+    title = f"{config.samples} noises a trial, the same for all; seed {config.seed}"
+    figures = {}
+    if all(isinstance(trial.point[x], (int, float)) for trial in done):
+        drawn = [_panel(name, shown.metrics[name].title, x, done) for name in shown.metrics]
+        figures["curves"] = panels([panel for panel in drawn if panel is not None], title)
+    if shown.front is not None:
+        across, up = shown.front
+        points = [
+            FrontPoint(label_of(t.point), t.scores[across], t.scores[up])
+            for t in done
+            if math.isfinite(t.scores[across].value + t.scores[up].value)
+        ]
+        names = (shown.metrics[across].title, shown.metrics[up].title)
+        chosen = label_of(best.point) if best else None
+        figures["front"] = front(points, f"{names[1]} against {names[0]}", *names, best=chosen)
+    return figures
+
+
+def _panel(metric: str, title: str, x: str, trials: Sequence[TrialResult]) -> Panel | None:
+    """One metric over `x`, a line for each combination of the other settings."""
+    if not any(metric in t.scores and math.isfinite(t.scores[metric].value) for t in trials):
+        return None
+    rest = [{k: v for k, v in trial.point.items() if k != x} for trial in trials]
+    names = [label_of(point) for point in rest]
+    if len(set(names)) > MAX_LINES:
+        names = ["all"] * len(names)
+    at = sorted({float(trial.point[x]) for trial in trials})
+    lines = {
+        name: [
+            next(
+                (
+                    trial.scores.get(metric, UNDEFINED)
+                    for trial, own in zip(trials, names, strict=True)
+                    if own == name and float(trial.point[x]) == value
+                ),
+                UNDEFINED,
+            )
+            for value in at
+        ]
+        for name in dict.fromkeys(names)
+    }
+    return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines)
+
+
+def _print(
+    config: SweepConfig,
+    shown: Shown,
+    trials: Sequence[TrialResult],
+    best: TrialResult | None,
+    pairs: Sequence[Difference],
+) -> None:
+    rows = []
+    for trial in trials:
+        row = {"setting": label_of(trial.point), "samples": str(trial.samples)}
+        for name, metric in shown.metrics.items():
+            if name in trial.scores:
+                row[metric.column] = _shown(trial.scores[name], metric.spec)
+        if trial.error:
+            row["error"] = trial.error[:60]
+        rows.append(row)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    print(format_table(rows, list(columns)))
+    if pairs:
+        told = [
+            {
+                "setting": label_of(pair.point),
+                "against": label_of(pair.baseline),
+                "metric": pair.metric,
+                "difference": str(pair.interval),
+                "on the same noises": pair.verdict,
+            }
+            for pair in pairs
+        ]
+        print(format_table(told, list(told[0])))
+    if best is not None:
+        value = _shown(best.scores[config.metric], shown.metrics[config.metric].spec)
+        rule = config.rule.replace("_", " ")
+        print(f"chosen ({rule}, {config.mode} {config.metric}): {label_of(best.point)}: {value}")
+
+
+def _shown(interval: Interval, spec: str) -> str:
+    exact = interval.low == interval.value == interval.high
+    return f"{interval.value:g}" if exact else format(interval, spec)

@@ -1,0 +1,120 @@
+"""From a search space to the list of its points."""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from hw2.config import Config
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.errors import ConfigError
+from hw2.settings.sweeps import Dimension, SearchConfig, SweepConfig
+
+Point = dict[str, Any]
+# Keys that say which trials are run and shown; what a trial draws does not depend on them, so that
+# a sweep may be widened in the same folder.
+NOT_RESULTS = (
+    *("space", "search", "scheduler", "samples", "metric", "mode", "rule", "baseline"),
+    *("gpus_per_trial", "max_failures"),
+)
+C = TypeVar("C", bound=Config)
+
+
+def points_of(space: Mapping[str, Dimension], search: SearchConfig, seed: int) -> list[Point]:
+    """All combinations of the grids, each with `num_trials` draws of the other dimensions.
+
+    Draw i of a dimension depends on (seed, i, place of the dimension) alone, so that more trials
+    keep those that were. Equal points count once.
+    """
+    kinds = {key: dimension.kind_and_value for key, dimension in space.items()}
+    grids = {key: value for key, (kind, value) in kinds.items() if kind == "grid"}
+    drawn = [key for key in kinds if key not in grids]
+    combinations = [
+        dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())
+    ]
+    found: dict[str, Point] = {}
+    for trial in range(search.num_trials if drawn else 1):
+        numbers = CounterRandom(seed, trial, range(len(drawn))).uniform(Stream.SEARCH).tolist()
+        extra = {
+            key: _drawn(*kinds[key], number) for key, number in zip(drawn, numbers, strict=True)
+        }
+        for combination in combinations:
+            point = {key: (combination | extra)[key] for key in kinds}
+            found.setdefault(key_of(point), point)
+    return list(found.values())
+
+
+def _drawn(kind: str, value: tuple[Any, ...], number: float) -> Any:
+    """The value at `number` in [0, 1) of a choice or a range."""
+    if kind == "choice":
+        return value[int(number * len(value))]
+    low, high = value
+    if kind == "loguniform":
+        return math.exp(math.log(low) + number * (math.log(high) - math.log(low)))
+    return low + number * (high - low)
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """A short name that settings alone decide: the same for 2 and 2.0."""
+    plain = {k: float(v) if type(v) is int else v for k, v in settings.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def label_of(point: Mapping[str, Any]) -> str:
+    """What a figure calls a point: eta=0.5, num_inference_steps=20."""
+    return ", ".join(f"{SHORT.get(key, key)}={_shown(value)}" for key, value in point.items())
+
+
+SHORT = {"guidance_weight": "w", "num_inference_steps": "steps", "guidance_interval": "interval"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "-".join(_shown(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def checked_points(
+    config: SweepConfig, base: C, check: Callable[[C], object] = lambda settings: None
+) -> list[Point]:
+    """The points of a sweep over `base`, none with Optuna, which asks for its own.
+
+    Raises ConfigError if a point, or an end of a range, is impossible.
+    """
+    for key, dimension in config.space.items():
+        for value in dimension.kind_and_value[1]:
+            resolve(base, {key: value})
+    if config.search.method == "optuna":
+        return []
+    points = points_of(config.space, config.search, config.seed)
+    for point in points:
+        resolve(base, point, check)
+    return points
+
+
+def resolve(
+    base: C, point: Mapping[str, Any], check: Callable[[C], object] = lambda settings: None
+) -> C:
+    """`base` with the values of `point`, checked. Raises ConfigError that names key and value."""
+    fields = type(base).model_fields
+    unknown = [key for key in point if key not in fields]
+    if unknown:
+        known = ", ".join(fields)
+        raise ConfigError(f"space.{unknown[0]}: no such setting to sweep: use one of {known}")
+    try:
+        settings = type(base).model_validate_json(
+            json.dumps(base.model_dump(mode="json") | dict(point)), strict=True
+        )
+        check(settings)
+    except ValidationError as invalid:
+        error = invalid.errors(include_url=False)[0]
+        key = str(error["loc"][0]) if error["loc"] else ""
+        said = error["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"space.{key}: {point.get(key)}: {said}") from None
+    except ConfigError as error:
+        raise ConfigError(f"space: {label_of(point)}: {error}") from None
+    return settings

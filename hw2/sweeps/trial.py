@@ -1,0 +1,204 @@
+"""One trial: drawn chunk by chunk, scored at each rung, kept, and never drawn twice."""
+
+import fcntl
+import json
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from hw2.data.files import replacing
+from hw2.errors import Hw2Error
+from hw2.figures.files import write_atomic
+from hw2.metrics.intervals import Interval
+from hw2.runlog.journal import write_json
+from hw2.sweeps.space import Point, key_of
+
+Arrays = dict[str, np.ndarray]
+OfTrial = Callable[[Point], Arrays]
+CHUNK = 5  # samples drawn at once, whatever the rungs: their number moves the last bits
+RESULT, OUTCOMES, SHEET = "result.json", "outcomes.npz", "sheet.png"
+
+
+@runtime_checkable
+class Work(Protocol):
+    """What a trial does; made once in each process, with the model loaded."""
+
+    def draw(self, point: Point, samples: range, of_trial: "OfTrial") -> Arrays:
+        """Pictures and what belongs to them, for the starting noises `samples`.
+
+        `of_trial(other)` is what the trial at another point draws from the same noises; it is
+        drawn once, whoever asks. All arrays have a row a sample, or none.
+        """
+
+    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+        """Scores of all that was drawn, and outcomes (n,) a picture to compare in pairs."""
+
+    def sheet(self, point: Point, drawn: Arrays) -> Image.Image:
+        """A picture to look at."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a trial after `samples` noises."""
+
+    samples: int
+    scores: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """All that is known of a trial, as its folder keeps it.
+
+    `error` is the last line of what ended it, "" if nothing did; `trace` the whole of it.
+    """
+
+    point: Point
+    folder: Path
+    reports: tuple[Report, ...] = ()
+    seconds: float = 0.0
+    error: str = ""
+    trace: str = ""
+    outcomes: Arrays = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, Interval]:
+        """The scores of the last report."""
+        return self.reports[-1].scores if self.reports else {}
+
+    @property
+    def samples(self) -> int:
+        """How many noises the last report is of."""
+        return self.reports[-1].samples if self.reports else 0
+
+
+def trial_folder(out: Path, point: Point) -> Path:
+    """Where the trial at `point` is kept: its settings alone decide the name."""
+    return out / "trials" / key_of(point)
+
+
+def rungs_of(samples: int, grace: int | None = None, reduction_factor: int = 2) -> list[int]:
+    """Numbers of samples after which a trial is scored: grace, times the factor, .., all."""
+    rungs = []
+    while grace is not None and grace < samples:
+        rungs.append(grace)
+        grace *= reduction_factor
+    return [*rungs, samples]
+
+
+def read_trial(out: Path, point: Point) -> TrialResult:
+    """The trial at `point` as far as `out` has it; one without reports if it was not begun."""
+    folder = trial_folder(out, point)
+    try:
+        kept = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):  # not begun
+        return TrialResult(point, folder)
+    outcomes = _kept_arrays(folder / OUTCOMES) or {}
+    reports = tuple(
+        Report(report["samples"], {k: _interval(v) for k, v in report["scores"].items()})
+        for report in kept["reports"]
+    )
+    error, trace = kept["error"], kept["trace"]
+    return TrialResult(point, folder, reports, kept["seconds"], error, trace, outcomes)
+
+
+def kept_trials(out: Path) -> list[TrialResult]:
+    """All trials that `out` has, finished or not."""
+    points = sorted((out / "trials").glob("*/point.json"))
+    return [read_trial(out, json.loads(path.read_text())) for path in points]
+
+
+def _interval(values: Mapping[str, float | None]) -> Interval:
+    return Interval(**{k: float("nan") if v is None else v for k, v in values.items()})
+
+
+def run_trial(work: Work, out: Path, point: Point, rungs: Sequence[int]) -> Iterator[Report]:
+    """Draw and score the trial at `point` up to each of `rungs`, or tell what is kept of it.
+
+    Yields a Report a rung. A chunk that was drawn, and a rung that was scored, is read, not done
+    again; files appear whole or not at all.
+    """
+    kept = read_trial(out, point)
+    folder = kept.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "point.json", point)
+    reports = {report.samples: report for report in kept.reports}
+    seconds = kept.seconds
+    for rung in rungs:
+        if rung not in reports:
+            began = time.monotonic()
+            chunks = [_chunk(work, out, point, first) for first in range(0, rung, CHUNK)]
+            drawn = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
+            drawn = cut(drawn, rung, len(chunks) * CHUNK)
+            scores, outcomes = work.score(point, drawn)
+            reports[rung] = Report(rung, scores)
+            seconds += time.monotonic() - began
+            write_atomic(folder / SHEET, work.sheet(point, drawn))
+            _keep_arrays(folder / OUTCOMES, outcomes)
+            _keep(folder, list(reports.values()), seconds)
+        yield reports[rung]
+
+
+def fail_trial(out: Path, point: Point, error: BaseException | str) -> None:
+    """Keep why the trial at `point` failed; what it has drawn and scored stays."""
+    kept = read_trial(out, point)
+    if isinstance(error, str):
+        line, trace = error.strip().splitlines()[-1], error
+    else:
+        told = isinstance(error, Hw2Error)
+        line = str(error) if told else f"{type(error).__name__}: {error}"
+        trace = "" if told else "".join(traceback.format_exception(error))
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    _keep(kept.folder, list(kept.reports), kept.seconds, " ".join(line.split()), trace)
+
+
+def cut(drawn: Arrays, samples: int, drawn_samples: int) -> Arrays:
+    """The first `samples` of `drawn_samples`; arrays of another length than these stay whole."""
+    return {k: v[:samples] if len(v) == drawn_samples else v for k, v in drawn.items()}
+
+
+def _chunk(work: Work, out: Path, point: Point, first: int) -> Arrays:
+    """The samples from `first` on of the trial at `point`: drawn by the first who wants them."""
+    folder = trial_folder(out, point)
+    path = folder / f"chunk_{first:06d}.npz"
+    if (kept := _kept_arrays(path)) is not None:
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (kept := _kept_arrays(path)) is None:
+            samples = range(first, first + CHUNK)
+            kept = work.draw(point, samples, lambda other: _chunk(work, out, other, first))
+            _keep_arrays(path, kept)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    return kept
+
+
+def _kept_arrays(path: Path) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return dict(kept)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # not drawn, or torn
+        return None
+
+
+def _keep_arrays(path: Path, arrays: Arrays) -> None:
+    with replacing(path) as passing, passing.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _keep(
+    folder: Path, reports: Sequence[Report], seconds: float, error: str = "", trace: str = ""
+) -> None:
+    rows = [
+        {"samples": r.samples, "scores": {k: v.to_json() for k, v in r.scores.items()}}
+        for r in sorted(reports, key=lambda report: report.samples)
+    ]
+    kept: dict[str, Any] = {"reports": rows, "seconds": seconds, "error": error, "trace": trace}
+    write_json(folder / RESULT, kept)

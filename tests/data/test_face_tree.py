@@ -1,0 +1,254 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+from torch import Tensor
+
+from hw2.checkpoint import save_weights
+from hw2.data import face_tree
+from hw2.data.face_tree import check_faces, describe_faces, write_faces
+from hw2.data.faces import read_pictures, real_folder
+from hw2.errors import CheckpointError, ConfigError
+from hw2.models.face_unet import build_face_unet, from_course
+from hw2.settings.data import PrepareDataConfig
+from jobs.prepare_data import main
+
+SIZES = {"num_faces": 12, "num_noises": 2}
+# The last level works on one pixel, where torch refuses groups of one channel for a single noise.
+CHANNELS = (32, 32, 32, 32, 64, 64)
+
+
+def make_weights(path: Path, seed: int) -> Path:
+    """An untrained network, its eps enlarged.
+
+    As it comes, eps is so small that the steps amplify float32's rounding up to other pictures.
+    """
+    net = build_face_unet(CHANNELS, seed)
+    with torch.no_grad():
+        net.unet.conv_out.weight *= 30
+    save_weights(path, {"ema": net}, {"kind": "face_ddpm", "network": {"channels": CHANNELS}})
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights") / "final.safetensors", 0)
+
+
+@pytest.fixture(scope="session")
+def made(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of 12 faces and 2 noises, seed 5. Do not change it."""
+    root = tmp_path_factory.mktemp("faces")
+    write_faces(root, 5, **SIZES, progress=False, weights=weights)
+    return root
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "face", tmp_path / "face")
+    return tmp_path
+
+
+def files(root: Path) -> dict[str, str]:
+    """Each file below a folder, but hidden ones, and the hash of its bytes."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_the_tree_has_the_courses_layout(made: Path) -> None:
+    face = made / "face"
+    noises = [torch.load(face / f"noise/0{i}.pt", weights_only=True) for i in range(2)]
+    assert {(noise.dtype, noise.shape) for noise in noises} == {
+        (torch.float32, torch.Size([1, 3, 32, 32]))
+    }
+    assert abs(float(torch.cat(noises).mean())) < 0.05
+    assert abs(float(torch.cat(noises).std()) - 1) < 0.05
+    with Image.open(face / "GT/01.png") as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
+    state = torch.load(face / "UNet.pt", weights_only=True)
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    assert read_pictures(real_folder(made)).images.shape == (12, 3, 32, 32)
+    assert sorted(path.name for path in face.iterdir()) == [
+        *("GT", "UNet.pt", "made_from.json", "noise", "offline.json", "real")
+    ]
+    assert describe_faces(made).endswith("12 real faces, 2 noises, UNet.pt, 2 GT pictures")
+
+
+def diffusers_ddim(net: torch.nn.Module, xt: Tensor) -> Tensor:
+    """The course's sampling by diffusers in float32, pictures 0..255 (B, 3, H, W)."""
+    scheduler = DDIMScheduler(
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        set_alpha_to_one=False,
+        steps_offset=1,
+        clip_sample=True,
+        timestep_spacing="leading",
+    )
+    scheduler.set_timesteps(50)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            xt = scheduler.step(net(xt, t.expand(len(xt))), t, xt, eta=0.0).prev_sample
+    return ((xt + 1) * 127.5).clamp(0, 255)
+
+
+def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:
+    face = made / "face"
+    net = from_course(torch.load(face / "UNet.pt", weights_only=True))
+    noises = [torch.load(face / f"noise/0{i}.pt", weights_only=True) for i in range(2)]
+    gt = read_pictures(face / "GT").images.float()
+    assert ((gt > 5) & (gt < 250)).float().mean() > 0.5  # not black and white, where all agree
+    # half a level for GT's rounding, as much for float32 after 50 steps
+    torch.testing.assert_close(gt, diffusers_ddim(net, torch.cat(noises)), rtol=0, atol=1.0)
+
+
+def test_another_seed_makes_other_noises_and_faces(made: Path, tmp_path: Path) -> None:
+    write_faces(tmp_path, 6, **SIZES, progress=False, weights=tmp_path / "none")
+    other = {sha for name, sha in files(tmp_path / "face").items() if "json" not in name}
+    assert len(other) == 14
+    assert not other & set(files(made / "face").values())
+
+
+def test_a_second_call_writes_nothing(copied: Path, weights: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
+
+
+def test_lost_files_come_back_the_same(copied: Path, made: Path, weights: Path) -> None:
+    for lost in ("real/0003.png", "noise/01.pt", "UNet.pt", "GT/01.png"):
+        (copied / "face" / lost).unlink()
+    write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+    assert files(copied) == files(made)
+
+
+def test_a_killed_run_is_continued(made: Path, weights: Path, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from hw2.data.face_tree import write_faces\n"
+        f"write_faces(Path({str(tmp_path)!r}), 5, 12, 2, weights=Path({str(weights)!r}))"
+    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen([sys.executable, "-c", code], **quiet)  # type: ignore[call-overload]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "face/UNet.pt").is_file():
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    killed = files(tmp_path)
+    assert "face/GT/00.png" not in killed
+    assert killed.items() <= files(made).items()  # each file whole
+    write_faces(tmp_path, 5, **SIZES, progress=False, weights=weights)
+    assert files(tmp_path) == files(made)
+
+
+def test_a_run_killed_before_its_recipe_is_continued(tmp_path: Path) -> None:
+    (tmp_path / "face").mkdir()
+    (tmp_path / "face/.offline.json.0123456789ab.tmp").write_text('{"rec')
+    write_faces(tmp_path, 5, **SIZES, progress=False, weights=tmp_path / "none")
+    assert (tmp_path / "face/noise/01.pt").is_file()
+
+
+def test_other_weights_draw_gt_anew(copied: Path, made: Path, tmp_path: Path) -> None:
+    other = make_weights(tmp_path / "other.safetensors", 1)
+    (copied / "face/GT/00.png").unlink()  # as if killed while the old ones were being removed
+    write_faces(copied, 5, **SIZES, progress=False, weights=other)
+    before, after = files(made / "face"), files(copied / "face")
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"made_from.json", "UNet.pt", "GT/00.png", "GT/01.png"}
+    record = json.loads((copied / "face/made_from.json").read_text())
+    assert record == {"weights_sha256": hashlib.sha256(other.read_bytes()).hexdigest()}
+
+
+@pytest.mark.parametrize("record", [None, '{"wei'])
+def test_drawings_without_a_record_are_drawn_anew(
+    record: str | None, weights: Path, tmp_path: Path
+) -> None:
+    write_faces(tmp_path, 5, 1, num_noises=0, progress=False, weights=weights)  # nothing to draw
+    whole = files(tmp_path)
+    face = tmp_path / "face"
+    (face / "UNet.pt").write_bytes(b"another's")
+    (face / "GT/00.png").write_bytes(b"another's")
+    if record is None:
+        (face / "made_from.json").unlink()
+    else:
+        (face / "made_from.json").write_text(record)
+    write_faces(tmp_path, 5, 1, num_noises=0, progress=False, weights=weights)
+    assert files(tmp_path) == whole
+
+
+def test_without_weights_there_are_faces_and_noises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "assets/final.safetensors"
+    write_faces(tmp_path, 5, **SIZES, progress=False, weights=missing)
+    assert f"no weights at {missing}" in capsys.readouterr().out
+    names = {name.split("/")[1] for name in files(tmp_path)}
+    assert names == {"real", "noise", "offline.json"}
+    assert describe_faces(tmp_path).endswith("12 real faces, 2 noises, no UNet.pt, 0 GT pictures")
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "final.safetensors"
+    save_weights(path, {"ema": torch.nn.Linear(1, 1)}, {"kind": "judge"})
+    with pytest.raises(CheckpointError, match=r"kind 'judge'.*jobs.train_faces"):
+        write_faces(tmp_path, 5, **SIZES, progress=False, weights=path)
+
+
+def test_the_courses_own_faces_are_left_as_they_are(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "face/noise").mkdir(parents=True)
+    (tmp_path / "face/UNet.pt").write_bytes(b"the course's")
+    before = files(tmp_path)
+    check_faces(tmp_path, 5, **SIZES)
+    write_faces(tmp_path, 5, **SIZES, weights=weights)
+    assert "left as it is" in capsys.readouterr().out
+    assert files(tmp_path) == before
+    assert sorted(path.name for path in (tmp_path / "face").iterdir()) == ["UNet.pt", "noise"]
+
+
+def test_a_tree_made_otherwise_is_refused(copied: Path, weights: Path) -> None:
+    for seed, sizes in ((6, SIZES), (5, SIZES | {"num_faces": 13})):
+        with pytest.raises(ConfigError, match=r"'seed': 5.*not of.*another folder"):
+            write_faces(copied, seed, **sizes, progress=False, weights=weights)
+    (copied / "face/offline.json").write_text("{torn")
+    before = files(copied)
+    with pytest.raises(ConfigError, match="another folder"):
+        check_faces(copied, 5, **SIZES)
+    with pytest.raises(ConfigError, match="another folder"):
+        write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+    assert files(copied) == before
+
+
+def test_the_job_makes_digits_and_faces(
+    tmp_path: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(face_tree, "RELEASED", weights)
+    small = {"num_train": 10, "num_val": 10, "num_faces": 10, "num_noises": 2}
+    main(PrepareDataConfig(out=tmp_path, **small))
+    assert (tmp_path / "digits/svhn/val.csv").is_file()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{tmp_path}/face: 10 real faces, 2 noises, UNet.pt, 2 GT pictures"
+    with Image.open(tmp_path / "face/GT/00.png") as first:
+        assert np.asarray(first).std() > 1
+    shutil.rmtree(tmp_path / "digits")
+    with pytest.raises(ConfigError, match="'num_faces': 10"):
+        main(PrepareDataConfig(out=tmp_path, **(small | {"num_faces": 11})))
+    assert not (tmp_path / "digits").exists()

@@ -1,0 +1,173 @@
+"""Charts: what is drawn is read back from the pixels."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw2.errors import DataError
+from hw2.figures.charts import (
+    COLOURS,
+    DPI,
+    PANEL_INCHES,
+    FrontPoint,
+    Panel,
+    _beaten,
+    _smoothed,
+    bar,
+    curves,
+    front,
+    interval_curve,
+    panels,
+)
+from hw2.metrics.intervals import UNDEFINED, Interval, wilson
+
+FOUND = [wilson(5, 10), wilson(8, 10), wilson(10, 10)]
+TITLE = "Accuracy of the judge on OFFLINE DIGITS over guidance, 1000 pictures a point, "
+TITLE += "asset:digits/with/a/name/that/has/no/blank/and/so/cannot/be/broken/in/two"
+X, Y = "guidance weight of the drawn pictures, as the course writes it", "share judged to be right"
+Y += " in both domains together"
+
+
+def near(picture: Image.Image, colour: str) -> np.ndarray:
+    """Where the picture has a colour, (h, w) of bool."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.abs(np.asarray(picture).astype(int) - wanted).max(-1) < 12
+
+
+def colours_in(picture: Image.Image) -> int:
+    return len(picture.getcolors(1 << 20) or [])
+
+
+def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
+    rows = [{"step": i, "loss": math.nan if i == 5 else 1 / (i + 1)} for i in range(100)]
+    rows[3] = {"step": 3, "other": 2.0}
+    empty = curves([], ["loss"])
+    line = curves(rows, ["loss"], "loss")
+    both = curves(rows, ["loss", "other"])
+    assert line.size == empty.size and line.mode == "RGB"
+    assert colours_in(line) > colours_in(empty)
+    assert both.tobytes() != line.tobytes()
+    found = [wilson(5, 10), wilson(10, 10), UNDEFINED]
+    assert colours_in(bar("abc", found, "bars", "accuracy")) > 10
+    assert colours_in(interval_curve([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
+    with pytest.raises(DataError, match="2 labels for 3 bars"):
+        bar("ab", found)
+    with pytest.raises(DataError, match="3 points over 2 values"):
+        interval_curve([0, 1], {"mnistm": found})
+
+
+def test_charts_smooth_without_lag() -> None:
+    straight = [2.0 * i for i in range(200)]
+    assert _smoothed(straight) == pytest.approx(straight)
+    rough = np.random.default_rng(0).normal(size=400)
+    assert np.std(_smoothed(rough.tolist())) < 0.5 * np.std(rough)
+    assert _smoothed([]) == []
+
+
+def test_figures_touch_no_global_state_of_pyplot() -> None:
+    code = (
+        "import sys, hw2.figures.charts as f; assert 'matplotlib' not in sys.modules;"
+        "f.curves([{'step': 0, 'loss': 1.0}], ['loss']);"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_estimates_that_are_nan_are_passed_over() -> None:
+    with_nan = interval_curve([0, 1, 2, 3], {"a": [FOUND[0], UNDEFINED, *FOUND[1:]]}, "t", "x", "y")
+    assert with_nan == interval_curve([0, 2, 3], {"a": FOUND}, "t", "x", "y")
+    no_limits = [Interval(0.5, math.nan, math.nan), Interval(0.7, math.nan, math.nan)]
+    assert near(interval_curve([0, 1], {"a": no_limits}), COLOURS[0]).sum() > 200
+
+
+def test_a_legend_names_lines_only_where_there_are_several() -> None:
+    def drawn(*names: str) -> Image.Image:
+        return interval_curve([0, 1, 2], dict.fromkeys(names, FOUND))
+
+    assert drawn("mnistm") == drawn("svhn")
+    assert drawn("mnistm", "svhn") != drawn("mnistm", "other")
+
+
+@pytest.mark.parametrize("count, cols", [(1, 1), (3, 3), (4, 2), (5, 3)])
+def test_panels_stand_in_up_to_three_columns(count: int, cols: int) -> None:
+    one = Panel("Accuracy", "w", "accuracy", [0, 1, 2], {"mnistm": FOUND})
+    drawn = panels([one] * count)
+    width, height = PANEL_INCHES[cols]
+    rows = -(-count // cols)
+    assert drawn.size == (round(cols * width * DPI), round(rows * height * DPI))
+    cells = near(drawn, COLOURS[0])[: drawn.height, :].reshape(rows, -1, drawn.width)
+    inked = [(c[:, i * drawn.width // cols : (i + 1) * drawn.width // cols]).sum() > 100
+             for c in cells for i in range(cols)]  # fmt: skip
+    assert inked == [i < count for i in range(rows * cols)]
+
+
+def test_a_line_has_one_colour_in_all_panels() -> None:
+    both = Panel("a", "x", "y", [0, 1, 2], {"mnistm": FOUND, "svhn": FOUND})
+    drawn = panels([both, replace(both, lines={"svhn": FOUND})], "title")
+    right = drawn.crop((drawn.width // 2, 0, *drawn.size))
+    assert near(drawn, COLOURS[0]).any()
+    assert near(right, COLOURS[1]).any() and not near(right, COLOURS[0]).any()
+
+
+def test_a_logarithmic_axis_has_equal_ratios_at_equal_distances() -> None:
+    tall = [Interval(0.5, 0.0, 1.0)] * 4
+    panel = Panel("", "steps", "", [1, 10, 100, 10000], {"a": tall}, log_x=True)
+    columns = near(panels([panel]), COLOURS[0]).sum(0) > 150
+    at = columns.nonzero()[0]
+    at = at[np.diff(at, prepend=-9) > 2]
+    assert len(at) == 4
+    np.testing.assert_allclose((at - at[0]) / (at[3] - at[0]), [0, 0.25, 0.5, 1], atol=0.005)
+    with pytest.raises(DataError, match="steps=0 on a logarithmic axis"):
+        panels([replace(panel, at=[0, 1, 2, 3])])
+
+
+def test_panels_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(DataError, match="no panels"):
+        panels([])
+    with pytest.raises(DataError, match="mnistm: 3 points over 2 values of w"):
+        panels([Panel("", "w", "", [0, 1], {"mnistm": FOUND})])
+
+
+def test_no_text_is_cut_off() -> None:
+    one = Panel(TITLE, X, Y, [0, 1, 2], {"mnistm": FOUND, "svhn": FOUND})
+    points = [FrontPoint(f"w={i}", FOUND[i], FOUND[2 - i]) for i in range(3)]
+    for drawn in (
+        *(panels([one] * count, TITLE + TITLE) for count in (2, 4)),
+        interval_curve(one.at, one.lines, TITLE, X, Y),
+        curves([{X: i, Y: i} for i in range(9)], [Y], TITLE, X),
+        front(points, TITLE, X, Y, "w=1"),
+    ):
+        edge = np.asarray(drawn).copy()
+        edge[2:-2, 2:-2] = 255
+        assert (edge == 255).all()
+
+
+def test_the_front_is_that_of_a_plain_search() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (40, 2)) / 6  # with ties in one and in both
+    points = [FrontPoint(str(i), Interval(x, x, x), Interval(y, y, y))
+              for i, (x, y) in enumerate(values.tolist())]  # fmt: skip
+    as_good = (values[None] >= values[:, None]).all(-1)
+    better = (values[None] > values[:, None]).any(-1)
+    expected = (as_good & better).any(1)
+    assert [_beaten(p, points) for p in points] == expected.tolist()
+    assert 0 < expected.sum() < 40
+
+
+def test_a_front_marks_the_beaten_and_the_chosen() -> None:
+    a, b, c = (FrontPoint(f"w={w}", wilson(x, 100), wilson(y, 100))
+               for w, x, y in ((0, 40, 90), (2, 80, 80), (4, 70, 50)))  # fmt: skip
+    unbeaten, one_beaten = front([a, b], "t", "x", "y"), front([a, b, c], "t", "x", "y")
+    assert not near(unbeaten, COLOURS[5]).any() and near(one_beaten, COLOURS[5]).sum() > 50
+    assert not near(one_beaten, COLOURS[1]).any()
+    ringed = near(front([a, b, c], "t", "x", "y", best="w=2"), COLOURS[1])
+    assert ringed[:380].sum() > 50 and ringed[400:].sum() > 50  # in the chart and its legend
+    assert front([c, FrontPoint("w=8", FOUND[0], UNDEFINED), b, a], "t", "x", "y") == one_beaten
+    with pytest.raises(DataError, match="best=w=9: use one of w=0, w=2"):
+        front([a, b], best="w=9")
