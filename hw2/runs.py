@@ -38,15 +38,17 @@ def job_run(
     *,
     splits: Mapping[str, ReadPictures],
     files: Mapping[str, Path] | None = None,
+    hashes: Mapping[str, str] | None = None,
     not_results: Collection[str] = (),
 ) -> Iterator[tuple[Path, Tracker]]:
     """The job's folder and MLflow run, finished with the block; prints how to look at it.
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
-    A folder that was begun with other train pictures or other `files` is refused like one of other
-    settings. The keys `not_results` do not decide what the folder holds.
+    A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
+    refused like one of other settings. The keys `not_results` do not decide what the folder holds.
     """
     inputs = {name: sha256_of(path) for name, path in (files or {}).items()}
+    inputs |= hashes or {}
     if "train" in splits:
         inputs["data.root"] = splits["train"].content_hash
     out = claim_out(config, ignore=(*NOT_RESULTS, *not_results), inputs=inputs)
@@ -57,7 +59,7 @@ def job_run(
         run_name=config.name or out.name,
         config=config.model_dump(mode="json"),
         config_file=out / "config.yaml",
-        tags={"code_hash": code_hash()} | tags,
+        tags={"code_hash": code_hash()} | {f"hash.{k}": v for k, v in inputs.items()} | tags,
     )
     with tracker:
         bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]

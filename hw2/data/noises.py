@@ -1,7 +1,7 @@
 """Reading given noises: `00.pt`, `01.pt`, .., one start of the reverse process each."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,10 @@ class Noises:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def items(self) -> Iterator[tuple[str, Float32[Tensor, "3 h w"]]]:
+        """Each noise by its name."""
+        return zip(self.names, self.noises, strict=True)
 
     def pick(self, names: Sequence[str]) -> list[int]:
         """Where the noises called `names` are. Raises ConfigError for a name that there is not."""

@@ -13,9 +13,12 @@ from hw2.settings.values import Fraction, Positive
 class FaceNetworkConfig(Config):
     """The course's face network, of any width."""
 
-    channels: tuple[Positive, ...] = Field(
+    # With one channel a group the normalisation takes out all that time adds: hence 64 at least.
+    channels: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...] = Field(
         (64, 64, 64, 64, 64, 64),
-        description="channels of the six levels, multiples of 32; 128,128,256,256,512,512 as given",
+        min_length=6,
+        max_length=6,
+        description="channels of the six levels; the course's are 128,128,256,256,512,512",
     )
 
 
@@ -67,6 +70,9 @@ class FaceJobConfig(FaceSampling, JobConfig):
     noise: Path = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
     pixel_range: Literal["fixed", "minmax"] = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     noises_per_chunk: Positive = Field(
         5, description="noises drawn at once; their number moves the last bits"

@@ -118,6 +118,9 @@ class TuneEtaConfig(FaceSampling, SweepConfig):
 
     unet: str = Field("asset:faces", description="as in jobs.sample_faces")
     eta: Fraction = Field(0.0, description="where the space does not say it")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the processor multiplies it natively"
+    )
     noise: str | None = Field(
         "hw2_data/face/noise", description="given noises, drawn first; null: none"
     )

@@ -1,0 +1,93 @@
+"""Folders of faces: what is to draw, what is there, what is written."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.faces.drawing import draw_faces, to_bytes
+from hw2.faces.loading import load_face_model
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import to_pil
+from hw2.settings.faces import FaceJobConfig
+
+Piece = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A picture to draw: its file's stem, its starting noise, eta, and the index of fresh noise."""
+
+    name: str
+    start: Float[Tensor, "3 h w"]
+    eta: float
+    index: int
+
+
+def picture_path(out: Path, name: str) -> Path:
+    """Where the picture called `name` goes."""
+    return out / f"{name}.png"
+
+
+def pieces_to_draw(wanted: Sequence[Wanted], chunk: int, out: Path) -> tuple[list[Piece], int]:
+    """Chunks of one eta that are not wholly in `out`, and how many pictures are.
+
+    A chunk is always drawn in full, so that its bytes do not depend on what is there.
+    """
+    pieces, done = [], 0
+    for _, group in groupby(range(len(wanted)), key=lambda i: wanted[i].eta):
+        rows = list(group)
+        for rows_of_chunk in (rows[i : i + chunk] for i in range(0, len(rows), chunk)):
+            if all(picture_path(out, wanted[i].name).is_file() for i in rows_of_chunk):
+                done += len(rows_of_chunk)
+            else:
+                pieces.append({"rows": rows_of_chunk})
+    return pieces, done
+
+
+def make_worker(
+    config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]
+) -> Callable[[bool], Callable[[Piece], Piece]]:
+    """What an actor does: load the model once, then draw chunks."""
+
+    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+        model = load_face_model(str(weights)).to(torch.device("cuda" if on_gpu else "cpu"))
+
+        def work(piece: Piece) -> Piece:
+            rows = [wanted[i] for i in piece["rows"]]
+            pictures = draw_faces(
+                model,
+                torch.stack([row.start for row in rows]),
+                config,
+                eta=rows[0].eta,
+                seed=config.seed,
+                indices=[row.index for row in rows],
+                precision=config.precision,
+            )
+            return {**piece, "images": to_bytes(pictures, config.pixel_range).numpy()}
+
+        return work
+
+    return make
+
+
+def write_pieces(results: Iterable[Piece], wanted: Sequence[Wanted], out: Path) -> Iterator[int]:
+    """Write each result's pictures; yields how many it had. Files appear whole or not at all."""
+    for result in results:
+        pictures = to_pil(torch.from_numpy(np.array(result["images"])))
+        for i, picture in zip(result["rows"], pictures, strict=True):
+            write_atomic(picture_path(out, wanted[int(i)].name), picture)
+        yield len(pictures)
+
+
+def read_drawn(names: Sequence[str], out: Path) -> UInt8[Tensor, "n 3 h w"]:
+    """The pictures called `names` in `out`."""
+    images = np.stack([decode(picture_path(out, name)) for name in names])
+    return torch.from_numpy(images).movedim(-1, 1).contiguous()

@@ -1,0 +1,53 @@
+"""Drawn faces against given ones, on the course's scale."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.data.noises import Noises
+from hw2.errors import DataError
+
+PASS_MARK = 20.0  # of the mean squared error on 0..255
+
+
+def ground_truth_folder(noise: Path, gt: Path | None) -> Path | None:
+    """The folder of given pictures: `gt`, or GT beside the noises if it is there."""
+    if gt is not None:
+        if not gt.is_dir():
+            raise DataError(f"gt={gt}: no such folder; leave it out to compare with nothing")
+        return gt
+    beside = noise.parent / "GT"
+    return beside if beside.is_dir() else None
+
+
+def read_ground_truth(folder: Path, noises: Noises) -> dict[str, UInt8[Tensor, "3 h w"]]:
+    """The given picture of each noise that has one, by name.
+
+    Raises DataError for a picture that cannot be decoded or has another size than the noises.
+    """
+    found: dict[str, Tensor] = {}
+    sides = tuple(noises.noises.shape[-2:])
+    for name in noises.names:
+        path = folder / f"{name}.png"
+        if not path.exists():
+            continue
+        try:
+            pixels = np.array(decode(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if pixels.shape[:2] != sides:
+            height, width = pixels.shape[:2]
+            raise DataError(f"{path} is {width}x{height}, its noise {sides[1]}x{sides[0]}")
+        found[name] = torch.from_numpy(pixels).movedim(-1, 0)
+    return found
+
+
+def squared_error(
+    images: UInt8[Tensor, "n 3 h w"], truth: UInt8[Tensor, "n 3 h w"]
+) -> Float[Tensor, " n"]:
+    """Mean squared error of each picture on the scale 0..255."""
+    return (images.double() - truth.double()).square().flatten(1).mean(1)

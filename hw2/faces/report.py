@@ -1,0 +1,155 @@
+"""Telling of drawn faces: sheets, errors, smoothness, metrics.json and MLflow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hw2.diffusion.interpolation import Interpolants, smoothness
+from hw2.faces.folder import read_drawn
+from hw2.faces.ground_truth import PASS_MARK, squared_error
+from hw2.figures.charts import interval_curve
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import sheet
+from hw2.metrics.intervals import Interval, bootstrap
+from hw2.metrics.table import format_table
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
+
+CELL = 96  # screen pixels of a picture, about
+
+
+def scale_of(height: int) -> int:
+    """By how much a picture is enlarged in a sheet."""
+    return max(1, CELL // height)
+
+
+def report_faces(
+    config: SampleFacesConfig,
+    names: Sequence[str],
+    truth: Mapping[str, Tensor],
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """A sheet of the pictures in `out`, and their errors against `truth` where there is one."""
+    images = read_drawn(names, out)
+    known = [i for i, name in enumerate(names) if name in truth]
+    errors: dict[str, float] = {}
+    metrics: dict[str, object] = {"pictures": len(names)}
+    if known:
+        given = torch.stack([truth[names[i]] for i in known])
+        found = squared_error(images[known], given)
+        errors = {names[i]: float(error) for i, error in zip(known, found, strict=True)}
+        mean = bootstrap(torch.mean, found, seed=config.seed)
+        passed = all(error < PASS_MARK for error in errors.values())
+        metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
+        metrics["mse_by_picture"] = errors
+        rows = [{"picture": n, "MSE on 0..255": f"{e:.3f}"} for n, e in errors.items()]
+        tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
+        print(format_table(rows, list(rows[0])))
+        verdict = "passed" if passed else "NOT passed"
+        print(f"mean {mean:.3f}; pass mark {PASS_MARK:g} for each picture: {verdict}")
+    title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
+    per_row = min(10, len(names))
+    rows_of = [range(i, min(i + per_row, len(names))) for i in range(0, len(names), per_row)]
+    for number, row in enumerate(rows_of):
+        notes = [[f"MSE {errors[names[i]]:.2f}" if names[i] in errors else "" for i in row]]
+        labels = [names[i] for i in row]
+        picture = sheet(
+            images[list(row)][None],
+            col_labels=labels,
+            title=title,
+            scale=scale_of(images.shape[-2]),
+            notes=notes if errors else None,
+        )
+        suffix = f"_{number + 1}" if len(rows_of) > 1 else ""
+        _log(out / "figures" / f"faces{suffix}.png", picture, tracker)
+    _finish(out, metrics, tracker)
+    if known:
+        tracker.log_summary({"eval/mse": mean.value})
+
+
+def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
+    """The grid of noises by eta, and how far each is from the first column."""
+    rows = [read_drawn([eta_name(n, eta) for eta in config.etas], out) for n in config.noises]
+    images = torch.stack(rows)
+    apart = torch.stack([_root_mean_square(row, row[:1]) for row in images])
+    titles = [f"eta = {eta:g}" for eta in config.etas]
+    notes = [[f"RMS {value:.1f}" for value in row.tolist()] for row in apart]
+    title = f"{config.num_inference_steps} steps; RMS: distance from the first column, 0..255"
+    scale = scale_of(images.shape[-2])
+    picture = sheet(images, config.noises, titles, title, scale=scale, notes=notes)
+    _log(out / "figures" / "eta_sheet.png", picture, tracker)
+    means = {
+        f"{eta:g}": bootstrap(torch.mean, apart[:, i], seed=config.seed)
+        for i, eta in enumerate(config.etas)
+    }
+    metrics = {"distance_from_first_eta": {k: v.to_json() for k, v in means.items()}}
+    table = [{"eta": k, "RMS distance, 0..255": str(v)} for k, v in means.items()]
+    print(format_table(table, list(table[0])))
+    _finish(out, metrics, tracker)
+    tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})
+
+
+def report_interpolation(
+    config: InterpolateFacesConfig, between: Interpolants, out: Path, tracker: Tracker
+) -> None:
+    """Slerp over lerp with norms, and how far each picture is from the next."""
+    ways = {"slerp": between.slerp_norms, "lerp": between.lerp_norms}
+    images = {way: read_drawn(interpolation_names(way, config.num_alphas), out) for way in ways}
+    alphas = [f"{alpha:.2g}" for alpha in between.alphas.tolist()]
+    notes = [[f"norm {norm:.1f}" for norm in norms.tolist()] for norms in ways.values()]
+    title = f"from noise {config.first} to {config.second}, alpha above; norm of the noise below"
+    stacked = torch.stack(list(images.values()))
+    scale = scale_of(stacked.shape[-2])
+    picture = sheet(stacked, list(ways), alphas, title, scale=scale, notes=notes)
+    _log(out / "figures" / "interpolation.png", picture, tracker)
+    jumps = {way: smoothness(x.float() / 127.5 - 1) for way, x in images.items()}
+    at = ((between.alphas[1:] + between.alphas[:-1]) / 2).tolist()
+    lines = {way: [Interval(v, v, v) for v in jump.tolist()] for way, jump in jumps.items()}
+    title = "Pixel-space smoothness: each picture against the next"
+    curve = interval_curve(at, lines, title, "alpha", "RMS difference, 0..255")
+    _log(out / "figures" / "smoothness.png", curve, tracker)
+    middle = config.num_alphas // 2
+    metrics = {
+        way: {
+            "norm_at_the_middle": float(ways[way][middle]),
+            "norm_at_the_ends": float(ways[way][[0, -1]].mean()),
+            "length_of_the_path": float(jumps[way].sum()),
+            "largest_step": float(jumps[way].max()),
+        }
+        for way in ways
+    }
+    rows = [{"way": way, **values} for way, values in metrics.items()]
+    print(format_table(rows, list(rows[0])))
+    _finish(out, metrics, tracker)
+    flat = {f"eval/{w}/{k}": v for w, values in metrics.items() for k, v in values.items()}
+    tracker.log_summary(flat)
+
+
+def eta_name(noise: str, eta: float) -> str:
+    """The stem of a picture of the eta sheet."""
+    return f"{noise}_eta_{eta:g}"
+
+
+def interpolation_names(way: str, num_alphas: int) -> list[str]:
+    """The stems of the pictures along one way."""
+    return [f"{way}_{i:02d}" for i in range(num_alphas)]
+
+
+def _root_mean_square(a: Tensor, b: Tensor) -> Float[Tensor, " n"]:
+    return (a.double() - b.double()).square().flatten(1).mean(1).sqrt()
+
+
+def _log(path: Path, picture: object, tracker: Tracker) -> None:
+    write_atomic(path, picture)  # type: ignore[arg-type]
+    tracker.log_figure(path)
+    print(f"figure: {path}")
+
+
+def _finish(out: Path, metrics: Mapping[str, object], tracker: Tracker) -> None:
+    write_json(out / "metrics.json", metrics)
+    tracker.log_file(out / "metrics.json")

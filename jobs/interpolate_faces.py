@@ -1,0 +1,42 @@
+"""Draw faces between two noises: slerp over lerp, with norms and smoothness.
+
+python -m jobs.interpolate_faces --first 00 --second 01 --out outputs/interpolation
+"""
+
+from hw2.job import run_job
+from hw2.settings.faces import InterpolateFacesConfig
+
+
+def main(config: InterpolateFacesConfig) -> None:
+    """Draw both ways from the first noise to the second, as one MLflow run."""
+    from hw2.data.noises import read_noises
+    from hw2.diffusion.interpolation import interpolants
+    from hw2.distributed.session import connected
+    from hw2.faces.drawing import visited
+    from hw2.faces.folder import Wanted
+    from hw2.faces.loading import load_face_model, weights_file
+    from hw2.faces.report import interpolation_names, report_interpolation
+    from hw2.runs import job_run
+    from jobs.sample_faces import draw_wanted
+
+    visited(config)
+    noises, weights = read_noises(config.noise), weights_file(config.unet)
+    a, b = noises.noises[noises.pick([config.first, config.second])]
+    between = interpolants(a, b, config.num_alphas)
+    load_face_model(str(weights))
+    wanted = [
+        Wanted(name, start, config.eta, index)
+        for way, starts in (("slerp", between.slerp), ("lerp", between.lerp))
+        for index, (name, start) in enumerate(
+            zip(interpolation_names(way, config.num_alphas), starts, strict=True)
+        )
+    ]
+    hashes = {"noise": noises.content_hash}
+    run = job_run(config, "interpolate_faces", splits={}, files={"unet": weights}, hashes=hashes)
+    with connected(config.scaling), run as (out, tracker):
+        draw_wanted(config, weights, wanted, out)
+        report_interpolation(config, between, out, tracker)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(InterpolateFacesConfig, main, doc=__doc__))

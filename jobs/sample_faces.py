@@ -1,0 +1,57 @@
+"""Draw faces from given noises by DDIM, and compare them with given pictures.
+
+python -m jobs.sample_faces --noise hw2_data/face/noise --out outputs/faces
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hw2.job import run_job
+from hw2.settings.faces import FaceJobConfig, SampleFacesConfig
+
+if TYPE_CHECKING:
+    from hw2.faces.folder import Wanted
+
+
+def draw_wanted(
+    config: FaceJobConfig, weights: Path, wanted: "Sequence[Wanted]", out: Path
+) -> None:
+    """Draw what is not in `out` yet on Ray Data actors."""
+    from hw2.distributed.batch import map_pieces
+    from hw2.faces.folder import make_worker, pieces_to_draw, write_pieces
+    from hw2.progress import progress
+
+    pieces, done = pieces_to_draw(wanted, config.noises_per_chunk, out)
+    with progress(len(wanted), "drawing", "faces", done) as bar:
+        results = map_pieces(make_worker(config, weights, wanted), pieces, config.scaling)
+        for count in write_pieces(results, wanted, out):
+            bar.advance(count)
+
+
+def main(config: SampleFacesConfig) -> None:
+    """Draw and compare, as one MLflow run."""
+    from hw2.data.noises import read_noises
+    from hw2.distributed.session import connected
+    from hw2.faces.drawing import visited
+    from hw2.faces.folder import Wanted
+    from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth
+    from hw2.faces.loading import load_face_model, weights_file
+    from hw2.faces.report import report_faces
+    from hw2.runs import job_run
+
+    visited(config)
+    noises, weights = read_noises(config.noise), weights_file(config.unet)
+    folder = ground_truth_folder(config.noise, config.gt)
+    truth = read_ground_truth(folder, noises) if folder else {}
+    load_face_model(str(weights))
+    wanted = [Wanted(n, x, config.eta, i) for i, (n, x) in enumerate(noises.items())]
+    hashes = {"noise": noises.content_hash}
+    run = job_run(config, "sample_faces", splits={}, files={"unet": weights}, hashes=hashes)
+    with connected(config.scaling), run as (out, tracker):
+        draw_wanted(config, weights, wanted, out)
+        report_faces(config, noises.names, truth, out, tracker)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(SampleFacesConfig, main, doc=__doc__))
