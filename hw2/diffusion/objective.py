@@ -28,17 +28,22 @@ class DigitBatch(NamedTuple):
 
 
 def min_snr_weight(
-    snr: Float[Tensor, " b"], gamma: float, kind: PredictionType
+    snr: Float[Tensor, " b"], gamma: float, kind: PredictionType, floor: float = 0.0
 ) -> Float[Tensor, " b"]:
-    """Min-SNR-gamma weight of an error in eps or v (Hang et al. 2023, eq. 7)."""
-    return snr.clamp(max=gamma) / (snr if kind == "epsilon" else snr + 1)
+    """Min-SNR-gamma weight of an error in eps or v (Hang et al. 2023, eq. 7).
+
+    In terms of the predicted x0 the weight is the SNR, at most `gamma`, and at least `floor`
+    (truncated SNR, Salimans & Ho 2022, section 4): without a floor an eps network is hardly told of
+    the noisiest timesteps, where a small error in eps is a large one in brightness.
+    """
+    return snr.clamp(min=floor, max=gamma) / (snr if kind == "epsilon" else snr + 1)
 
 
 @dataclass(frozen=True)
 class DenoisingObjective:
     """Mean squared error of the prediction (Ho et al. 2020, algorithm 1).
 
-    `min_snr_gamma` None weighs all timesteps alike.
+    `min_snr_gamma` None weighs all timesteps alike; `snr_floor` is that of `min_snr_weight`.
 
     `timesteps`: "uniform" draws t evenly and multiplies the error by its weight; "importance" draws
     t in proportion to the weight and multiplies by the mean weight. The expected loss is the same,
@@ -49,6 +54,7 @@ class DenoisingObjective:
     prediction_type: PredictionType = "epsilon"
     min_snr_gamma: float | None = None
     timesteps: Literal["uniform", "importance"] = "uniform"
+    snr_floor: float = 0.0
 
     @cached_property
     def weights(self) -> Float[Tensor, " t"]:
@@ -56,7 +62,8 @@ class DenoisingObjective:
         t = torch.arange(self.schedule.num_train_timesteps)
         if self.min_snr_gamma is None:
             return torch.ones(len(t), dtype=torch.float64)
-        return min_snr_weight(self.schedule.snr(t), self.min_snr_gamma, self.prediction_type)
+        snr = self.schedule.snr(t)
+        return min_snr_weight(snr, self.min_snr_gamma, self.prediction_type, self.snr_floor)
 
     def draw_timesteps(self, random: CounterRandom) -> tuple[Int64[Tensor, " b"], Tensor]:
         """Timesteps (b,), and the factors (b,) that make their mean error the weighted one."""

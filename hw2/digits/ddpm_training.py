@@ -108,10 +108,10 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
         diffusion.prediction_type,
         diffusion.min_snr_gamma,
         diffusion.timesteps,
-        diffusion.label_dropout,
-        diffusion.drop,
-        net.null_digit,
-        net.null_domain,
+        label_dropout=diffusion.label_dropout,
+        drop=diffusion.drop,
+        null_digit=net.null_digit,
+        null_domain=net.null_domain,
     )
     train, val = read_splits(config.data, config.network.image_size).values()
     return Training(

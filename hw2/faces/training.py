@@ -14,6 +14,7 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective, PictureBatch
 from hw2.diffusion.samplers import ddim, timesteps
 from hw2.diffusion.schedule import linear_schedule
+from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
@@ -24,7 +25,6 @@ from hw2.running import Training
 from hw2.settings.faces import TrainFacesConfig
 from hw2.training import Saved
 
-NUM_TRAIN_TIMESTEPS = 1000
 NUM_HELD_OUT, PART = 256, 16
 SHOW_SECONDS = 300.0
 SHEET = (4, 8)
@@ -97,6 +97,7 @@ def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
         "epsilon",
         config.objective.min_snr_gamma,
         config.objective.timesteps,
+        config.objective.snr_floor,
     )
 
 

@@ -28,8 +28,11 @@ class FaceObjectiveConfig(Config):
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
         5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
     )
+    snr_floor: float = Field(
+        0.002, ge=0, description="least weight of the predicted picture's error, at the noisiest t"
+    )
     timesteps: Literal["uniform", "importance"] = Field(
-        "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
+        "uniform", description="weigh evenly drawn timesteps, or draw them by their weight"
     )
 
 
