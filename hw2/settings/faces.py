@@ -62,6 +62,12 @@ class FaceSampling(Config):
     )
 
 
+class EtaSettings(FaceSampling):
+    """The same, with DDIM's noise."""
+
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+
+
 class FaceJobConfig(FaceSampling, JobConfig):
     """Settings that the jobs on faces share."""
 

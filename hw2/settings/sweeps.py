@@ -1,5 +1,6 @@
 """Settings of the sweeps; their YAML files are in tune_configs/."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -7,8 +8,8 @@ from pydantic import Field, model_validator
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
-from hw2.settings.faces import FaceSampling
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.faces import EtaSettings
+from hw2.settings.values import Positive
 
 Value = int | float | bool | str | tuple[float, ...]
 
@@ -113,22 +114,21 @@ class TuneGuidanceConfig(SampleSettings, SweepConfig):
     metric: str = Field("accuracy", description="what decides: accuracy, diversity, ..")
 
 
-class TuneEtaConfig(FaceSampling, SweepConfig):
+class TuneEtaConfig(EtaSettings, SweepConfig):
     """Settings of jobs.tune_eta."""
 
     unet: str = Field("asset:faces", description="as in jobs.sample_faces")
-    eta: Fraction = Field(0.0, description="where the space does not say it")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
-    noise: str | None = Field(
-        "hw2_data/face/noise", description="given noises, drawn first; null: none"
+    noise: Path | None = Field(
+        Path("hw2_data/face/noise"), description="given noises, drawn first; null: none"
     )
-    gt: str | None = Field(
+    gt: Path | None = Field(
         None, description="pictures of the given noises; null: the folder GT beside them, if any"
     )
-    real: str | None = Field(
-        "hw2_data/face/real", description="real faces for the Frechet distance; null: none"
+    real: Path | None = Field(
+        Path("hw2_data/face/real"), description="real faces for the Frechet distance; null: none"
     )
     image_size: int = Field(
         32, ge=32, multiple_of=32, description="side of the pictures where no noise is given"
