@@ -88,8 +88,8 @@ def help_text(fields: dict[str, Tree], prog: str, description: str) -> str:
     sample = next((key for key in keys if isinstance(fields[key].get("default"), int)), keys[-1])
     sample += f" {show(fields[sample].get('default'))}"
     usage = f"usage: {prog} [--config FILE] [--KEY VALUE ...] [--print_config] [--help]"
-    config = f"jobs/configs/{prog.split()[-1].rpartition('.')[2]}.yaml"
-    example = f"example: {prog} --config {config} --{sample}"
+    commands = [line for line in inspect.cleandoc(description).splitlines() if prog in line]
+    example = f"example: {(commands or [prog])[0]} --{sample}"
     notes = "Files and settings count from left to right, the later over the earlier."
     parts = [usage, inspect.cleandoc(description), example, notes, *map("\n".join, groups.values())]
     return "\n\n".join(part for part in parts if part)

@@ -68,8 +68,11 @@ class Needy(Config):
     train: Train
 
 
+ABOUT = "Draws.\n\npython -m jobs.demo --out x"
+
+
 def read(*words: str) -> Demo:
-    return load(Demo, list(words), prog="python -m jobs.demo", description="Draws.")
+    return load(Demo, list(words), prog="python -m jobs.demo", description=ABOUT)
 
 
 def refusal(*words: str) -> str:
@@ -243,7 +246,7 @@ def test_help_names_every_key(capsys: pytest.CaptureFixture[str]):
     said = " ".join(capsys.readouterr().out.split())
     assert stop.value.code == 0
     assert "usage: python -m jobs.demo [--config FILE]" in said and " Draws. " in said
-    assert "example: python -m jobs.demo --config jobs/configs/demo.yaml --seed 0" in said
+    assert "example: python -m jobs.demo --out x --seed 0" in said
     assert "train: How to train." in said and "judge (or null): Who judges." in said
     assert "--out folder of the results (a path; required)" in said
     assert "--train.num_steps optimiser steps (an integer >= 1; default 7)" in said
@@ -256,7 +259,7 @@ def test_example_of_the_help_works(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         read("--help")
     example = next(s for s in capsys.readouterr().out.splitlines() if s.startswith("example: "))
-    assert read("--out", "x", *example.split("demo.yaml ")[1].split()) == read("--out", "x")
+    assert read(*example.split("jobs.demo ")[1].split()) == read("--out", "x")
 
 
 def test_print_config_comes_back_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -26,7 +26,7 @@ class RandomFeatures(nn.Module):
             layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairs]
             for layer in layers:
                 nn.init.orthogonal_(layer.weight)
-                nn.init.constant_(layer.bias, 0.1)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.layers = nn.ModuleList(layers)
         self.eval().requires_grad_(False)
 

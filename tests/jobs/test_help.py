@@ -14,7 +14,9 @@ HEAVY = {"torch", "ray", "mlflow", "matplotlib", "PIL", "sklearn", "diffusers", 
 
 
 def test_all_jobs_are_here() -> None:
-    assert {"prepare_data", "sample_digits", "train_ddpm", "train_judge"} <= set(JOBS)
+    digits = {"prepare_data", "sample_digits", "train_ddpm", "train_judge", "tune_guidance"}
+    faces = {"train_faces", "sample_faces", "eta_sheet", "interpolate_faces", "tune_eta"}
+    assert digits | faces <= set(JOBS)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -39,7 +41,9 @@ def test_the_head_of_a_job_is_its_command(job: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "jobs/configs").glob("*.yaml")), ids=lambda p: p.stem
+    "path",
+    sorted([*(ROOT / "jobs/configs").glob("*.yaml"), *(ROOT / "tune_configs").glob("*.yaml")]),
+    ids=lambda p: p.stem,
 )
 def test_the_head_of_a_config_is_a_command_that_resolves(
     path: Path,
@@ -50,7 +54,7 @@ def test_the_head_of_a_config_is_a_command_that_resolves(
     head = path.read_text().splitlines()[0]
     assert head.startswith("# python -m jobs.")
     module, *words = head.partition("(")[0].split()[3:]
-    assert f"jobs/configs/{path.name}" in words
+    assert str(path.relative_to(ROOT)) in words
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [module, *words, "--print_config"])
     monkeypatch.delitem(sys.modules, module, raising=False)
