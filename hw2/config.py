@@ -1,7 +1,6 @@
 """Configurations: frozen models, read from YAML files and `--dotted.key value` words."""
 
 import difflib
-import hashlib
 import json
 import os
 import sys
@@ -217,12 +216,6 @@ def leaves(tree: Tree, exclude: Collection[str] = (), prefix: str = "") -> Tree:
             inner = isinstance(value, dict) and value
             found |= leaves(value, exclude, f"{key}.") if inner else {key: value}
     return found
-
-
-def digest(config: Config, exclude: Collection[str] = ()) -> str:
-    """SHA-256 (hex) of the resolved settings, less the dotted keys and sections in `exclude`."""
-    settings = leaves(config.model_dump(mode="json"), exclude)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def difference(a: Tree, b: Tree) -> list[str]:

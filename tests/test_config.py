@@ -17,7 +17,6 @@ from hw2.config import (
     JobConfig,
     ScalingConfig,
     difference,
-    digest,
     dump,
     load,
 )
@@ -237,7 +236,7 @@ def test_file_that_is_not_text_or_a_folder(tmp_path: Path):
     assert "Is a directory" in refusal("--out=x", f"--config={tmp_path}")
 
 
-# --- help, dump, digest, difference -------------------------------------------------------
+# --- help, dump, difference -------------------------------------------------------
 
 
 def test_help_names_every_key(capsys: pytest.CaptureFixture[str]):
@@ -276,19 +275,6 @@ def test_dump_keeps_texts(tmp_path: Path, name: str):
     config = Demo(out=Path("x"), name=name)
     (tmp_path / "c.yaml").write_text(dump(config), encoding="utf-8")
     assert read("--config", f"{tmp_path}/c.yaml") == config
-
-
-def test_digest():
-    base = read("--out", "x")
-    assert digest(base) == digest(read("--out", "x", "--train.batch_size", "128"))
-    assert len(digest(base)) == 64
-    other = read("--out", "x", "--train.batch_size", "1", "--scaling.num_workers", "2")
-    assert digest(base) != digest(other)
-    assert digest(base, {"train", "scaling"}) == digest(other, {"train", "scaling"})
-    assert digest(base, {"scaling"}) != digest(other, {"scaling"})
-    assert digest(base, {"train.batch_size", "scaling"}) == digest(
-        other, {"train.batch_size", "scaling"}
-    )
 
 
 def test_difference():

@@ -33,18 +33,6 @@ def pairwise_distance(x: Float[Tensor, "n d"]) -> tuple[float, float]:
     return float(mean), float(variance)
 
 
-def within_class_diversity(
-    features: Float[Tensor, "n d"], digits: Int64[Tensor, " n"], confidence: float = 0.95
-) -> Interval:
-    """Mean distance between pictures of the same class, averaged over the classes in `digits`.
-
-    `features` are any (n, d): a network's, or pixels. A class with a single picture says nothing
-    and is left out; with no other class the result is nan.
-    """
-    per_class = [pairwise_distance(features[digits == digit]) for digit in digits.unique().tolist()]
-    return _mean([(mean, variance) for mean, variance in per_class if mean >= 0], confidence)
-
-
 def relative_diversity(
     generated: Float[Tensor, "n d"],
     generated_digits: Int64[Tensor, " n"],

@@ -98,14 +98,6 @@ def mean_of_intervals(intervals: Sequence[Interval]) -> Interval:
     return Interval(mean, mean - below, mean + above)
 
 
-def mean_of_rates(rates: Sequence[tuple[int, int]], confidence: float = 0.95) -> Interval:
-    """Macro mean of rates (successes, n), each weighing the same whatever its n.
-
-    Wilson's limits joined by MOVER, see `mean_of_intervals`. Raises as `wilson` does.
-    """
-    return mean_of_intervals([wilson(k, n, confidence) for k, n in rates])
-
-
 def bootstrap(
     statistic: Callable[..., float | Tensor],
     *samples: Tensor,

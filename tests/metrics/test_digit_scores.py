@@ -11,7 +11,7 @@ from hw2.domains import DOMAINS
 from hw2.errors import DataError
 from hw2.metrics.digit_scores import METRICS, JudgedPictures, score_digits
 from hw2.metrics.frechet import frechet_distance, kernel_distance
-from hw2.metrics.intervals import mean_of_rates, wilson
+from hw2.metrics.intervals import mean_of_intervals, wilson
 
 
 def judged(n: int, wrong: int = 0, seed: int = 0, spread: float = 1.0) -> JudgedPictures:
@@ -31,7 +31,7 @@ def test_accuracies_are_wilsons_and_their_mean_is_movers() -> None:
     scores = score_digits(judged(200, wrong=3), judged(400, wrong=10, seed=1), seed=0)
     assert scores.get("accuracy", "mnistm") == wilson(97, 100)
     assert scores.get("accuracy", "svhn") == wilson(94, 100)
-    assert scores.get("accuracy") == mean_of_rates([(97, 100), (94, 100)])
+    assert scores.get("accuracy") == mean_of_intervals([wilson(97, 100), wilson(94, 100)])
     assert scores.get("accuracy", "mnistm", digit=0) == wilson(9, 10)
     assert scores.get("accuracy", "mnistm", digit=9) == wilson(10, 10)
     assert scores.get("accuracy_real", "svhn") == wilson(180, 200)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from hw2.metrics.diversity import pairwise_distance, relative_diversity, within_class_diversity
+from hw2.metrics.diversity import pairwise_distance, relative_diversity
 
 
 def normal(n: int, d: int, seed: int) -> torch.Tensor:
@@ -33,17 +33,16 @@ def test_a_single_picture_has_no_distance_and_two_no_variance() -> None:
 
 
 def test_only_pairs_of_the_same_class_count() -> None:
-    # Two classes a million apart, each of pictures at distance 1 and at distance 3.
+    # Two classes a million apart, of pictures at distance 1 and 3; real ones at distance 1.
     x = torch.tensor([[0.0], [1.0], [1e6], [1e6 + 3]])
-    found = within_class_diversity(x, torch.tensor([4, 4, 7, 7]))
-    assert found.value == pytest.approx(2.0)
+    real = torch.tensor([[0.0], [1.0], [5.0], [6.0]])
+    digits = torch.tensor([4, 4, 7, 7])
+    assert relative_diversity(x, digits, real, digits).value == pytest.approx(2.0)
 
 
 def test_a_class_of_one_picture_is_left_out_and_none_left_is_nan() -> None:
     x = torch.tensor([[0.0], [1.0], [2.0], [50.0]])
     digits = torch.tensor([0, 0, 0, 1])
-    assert within_class_diversity(x, digits) == within_class_diversity(x[:3], digits[:3])
-    assert math.isnan(within_class_diversity(x[2:], digits[2:]).value)
     assert math.isnan(relative_diversity(x[2:], digits[2:], x, digits).value)
     assert relative_diversity(x, digits, x, digits).value == 1.0
 

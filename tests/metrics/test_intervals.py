@@ -14,7 +14,6 @@ from hw2.metrics.intervals import (
     bootstrap,
     half_sampling,
     mean_of_intervals,
-    mean_of_rates,
     wilson,
 )
 
@@ -49,6 +48,10 @@ def test_confidence_outside_the_unit_interval_is_refused(confidence: float) -> N
         wilson(1, 2, confidence)
     with pytest.raises(ConfigError):
         bootstrap(torch.mean, torch.ones(3), seed=0, confidence=confidence)
+
+
+def mean_of_rates(rates: list[tuple[int, int]]) -> Interval:
+    return mean_of_intervals([wilson(k, n) for k, n in rates])
 
 
 def test_mean_of_one_rate_is_its_own_interval() -> None:
