@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hw2.data.tables import BadRow
 
 
+@runtime_checkable
 class ReadPictures(Protocol):
     """What a job has read: the hash of its content, and what was left out."""
 

@@ -46,8 +46,14 @@ def main(config: SampleFacesConfig) -> None:
     truth = read_ground_truth(folder, noises) if folder else {}
     load_face_model(str(weights))
     wanted = [Wanted(n, x, config.eta, i) for i, (n, x) in enumerate(noises.items())]
-    hashes = {"noise": noises.content_hash}
-    run = job_run(config, "sample_faces", splits={}, files={"unet": weights}, hashes=hashes)
+    run = job_run(
+        config,
+        "sample_faces",
+        splits={},
+        files={"unet": weights},
+        hashes={"noise": noises.content_hash},
+        not_results=("gt",),  # errors are taken anew each time
+    )
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out)
         report_faces(config, noises.names, truth, out, tracker)

@@ -33,7 +33,7 @@ def main(config: TuneEtaConfig) -> None:
         hashes=inputs.hashes,
         not_results=NOT_RESULTS,
     )
-    with connected(config.scaling), run as (_, tracker):
+    with connected(config.session), run as (_, tracker):
         sweep(make, points, config, SHOWN, "tune_eta", tracker)
 
 

@@ -13,7 +13,7 @@ def main(config: TuneGuidanceConfig) -> None:
     from hw2.digits.ddpm_training import read_digits
     from hw2.digits.drawing import check_sampling, read_digit_meta
     from hw2.digits.judging import JUDGE_SIZE, load_judge
-    from hw2.digits.sweep import SHOWN, make_guidance_work
+    from hw2.digits.sweep import make_guidance_work, shown
     from hw2.distributed.session import connected
     from hw2.distributed.sweep import sweep
     from hw2.locate import find_model
@@ -24,16 +24,21 @@ def main(config: TuneGuidanceConfig) -> None:
     weights, judge = find_model(config.model), find_model(config.judge)
     diffusion, base = read_digit_meta(weights).diffusion, config.part(SampleSettings)
     points = checked_points(config, base, lambda one: check_sampling(one, diffusion))
-    check_metrics(config, SHOWN)
+    metrics = shown(config.data.root)
+    check_metrics(config, metrics)
     load_judge(judge)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
     make = make_guidance_work(weights, judge, config.data.absolute(), base, config.seed)
-    files = {"model": weights, "judge": judge}
     run = job_run(
-        config, "tune_guidance", splits={"val": real}, files=files, not_results=NOT_RESULTS
+        config,
+        "tune_guidance",
+        splits={"val": real},
+        files={"model": weights, "judge": judge},
+        hashes={"data.root": real.content_hash},  # finished trials keep their scores
+        not_results=NOT_RESULTS,
     )
-    with connected(config.scaling), run as (_, tracker):
-        sweep(make, points, config, SHOWN, "tune_guidance", tracker)
+    with connected(config.session), run as (_, tracker):
+        sweep(make, points, config, metrics, "tune_guidance", tracker)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from hw2.data.layout import shown_name
 from hw2.digits.ddpm_training import read_digits
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
@@ -23,19 +24,23 @@ from hw2.sweeps.report import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
 from hw2.sweeps.trial import Arrays, OfTrial
 
-SHOWN = Shown(
-    {
-        "accuracy": Metric("judged accuracy", "accuracy", ".1%"),
-        "diversity": Metric("diversity / real, judge features", "diversity", ".0%"),
-        "diversity_pixels": Metric("diversity / real, pixels", "in pixels", ".0%"),
-        "frechet_judge/mnistm": Metric("Frechet distance, MNIST-M", "Frechet M"),
-        "frechet_judge/svhn": Metric("Frechet distance, SVHN", "Frechet S"),
-        "kernel_judge/mnistm": Metric("kernel distance, MNIST-M", "kernel M"),
-        "kernel_judge/svhn": Metric("kernel distance, SVHN", "kernel S"),
-        "network_calls": Metric("network calls a picture", "calls"),
-    },
-    front=("diversity", "accuracy"),
-)
+
+def shown(root: Path) -> Shown:
+    """What the sweep over the pictures of `root` shows."""
+    mnistm, svhn = (shown_name(root, domain) for domain in DOMAINS)
+    return Shown(
+        {
+            "accuracy": Metric("judged accuracy", "accuracy", ".1%"),
+            "diversity": Metric("diversity / real, judge features", "diversity", ".0%"),
+            "diversity_pixels": Metric("diversity / real, pixels", "in pixels", ".0%"),
+            "frechet_judge/mnistm": Metric(f"Frechet distance, {mnistm}", "Frechet M"),
+            "frechet_judge/svhn": Metric(f"Frechet distance, {svhn}", "Frechet S"),
+            "kernel_judge/mnistm": Metric(f"kernel distance, {mnistm}", "kernel M"),
+            "kernel_judge/svhn": Metric(f"kernel distance, {svhn}", "kernel S"),
+            "network_calls": Metric("network calls a picture", "calls"),
+        },
+        front=("diversity", "accuracy"),
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class GuidanceWork:
         return {"images": images.contiguous().numpy(), "network_calls": calls}
 
     def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
-        """The scores of `SHOWN` and those by domain, and whether each picture is read as meant."""
+        """The scores, those by domain too, and whether each picture is read as meant."""
         images = torch.from_numpy(drawn["images"])
         count = len(images)
         small = F.interpolate(images.flatten(0, 2).float(), (JUDGE_SIZE, JUDGE_SIZE), mode="area")

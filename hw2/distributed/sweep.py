@@ -1,6 +1,7 @@
 """Trials of a sweep under Ray Tune, or one by one in this process."""
 
 import contextlib
+import json
 import logging
 import os
 import traceback
@@ -11,6 +12,7 @@ from typing import Any
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
 from hw2.errors import ConfigError
+from hw2.metrics.intervals import UNDEFINED
 from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import Dimension, SweepConfig
@@ -68,7 +70,7 @@ def run_sweep(
     """
     if config.scaling.num_workers == 0:
         return _one_by_one(make, points, config, out, told)
-    with connected(config.scaling):
+    with connected(config.session):
         return _tune(make, points, config, out, told)
 
 
@@ -105,13 +107,17 @@ def _tune(
     from ray import tune
 
     rungs, metric = _rungs(config), config.metric
-    num_workers, resources = _resources(config.scaling, config.gpus_per_trial, len(points))
+    wanted = len(points) or config.search.num_trials
+    num_workers, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
+    # Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
+    # limit as well, it is left out, and models are loaded less often.
+    limited = config.scaling.num_workers is not None or config.search.method == "optuna"
     here = _Here(told)
 
     class Trial(tune.Trainable):
         """One actor's trials, one after the other: the model is loaded once."""
 
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config: dict[str, Any], make: MakeWork) -> None:
             import torch
 
             logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
@@ -120,7 +126,7 @@ def _tune(
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self.point = new_config.get("point", new_config)
+            self.point = _point(new_config)
             self.reports: Iterator[Report] = run_trial(self.work, out, self.point, rungs)
             return True
 
@@ -132,7 +138,7 @@ def _tune(
                 fail_trial(out, self.point, error)
                 return {"done": True, "failed": True}
             done = report.samples == rungs[-1]
-            value = report.scores[metric].value
+            value = report.scores.get(metric, UNDEFINED).value
             return {"samples": report.samples, metric: value, "done": done}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -143,8 +149,7 @@ def _tune(
 
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
-            point = trial.config.get("point", trial.config)
-            here.end(trial.trial_id, read_trial(out, point))
+            here.end(read_trial(out, _point(trial.config)))
 
         def on_trial_complete(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -154,14 +159,14 @@ def _tune(
         def on_trial_error(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
-            point = trial.config.get("point", trial.config)
             died = f"its process died more than {config.max_failures} times, or could not start"
-            fail_trial(out, point, _trace(trial) or died)
+            fail_trial(out, _point(trial.config), _trace(trial) or died)
             self._end(trial)
 
     space, search, num_trials = _searched(points, config, out)
     tuner = tune.Tuner(
-        tune.with_resources(Trial, resources),
+        # As a parameter: what it holds (real pictures) may be more than a class may carry.
+        tune.with_resources(tune.with_parameters(Trial, make=make), resources),
         param_space=space,
         tune_config=tune.TuneConfig(
             metric=metric,
@@ -169,7 +174,7 @@ def _tune(
             search_alg=search,
             scheduler=_scheduler(config),
             num_samples=num_trials,
-            max_concurrent_trials=num_workers,
+            max_concurrent_trials=num_workers if limited else None,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -190,10 +195,10 @@ class _Here:
 
     def __init__(self, told: Told) -> None:
         self.told = told
-        self.ended: dict[str, TrialResult] = {}
+        self.ended: dict[str, TrialResult] = {}  # by folder: Optuna may ask for a point twice
 
-    def end(self, trial_id: str, trial: TrialResult) -> None:
-        self.ended[trial_id] = trial
+    def end(self, trial: TrialResult) -> None:
+        self.ended[trial.folder.name] = trial
         self.told(trial)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -207,6 +212,7 @@ def _quiet_tune() -> None:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_WARN_THRESHOLD_S": "60",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own one ends the sweep as if all were done
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes at verbose=0 too
     }
     for name, value in wanted.items():
@@ -269,18 +275,45 @@ def _searched(
     try:
         from ray.tune.search.optuna import OptunaSearch
 
-        # What is finished comes first: its trials look it up, and Optuna learns of it.
-        done = [trial for trial in kept_trials(out) if trial.samples == config.samples]
+        # What was begun comes first: its trials look it up or go on, and Optuna learns of it.
+        begun = [trial.point for trial in kept_trials(out) if _lies_in(trial.point, config.space)]
         search = OptunaSearch(
             space=_optuna_space(config.space),
             metric=config.metric,
             mode=config.mode,
-            seed=config.seed % 2**32,
-            points_to_evaluate=[trial.point for trial in done] or None,
+            seed=(config.seed + len(begun)) % 2**32,  # with the same it would ask the same again
+            points_to_evaluate=[{k: _coded(v) for k, v in p.items()} for p in begun] or None,
         )
     except (ImportError, AssertionError):
         raise ConfigError("search.method=optuna: pip install optuna, or use random") from None
-    return {}, search, max(config.search.num_trials, len(done))
+    return {}, search, max(config.search.num_trials, len(begun))
+
+
+def _point(config: Mapping[str, Any]) -> Point:
+    """The point of a trial, as Tune's grid or as Optuna hands it out."""
+    if "point" in config:
+        return dict(config["point"])
+    return {k: json.loads(v) if str(v).startswith("[") else v for k, v in config.items()}
+
+
+def _coded(value: Any) -> Any:
+    """`value` as Optuna can have it: a list as JSON."""
+    return json.dumps(value) if isinstance(value, (list, tuple)) else value
+
+
+def _lies_in(point: Point, space: Mapping[str, Dimension]) -> bool:
+    """Whether Optuna could ask for `point`."""
+    if point.keys() != space.keys():
+        return False
+    for key, dimension in space.items():
+        kind, value = dimension.kind_and_value
+        if kind == "choice":
+            inside = _coded(point[key]) in map(_coded, value)
+        else:
+            inside = isinstance(point[key], float) and value[0] <= point[key] <= value[1]
+        if not inside:
+            return False
+    return True
 
 
 def _optuna_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
@@ -291,7 +324,9 @@ def _optuna_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
     for key, dimension in space.items():
         kind, value = dimension.kind_and_value
         if kind == "choice":
-            distributions[key] = optuna.distributions.CategoricalDistribution(value)
+            distributions[key] = optuna.distributions.CategoricalDistribution(
+                [_coded(choice) for choice in value]
+            )
         else:
             low, high = value
             log = kind == "loguniform"

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.images import decode
+from hw2.errors import DataError
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
 from hw2.figures.files import write_atomic
@@ -55,22 +56,27 @@ def pieces_to_draw(wanted: Sequence[Wanted], chunk: int, out: Path) -> tuple[lis
 def make_worker(
     config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]
 ) -> Callable[[bool], Callable[[Piece], Piece]]:
-    """What an actor does: load the model once, then draw chunks."""
+    """What an actor does: load the model once, then draw chunks.
+
+    A short chunk is filled up with its last picture, which is drawn and left out: the batch size
+    moves the last bits, and a noise has the same bytes in every job.
+    """
 
     def make(on_gpu: bool) -> Callable[[Piece], Piece]:
         model = load_face_model(str(weights)).to(torch.device("cuda" if on_gpu else "cpu"))
 
         def work(piece: Piece) -> Piece:
             rows = [wanted[i] for i in piece["rows"]]
+            full = rows + [rows[-1]] * (config.noises_per_chunk - len(rows))
             pictures = draw_faces(
                 model,
-                torch.stack([row.start for row in rows]),
+                torch.stack([row.start for row in full]),
                 config,
                 eta=rows[0].eta,
                 seed=config.seed,
-                indices=[row.index for row in rows],
+                indices=[row.index for row in full],
                 precision=config.precision,
-            )
+            )[: len(rows)]
             return {**piece, "images": to_bytes(pictures, config.pixel_range).numpy()}
 
         return work
@@ -88,6 +94,11 @@ def write_pieces(results: Iterable[Piece], wanted: Sequence[Wanted], out: Path) 
 
 
 def read_drawn(names: Sequence[str], out: Path) -> UInt8[Tensor, "n 3 h w"]:
-    """The pictures called `names` in `out`."""
-    images = np.stack([decode(picture_path(out, name)) for name in names])
-    return torch.from_numpy(images).movedim(-1, 1).contiguous()
+    """The pictures called `names` in `out`. Raises DataError for one that was spoilt since."""
+    images = []
+    for path in (picture_path(out, name) for name in names):
+        try:
+            images.append(decode(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}; delete it, and it is drawn again") from None
+    return torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous()

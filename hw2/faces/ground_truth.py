@@ -12,13 +12,23 @@ from hw2.data.noises import Noises
 from hw2.errors import DataError
 
 PASS_MARK = 20.0  # of the mean squared error on 0..255
+SHOWN = 3
 
 
 def ground_truth_folder(noise: Path, gt: Path | None) -> Path | None:
-    """The folder of given pictures: `gt`, or GT beside the noises if it is there."""
+    """The folder of given pictures: `gt`, or GT beside the noises if it is there.
+
+    Raises DataError if `gt` is missing, or has a picture for none of the noises.
+    """
     if gt is not None:
         if not gt.is_dir():
             raise DataError(f"gt={gt}: no such folder; leave it out to compare with nothing")
+        wanted = [f"{path.stem}.png" for path in sorted(noise.glob("*.pt"))]
+        if not any((gt / name).exists() for name in wanted):
+            raise DataError(
+                f"gt={gt}: holds none of {', '.join(wanted[:SHOWN])}, ..; leave it out to compare "
+                "with nothing"
+            )
         return gt
     beside = noise.parent / "GT"
     return beside if beside.is_dir() else None

@@ -98,11 +98,20 @@ class SweepConfig(JobConfig):
             method == "optuna" or self.scheduler.method == "asha"
         ):
             raise ValueError("Optuna and ASHA need Ray: set scaling.num_workers to 1 or more")
+        if self.scaling.num_workers == 0 and self.gpus_per_trial is not None:
+            raise ValueError("gpus_per_trial needs Ray: set scaling.num_workers to 1 or more")
         if self.scheduler.method == "asha" and self.scheduler.grace > self.samples:
             raise ValueError(
                 f"scheduler.grace={self.scheduler.grace} is more than samples={self.samples}"
             )
         return self
+
+    @property
+    def session(self) -> ScalingConfig:
+        """What Ray must have before the sweep begins: trials that share a GPU need one of it."""
+        if self.gpus_per_trial is None or not self.scaling.num_workers:
+            return self.scaling
+        return self.scaling.model_copy(update={"num_workers": 1})
 
 
 class TuneGuidanceConfig(SampleSettings, SweepConfig):

@@ -1,17 +1,20 @@
 """The MLflow runs of a sweep's trials, written behind the sweep's back."""
 
 import json
+import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hw2.errors import ConfigError
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import label_of
 from hw2.sweeps.trial import SHEET, TrialResult
 
+logger = logging.getLogger("hw2.tracking")
 RECORDED = "recorded.json"  # what of the trial is in MLflow
 
 
@@ -22,8 +25,8 @@ class Recorder:
     it is. Used as a context manager, it ends when all is written.
     """
 
-    def __init__(self, parent: Tracker, experiment: str) -> None:
-        self.parent, self.experiment = parent, experiment
+    def __init__(self, parent: Tracker, experiment: str, timeout: float = 15.0) -> None:
+        self.parent, self.experiment, self.timeout = parent, experiment, timeout
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._futures: list[Future[None]] = []
 
@@ -33,7 +36,8 @@ class Recorder:
 
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         state = {"samples": trial.samples, "error": trial.error, "parent": self.parent.run_id}
-        if _read(trial.folder / RECORDED) == state:
+        before = _read(trial.folder / RECORDED) or {}
+        if before == state:
             return
         tracker = Tracker.start(
             trial.folder,
@@ -43,6 +47,7 @@ class Recorder:
             parent_run_id=self.parent.run_id,
             tracking_uri=self.parent.tracking_uri,
             tags={"trial": trial.folder.name},
+            timeout=self.timeout,
         )
         for report in trial.reports:
             row: dict[str, float] = {}
@@ -54,7 +59,7 @@ class Recorder:
         if (sheet := trial.folder / SHEET).is_file():
             tracker.log_figure(sheet)
         tracker.log_file(trial.folder / "result.json")
-        if trial.error:
+        if trial.error or before.get("error"):
             tracker.set_tags({"error": trial.error})
         if tracker.finish("FAILED" if trial.error else "FINISHED"):
             write_json(trial.folder / RECORDED, state)
@@ -67,8 +72,16 @@ class Recorder:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
+            away = [f.exception() for f in self._futures if isinstance(f.exception(), ConfigError)]
+            if away:
+                logger.warning(
+                    "%d trials are not in MLflow (%s): the same command brings them",
+                    len(away),
+                    away[0],
+                )
             for future in self._futures:
-                future.result()
+                if future.exception() not in away:
+                    future.result()
 
 
 def _read(path: Path) -> Any:

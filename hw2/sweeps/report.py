@@ -86,9 +86,9 @@ def report_sweep(
         )
 
 
-def _order(point: Point) -> list[tuple[bool, Any]]:
+def _order(point: Point) -> list[tuple[int, float, str]]:
     return [
-        (isinstance(value, (str, bool)), str(value) if isinstance(value, (str, list)) else value)
+        (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
         for value in point.values()
     ]
 
@@ -150,7 +150,8 @@ def _figures(
     figures = {}
     if all(isinstance(trial.point[x], (int, float)) for trial in done):
         drawn = [_panel(name, shown.metrics[name].title, x, done) for name in shown.metrics]
-        figures["curves"] = panels([panel for panel in drawn if panel is not None], title)
+        if known := [panel for panel in drawn if panel is not None]:
+            figures["curves"] = panels(known, title)
     if shown.front is not None:
         across, up = shown.front
         points = [
@@ -160,7 +161,9 @@ def _figures(
         ]
         names = (shown.metrics[across].title, shown.metrics[up].title)
         chosen = label_of(best.point) if best else None
-        figures["front"] = front(points, f"{names[1]} against {names[0]}", *names, best=chosen)
+        if points:
+            title = f"{names[1]} against {names[0]}"
+            figures["front"] = front(points, title, *names, best=chosen)
     return figures
 
 

@@ -5,6 +5,7 @@ import json
 import time
 import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,11 @@ def run_trial(work: Work, out: Path, point: Point, rungs: Sequence[int]) -> Iter
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "point.json", point)
     reports = {report.samples: report for report in kept.reports}
+    if kept.samples > rungs[-1]:  # outcomes and sheet are of more samples: scored anew
+        reports = {samples: reports[samples] for samples in reports if samples < rungs[-1]}
     seconds = kept.seconds
+    if kept.error or len(reports) < len(kept.reports):
+        _keep(folder, list(reports.values()), seconds)  # tried again: the old error is over
     for rung in rungs:
         if rung not in reports:
             began = time.monotonic()
@@ -184,7 +189,7 @@ def _kept_arrays(path: Path) -> Arrays | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return dict(kept)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # not drawn, or torn
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # not drawn, or torn
         return None
 
 

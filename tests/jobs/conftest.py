@@ -1,4 +1,4 @@
-"""What the jobs' tests share: a working folder, tiny settings, tiny weights."""
+"""What the jobs' tests share: a working folder, tiny settings, tiny weights, a tree of faces."""
 
 import shutil
 import tempfile
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from hw2.checkpoint import save_weights
+from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.models.digit_unet import build_digit_unet
+from hw2.models.face_unet import build_face_unet, to_course
 from hw2.models.judge import build_judge
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from tests.jobs.command import Folder
@@ -47,3 +50,18 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("judge") / "final.safetensors"
     save_weights(path, {"ema": net}, {"kind": "judge", "seed": 1})
     return path
+
+
+@pytest.fixture(scope="session")
+def face_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `face` of a tree: UNet.pt and five noises of side 32. Do not change it."""
+    face = tmp_path_factory.mktemp("faces") / "face"
+    (face / "noise").mkdir(parents=True)
+    starts = CounterRandom(5, 0, range(5)).normal(Stream.START, 3, 32, 32)
+    for index, start in enumerate(starts):
+        torch.save(start[None].clone(), face / "noise" / f"{index:02d}.pt")
+    net = build_face_unet((64,) * 6, seed=0)
+    with torch.no_grad():  # else it predicts little noise, and the last bits grow from step to step
+        net.unet.conv_out.weight *= 30
+    torch.save(to_course(net), face / "UNet.pt")
+    return face

@@ -1,0 +1,46 @@
+"""python -m tests.distributed.private_sweep FILE: sweeps of toys under one local Ray.
+
+FILE holds [folder, points, settings] for each; prints what came of them as JSON. A process of its
+own, as with private_ray: Ray cannot pickle what conftest.py wraps with type checks.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hw2.config import ScalingConfig
+from hw2.distributed.session import cluster_cpus_and_gpus, connected
+from hw2.distributed.sweep import run_sweep
+from hw2.errors import ConfigError
+from hw2.sweeps.trial import TrialResult
+from tests.sweeps.toy import lines, make_toy, toy_config
+
+
+def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """Points that came back and that were told, and what was drawn up to now."""
+    folder.mkdir(exist_ok=True)
+    told: list[TrialResult] = []
+    scaling = {"cpus_per_worker": cluster_cpus_and_gpus()[0] / 2, "use_gpu": False}  # two at once
+    config = toy_config(folder, **{"scaling": scaling} | settings)
+    try:
+        trials = run_sweep(make_toy(folder), points, config, folder, told.append)
+    except ConfigError as error:
+        return {"refused": str(error)}
+    return {
+        "points": [trial.point for trial in trials],
+        "told": [trial.point for trial in told],
+        "drawn": lines(folder / "drawn"),
+        "made": lines(folder / "made"),
+    }
+
+
+def main(file: Path) -> None:
+    """Print the list of what came of each."""
+    with connected(ScalingConfig(use_gpu=False)):
+        found = [swept(Path(one[0]), *one[1:]) for one in json.loads(file.read_text())]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,143 @@
+"""Trials under Ray Tune: what is made once, drawn once, told, stopped, and started again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hw2.distributed.sweep import run_sweep
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import TrialResult, kept_trials, read_trial
+from tests.jobs.command import ROOT
+from tests.sweeps.toy import lines, make_toy, noise, toy_config
+
+EIGHT: list[Point] = [{"x": float(x)} for x in range(8)]
+TROUBLED: list[Point] = [
+    {"x": 0.0},
+    {"x": 1.0, "trouble": "raise"},
+    {"x": 2.0, "trouble": "die once"},
+    {"x": 3.0, "trouble": "die"},
+    {"x": 4.0},
+]
+BEST_FIRST: list[Point] = EIGHT[::-1]  # so whoever follows is compared with better ones
+ONE = {"num_workers": 1, "cpus_per_worker": 0.5, "use_gpu": False}
+ASHA = {
+    "samples": 40,
+    "scheduler": {"method": "asha", "grace": 5, "reduction_factor": 2},
+    "scaling": ONE,
+}
+SPACE = {"x": {"uniform": [0, 5]}, "pair": {"choice": [[0, 1], [2, 3]]}}
+
+
+def optuna(num_trials: int) -> dict[str, Any]:
+    search = {"method": "optuna", "num_trials": num_trials}
+    return {"space": SPACE, "search": search, "scaling": ONE}
+
+
+SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
+    "eight": ("eight", EIGHT, {}),
+    "troubled": ("troubled", TROUBLED, {"max_failures": 1}),
+    "asha": ("asha", BEST_FIRST, ASHA),
+    "optuna": ("optuna", [], optuna(3)),
+    "optuna, more": ("optuna", [], optuna(5)),
+    "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="module")
+def swept(folder: Path) -> dict[str, dict[str, Any]]:
+    """What came of each of SWEEPS, one after the other."""
+    file = folder / "sweeps.json"
+    file.write_text(json.dumps([[str(folder / out), *rest] for out, *rest in SWEEPS.values()]))
+    environment = dict(os.environ, HOME=str(folder))
+    environment.pop("RAY_AUTH_MODE", None)  # as a user has it
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.distributed.private_sweep", file],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    print(f"{time.monotonic() - began:.0f} s", done.stdout, done.stderr, file=sys.stderr)
+    assert done.returncode == 0
+    found = json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(SWEEPS, found, strict=True))
+
+
+def by_x(folder: Path, points: list[Point]) -> dict[float, TrialResult]:
+    found = {point["x"]: read_trial(folder, point) for point in points}
+    assert len(found) == len(points)
+    return found
+
+
+def test_two_actors_make_their_work_once_and_get_what_one_process_gets(
+    folder: Path, swept: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    seen = swept["eight"]
+    assert len(seen["made"]) == len(set(seen["made"])) == 2  # of 8 trials
+    assert len(seen["drawn"]) == 16
+    assert len(seen["told"]) == len(seen["points"]) == 8
+
+    run_sweep(make_toy(tmp_path), EIGHT, toy_config(tmp_path), tmp_path, lambda trial: None)
+    assert len(lines(tmp_path / "made")) == 1
+    mine, theirs = by_x(folder / "eight", seen["points"]), by_x(tmp_path, EIGHT)
+    assert mine.keys() == theirs.keys()
+    for x, trial in mine.items():
+        assert trial.reports == theirs[x].reports
+        np.testing.assert_array_equal(trial.outcomes["y"], theirs[x].outcomes["y"])
+        assert trial.scores["y"].value == pytest.approx(x + noise(range(10)).mean(), abs=1e-12)
+
+
+def test_what_goes_wrong_in_a_trial(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
+    seen = swept["troubled"]
+    assert len(seen["told"]) == len(seen["points"]) == 5
+    found = by_x(folder / "troubled", seen["points"])
+    assert {x: trial.samples for x, trial in found.items()} == {0: 10, 1: 0, 2: 10, 3: 0, 4: 10}
+    assert found[1].error == "ValueError: x=1 is cursed, as was told"
+    assert "toy.py" in found[1].trace
+    assert "died" in found[3].error
+    assert not any(found[x].error for x in (0, 2, 4))
+    draws = seen["drawn"]
+    assert draws.count("1 0") == 1  # Tune does not try an error again
+    assert draws.count("2 0") == draws.count("3 0") == 2  # but one whose process died
+
+
+def test_asha_stops_the_worst(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
+    found = by_x(folder / "asha", swept["asha"]["points"])
+    assert len(found) == len(swept["asha"]["told"]) == 8
+    assert found[7].samples == 40
+    stopped = [trial for trial in found.values() if trial.samples < 40]
+    assert len(stopped) >= 4
+    assert all(trial.reports and not trial.error for trial in stopped)
+    draws = swept["asha"]["drawn"]
+    assert len(draws) == len(set(draws)) == sum(t.samples for t in found.values()) / 5
+    assert len(draws) < 0.6 * 8 * 40 / 5
+
+
+def test_optuna_continues(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
+    first, more = swept["optuna"], swept["optuna, more"]
+    assert len(first["points"]) == 3
+    assert all(0 <= p["x"] <= 5 and p["pair"] in ([0, 1], [2, 3]) for p in more["points"])
+    assert len(first["drawn"]) == 6
+    assert len(more["drawn"]) == len(set(more["drawn"])) == 10
+    assert len(more["points"]) == len(kept_trials(folder / "optuna")) == 5
+    assert all(point in more["points"] for point in first["points"])
+
+
+def test_a_share_of_no_gpu_is_refused(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
+    said = swept["shared"].get("refused", "has a GPU")
+    if said != "has a GPU":
+        assert said == "gpus_per_trial=0.5, but the cluster has no GPU: leave it out"
+        assert kept_trials(folder / "shared") == []

@@ -1,0 +1,389 @@
+"""The three jobs on faces: what they leave, whose bytes agree, what they refuse."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+from torch import Tensor
+from torch.testing import assert_close
+from torchvision.utils import save_image
+
+from hw2.models.face_unet import from_course
+from tests.jobs.command import Folder
+
+NAMES = ["00", "01", "02", "03", "04"]
+ETAS = ("0", "0.25", "0.5", "0.75", "1")
+
+
+def settings(face: Path, out: object, **more: object) -> dict[str, object]:
+    """Five steps, noises in chunks of two, in this process."""
+    return {
+        "unet": face / "UNet.pt",
+        "noise": face / "noise",
+        "out": out,
+        "num_inference_steps": 5,
+        "noises_per_chunk": 2,
+        "scaling.num_workers": 0,
+    } | more
+
+
+def pictures(out: Path) -> dict[str, bytes]:
+    """All pictures of a job but its figures, by name."""
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.png"))}
+
+
+def pixels(path: Path) -> Tensor:
+    with Image.open(path) as picture:
+        assert (picture.size, picture.mode) == ((32, 32), "RGB")
+        return torch.from_numpy(np.array(picture)).double()
+
+
+def rms(one: Path, other: Path) -> float:
+    return float((pixels(one) - pixels(other)).square().mean().sqrt())
+
+
+def metrics_of(out: Path) -> dict[str, Any]:
+    return json.loads((out / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """One working folder for all that is drawn here, so that MLflow's store is made once."""
+    return Folder(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="module")
+def by_diffusers(face_tree: Path) -> Tensor:
+    """The pictures of all noises as diffusers' own DDIM draws them, about in [-1, 1]."""
+    net = from_course(torch.load(face_tree / "UNet.pt")).unet
+    theirs = DDIMScheduler(
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        set_alpha_to_one=False,
+        steps_offset=1,
+        clip_sample=True,
+        timestep_spacing="leading",
+    )
+    theirs.set_timesteps(5)
+    xt = torch.cat([torch.load(face_tree / "noise" / f"{name}.pt") for name in NAMES])
+    with torch.no_grad():
+        for t in theirs.timesteps:
+            xt = theirs.step(net(xt, t).sample, t, xt, eta=0).prev_sample
+    return xt
+
+
+@pytest.fixture(scope="module")
+def truth(by_diffusers: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in a folder, as the course gives them."""
+    folder = tmp_path_factory.mktemp("truth")
+    for name, picture in zip(NAMES, by_diffusers.permute(0, 2, 3, 1).numpy(), strict=True):
+        levels = np.round((np.clip(picture, -1, 1) + 1) * 127.5).astype(np.uint8)
+        Image.fromarray(levels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn(desk: Folder, face_tree: Path, truth: Path) -> Path:
+    """What sample_faces leaves. Do not change it."""
+    ended = desk.run_here("sample_faces", settings(face_tree, "drawn", gt=truth))
+    assert ended.code == 0
+    assert "pass mark 20 for each picture: passed" in ended.out
+    assert "mlflow ui --backend-store-uri sqlite:///" in ended.out.splitlines()[-1]
+    return desk.path / "drawn"
+
+
+def assert_run(desk: Folder, out: Path, params: dict[str, str], files: set[str]) -> None:
+    """MLflow has one finished run of `out`, with these params and files among others."""
+    ((run, status, artifact_uri),) = desk.query(
+        "SELECT run_uuid, status, artifact_uri FROM runs WHERE name=?", out.name
+    )
+    assert status == "FINISHED"
+    found = dict(desk.query("SELECT key, value FROM params WHERE run_uuid=?", run))
+    assert {key: found[key] for key in params} == params
+    tags = dict(desk.query("SELECT key, value FROM tags WHERE run_uuid=?", run))
+    assert [len(tags[f"hash.{name}"]) for name in ("unet", "noise")] == [64, 64]
+    artifacts = Path(artifact_uri.removeprefix("file://"))
+    for name in files | {"config.yaml", "metrics.json"}:
+        assert (artifacts / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_faces_in_the_courses_names_equal_those_of_diffusers(
+    desk: Folder, drawn: Path, truth: Path
+) -> None:
+    assert list(pictures(drawn)) == [f"{name}.png" for name in NAMES]
+    assert len(set(pictures(drawn).values())) == 5
+    metrics = metrics_of(drawn)
+    for name in NAMES:
+        error = rms(drawn / f"{name}.png", truth / f"{name}.png") ** 2
+        assert error < 1
+        assert metrics["mse_by_picture"][name] == pytest.approx(error)
+    assert metrics["pictures"] == 5
+    assert metrics["mse"]["low"] <= metrics["mse"]["value"] <= metrics["mse"]["high"]
+    assert metrics["passed"] is True
+    params = {"num_inference_steps": "5", "eta": "0.0", "timestep_spacing": "leading"}
+    assert_run(desk, drawn, params, {"figures/faces.png", "tables/mse.csv"})
+
+
+def test_the_same_again_and_after_an_interruption(
+    desk: Folder, drawn: Path, face_tree: Path, truth: Path, tmp_path: Path
+) -> None:
+    out = desk.path / "again"
+    shutil.copytree(drawn, out, ignore=shutil.ignore_patterns("mlflow_run.json", "journal*"))
+    want = pictures(out)
+    before = {name: (out / name).stat().st_mtime_ns for name in want}
+    same = settings(face_tree, out)
+    assert desk.run_here("sample_faces", same | {"gt": truth}).code == 0
+    assert {name: (out / name).stat().st_mtime_ns for name in want} == before
+
+    (out / "01.png").unlink()
+    (out / "04.png").unlink()
+    # Errors are taken anew each time: other given pictures need no other folder.
+    (tmp_path / "GT").mkdir()
+    shutil.copy(truth / "01.png", tmp_path / "GT" / "00.png")
+    shutil.copy(truth / "02.png", tmp_path / "GT" / "02.png")
+    ended = desk.run_here("sample_faces", same | {"gt": tmp_path / "GT"})
+    assert ended.code == 0
+    assert pictures(out) == want
+    assert (out / "02.png").stat().st_mtime_ns == before["02.png"]
+    metrics = metrics_of(out)
+    assert metrics["mse_by_picture"].keys() == {"00", "02"}
+    assert metrics["mse_by_picture"]["02"] < 1 < 20 < metrics["mse_by_picture"]["00"]
+    assert metrics["passed"] is False
+    assert "pass mark 20 for each picture: NOT passed" in ended.out
+
+    (out / "03.png").write_bytes(want["03.png"][:100])
+    told = desk.run_here("sample_faces", same).refusal()
+    assert told.startswith(f"{out}/03.png: broken picture (")
+    assert told.endswith("delete it, and it is drawn again")
+
+
+@pytest.mark.timeout(120)
+def test_ray_actors_draw_the_same_bytes(
+    folder: Folder, drawn: Path, face_tree: Path, truth: Path
+) -> None:
+    face = folder.path / "face"
+    shutil.copytree(face_tree, face)
+    shutil.copytree(truth, face / "GT")  # found by itself, beside the noises
+    given = settings(Path("face"), "out", **{"scaling.num_workers": 2})
+    words = [word for key, value in given.items() for word in (f"--{key}", value)]
+    ended = folder.run("sample_faces", *words)
+    assert ended.code == 0
+    assert pictures(folder.path / "out") == pictures(drawn)
+    assert metrics_of(folder.path / "out") == metrics_of(drawn)
+
+
+def test_minmax_is_what_save_image_does(
+    desk: Folder, drawn: Path, face_tree: Path, by_diffusers: Tensor, tmp_path: Path
+) -> None:
+    more = settings(face_tree, "minmax", pixel_range="minmax", gt=drawn)
+    assert desk.run_here("sample_faces", more).code == 0
+    for name, picture in zip(NAMES, by_diffusers, strict=True):
+        save_image(picture, tmp_path / "theirs.png", normalize=True)
+        ours = pixels(desk.path / "minmax" / f"{name}.png")
+        assert_close(ours, pixels(tmp_path / "theirs.png"), rtol=0, atol=1)
+    assert metrics_of(desk.path / "minmax")["mse"]["value"] > 20  # of the fixed range
+
+
+def test_eta_sheet(desk: Folder, drawn: Path, face_tree: Path) -> None:
+    out = desk.path / "etas"
+    more = settings(face_tree, out, noises="03,00,02")
+    ended = desk.run_here("eta_sheet", more)
+    assert ended.code == 0
+    found, still = pictures(out), pictures(drawn)
+    assert found.keys() == {f"{name}_eta_{eta}.png" for name in ("00", "02", "03") for eta in ETAS}
+    # Of another order, and of another chunk: the same bytes.
+    assert all(found[f"{name}_eta_0.png"] == still[f"{name}.png"] for name in ("00", "02", "03"))
+    apart = metrics_of(out)["distance_from_first_eta"]
+    values = [apart[eta]["value"] for eta in ETAS]
+    assert values[0] == 0 and values == sorted(values) and len(set(values)) == 5
+    by_hand = [rms(out / f"{n}_eta_1.png", out / f"{n}_eta_0.png") for n in ("00", "02", "03")]
+    assert values[4] == pytest.approx(np.mean(by_hand))
+    with Image.open(out / "figures" / "eta_sheet.png") as sheet:
+        assert sheet.width > 5 * 96 and sheet.height > 3 * 96
+    assert_run(desk, out, {"etas": "[0.0, 0.25, 0.5, 0.75, 1.0]"}, {"figures/eta_sheet.png"})
+
+    # Fresh noise belongs to the noise, whatever is drawn beside it and in whichever job.
+    assert desk.run_here("sample_faces", settings(face_tree, "half", eta=0.5)).code == 0
+    half = pictures(desk.path / "half")
+    assert all(found[f"{name}_eta_0.5.png"] == half[f"{name}.png"] for name in ("00", "02", "03"))
+    few = settings(face_tree, "seed", noises="03", etas="0,0.5", seed=1)
+    assert desk.run_here("eta_sheet", few).code == 0
+    other = pictures(desk.path / "seed")
+    assert other["03_eta_0.png"] == found["03_eta_0.png"]
+    assert other["03_eta_0.5.png"] != found["03_eta_0.5.png"]
+
+
+def test_interpolate_faces(desk: Folder, drawn: Path, face_tree: Path) -> None:
+    out = desk.path / "between"
+    ended = desk.run_here("interpolate_faces", settings(face_tree, out))
+    assert ended.code == 0
+    found, ends = pictures(out), pictures(drawn)
+    ways = ("slerp", "lerp")
+    assert found.keys() == {f"{way}_{index:02d}.png" for way in ways for index in range(11)}
+    for way in ways:
+        assert found[f"{way}_00.png"] == ends["00.png"]
+        assert found[f"{way}_10.png"] == ends["01.png"]
+    assert found["slerp_05.png"] != found["lerp_05.png"]
+
+    first, second = (torch.load(face_tree / "noise" / f"{name}.pt").double() for name in NAMES[:2])
+    metrics = metrics_of(out)
+    at_the_ends = float(first.norm() + second.norm()) / 2
+    for way in ways:
+        assert metrics[way]["norm_at_the_ends"] == pytest.approx(at_the_ends)
+        jumps = [
+            rms(out / f"{way}_{index:02d}.png", out / f"{way}_{index + 1:02d}.png")
+            for index in range(10)
+        ]
+        assert metrics[way]["length_of_the_path"] == pytest.approx(sum(jumps), rel=1e-5)
+        assert metrics[way]["largest_step"] == pytest.approx(max(jumps), rel=1e-5)
+        assert f"{metrics[way]['norm_at_the_middle']}"[:4] in ended.out
+    middle = float((first + second).norm() / 2)
+    assert metrics["lerp"]["norm_at_the_middle"] == pytest.approx(middle, rel=1e-5)
+    assert middle / at_the_ends == pytest.approx(0.5**0.5, abs=0.02)
+    assert metrics["slerp"]["norm_at_the_middle"] / at_the_ends == pytest.approx(1, abs=0.001)
+    figures = {"figures/interpolation.png", "figures/smoothness.png"}
+    assert_run(desk, out, {"first": "00", "second": "01", "num_alphas": "11"}, figures)
+
+
+class Runs:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+Spoil = Callable[[Path], object]
+
+
+def noise(value: Tensor) -> Spoil:
+    return lambda face: torch.save(value, face / "noise" / "02.pt")
+
+
+def without(face: Path) -> None:
+    state = torch.load(face / "UNet.pt")
+    del state["mid1.attention.qkv.weight"]
+    torch.save(state, face / "UNet.pt")
+
+
+def weights(**more: Tensor) -> Spoil:
+    return lambda face: torch.save(torch.load(face / "UNet.pt") | more, face / "UNet.pt")
+
+
+def given(*sides: int) -> Spoil:
+    """A folder GT with one picture."""
+
+    def make(face: Path) -> None:
+        (face / "GT").mkdir()
+        Image.new("RGB", sides).save(face / "GT" / "03.png")
+
+    return make
+
+
+def unlike(value: float) -> Tensor:
+    values = torch.zeros(1, 3, 32, 32)
+    values[0, 1, 2, 3] = value
+    return values
+
+
+BAD_FILES: dict[str, tuple[Spoil, str]] = {
+    "noise of another shape": (
+        noise(torch.zeros(3, 32, 32)),
+        "FACE/noise/02.pt: its shape is (3, 32, 32), want (1, 3, h, w)",
+    ),
+    "noise in float64": (
+        noise(torch.zeros(1, 3, 32, 32, dtype=torch.float64)),
+        "FACE/noise/02.pt: its dtype is float64, want float32: save noise.float()",
+    ),
+    "noise with nan": (
+        noise(unlike(float("nan"))),
+        "FACE/noise/02.pt: 1 of its 3072 numbers are nan or infinite",
+    ),
+    "noise with code": (
+        lambda face: torch.save(Runs(face / "ran"), face / "noise" / "02.pt"),
+        "FACE/noise/02.pt: it holds posix.mkdir, want nothing but tensors",
+    ),
+    "no noises": (
+        lambda face: shutil.rmtree(face / "noise"),
+        "FACE/noise: no such folder of noises: point --noise at one with 00.pt, 01.pt, ..",
+    ),
+    "a missing key": (without, "FACE/UNet.pt: 1 keys do not fit: missing mid1.attention.qkv.w"),
+    "an unknown key": (
+        weights(ema=torch.zeros(3)),
+        "FACE/UNet.pt: 1 keys do not fit: unknown ema",
+    ),
+    "a misshapen key": (
+        weights(**{"out.2.bias": torch.zeros(6)}),
+        "FACE/UNet.pt: 1 keys do not fit: out.2.bias is (6,), want (3,)",
+    ),
+    "weights with code": (
+        lambda face: torch.save({"x": Runs(face / "ran")}, face / "UNet.pt"),
+        "FACE/UNet.pt: it holds posix.mkdir, want nothing but tensors",
+    ),
+    "given pictures of another size": (given(64, 32), "FACE/GT/03.png is 64x32, its noise 32x32"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_refused_before_anything_is_made(
+    kind: str, folder: Folder, face_tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    face = tmp_path_factory.mktemp("bad") / "face"
+    shutil.copytree(face_tree, face)
+    spoil, said = BAD_FILES[kind]
+    spoil(face)
+    told = folder.run_here("sample_faces", settings(face, "out")).refusal()
+    assert told.startswith(said.replace("FACE", str(face)))
+    assert not (face / "ran").exists()
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("job", "change", "said"),
+    [
+        (
+            "sample_faces",
+            {"num_inference_steps": 300},
+            "num_inference_steps=300 does not divide num_train_timesteps=1000: use 250 or 500",
+        ),
+        ("sample_faces", {"unet": "asset:nosuch"}, "unet=asset:nosuch: no such asset; there is "),
+        ("sample_faces", {"gt": "nosuch"}, "gt=nosuch: no such folder; leave it out to compare"),
+        ("sample_faces", {"gt": "."}, "gt=.: holds none of 00.png, 01.png, 02.png, ..; leave it "),
+        ("sample_faces", {"eta": 1.5}, "eta=1.5 on the command line: want "),
+        ("sample_faces", {"etta": 1}, "unknown key etta on the command line: did you mean eta?"),
+        ("eta_sheet", {"noises": "00,07"}, "noise 07: there is no such; there is 00, 01, 02, 03,"),
+        ("eta_sheet", {"eta": 1}, "unknown key eta on the command line: did you mean etas?"),
+        ("eta_sheet", {"steps_offset": 200}, "steps_offset=200: the first of 5 timesteps would be"),
+        ("interpolate_faces", {"second": "11"}, "noise 11: there is no such; there is 00, 01,"),
+        ("interpolate_faces", {"num_alphas": 1}, "num_alphas=1 on the command line: want "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_are_refused_before_anything_is_made(
+    job: str, change: dict[str, object], said: str, folder: Folder, face_tree: Path
+) -> None:
+    ended = folder.run_here(job, settings(face_tree, "out", **change))
+    assert ended.refusal().startswith(said)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_opposite_noises_have_no_way_between(
+    folder: Folder, face_tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    face = tmp_path_factory.mktemp("opposite") / "face"
+    shutil.copytree(face_tree, face)
+    torch.save(-torch.load(face / "noise" / "00.pt"), face / "noise" / "01.pt")
+    told = folder.run_here("interpolate_faces", settings(face, "out")).refusal()
+    assert told.startswith("slerp: the noises are opposite (180 degrees apart)")
+    assert list(folder.path.iterdir()) == []

@@ -1,0 +1,201 @@
+"""jobs.tune_guidance and jobs.tune_eta: interrupted anywhere, they continue; nothing is doubled."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hw2.data.offline.faces import face_picture
+from hw2.models.face_unet import build_face_unet, to_course
+from hw2.sweeps.space import key_of
+from tests.jobs.command import Folder
+
+
+def yaml(folder: Folder, name: str, text: str) -> Path:
+    path = folder.path / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def words(config: Path, tree: Path, out: str, workers: int | None) -> list[object]:
+    """Five noises a trial, four steps each; None: two trials at once."""
+    settings = {
+        "config": config,
+        "out": out,
+        "data.root": tree,
+        "samples": 5,
+        "num_inference_steps": 4,
+        "rule": "best",
+        "scaling.num_workers": 2 if workers is None else workers,
+        "scaling.cpus_per_worker": 0.5,
+    }
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+def finished(out: Path) -> set[Path]:
+    """Folders of the trials that are done."""
+    return {path.parent for path in out.glob("trials/*/result.json")}
+
+
+def chunks(folders: set[Path]) -> dict[Path, int]:
+    """When each chunk was written."""
+    found = {path: path.stat().st_mtime_ns for one in folders for path in one.glob("chunk_*.npz")}
+    assert len(found) == len(folders)
+    return found
+
+
+def reports(out: Path) -> dict[str, Any]:
+    """The scores of all trials."""
+    return {one.name: json.loads((one / "result.json").read_text())["reports"]
+            for one in finished(out)}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tree: Path) -> None:
+    seed = time.time_ns() % 10**6
+    print(f"seed of the kill: {seed}")
+    draw = random.Random(seed)
+    four = yaml(folder, "four", "space: {guidance_weight: {grid: [-1, 0, 1, 2]}}\n")
+    command = words(four, digits_tree, "out", None)
+    out = folder.path / "out"
+
+    job = folder.start("tune_guidance", *command)
+    while job.poll() is None and not finished(out):
+        time.sleep(0.01)
+    job.send_signal(signal.SIGINT)
+    _, told = job.communicate()
+    print(told)
+    before = chunks(done := finished(out))
+    assert job.returncode == 130, told
+    assert 1 <= len(done) < 4
+    assert not (out / "metrics.json").exists()
+
+    job = folder.start("tune_guidance", *command)
+    deadline = time.monotonic() + 120
+    while job.poll() is None and finished(out) == done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(draw.random())
+    job.kill()
+    job.communicate()
+    before |= chunks(finished(out))
+
+    assert folder.run("tune_guidance", *command).code == 0
+    assert len(finished(out)) == 4
+    now = chunks(finished(out))
+    assert {path: now[path] for path in before} == before
+
+    undisturbed = folder.run("tune_guidance", *words(four, digits_tree, "here", 0))
+    assert undisturbed.code == 0
+    assert reports(out) == reports(folder.path / "here")
+
+    parent = json.loads((out / "mlflow_run.json").read_text())["run_id"]
+    nested = folder.query(
+        "SELECT r.run_uuid, r.status FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid "
+        "WHERE t.key = 'mlflow.parentRunId' AND t.value = ?",
+        parent,
+    )
+    assert [status for _, status in nested] == ["FINISHED"] * 4
+    assert folder.query("SELECT status FROM runs WHERE run_uuid = ?", parent) == [("FINISHED",)]
+    assert len(folder.query("SELECT 1 FROM runs")) == 2 * 5  # with the undisturbed sweep's
+    for run, _ in nested:
+        for kind in ("", ".low", ".high"):
+            key = f"eval/accuracy{kind}"
+            query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = ?"
+            assert folder.query(query, run, key) == [(5,)]
+
+    five = yaml(folder, "five", "space: {guidance_weight: {grid: [-1, 0, 1, 2, 4]}}\n")
+    assert folder.run("tune_guidance", *words(five, digits_tree, "out", 0)).code == 0
+    wider = chunks(finished(out))
+    assert {path: wider[path] for path in now} == now
+    assert {one.name for one in finished(out)} - {path.parent.name for path in now} == {
+        key_of({"guidance_weight": 4})
+    }
+    assert len(json.loads((out / "metrics.json").read_text())["trials"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("space: {guidance_weight: {grid: [0, -3]}}", "space.guidance_weight: -3: "),
+        ("space: {eta: {grid: [0], choice: [1]}}", "want one of grid, choice"),
+    ],
+)
+def test_what_is_impossible_is_refused_before_anything_is_made(
+    folder: Folder, digits_tree: Path, text: str, said: str
+) -> None:
+    config = yaml(folder, "sweep", text)
+    ended = folder.run("tune_guidance", *words(config, digits_tree, "out", 0))
+    assert said in ended.refusal()
+    assert [path.name for path in folder.path.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.fixture
+def faces(folder: Folder) -> Path:
+    """A tiny UNet.pt that moves its picture, two noises, and twelve real faces."""
+    net = build_face_unet((64,) * 6, 0)
+    with torch.no_grad():
+        net.unet.conv_out.weight *= 30
+    torch.save(to_course(net), folder.path / "UNet.pt")
+    (folder.path / "noise").mkdir()
+    (folder.path / "real").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for index in range(2):
+        noise = torch.randn(1, 3, 32, 32, generator=generator)
+        torch.save(noise, folder.path / "noise" / f"{index:02d}.pt")
+    for index in range(12):
+        Image.fromarray(face_picture(0, index)).save(folder.path / "real" / f"{index:02d}.png")
+    return folder.path
+
+
+@pytest.mark.timeout(200)
+def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> None:
+    config = yaml(folder, "eta", "space: {eta: {grid: [0, 1]}}\nbaseline: {eta: 0}\n")
+    settings = {
+        "config": config,
+        "out": "out",
+        "unet": faces / "UNet.pt",
+        "noise": faces / "noise",
+        "real": faces / "real",
+        "precision": "fp32",
+        "samples": 5,
+        "num_inference_steps": 4,
+        "scaling.num_workers": 0,
+    }
+    command = [word for key, value in settings.items() for word in (f"--{key}", value)]
+    assert folder.run("tune_eta", *command).code == 0
+    trials = {t["point"]["eta"]: t for t in _metrics(folder)["trials"]}
+    still, moved = trials[0]["scores"], trials[1]["scores"]
+    assert still["repeated"]["value"] == 1
+    assert still["distance"]["value"] == still["repeat_distance"]["value"] == 0
+    assert moved["repeated"]["value"] == 0
+    assert moved["distance"]["value"] > 1 and moved["repeat_distance"]["value"] > 1
+    for scores in (still, moved):
+        assert scores["mse"]["value"] is None  # nobody gave pictures to compare with
+        assert scores["frechet"]["value"] > 0
+        assert scores["network_calls"]["value"] == 4
+
+    kept = {point: _arrays(folder, point) for point in (0, 1)}
+    np.testing.assert_array_equal(kept[1]["still"], kept[0]["images"])
+    apart = kept[1]["images"].astype(float) - kept[0]["images"]
+    want = np.sqrt((apart**2).mean((1, 2, 3))).mean()
+    assert moved["distance"]["value"] == pytest.approx(want, rel=1e-5)
+    (pair,) = _metrics(folder)["differences"]
+    assert (pair["metric"], pair["n"], pair["verdict"]) == ("distance", 5, "higher")
+
+
+def _metrics(folder: Folder) -> Any:
+    return json.loads((folder.path / "out" / "metrics.json").read_text())
+
+
+def _arrays(folder: Folder, eta: float) -> dict[str, np.ndarray]:
+    path = folder.path / "out" / "trials" / key_of({"eta": eta}) / "chunk_000000.npz"
+    with np.load(path) as kept:
+        return dict(kept)

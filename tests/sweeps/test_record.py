@@ -1,0 +1,130 @@
+"""A sweep's runs in a real sqlite store: one parent, a nested run a trial, each row once."""
+
+import csv
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from hw2.distributed.sweep import run_sweep, sweep
+from hw2.errors import TrialsFailed
+from hw2.runlog.tracker import Tracker
+from hw2.sweeps.record import Recorder
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import run_trial
+from tests.stores import free_port
+from tests.sweeps.toy import SHOWN, ToyWork, lines, make_toy, toy_config
+
+EIGHT: list[Point] = [{"x": float(x)} for x in range(8)]
+FAILING: list[Point] = [*EIGHT[:7], {"x": 7.0, "trouble": "raise late"}]
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Tracker]:
+    """The run of a sweep in tmp_path/out, in a store that nobody has made yet."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    out = tmp_path / "out"
+    with Tracker.start(
+        out, experiment="toy", run_name="sweep", config={}, tracking_uri=uri
+    ) as tracker:
+        yield tracker
+
+
+def runs(tracker: Tracker) -> dict[str, Any]:
+    """The nested runs by name."""
+    client = MlflowClient(tracking_uri=tracker.tracking_uri)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    nested = [r for r in found if r.info.run_id != tracker.run_id]
+    assert len(found) == len(nested) + 1
+    assert all(r.data.tags["mlflow.parentRunId"] == tracker.run_id for r in nested)
+    assert len({r.info.run_name for r in nested}) == len(nested)
+    return {r.info.run_name: r for r in nested}
+
+
+def steps(tracker: Tracker, run: Any, key: str) -> list[int]:
+    client = MlflowClient(tracking_uri=tracker.tracking_uri)
+    return sorted(m.step for m in client.get_metric_history(run.info.run_id, key))
+
+
+def test_a_sweep_with_a_failing_trial(parent: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight trials at once, then again with the trial mended, then once more."""
+    out, client = parent.out, MlflowClient(tracking_uri=parent.tracking_uri)
+    config = toy_config(out, space={"x": {"grid": list(range(8))}}, baseline={"x": 0})
+    work = ToyWork(out)
+    with ThreadPoolExecutor(7) as pool:  # all are there at once
+        list(pool.map(lambda point: list(run_trial(work, out, point, [5, 10])), FAILING[:7]))
+
+    with pytest.raises(TrialsFailed) as failed:
+        sweep(make_toy(out), FAILING, config, SHOWN, "toy", parent)
+    assert failed.value.exit_code == 1
+    assert "1 of 8 trials failed" in str(failed.value)
+    assert "x=7, trouble=raise late: ValueError: x=7 is cursed" in str(failed.value)
+    table = capsys.readouterr().out
+    assert "ValueError: x=7 is cursed" in table
+    assert "chosen (best, max y): x=6: " in table
+
+    found = runs(parent)
+    assert len(found) == 8
+    for x in range(7):
+        run = found[f"x={x}"]
+        assert run.info.status == "FINISHED"
+        for kind in ("", ".low", ".high"):
+            assert steps(parent, run, f"eval/y{kind}") == [5, 10]
+        files = {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
+        assert files == {"figures/sheet.png"}
+    broken = found["x=7, trouble=raise late"]
+    assert broken.info.status == "FAILED"
+    assert broken.data.tags["error"] == "ValueError: x=7 is cursed, as was told"
+    assert steps(parent, broken, "eval/y") == []
+
+    report = json.loads((out / "metrics.json").read_text())
+    assert len(report["trials"]) == 8
+    assert report["best"]["point"] == {"x": 6.0}
+    assert [round(d["value"], 6) for d in report["differences"]] == [1, 2, 3, 4, 5, 6]
+    with (out / "tables/trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["x"] for row in rows] == [str(float(x)) for x in range(8)]
+    assert rows[7]["error"].startswith("ValueError")
+    with Image.open(out / "figures/curves.png") as picture:
+        assert picture.width > 300
+
+    (out / "mended").touch()
+    before = lines(out / "drawn")
+    for _ in range(2):
+        sweep(make_toy(out), FAILING, config, SHOWN, "toy", parent)
+    assert lines(out / "drawn") == sorted([*before, "7 5"])  # from where it broke, once
+    found = runs(parent)
+    assert len(found) == 8
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert found["x=7, trouble=raise late"].data.tags["error"] == ""
+    assert steps(parent, found["x=0"], "eval/y.low") == [5, 10]
+    parent.flush()
+    summary = client.get_run(parent.run_id).data
+    best = json.loads((out / "metrics.json").read_text())["best"]
+    assert summary.metrics["best/y"] == best["scores"]["y"]["value"]
+    assert summary.tags["best"] == "x=7, trouble=raise late"
+
+
+def test_a_store_that_went_away_takes_no_report(
+    parent: Tracker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Tracker(parent.out, parent.run_id, f"http://127.0.0.1:{free_port()}", owner=False)
+    out = tmp_path / "trials"
+    with Recorder(away, "toy", timeout=1) as recorder:
+        config = toy_config(out)
+        trials = run_sweep(
+            make_toy(tmp_path), EIGHT[:1], config, out, lambda trial: recorder.record(trial, {})
+        )
+    away.close()
+    assert [trial.samples for trial in trials] == [10]
+    assert "1 trials are not in MLflow" in caplog.text
+    with Recorder(parent, "toy") as recorder:
+        recorder.record(trials[0], {})
+    assert list(runs(parent)) == ["x=0"]

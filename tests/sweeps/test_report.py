@@ -1,0 +1,128 @@
+"""What a sweep leaves: figures, tables, metrics.json, and what it prints."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw2.errors import TrialsFailed
+from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.runlog.tracker import Tracker
+from hw2.sweeps.report import Metric, Shown, report_sweep
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import Report, TrialResult, trial_folder
+from tests.sweeps.toy import toy_config
+
+SHOWN = Shown(
+    {"y": Metric("the mean", "y", ".1%"), "spread": Metric("the spread", "spread")},
+    front=("spread", "y"),
+)
+
+
+def trial(out: Path, point: Point, y: float = 0.5, **more: Any) -> TrialResult:
+    scores = {"y": Interval(y, y - 0.1, y + 0.1), "spread": Interval(1 - y, 0.3 - y, 1.5 - y)}
+    outcomes = {"right": np.full(10, y)}
+    settings = {"reports": (Report(10, scores),), "outcomes": outcomes, "seconds": 1.25} | more
+    return TrialResult(point, trial_folder(out, point), **settings)
+
+
+def report(out: Path, trials: list[TrialResult], **more: Any) -> dict[str, Any]:
+    """The report's metrics.json; the tracker has a journal and no store."""
+    out.mkdir(exist_ok=True)
+    keys = list(trials[0].point)
+    space = {key: {"grid": [trials[0].point[key]]} for key in keys}
+    tracker = Tracker(out, "run", None, owner=True)
+    try:
+        report_sweep(toy_config(out, space=space, **more), SHOWN, trials, out, tracker)
+    finally:
+        tracker.close()
+    return json.loads((out / "metrics.json").read_text())
+
+
+def figures(out: Path) -> set[str]:
+    found = sorted((out / "figures").glob("*.png"))
+    for path in found:
+        with Image.open(path) as picture:
+            assert len(picture.convert("L").getcolors() or []) > 5  # something is drawn
+    return {path.name for path in found}
+
+
+def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = [(w, steps) for w in (2.0, 0, 1.0) for steps in (20, 10)]
+    trials = [trial(tmp_path, {"w": w, "steps": s}, w / 4 + s / 100) for w, s in points]
+    kept = report(tmp_path, trials, baseline={"w": 0})
+    assert figures(tmp_path) == {"curves.png", "front.png"}
+    shown = [(t["point"]["w"], t["point"]["steps"]) for t in kept["trials"]]
+    assert shown == [(0, 10), (0, 20), (1, 10), (1, 20), (2, 10), (2, 20)]
+    assert kept["best"]["point"] == {"w": 2, "steps": 20}
+    found = [
+        (d["point"]["w"], d["baseline"]["w"], round(d["value"], 9)) for d in kept["differences"]
+    ]
+    assert found == [(1, 0, 0.25), (1, 0, 0.25), (2, 0, 0.5), (2, 0, 0.5)]
+    with (tmp_path / "tables/differences.csv").open() as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["higher"] * 4
+    printed = capsys.readouterr().out
+    assert "chosen (best, max y): w=2, steps=20: 70.0 % (60.0-80.0)" in printed
+    assert f"figures: {tmp_path / 'figures'}" in printed
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["unipc", "ddim", "dpmpp"],
+        [True, False],
+        [(0.65, 1.0), (0.0, 1.0)],
+        [(0.0, 1.0), 0.5, "auto", True, 2],
+    ],
+)
+def test_dimensions_that_are_no_numbers(tmp_path: Path, values: list[Any]) -> None:
+    trials = [trial(tmp_path, {"v": v}, i / 10) for i, v in enumerate(values)]
+    kept = report(tmp_path, trials)
+    assert len(kept["trials"]) == len(values)
+    assert "front.png" in figures(tmp_path)
+    with (tmp_path / "tables/trials.csv").open() as file:
+        names = {row["v"] for row in csv.DictReader(file)}
+    assert len(names) == len(values)
+
+
+def test_failed_trials_are_named_after_all_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = TrialResult({"w": 7.0}, trial_folder(tmp_path, {"w": 7.0}), error="ValueError: seven")
+    trials = [trial(tmp_path, {"w": 1.0}), broken]
+    with pytest.raises(TrialsFailed) as failed:
+        report(tmp_path, trials)
+    assert str(failed.value).startswith("1 of 2 trials failed, the first w=7: ValueError: seven; ")
+    assert failed.value.exit_code == 1
+    kept = json.loads((tmp_path / "metrics.json").read_text())
+    assert [t["error"] for t in kept["trials"]] == ["", "ValueError: seven"]
+    assert kept["best"]["point"] == {"w": 1}
+    assert "ValueError: seven" in capsys.readouterr().out
+
+
+def test_nothing_to_choose_from(tmp_path: Path) -> None:
+    unknown = Report(10, {"y": UNDEFINED, "spread": UNDEFINED})
+    kept = report(tmp_path, [trial(tmp_path, {"w": 1.0}, reports=(unknown,))])
+    assert kept["best"] is None
+    assert kept["trials"][0]["scores"]["y"]["value"] is None
+
+    all_failed = [TrialResult({"w": 1.0}, trial_folder(tmp_path, {"w": 1.0}), error="no")]
+    with pytest.raises(TrialsFailed, match="1 of 1 trials failed"):
+        report(tmp_path / "failed", all_failed)
+    assert not (tmp_path / "failed/figures").exists()
+
+
+def test_trials_stopped_early_are_shown_with_what_they_have(tmp_path: Path) -> None:
+    few = Report(5, {"y": Interval(0.9, 0.8, 1.0), "spread": UNDEFINED})
+    kept = report(
+        tmp_path,
+        [trial(tmp_path, {"w": 1.0}, reports=(few,)), trial(tmp_path, {"w": 2.0}, 0.4)],
+    )
+    assert [t["samples"] for t in kept["trials"]] == [5, 10]
+    assert kept["best"]["point"] == {"w": 2}
+    assert math.isclose(kept["trials"][0]["scores"]["y"]["value"], 0.9)

@@ -1,0 +1,156 @@
+"""A trial draws and scores each thing once, whatever happens in between."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw2.errors import DataError
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import (
+    Report,
+    fail_trial,
+    kept_trials,
+    read_trial,
+    run_trial,
+    rungs_of,
+    trial_folder,
+)
+from tests.sweeps.toy import ToyWork, lines, noise
+
+POINT = {"x": 2.0}
+
+
+def run(folder: Path, *rungs: int, point: Point = POINT) -> list[Report]:
+    return list(run_trial(ToyWork(folder), folder, point, rungs))
+
+
+def drawn(folder: Path) -> list[str]:
+    """`x first` of each draw."""
+    return lines(folder / "drawn")
+
+
+def test_rungs() -> None:
+    assert rungs_of(50) == [50]
+    assert rungs_of(50, 10, 2) == [10, 20, 40, 50]
+    assert rungs_of(40, 10, 2) == [10, 20, 40]
+    assert rungs_of(10, 10, 3) == [10]
+
+
+def test_rungs_draw_only_what_is_new(tmp_path: Path) -> None:
+    reports = run(tmp_path, 3, 7, 12)
+    assert drawn(tmp_path) == ["2 0", "2 10", "2 5"]
+    assert [report.samples for report in reports] == [3, 7, 12]
+    means = [report.scores["y"].value for report in reports]
+    np.testing.assert_allclose(means, [2 + noise(range(n)).mean() for n in (3, 7, 12)], rtol=1e-12)
+    kept = read_trial(tmp_path, POINT)
+    assert kept.reports == tuple(reports)
+    np.testing.assert_array_equal(kept.outcomes["y"], 2 + noise(range(12)))
+    assert (kept.error, kept.samples, kept.scores) == ("", 12, reports[-1].scores)
+
+
+def test_what_is_done_is_read(tmp_path: Path) -> None:
+    first = run(tmp_path, 5, 10)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert len(before) == 3
+    assert run(tmp_path, 5, 10, point={"x": 2}) == first  # 2 is 2.0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == before
+    assert len(drawn(tmp_path)) == 2
+
+
+def test_raising_and_lowering_the_samples(tmp_path: Path) -> None:
+    run(tmp_path, 10)
+    run(tmp_path, 20)
+    assert drawn(tmp_path) == ["2 0", "2 10", "2 15", "2 5"]
+    assert [report.samples for report in read_trial(tmp_path, POINT).reports] == [10, 20]
+    run(tmp_path, 7)
+    kept = read_trial(tmp_path, POINT)
+    assert kept.samples == len(kept.outcomes["y"]) == 7
+    run(tmp_path, 20)
+    assert read_trial(tmp_path, POINT).samples == 20
+    assert len(drawn(tmp_path)) == 4
+
+
+def test_a_failed_trial_keeps_its_trace_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    point = {"x": 1.0, "trouble": "raise late"}
+    reports = run_trial(ToyWork(tmp_path), tmp_path, point, [5, 10])
+    first = next(reports)
+    with pytest.raises(ValueError) as failed:
+        next(reports)
+    fail_trial(tmp_path, point, failed.value)
+    kept = read_trial(tmp_path, point)
+    assert kept.error == "ValueError: x=1 is cursed, as was told"
+    assert "Traceback" in kept.trace and "toy.py" in kept.trace
+    assert kept.reports == (first,)
+
+    (tmp_path / "mended").touch()
+    assert run(tmp_path, 5, 10, point=point)[0] == first
+    kept = read_trial(tmp_path, point)
+    assert (kept.samples, kept.error, kept.trace) == (10, "", "")
+    assert drawn(tmp_path) == ["1 0", "1 5", "1 5"]
+
+
+def test_errors_of_the_user_have_no_trace(tmp_path: Path) -> None:
+    fail_trial(tmp_path, POINT, DataError("w=7: too much"))
+    assert (read_trial(tmp_path, POINT).error, read_trial(tmp_path, POINT).trace) == (
+        "w=7: too much",
+        "",
+    )
+
+
+def test_an_error_that_came_after_the_last_rung_is_over(tmp_path: Path) -> None:
+    """A process may die between keeping its last report and telling of it."""
+    run(tmp_path, 5)
+    fail_trial(tmp_path, POINT, "Traceback\nthe process died")
+    assert read_trial(tmp_path, POINT).error == "the process died"
+    run(tmp_path, 5)
+    assert read_trial(tmp_path, POINT).error == ""
+    assert len(drawn(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("harm", ["truncate", "empty", "zeros", "flip"])
+def test_a_torn_chunk_is_drawn_again(tmp_path: Path, harm: str) -> None:
+    want = run(tmp_path, 10)
+    path = trial_folder(tmp_path, POINT) / "chunk_000005.npz"
+    whole = path.read_bytes()
+    half = len(whole) // 4
+    path.write_bytes(
+        {
+            "truncate": whole[: half * 2],
+            "empty": b"",
+            "zeros": bytes(len(whole)),
+            "flip": whole[:half] + bytes(b ^ 255 for b in whole[half:][:40]) + whole[half + 40 :],
+        }[harm]
+    )
+    (path.parent / "result.json").write_text('{"reports": [{"sam')  # torn as well
+    assert run(tmp_path, 10) == want
+    assert drawn(tmp_path) == ["2 0", "2 5", "2 5"]
+
+
+def test_two_who_want_the_same_chunk_at_once_draw_it_once(tmp_path: Path) -> None:
+    """Locks are by open file: threads exclude each other as processes do."""
+    points = [{"x": float(x), "other": 9.0} for x in range(4)]
+    threads = [
+        threading.Thread(target=run, args=(tmp_path, 5), kwargs={"point": point})
+        for point in [*points, points[0]]
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn(tmp_path) == ["0 0", "1 0", "2 0", "3 0", "9 0"]
+    # The trial at 9 was drawn, not run; when it is, it has its chunk.
+    assert [trial.point["x"] for trial in kept_trials(tmp_path)] != []
+    assert {trial.point["x"] for trial in kept_trials(tmp_path)} == {0, 1, 2, 3}
+    run(tmp_path, 5, point={"x": 9.0})
+    assert len(drawn(tmp_path)) == 5
+
+
+def test_no_scratch_is_left(tmp_path: Path) -> None:
+    run(tmp_path, 5)
+    names = {path.name for path in trial_folder(tmp_path, POINT).iterdir()}
+    assert names == {"point.json", "result.json", "outcomes.npz", "sheet.png", "chunk_000000.npz"}
+    kept = json.loads((trial_folder(tmp_path, POINT) / "result.json").read_text())
+    assert kept["reports"][0]["samples"] == 5
