@@ -25,11 +25,9 @@ def main(config: InterpolateFacesConfig) -> None:
     between = interpolants(a, b, config.num_alphas)
     load_face_model(str(weights))
     wanted = [
-        Wanted(name, start, config.eta, index)
+        Wanted(name, start, config.eta, 0)  # one index: all get the same fresh noise
         for way, starts in (("slerp", between.slerp), ("lerp", between.lerp))
-        for index, (name, start) in enumerate(
-            zip(interpolation_names(way, config.num_alphas), starts, strict=True)
-        )
+        for name, start in zip(interpolation_names(way, config.num_alphas), starts, strict=True)
     ]
     hashes = {"noise": noises.content_hash}
     run = job_run(config, "interpolate_faces", splits={}, files={"unet": weights}, hashes=hashes)

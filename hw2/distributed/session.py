@@ -27,6 +27,7 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
     Raises ConfigError if the cluster is smaller than `scaling`.
     """
     if scaling.num_workers == 0:
+        own_device(scaling)  # refused before anything is written
         yield
         return
     _set_environment()

@@ -51,7 +51,8 @@ def report_faces(
         tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
         print(format_table(rows, list(rows[0])))
         verdict = "passed" if passed else "NOT passed"
-        print(f"mean {mean:.3f}; pass mark {PASS_MARK:g} for each picture: {verdict}")
+        of = f"{len(known)} of {len(names)} pictures compared"
+        print(f"{of}: mean {mean:.3f}; pass mark {PASS_MARK:g} for each: {verdict}")
     title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
     per_row = min(10, len(names))
     rows_of = [range(i, min(i + per_row, len(names))) for i in range(0, len(names), per_row)]
@@ -132,7 +133,7 @@ def report_interpolation(
 
 def eta_name(noise: str, eta: float) -> str:
     """The stem of a picture of the eta sheet."""
-    return f"{noise}_eta_{eta:g}"
+    return f"{noise}_eta_{eta:.12g}"
 
 
 def interpolation_names(way: str, num_alphas: int) -> list[str]:

@@ -135,6 +135,7 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
     ]
     if frequencies is not None and not _same(frequencies, _frequencies(channels[0])):
         wrong.append(f"{FREQUENCIES} is not 10000^(-i/{channels[0] // 2})")
+    wrong += [f"{k} holds nan or infinite numbers" for k, v in given.items() if not _finite(v)]
     if wrong:
         raise CheckpointError(f"{source}: {len(wrong)} keys do not fit: {'; '.join(wrong[:SHOWN])}")
     theirs = {}
@@ -169,6 +170,10 @@ def to_course(net: FaceUNet) -> dict[str, Tensor]:
 def _frequencies(width: int) -> Tensor:
     """10000^(-2i / width), i = 0 .. width/2 - 1 (Vaswani et al. 2017, section 3.5)."""
     return torch.exp(torch.arange(0, width, 2) * (-math.log(10000) / width))
+
+
+def _finite(value: Tensor) -> bool:
+    return bool(value.isfinite().all())
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
 from hw2.errors import ConfigError
 from hw2.sweeps.trial import TrialResult
-from tests.sweeps.toy import lines, make_toy, toy_config
+from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config
 
 
 def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
@@ -22,9 +24,15 @@ def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) 
     folder.mkdir(exist_ok=True)
     told: list[TrialResult] = []
     scaling = {"cpus_per_worker": cluster_cpus_and_gpus()[0] / 2, "use_gpu": False}  # two at once
+    ballast, make_toy_work = np.zeros(settings.pop("ballast", 0), np.uint8), make_toy(folder)
+
+    def make(on_gpu: bool) -> ToyWork:
+        assert not ballast.any()
+        return make_toy_work(on_gpu)
+
     config = toy_config(folder, **{"scaling": scaling} | settings)
     try:
-        trials = run_sweep(make_toy(folder), points, config, folder, told.append)
+        trials = run_sweep(make, points, config, folder, told.append)
     except ConfigError as error:
         return {"refused": str(error)}
     return {

@@ -28,6 +28,7 @@ TROUBLED: list[Point] = [
 BEST_FIRST: list[Point] = EIGHT[::-1]  # so whoever follows is compared with better ones
 ONE = {"num_workers": 1, "cpus_per_worker": 0.5, "use_gpu": False}
 ASHA = {
+    "ballast": 100 * 2**20,  # bytes that `make` holds; Ray's classes carry 95 MiB at most
     "samples": 40,
     "scheduler": {"method": "asha", "grace": 5, "reduction_factor": 2},
     "scaling": ONE,
