@@ -19,9 +19,10 @@ from hw2.data import face_tree
 from hw2.data.face_tree import check_faces, describe_faces, write_faces
 from hw2.data.faces import read_pictures, real_folder
 from hw2.errors import CheckpointError, ConfigError
-from hw2.models.face_unet import build_face_unet, from_course
+from hw2.models.face_unet import from_course
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
+from tests.faces.untrained import lively_face_unet
 
 SIZES = {"num_faces": 12, "num_noises": 2}
 # The last level works on one pixel, where torch refuses groups of one channel for a single noise.
@@ -29,14 +30,12 @@ CHANNELS = (32, 32, 32, 32, 64, 64)
 
 
 def make_weights(path: Path, seed: int) -> Path:
-    """An untrained network, its eps enlarged.
-
-    As it comes, eps is so small that the steps amplify float32's rounding up to other pictures.
-    """
-    net = build_face_unet(CHANNELS, seed)
-    with torch.no_grad():
-        net.unet.conv_out.weight *= 30
-    save_weights(path, {"ema": net}, {"kind": "face_ddpm", "network": {"channels": CHANNELS}})
+    """An untrained network."""
+    save_weights(
+        path,
+        {"ema": lively_face_unet(CHANNELS, seed)},
+        {"kind": "face_ddpm", "network": {"channels": CHANNELS}},
+    )
     return path
 
 

@@ -11,9 +11,10 @@ import torch
 from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.models.digit_unet import build_digit_unet
-from hw2.models.face_unet import build_face_unet, to_course
+from hw2.models.face_unet import to_course
 from hw2.models.judge import build_judge
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
+from tests.faces.untrained import lively_face_unet
 from tests.jobs.command import Folder
 
 
@@ -60,8 +61,5 @@ def face_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     starts = CounterRandom(5, 0, range(5)).normal(Stream.START, 3, 32, 32)
     for index, start in enumerate(starts):
         torch.save(start[None].clone(), face / "noise" / f"{index:02d}.pt")
-    net = build_face_unet((64,) * 6, seed=0)
-    with torch.no_grad():  # else it predicts little noise, and the last bits grow from step to step
-        net.unet.conv_out.weight *= 30
-    torch.save(to_course(net), face / "UNet.pt")
+    torch.save(to_course(lively_face_unet()), face / "UNet.pt")
     return face

@@ -96,7 +96,7 @@ def drawn(desk: Folder, face_tree: Path, truth: Path) -> Path:
     """What sample_faces leaves. Do not change it."""
     ended = desk.run_here("sample_faces", settings(face_tree, "drawn", gt=truth))
     assert ended.code == 0
-    assert "pass mark 20 for each picture: passed" in ended.out
+    assert "pass mark 20 for each: passed" in ended.out
     assert "mlflow ui --backend-store-uri sqlite:///" in ended.out.splitlines()[-1]
     return desk.path / "drawn"
 
@@ -158,7 +158,7 @@ def test_the_same_again_and_after_an_interruption(
     assert metrics["mse_by_picture"].keys() == {"00", "02"}
     assert metrics["mse_by_picture"]["02"] < 1 < 20 < metrics["mse_by_picture"]["00"]
     assert metrics["passed"] is False
-    assert "pass mark 20 for each picture: NOT passed" in ended.out
+    assert "pass mark 20 for each: NOT passed" in ended.out
 
     (out / "03.png").write_bytes(want["03.png"][:100])
     told = desk.run_here("sample_faces", same).refusal()

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from hw2.data.offline.faces import face_picture
-from hw2.models.face_unet import build_face_unet, to_course
+from hw2.models.face_unet import to_course
 from hw2.sweeps.space import key_of
+from tests.faces.untrained import lively_face_unet
 from tests.jobs.command import Folder
 
 
@@ -140,10 +141,7 @@ def test_what_is_impossible_is_refused_before_anything_is_made(
 @pytest.fixture
 def faces(folder: Folder) -> Path:
     """A tiny UNet.pt that moves its picture, two noises, and twelve real faces."""
-    net = build_face_unet((64,) * 6, 0)
-    with torch.no_grad():
-        net.unet.conv_out.weight *= 30
-    torch.save(to_course(net), folder.path / "UNet.pt")
+    torch.save(to_course(lively_face_unet()), folder.path / "UNet.pt")
     (folder.path / "noise").mkdir()
     (folder.path / "real").mkdir()
     generator = torch.Generator().manual_seed(0)
