@@ -107,6 +107,15 @@ class SweepConfig(JobConfig):
         return self
 
     @property
+    def rungs(self) -> list[int]:
+        """Numbers of samples after which a trial is scored: grace, times the factor, .., all."""
+        rungs, rung = [], self.scheduler.grace
+        while self.scheduler.method == "asha" and rung < self.samples:
+            rungs.append(rung)
+            rung *= self.scheduler.reduction_factor
+        return [*rungs, self.samples]
+
+    @property
     def session(self) -> ScalingConfig:
         """What Ray must have before the sweep begins: trials that share a GPU need one of it."""
         if self.gpus_per_trial is None or not self.scaling.num_workers:

@@ -84,15 +84,6 @@ def trial_folder(out: Path, point: Point) -> Path:
     return out / "trials" / key_of(point)
 
 
-def rungs_of(samples: int, grace: int | None = None, reduction_factor: int = 2) -> list[int]:
-    """Numbers of samples after which a trial is scored: grace, times the factor, .., all."""
-    rungs = []
-    while grace is not None and grace < samples:
-        rungs.append(grace)
-        grace *= reduction_factor
-    return [*rungs, samples]
-
-
 def read_trial(out: Path, point: Point) -> TrialResult:
     """The trial at `point` as far as `out` has it; one without reports if it was not begun."""
     folder = trial_folder(out, point)

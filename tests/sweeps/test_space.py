@@ -107,6 +107,20 @@ def test_dimensions_of_words_switches_and_lists() -> None:
     assert settings.guidance_interval == (0.65, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("samples", "scheduler", "want"),
+    [
+        (50, {"method": "fifo"}, [50]),
+        (50, {"method": "asha", "grace": 10}, [10, 20, 40, 50]),
+        (40, {"method": "asha", "grace": 10}, [10, 20, 40]),
+        (10, {"method": "asha", "grace": 10, "reduction_factor": 3}, [10]),
+    ],
+)
+def test_rungs(samples: int, scheduler: dict[str, Any], want: list[int]) -> None:
+    space = {"guidance_weight": {"grid": [0, 1]}}
+    assert config(space, samples=samples, scheduler=scheduler).rungs == want
+
+
 def test_optuna_asks_for_its_own() -> None:
     assert checked({"guidance_weight": {"uniform": [0, 4]}}, search={"method": "optuna"}) == []
 

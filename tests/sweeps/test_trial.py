@@ -15,7 +15,6 @@ from hw2.sweeps.trial import (
     kept_trials,
     read_trial,
     run_trial,
-    rungs_of,
     trial_folder,
 )
 from tests.sweeps.toy import ToyWork, lines, noise
@@ -30,13 +29,6 @@ def run(folder: Path, *rungs: int, point: Point = POINT) -> list[Report]:
 def drawn(folder: Path) -> list[str]:
     """`x first` of each draw."""
     return lines(folder / "drawn")
-
-
-def test_rungs() -> None:
-    assert rungs_of(50) == [50]
-    assert rungs_of(50, 10, 2) == [10, 20, 40, 50]
-    assert rungs_of(40, 10, 2) == [10, 20, 40]
-    assert rungs_of(10, 10, 3) == [10]
 
 
 def test_rungs_draw_only_what_is_new(tmp_path: Path) -> None:

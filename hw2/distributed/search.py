@@ -1,0 +1,81 @@
+"""Which points Tune's trials are at: given ones, or those that Optuna asks for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hw2.errors import ConfigError
+from hw2.settings.sweeps import Dimension, SweepConfig
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import kept_trials
+
+
+def searched(
+    points: Sequence[Point], config: SweepConfig, out: Path
+) -> tuple[dict[str, Any], Any, int]:
+    """Tune's space, searcher and number of trials."""
+    from ray import tune
+
+    if config.search.method != "optuna":
+        return {"point": tune.grid_search(list(points))}, None, 1
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        # What was begun comes first: its trials look it up or go on, and Optuna learns of it.
+        begun = [trial.point for trial in kept_trials(out) if _lies_in(trial.point, config.space)]
+        search = OptunaSearch(
+            space=_optuna_space(config.space),
+            metric=config.metric,
+            mode=config.mode,
+            seed=(config.seed + len(begun)) % 2**32,  # with the same it would ask the same again
+            points_to_evaluate=[{k: _coded(v) for k, v in p.items()} for p in begun] or None,
+        )
+    except (ImportError, AssertionError):
+        raise ConfigError("search.method=optuna: pip install optuna, or use random") from None
+    return {}, search, max(config.search.num_trials, len(begun))
+
+
+def point_of(config: Mapping[str, Any]) -> Point:
+    """The point of a trial, as Tune's grid or as Optuna hands it out."""
+    if "point" in config:
+        return dict(config["point"])
+    return {k: json.loads(v) if str(v).startswith("[") else v for k, v in config.items()}
+
+
+def _coded(value: Any) -> Any:
+    """`value` as Optuna can have it: a list as JSON."""
+    return json.dumps(value) if isinstance(value, (list, tuple)) else value
+
+
+def _lies_in(point: Point, space: Mapping[str, Dimension]) -> bool:
+    """Whether Optuna could ask for `point`."""
+    if point.keys() != space.keys():
+        return False
+    for key, dimension in space.items():
+        kind, value = dimension.kind_and_value
+        if kind == "choice":
+            inside = _coded(point[key]) in map(_coded, value)
+        else:
+            inside = isinstance(point[key], float) and value[0] <= point[key] <= value[1]
+        if not inside:
+            return False
+    return True
+
+
+def _optuna_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions: dict[str, Any] = {}
+    for key, dimension in space.items():
+        kind, value = dimension.kind_and_value
+        if kind == "choice":
+            distributions[key] = optuna.distributions.CategoricalDistribution(
+                [_coded(choice) for choice in value]
+            )
+        else:
+            low, high = value
+            log = kind == "loguniform"
+            distributions[key] = optuna.distributions.FloatDistribution(low, high, log=log)
+    return distributions

@@ -1,0 +1,185 @@
+"""Trials under Ray Tune: what runs where, what becomes of those that fail, who is told."""
+
+import contextlib
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hw2.config import ScalingConfig
+from hw2.distributed.search import point_of, searched
+from hw2.distributed.session import cluster_cpus_and_gpus, share_of_cluster
+from hw2.errors import ConfigError
+from hw2.metrics.intervals import UNDEFINED
+from hw2.settings.sweeps import SweepConfig
+from hw2.sweeps.space import Point
+from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, read_trial, run_trial
+
+
+def run_under_tune(
+    make: Callable[[bool], Work],
+    points: Sequence[Point],
+    config: SweepConfig,
+    out: Path,
+    told: Callable[[TrialResult], None],
+) -> list[TrialResult]:
+    """As `hw2.distributed.sweep.run_sweep`, on the Ray that is connected."""
+    _quiet_tune()
+    from ray import tune
+
+    rungs, metric = config.rungs, config.metric
+    wanted = len(points) or config.search.num_trials
+    num_workers, fitting, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
+    # Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
+    # limit as well, it is left out, and models are loaded less often.
+    limited = num_workers < fitting or config.search.method == "optuna"
+    here = _Here(told)
+
+    class Trial(tune.Trainable):
+        """One actor's trials, one after the other: the model is loaded once."""
+
+        def setup(self, config: dict[str, Any], make: Callable[[bool], Work]) -> None:
+            import torch
+
+            logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
+            torch.set_num_threads(1)
+            self.work = make(resources.get("gpu", 0) > 0)
+            self.reset_config(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.point = point_of(new_config)
+            self.reports: Iterator[Report] = run_trial(self.work, out, self.point, rungs)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            # An error is told, not raised: Tune would end the actor, and the model with it.
+            try:
+                report = next(self.reports)
+            except Exception as error:
+                fail_trial(out, self.point, error)
+                return {"done": True, "failed": True}
+            done = report.samples == rungs[-1]
+            value = report.scores.get(metric, UNDEFINED).value
+            return {"samples": report.samples, metric: value, "done": done}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            """Nothing: the trial's folder is the checkpoint."""
+
+        def load_checkpoint(self, checkpoint: object) -> None:
+            """Nothing, as above."""
+
+    class Tell(tune.Callback):
+        def _end(self, trial: Any) -> None:
+            here.end(read_trial(out, point_of(trial.config)))
+
+        def on_trial_complete(
+            self, iteration: int, trials: list[Any], trial: Any, **info: Any
+        ) -> None:
+            self._end(trial)
+
+        def on_trial_error(
+            self, iteration: int, trials: list[Any], trial: Any, **info: Any
+        ) -> None:
+            died = f"its process died more than {config.max_failures} times, or could not start"
+            fail_trial(out, point_of(trial.config), _trace(trial) or died)
+            self._end(trial)
+
+    space, search, num_trials = searched(points, config, out)
+    tuner = tune.Tuner(
+        # As a parameter: what it holds (real pictures) may be more than a class may carry.
+        tune.with_resources(tune.with_parameters(Trial, make=make), resources),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=metric,
+            mode=config.mode,
+            search_alg=search,
+            scheduler=_scheduler(config),
+            num_samples=num_trials,
+            max_concurrent_trials=num_workers if limited else None,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(out),
+            name="ray",
+            verbose=0,
+            callbacks=[Tell()],
+            failure_config=tune.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+    return list(here.ended.values())
+
+
+class _Here:
+    """Who is told in this process. Tune pickles its callbacks to restore them, which we do not."""
+
+    def __init__(self, told: Callable[[TrialResult], None]) -> None:
+        self.told = told
+        self.ended: dict[str, TrialResult] = {}  # by folder: Optuna may ask for a point twice
+
+    def end(self, trial: TrialResult) -> None:
+        self.ended[trial.folder.name] = trial
+        self.told(trial)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return dict, ()
+
+
+def _quiet_tune() -> None:
+    """Tune reads these when it is imported. What it keeps for itself is not what we go on from."""
+    wanted = {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+        "TUNE_WARN_THRESHOLD_S": "60",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own one ends the sweep as if all were done
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes at verbose=0 too
+    }
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray.tune.tune", "ray.tune.analysis", "ray.tune.execution"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _trace(trial: Any) -> str:
+    with contextlib.suppress(Exception):
+        error = trial.get_error()
+        return "".join(traceback.format_exception(error)) if error else ""
+    return ""
+
+
+def _resources(
+    scaling: ScalingConfig, gpus_per_trial: float | None, num_trials: int
+) -> tuple[int, int, dict[str, float]]:
+    """How many trials run at once, how many would fit, and what each is given."""
+    resources = {"cpu": scaling.cpus_per_worker or 1.0}
+    if gpus_per_trial is None:
+        unbounded = scaling.model_copy(update={"num_workers": None})
+        fitting, use_gpu = share_of_cluster(unbounded, num_trials)
+        if use_gpu:
+            resources["gpu"] = 1.0
+    else:
+        cpus, gpus = cluster_cpus_and_gpus()
+        if not gpus:
+            raise ConfigError(
+                f"gpus_per_trial={gpus_per_trial:g}, but the cluster has no GPU: leave it out"
+            )
+        fitting = min(int(gpus / gpus_per_trial), int(cpus / resources["cpu"]), num_trials)
+        resources["gpu"] = gpus_per_trial
+    return min(scaling.num_workers or fitting, fitting), fitting, resources
+
+
+def _scheduler(config: SweepConfig) -> Any:
+    if config.scheduler.method == "fifo":
+        return None
+    from ray.tune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(
+        time_attr="samples",
+        max_t=config.samples,
+        grace_period=config.scheduler.grace,
+        reduction_factor=config.scheduler.reduction_factor,
+    )
