@@ -77,9 +77,9 @@ class FaceUNet(nn.Module):
 def build_face_unet(channels: tuple[int, ...], seed: int) -> FaceUNet:
     """A fresh network, whose initial weights depend on `seed` alone, and whose answer is its input.
 
-    That is nearly right where the input is nearly noise. What it takes to pass a picture's mean
-    through the normalisation is there from the start: with two channels a group it is learned
-    slowly, and without it the brightness of what is drawn is left to chance.
+    That is nearly right where the input is nearly noise, and there a small error in eps is a large
+    one in the picture. With two channels a group the normalisation takes out mean and contrast, and
+    to lead them through is learned slowly; so the way is there from the start.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -90,27 +90,35 @@ def build_face_unet(channels: tuple[int, ...], seed: int) -> FaceUNet:
 
 @torch.no_grad()
 def _answer_with_the_input(unet: UNet2DModel) -> None:
-    """Lead each colour x as the pair (x, -x) from the first convolution to the last.
+    """Lead each colour x from the first convolution to the last, around all blocks.
 
-    A group that holds such pairs has mean 0, so that GroupNorm scales x alone, and
-    silu(x) - silu(-x) = x ("looks linear", Balduzzi et al. 2017, section 4.1).
+    With two channels a group, GroupNorm makes of (gain x, level) a channel x - m, m being the
+    picture's mean, and leaves the contrast, since the level has hardly less than all variance; and
+    of (x, 0) a channel -m. Each is led with its mirror image, for silu(u) - silu(-u) = u ("looks
+    linear", Balduzzi et al. 2017, section 4.1): eight channels a colour. In larger groups, where
+    mirror images meet, the first is x and the second 0.
     """
+    gain, level = 0.5, 3.0
     last = unet.up_blocks[-1].resnets[-1]
-    ways = [
-        (2 * colour + mirrored, colour, 1 - 2 * mirrored)
-        for colour in range(3)
-        for mirrored in (0, 1)
-    ]
     skipped = last.conv_shortcut.in_channels - unet.conv_in.out_channels
     for layer in (unet.conv_in, last.conv_shortcut, last.conv2):
-        layer.weight[: len(ways)] = 0
-        layer.bias[: len(ways)] = 0
+        layer.weight[:24] = 0
+        layer.bias[:24] = 0
     unet.conv_out.weight.zero_()
     unet.conv_out.bias.zero_()
-    for channel, colour, sign in ways:
-        unet.conv_in.weight[channel, colour, 1, 1] = sign
+    for channel in range(24):
         last.conv_shortcut.weight[channel, skipped + channel, 0, 0] = 1
-        unet.conv_out.weight[colour, channel, 1, 1] = sign
+    norm = unet.conv_norm_out
+    for colour in range(3):
+        for first, sign in ((8 * colour, 1), (8 * colour + 2, -1)):
+            unet.conv_in.weight[first, colour, 1, 1] = sign * gain
+            unet.conv_in.bias[first + 1] = level
+            norm.weight[first] = (gain**2 / 2 + level**2 / 4) ** 0.5 / gain  # for variance 1
+            norm.bias[first] = level / (2 * gain)
+            unet.conv_out.weight[colour, first, 1, 1] = sign
+            unet.conv_in.weight[first + 4, colour, 1, 1] = sign
+            norm.weight[first + 5] = 2**0.5
+            unet.conv_out.weight[colour, first + 5, 1, 1] = -sign
 
 
 def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
