@@ -12,7 +12,6 @@ from PIL import Image
 from hw2.errors import DataError
 from hw2.figures.fonts import wrapped
 from hw2.figures.grid import INK, PAPER
-from hw2.figures.labels import label_points
 from hw2.metrics.intervals import Interval
 
 FAINT = "#d9d9d9"
@@ -33,15 +32,6 @@ class Panel:
     log_x: bool = False
 
 
-@dataclass(frozen=True)
-class FrontPoint:
-    """A setting, such as "w=2", and the two qualities that were measured at it."""
-
-    label: str
-    x: Interval
-    y: Interval
-
-
 def curves(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "", x: str = "step"
 ) -> Image.Image:
@@ -50,8 +40,8 @@ def curves(
     Smoothed is the mean over a twentieth of the points, centred so that it does not lag, and
     narrower near the ends. Rows without a key or with a value not finite are passed over.
     """
-    figure, (axes,) = _blank()
-    _dress(axes, title, x, keys[0] if len(keys) == 1 else "")
+    figure, (axes,) = blank_axes()
+    dress_axes(axes, title, x, keys[0] if len(keys) == 1 else "")
     for key, colour in zip(keys, cycle(COLOURS), strict=False):
         points = [(row[x], float(row[key])) for row in rows if row.get(key) is not None]
         points = [point for point in points if math.isfinite(point[1])]
@@ -60,7 +50,7 @@ def curves(
         axes.plot(at, _smoothed(values), color=colour, linewidth=1.8, label=key)
     if len(keys) > 1:
         axes.legend(frameon=False)
-    return _drawn(figure)
+    return picture_of(figure)
 
 
 def bar(
@@ -69,14 +59,16 @@ def bar(
     """A bar with its limits for each label. Raises DataError for unequal numbers."""
     if len(labels) != len(intervals):
         raise DataError(f"{len(labels)} labels for {len(intervals)} bars")
-    figure, (axes,) = _blank()
-    _dress(axes, title, "", y)
+    figure, (axes,) = blank_axes()
+    dress_axes(axes, title, "", y)
     at = range(len(labels))
     heights = [i.value for i in intervals]
     axes.bar(at, heights, color="#8ab4d8", width=0.7)
-    axes.errorbar(at, heights, _arms(intervals), fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    axes.errorbar(
+        at, heights, arms_of(intervals), fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
+    )
     axes.set_xticks(at, [str(label) for label in labels])
-    return _drawn(figure)
+    return picture_of(figure)
 
 
 def interval_curve(
@@ -100,62 +92,16 @@ def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
         raise DataError(f"{title or 'a figure'} of no panels: need one or more")
     names = dict.fromkeys(name for panel in panels for name in panel.lines)
     colours = dict(zip(names, cycle(COLOURS), strict=False))
-    figure, all_axes = _blank(len(panels), title)
+    figure, all_axes = blank_axes(len(panels), title)
     for axes, panel in zip(all_axes, panels, strict=True):
-        _dress(axes, panel.title, panel.x, panel.y)
+        dress_axes(axes, panel.title, panel.x, panel.y)
         if panel.log_x:
             _log_axis(axes, panel)
         for name, intervals in panel.lines.items():
             _line(axes, panel, name, intervals, colours[name])
         if len(panel.lines) > 1:
             axes.legend(frameon=False)
-    return _drawn(figure)
-
-
-def front(
-    points: Sequence[FrontPoint],
-    title: str = "",
-    x: str = "",
-    y: str = "",
-    best: str | None = None,
-) -> Image.Image:
-    """Settings by two qualities, higher being better in both.
-
-    Filled and joined by a line are those that no other beats, by being at least as good in both
-    and better in one (Pareto's front). The point labelled `best` is ringed as the chosen one.
-    Points with a value of nan are passed over. Raises DataError if `best` is not drawn.
-    """
-    points = [p for p in points if all(map(math.isfinite, _place(p)))]
-    chosen = [p for p in points if p.label == best][:1]
-    if best is not None and not chosen:
-        raise DataError(f"best={best}: use one of {', '.join(p.label for p in points) or 'none'}")
-    figure, (axes,) = _blank()
-    _dress(axes, title, x, y)
-    axes.grid(axis="x", color=FAINT, linewidth=0.7)
-    axes.margins(0.12)  # room for the labels of the outermost points
-    points = sorted(points, key=lambda p: (p.x.value, -p.y.value))
-    beaten = [p for p in points if _beaten(p, points)]
-    unbeaten = [p for p in points if not _beaten(p, points)]
-    for name, group, style in (
-        ("unbeaten", unbeaten, {"fmt": "o-", "c": COLOURS[0]}),
-        ("beaten by another", beaten, {"fmt": "o", "c": COLOURS[5], "mfc": PAPER}),
-    ):
-        if group:
-            at, heights = zip(*map(_place, group), strict=True)
-            arms = _arms([p.y for p in group]), _arms([p.x for p in group])
-            size = {"ms": 6, "elinewidth": 0.9, "capsize": 2}
-            axes.errorbar(at, heights, *arms, label=name, zorder=3, **size, **style)
-    for point in chosen:
-        ring = {"facecolors": "none", "edgecolors": COLOURS[1], "linewidths": 2}
-        axes.scatter(*_place(point), s=170, zorder=4, label="chosen", **ring)
-    if points:
-        # Below the axes, where it covers no point and no label.
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    lines = [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in points]
-    lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in points]
-    lines += [[_place(p) for p in unbeaten]]
-    label_points(axes, [_place(p) for p in points], [p.label for p in points], lines)
-    return _drawn(figure)
+    return picture_of(figure)
 
 
 def _line(axes: Any, panel: Panel, name: str, intervals: Sequence[Interval], colour: str) -> None:
@@ -164,7 +110,7 @@ def _line(axes: Any, panel: Panel, name: str, intervals: Sequence[Interval], col
         raise DataError(f"{name}: {len(intervals)} points over {over}")
     kept = [(a, i) for a, i in zip(panel.at, intervals, strict=True) if math.isfinite(i.value)]
     at, heights = [a for a, _ in kept], [i.value for _, i in kept]
-    arms = _arms([i for _, i in kept])
+    arms = arms_of([i for _, i in kept])
     axes.errorbar(at, heights, arms, c=colour, fmt="o-", ms=4, capsize=3, label=name)
 
 
@@ -184,15 +130,6 @@ def _log_axis(axes: Any, panel: Panel) -> None:
     axes.minorticks_off()
 
 
-def _place(point: FrontPoint) -> tuple[float, float]:
-    return point.x.value, point.y.value
-
-
-def _beaten(point: FrontPoint, points: Sequence[FrontPoint]) -> bool:
-    x, y = _place(point)
-    return any(p != (x, y) and p[0] >= x and p[1] >= y for p in map(_place, points))
-
-
 def _smoothed(values: Sequence[float]) -> list[float]:
     sums = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)
     i = torch.arange(len(values))
@@ -200,13 +137,13 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return ((sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)).tolist()
 
 
-def _arms(intervals: Sequence[Interval]) -> list[list[float]]:
+def arms_of(intervals: Sequence[Interval]) -> list[list[float]]:
     # matplotlib refuses arms below 0, which rounding can leave.
     below = [max(i.value - i.low, 0) for i in intervals]
     return [below, [max(i.high - i.value, 0) for i in intervals]]
 
 
-def _blank(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
+def blank_axes(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
     """A Figure of its own, as pyplot would keep it in a global list, and `count` Axes."""
     from matplotlib.figure import Figure
 
@@ -221,7 +158,7 @@ def _blank(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
     return figure, [figure.add_subplot(rows, cols, i + 1, axisbelow=True) for i in range(count)]
 
 
-def _dress(axes: Any, title: str, x: str, y: str) -> None:
+def dress_axes(axes: Any, title: str, x: str, y: str) -> None:
     width, height = PANEL_INCHES[axes.get_gridspec().ncols]
     width, height = width - 1.1, height - 1.2  # what ticks and two lines of names leave
     axes.set_title(_wrapped(title, width, 12), loc="left", fontsize=12, color=INK)
@@ -238,7 +175,7 @@ def _wrapped(text: str, inches: float, points: int) -> str:
     return wrapped(text, inches * DPI, round(points * DPI / 72))
 
 
-def _drawn(figure: Any) -> Image.Image:
+def picture_of(figure: Any) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

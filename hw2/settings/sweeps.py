@@ -72,7 +72,8 @@ class SweepConfig(JobConfig):
     metric: str = Field(description="what decides")
     mode: Literal["max", "min"] = Field("max", description="which way it is better")
     rule: Literal["best", "cheapest_within_interval"] = Field(
-        "best", description="the best value, or fewest network calls within its interval"
+        "best",
+        description="best value; or fewest network calls within its interval",
     )
     baseline: dict[str, Value] = Field(
         default={}, description="setting that the others are compared with in pairs"

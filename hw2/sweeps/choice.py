@@ -17,14 +17,15 @@ Rule = Literal["best", "cheapest_within_interval"]
 
 
 def choose(
-    trials: Sequence[TrialResult], metric: str, mode: Mode, rule: Rule
+    trials: Sequence[TrialResult], metric: str, mode: Mode, rule: Rule, prefer: str | None = None
 ) -> TrialResult | None:
     """The trial that `rule` takes, among those with the most samples and a finite `metric`.
 
     "best": the best value, of equal ones the one with fewest network calls.
     "cheapest_within_interval": fewest network calls among those whose value lies within the
-    interval of the best one, of equally cheap ones the best; the cheapest that is not shown to be
-    worse (cf. the one-standard-error rule, Breiman et al. 1984, section 3.4.3).
+    interval of the best one, of equally cheap ones the one with most of the metric `prefer`, or the
+    best; the cheapest that is not shown to be worse (cf. the one-standard-error rule, Breiman et
+    al. 1984, section 3.4.3).
     """
     most = max((trial.samples for trial in trials if not trial.error), default=0)
     known = [
@@ -49,7 +50,12 @@ def choose(
     interval = best.scores[metric]
     worst = sign * (interval.low if mode == "max" else interval.high)
     within = [trial for trial in known if worth(trial) <= worst or trial is best]
-    return min(within, key=lambda trial: (cost(trial), worth(trial)))
+
+    def liked(trial: TrialResult) -> float:
+        value = trial.scores[prefer].value if prefer in trial.scores else math.nan
+        return -value if math.isfinite(value) else math.inf
+
+    return min(within, key=lambda trial: (cost(trial), liked(trial), worth(trial)))
 
 
 @dataclass(frozen=True)

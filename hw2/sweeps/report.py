@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hw2.errors import ConfigError, TrialsFailed
-from hw2.figures.charts import FrontPoint, Panel, front, panels
+from hw2.figures.charts import Panel, panels
 from hw2.figures.files import write_atomic
+from hw2.figures.front import FrontPoint, front
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.metrics.table import format_table
 from hw2.runlog.journal import write_json
@@ -59,7 +60,8 @@ def report_sweep(
     Raises TrialsFailed at the end if a trial failed.
     """
     trials = sorted(trials, key=lambda trial: _order(trial.point))
-    best = choose(trials, config.metric, config.mode, config.rule)
+    prefer = shown.front and shown.front[0]
+    best = choose(trials, config.metric, config.mode, config.rule, prefer)
     pairs = differences(trials, config.baseline, config.seed)
     for name, picture in _figures(config, shown, trials, best).items():
         path = out / "figures" / f"{name}.png"
@@ -154,16 +156,21 @@ def _figures(
             figures["curves"] = panels(known, title)
     if shown.front is not None:
         across, up = shown.front
-        points = [
-            FrontPoint(label_of(t.point), t.scores[across], t.scores[up])
-            for t in done
-            if math.isfinite(t.scores[across].value + t.scores[up].value)
-        ]
-        names = (shown.metrics[across].title, shown.metrics[up].title)
-        chosen = label_of(best.point) if best else None
+        points = {
+            trial.folder: FrontPoint(
+                label_of({x: trial.point[x]}),
+                trial.scores[across],
+                trial.scores[up],
+                label_of({k: v for k, v in trial.point.items() if k != x}),
+            )
+            for trial in done
+            if math.isfinite(trial.scores[across].value + trial.scores[up].value)
+        }
         if points:
+            names = (shown.metrics[across].title, shown.metrics[up].title)
+            chosen = points.get(best.folder) if best else None
             title = f"{names[1]} against {names[0]}"
-            figures["front"] = front(points, title, *names, best=chosen)
+            figures["front"] = front(list(points.values()), title, *names, best=chosen)
     return figures
 
 

@@ -14,13 +14,10 @@ from hw2.figures.charts import (
     COLOURS,
     DPI,
     PANEL_INCHES,
-    FrontPoint,
     Panel,
-    _beaten,
     _smoothed,
     bar,
     curves,
-    front,
     interval_curve,
     panels,
 )
@@ -136,38 +133,11 @@ def test_panels_that_cannot_be_drawn_are_refused() -> None:
 
 def test_no_text_is_cut_off() -> None:
     one = Panel(TITLE, X, Y, [0, 1, 2], {"mnistm": FOUND, "svhn": FOUND})
-    points = [FrontPoint(f"w={i}", FOUND[i], FOUND[2 - i]) for i in range(3)]
     for drawn in (
         *(panels([one] * count, TITLE + TITLE) for count in (2, 4)),
         interval_curve(one.at, one.lines, TITLE, X, Y),
         curves([{X: i, Y: i} for i in range(9)], [Y], TITLE, X),
-        front(points, TITLE, X, Y, "w=1"),
     ):
         edge = np.asarray(drawn).copy()
         edge[2:-2, 2:-2] = 255
         assert (edge == 255).all()
-
-
-def test_the_front_is_that_of_a_plain_search() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.integers(0, 6, (40, 2)) / 6  # with ties in one and in both
-    points = [FrontPoint(str(i), Interval(x, x, x), Interval(y, y, y))
-              for i, (x, y) in enumerate(values.tolist())]  # fmt: skip
-    as_good = (values[None] >= values[:, None]).all(-1)
-    better = (values[None] > values[:, None]).any(-1)
-    expected = (as_good & better).any(1)
-    assert [_beaten(p, points) for p in points] == expected.tolist()
-    assert 0 < expected.sum() < 40
-
-
-def test_a_front_marks_the_beaten_and_the_chosen() -> None:
-    a, b, c = (FrontPoint(f"w={w}", wilson(x, 100), wilson(y, 100))
-               for w, x, y in ((0, 40, 90), (2, 80, 80), (4, 70, 50)))  # fmt: skip
-    unbeaten, one_beaten = front([a, b], "t", "x", "y"), front([a, b, c], "t", "x", "y")
-    assert not near(unbeaten, COLOURS[5]).any() and near(one_beaten, COLOURS[5]).sum() > 50
-    assert not near(one_beaten, COLOURS[1]).any()
-    ringed = near(front([a, b, c], "t", "x", "y", best="w=2"), COLOURS[1])
-    assert ringed[:380].sum() > 50 and ringed[400:].sum() > 50  # in the chart and its legend
-    assert front([c, FrontPoint("w=8", FOUND[0], UNDEFINED), b, a], "t", "x", "y") == one_beaten
-    with pytest.raises(DataError, match="best=w=9: use one of w=0, w=2"):
-        front([a, b], best="w=9")

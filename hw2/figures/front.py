@@ -1,0 +1,90 @@
+"""Settings by two qualities that pull apart, such as accuracy and diversity."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+from PIL import Image
+
+from hw2.errors import DataError
+from hw2.figures.charts import COLOURS, FAINT, arms_of, blank_axes, dress_axes, picture_of
+from hw2.figures.grid import PAPER
+from hw2.figures.labels import label_points
+from hw2.metrics.intervals import Interval
+
+CHOSEN = "#b83280"
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A setting, such as "w=2", and the two qualities that were measured at it.
+
+    Points of one `group` share a colour and a line.
+    """
+
+    label: str
+    x: Interval
+    y: Interval
+    group: str = ""
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Where it is drawn."""
+        return self.x.value, self.y.value
+
+
+def front(
+    points: Sequence[FrontPoint],
+    title: str = "",
+    x: str = "",
+    y: str = "",
+    best: FrontPoint | None = None,
+) -> Image.Image:
+    """Settings by two qualities, higher being better in both.
+
+    Filled are those that no other beats, by being at least as good in both and better in one
+    (Pareto's front). `best` is ringed as the chosen one. Points with a value of nan are passed
+    over. Raises DataError if `best` is not drawn.
+    """
+    points = [p for p in points if all(map(math.isfinite, p.place))]
+    if best is not None and best not in points:
+        said = ", ".join(p.label for p in points) or "none"
+        raise DataError(f"best={best.label}: use one of {said}")
+    figure, (axes,) = blank_axes()
+    dress_axes(axes, title, x, y)
+    axes.grid(axis="x", color=FAINT, linewidth=0.7)
+    axes.margins(0.12)  # room for the labels of the outermost points
+    points = sorted(points, key=lambda p: (p.x.value, -p.y.value))
+    groups = list(dict.fromkeys(p.group for p in points))
+    lines = []
+    for name, colour in zip(groups, cycle(COLOURS), strict=False):
+        own = [p for p in points if p.group == name]
+        lines.append([p.place for p in own])
+        at, heights = zip(*lines[-1], strict=True)
+        axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)
+        for kind, filled in ((False, colour), (True, PAPER)):
+            rows = [p for p in own if _beaten(p, points) is kind]
+            if rows:
+                at, heights = zip(*(p.place for p in rows), strict=True)
+                arms = arms_of([p.y for p in rows]), arms_of([p.x for p in rows])
+                style = {"ms": 6, "elinewidth": 0.9, "capsize": 2, "mfc": filled}
+                axes.errorbar(at, heights, *arms, fmt="o", c=colour, zorder=3, **style)
+    if any(_beaten(p, points) for p in points):
+        hollow = {"facecolors": PAPER, "edgecolors": COLOURS[-1]}
+        axes.scatter([], [], s=36, label="beaten by another", **hollow)
+    if best is not None:
+        ring = {"facecolors": "none", "edgecolors": CHOSEN, "linewidths": 2}
+        axes.scatter(*best.place, s=170, zorder=4, label="chosen", **ring)
+    if axes.get_legend_handles_labels()[1]:
+        # Below the axes, where it covers no point and no label.
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    lines += [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in points]
+    lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in points]
+    label_points(axes, [p.place for p in points], [p.label for p in points], lines)
+    return picture_of(figure)
+
+
+def _beaten(point: FrontPoint, points: Sequence[FrontPoint]) -> bool:
+    x, y = point.place
+    return any(p != (x, y) and p[0] >= x and p[1] >= y for p in (p.place for p in points))

@@ -1,0 +1,51 @@
+"""The front of settings by two qualities."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw2.errors import DataError
+from hw2.figures.charts import COLOURS
+from hw2.figures.front import CHOSEN, FrontPoint, _beaten, front
+from hw2.metrics.intervals import UNDEFINED, Interval, wilson
+from tests.figures.test_charts import FOUND, TITLE, X, Y, near
+
+
+def test_no_text_is_cut_off() -> None:
+    points = [FrontPoint(f"w={i}", FOUND[i], FOUND[2 - i]) for i in range(3)]
+    edge = np.asarray(front(points, TITLE, X, Y, points[1])).copy()
+    edge[2:-2, 2:-2] = 255
+    assert (edge == 255).all()
+
+
+def test_each_group_has_a_colour_and_a_name() -> None:
+    points = [FrontPoint(f"w={i}", FOUND[i], FOUND[2 - i], "ab"[i % 2]) for i in range(3)]
+    drawn, one = front(points), front([replace(p, group="") for p in points])
+    assert near(drawn, COLOURS[0]).any() and near(drawn, COLOURS[1]).any()
+    assert not near(one, COLOURS[1]).any()
+
+
+def test_the_front_is_that_of_a_plain_search() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (40, 2)) / 6  # with ties in one and in both
+    points = [FrontPoint(str(i), Interval(x, x, x), Interval(y, y, y))
+              for i, (x, y) in enumerate(values.tolist())]  # fmt: skip
+    as_good = (values[None] >= values[:, None]).all(-1)
+    better = (values[None] > values[:, None]).any(-1)
+    expected = (as_good & better).any(1)
+    assert [_beaten(p, points) for p in points] == expected.tolist()
+    assert 0 < expected.sum() < 40
+
+
+def test_a_front_marks_the_beaten_and_the_chosen() -> None:
+    a, b, c = (FrontPoint(f"w={w}", wilson(x, 100), wilson(y, 100))
+               for w, x, y in ((0, 40, 90), (2, 80, 80), (4, 70, 50)))  # fmt: skip
+    unbeaten, one_beaten = front([a, b], "t", "x", "y"), front([a, b, c], "t", "x", "y")
+    assert not near(unbeaten, COLOURS[5]).any() and near(one_beaten, COLOURS[5]).sum() > 5
+    assert not near(one_beaten, CHOSEN).any()
+    ringed = near(front([a, b, c], "t", "x", "y", best=b), CHOSEN)
+    assert ringed[:380].sum() > 50 and ringed[400:].sum() > 50  # in the chart and its legend
+    assert front([c, FrontPoint("w=8", FOUND[0], UNDEFINED), b, a], "t", "x", "y") == one_beaten
+    with pytest.raises(DataError, match="best=w=9: use one of w=0, w=2"):
+        front([a, b], best=replace(a, label="w=9"))
