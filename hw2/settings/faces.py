@@ -29,7 +29,7 @@ class FaceObjectiveConfig(Config):
         5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
     )
     snr_floor: float = Field(
-        0.002, ge=0, description="least weight of the predicted picture's error, at the noisiest t"
+        0.05, ge=0, description="least weight of the predicted picture's error, at the noisiest t"
     )
     timesteps: Literal["uniform", "importance"] = Field(
         "uniform", description="weigh evenly drawn timesteps, or draw them by their weight"
