@@ -1,6 +1,7 @@
 """What all tests share: shapes checked at run time, a quiet environment, one Ray, one tree."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     MPLBACKEND="Agg",
 )
+# Where a shell starts the tests in its background, Ctrl-C is ignored, by their processes too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)  # tests never write into a cluster or store of the user's
 
