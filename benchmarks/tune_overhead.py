@@ -84,7 +84,7 @@ def main() -> None:
     """Print a line a pair, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=5, help="noises a trial")
+    parser.add_argument("--samples", type=int, default=20, help="noises a trial")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
