@@ -17,6 +17,8 @@ from hw2.sweeps.trial import TrialResult, kept_trials, read_trial
 from tests.jobs.command import ROOT
 from tests.sweeps.toy import lines, make_toy, noise, toy_config
 
+pytestmark = pytest.mark.slow  # about a minute of real Ray in one fixture
+
 EIGHT: list[Point] = [{"x": float(x)} for x in range(8)]
 TROUBLED: list[Point] = [
     {"x": 0.0},
