@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from hw2.diffusion.interpolation import Interpolants, smoothness
@@ -77,7 +76,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
     """The grid of noises by eta, and how far each is from the first column."""
     rows = [read_drawn([eta_name(n, eta) for eta in config.etas], out) for n in config.noises]
     images = torch.stack(rows)
-    apart = torch.stack([_root_mean_square(row, row[:1]) for row in images])
+    apart = torch.stack([squared_error(row, row[:1].expand_as(row)).sqrt() for row in images])
     titles = [f"eta = {eta:g}" for eta in config.etas]
     notes = [[f"RMS {value:.1f}" for value in row.tolist()] for row in apart]
     title = f"{config.num_inference_steps} steps; RMS: distance from the first column, 0..255"
@@ -139,10 +138,6 @@ def eta_name(noise: str, eta: float) -> str:
 def interpolation_names(way: str, num_alphas: int) -> list[str]:
     """The stems of the pictures along one way."""
     return [f"{way}_{i:02d}" for i in range(num_alphas)]
-
-
-def _root_mean_square(a: Tensor, b: Tensor) -> Float[Tensor, " n"]:
-    return (a.double() - b.double()).square().flatten(1).mean(1).sqrt()
 
 
 def _log(path: Path, picture: object, tracker: Tracker) -> None:

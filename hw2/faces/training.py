@@ -7,22 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hw2.checkpoint import load_weights
 from hw2.data.batches import PictureSource
 from hw2.data.faces import PictureSet, read_pictures, real_folder
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective, PictureBatch
-from hw2.diffusion.samplers import ddim, timesteps
 from hw2.diffusion.schedule import linear_schedule
-from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
+from hw2.faces.drawing import draw_faces
+from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.face_unet import build_face_unet
-from hw2.precision import wants_bf16
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training
-from hw2.settings.faces import TrainFacesConfig
+from hw2.settings.faces import FaceSampling, TrainFacesConfig
 from hw2.training import Saved
 
 NUM_HELD_OUT, PART = 256, 16
@@ -66,26 +64,30 @@ class FaceSheets:
     out: Path
     last: float = field(default_factory=time.monotonic)
 
-    @torch.no_grad()
     def __call__(self, saved: Saved, tracker: Tracker) -> None:
         """Draw from the averaged weights and log the sheet."""
         ending = saved.step == self.config.train.num_steps
         if not ending and time.monotonic() - self.last < SHOW_SECONDS:
             return
-        device, size = next(saved.ema.parameters()).device, self.config.image_size
-        count = SHEET[0] * SHEET[1]
+        size, count = self.config.image_size, SHEET[0] * SHEET[1]
         start = CounterRandom(self.config.seed, 0, range(count)).normal(Stream.START, 3, size, size)
-
-        def denoise(xt: Tensor, t: int) -> Tensor:
-            steps = torch.full((len(xt),), t, device=device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16("auto", device)):
-                return saved.ema(xt, steps).float()
-
-        schedule = linear_schedule(NUM_TRAIN_TIMESTEPS)
-        visited = timesteps(NUM_TRAIN_TIMESTEPS, self.config.num_inference_steps)
-        *_, end = ddim(denoise, schedule, start.to(device), lambda t: start, visited)
+        settings = FaceSampling(
+            num_inference_steps=self.config.num_inference_steps,
+            timestep_spacing="trailing",
+            set_alpha_to_one=True,
+            use_clipped_model_output=True,
+        )
+        drawn = draw_faces(
+            FaceModel(saved.ema, device=next(saved.ema.parameters()).device),
+            start,
+            settings,
+            eta=0,
+            seed=self.config.seed,
+            indices=range(count),
+            precision="auto",
+        )
         path = self.out / "figures" / f"step_{saved.step:08d}.png"
-        write_atomic(path, sheet(end.xt.unflatten(0, SHEET), title=f"step {saved.step}"))
+        write_atomic(path, sheet(drawn.unflatten(0, SHEET), title=f"step {saved.step}"))
         tracker.log_figure(path)
         self.last = time.monotonic()
 
@@ -104,9 +106,8 @@ def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
 @torch.no_grad()
 def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) -> Interval:
     """The objective of the averaged weights in `weights`, over pictures and noises."""
-    net = build_face_unet(config.network.channels, config.seed)
-    load_weights(weights, net, "ema")
-    parts = FaceLoss(face_objective(config), pictures.images, config.seed).parts(net.eval())
+    net = load_face_model(str(weights)).net
+    parts = FaceLoss(face_objective(config), pictures.images, config.seed).parts(net)
     return bootstrap(torch.mean, parts, seed=config.seed)
 
 

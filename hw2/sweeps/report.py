@@ -183,19 +183,12 @@ def _panel(metric: str, title: str, x: str, trials: Sequence[TrialResult]) -> Pa
     if len(set(names)) > MAX_LINES:
         names = ["all"] * len(names)
     at = sorted({float(trial.point[x]) for trial in trials})
+    found: dict[tuple[str, float], Interval] = {}
+    for trial, name in zip(trials, names, strict=True):
+        place = name, float(trial.point[x])
+        found.setdefault(place, trial.scores.get(metric, UNDEFINED))
     lines = {
-        name: [
-            next(
-                (
-                    trial.scores.get(metric, UNDEFINED)
-                    for trial, own in zip(trials, names, strict=True)
-                    if own == name and float(trial.point[x]) == value
-                ),
-                UNDEFINED,
-            )
-            for value in at
-        ]
-        for name in dict.fromkeys(names)
+        name: [found.get((name, value), UNDEFINED) for value in at] for name in dict.fromkeys(names)
     }
     return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines)
 

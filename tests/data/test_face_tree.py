@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from PIL import Image
-from torch import Tensor
 
 from hw2.checkpoint import save_weights
 from hw2.data import face_tree
@@ -22,6 +20,7 @@ from hw2.errors import CheckpointError, ConfigError
 from hw2.models.face_unet import from_course
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
+from tests.faces.reference import diffusers_ddim
 from tests.faces.untrained import lively_face_unet
 
 SIZES = {"num_faces": 12, "num_noises": 2}
@@ -86,24 +85,6 @@ def test_the_tree_has_the_courses_layout(made: Path) -> None:
     assert describe_faces(made).endswith("12 real faces, 2 noises, UNet.pt, 2 GT pictures")
 
 
-def diffusers_ddim(net: torch.nn.Module, xt: Tensor) -> Tensor:
-    """The course's sampling by diffusers in float32, pictures 0..255 (B, 3, H, W)."""
-    scheduler = DDIMScheduler(
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear",
-        set_alpha_to_one=False,
-        steps_offset=1,
-        clip_sample=True,
-        timestep_spacing="leading",
-    )
-    scheduler.set_timesteps(50)
-    with torch.no_grad():
-        for t in scheduler.timesteps:
-            xt = scheduler.step(net(xt, t.expand(len(xt))), t, xt, eta=0.0).prev_sample
-    return ((xt + 1) * 127.5).clamp(0, 255)
-
-
 def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:
     face = made / "face"
     net = from_course(torch.load(face / "UNet.pt", weights_only=True))
@@ -111,7 +92,8 @@ def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:
     gt = read_pictures(face / "GT").images.float()
     assert ((gt > 5) & (gt < 250)).float().mean() > 0.5  # not black and white, where all agree
     # half a level for GT's rounding, as much for float32 after 50 steps
-    torch.testing.assert_close(gt, diffusers_ddim(net, torch.cat(noises)), rtol=0, atol=1.0)
+    theirs = ((diffusers_ddim(net, torch.cat(noises), 50) + 1) * 127.5).clamp(0, 255)
+    torch.testing.assert_close(gt, theirs, rtol=0, atol=1.0)
 
 
 def test_another_seed_makes_other_noises_and_faces(made: Path, tmp_path: Path) -> None:

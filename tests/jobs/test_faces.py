@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.utils import save_image
 
 from hw2.models.face_unet import from_course
+from tests.faces.reference import diffusers_ddim
 from tests.jobs.command import Folder
 
 NAMES = ["00", "01", "02", "03", "04"]
@@ -63,22 +63,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture(scope="module")
 def by_diffusers(face_tree: Path) -> Tensor:
     """The pictures of all noises as diffusers' own DDIM draws them, about in [-1, 1]."""
-    net = from_course(torch.load(face_tree / "UNet.pt")).unet
-    theirs = DDIMScheduler(
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear",
-        set_alpha_to_one=False,
-        steps_offset=1,
-        clip_sample=True,
-        timestep_spacing="leading",
-    )
-    theirs.set_timesteps(5)
-    xt = torch.cat([torch.load(face_tree / "noise" / f"{name}.pt") for name in NAMES])
-    with torch.no_grad():
-        for t in theirs.timesteps:
-            xt = theirs.step(net(xt, t).sample, t, xt, eta=0).prev_sample
-    return xt
+    net = from_course(torch.load(face_tree / "UNet.pt", weights_only=True))
+    noises = [torch.load(face_tree / "noise" / f"{name}.pt", weights_only=True) for name in NAMES]
+    return diffusers_ddim(net, torch.cat(noises), 5)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +222,10 @@ def test_interpolate_faces(desk: Folder, drawn: Path, face_tree: Path) -> None:
         assert found[f"{way}_10.png"] == ends["01.png"]
     assert found["slerp_05.png"] != found["lerp_05.png"]
 
-    first, second = (torch.load(face_tree / "noise" / f"{name}.pt").double() for name in NAMES[:2])
+    first, second = (
+        torch.load(face_tree / "noise" / f"{name}.pt", weights_only=True).double()
+        for name in NAMES[:2]
+    )
     metrics = metrics_of(out)
     at_the_ends = float(first.norm() + second.norm()) / 2
     for way in ways:
@@ -273,13 +263,15 @@ def noise(value: Tensor) -> Spoil:
 
 
 def without(face: Path) -> None:
-    state = torch.load(face / "UNet.pt")
+    state = torch.load(face / "UNet.pt", weights_only=True)
     del state["mid1.attention.qkv.weight"]
     torch.save(state, face / "UNet.pt")
 
 
 def weights(**more: Tensor) -> Spoil:
-    return lambda face: torch.save(torch.load(face / "UNet.pt") | more, face / "UNet.pt")
+    return lambda face: torch.save(
+        torch.load(face / "UNet.pt", weights_only=True) | more, face / "UNet.pt"
+    )
 
 
 def given(*sides: int) -> Spoil:
@@ -384,7 +376,7 @@ def test_opposite_noises_have_no_way_between(
 ) -> None:
     face = tmp_path_factory.mktemp("opposite") / "face"
     shutil.copytree(face_tree, face)
-    torch.save(-torch.load(face / "noise" / "00.pt"), face / "noise" / "01.pt")
+    torch.save(-torch.load(face / "noise" / "00.pt", weights_only=True), face / "noise" / "01.pt")
     told = folder.run_here("interpolate_faces", settings(face, "out")).refusal()
     assert told.startswith("slerp: the noises are opposite (180 degrees apart)")
     assert list(folder.path.iterdir()) == []
