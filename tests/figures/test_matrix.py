@@ -1,0 +1,97 @@
+"""Matrices, read back from their pixels."""
+
+import numpy as np
+import pytest
+import torch
+
+from hw2.errors import DataError
+from hw2.figures.gallery import fitted
+from hw2.figures.matrix import EMPTY, RING, _kept, confusion_figure, similarity_figure
+from hw2.metrics.classification import worst_pairs
+from tests.figures.test_charts import TITLE, near
+from tests.figures.test_gallery import LONG, edge_is_paper, runs
+from tests.figures.test_grid import noise
+
+DARK, HALF = "#08306b", "#2c7cba"  # matplotlib's "Blues" at 1 and at the root of 1/2
+
+
+def confused(c: int) -> torch.Tensor:
+    """20 pictures a class, class i taken for i + 1 by i % 7 of them."""
+    confusion = torch.zeros(c, c, dtype=torch.int64)
+    i = torch.arange(c)
+    confusion[i, (i + 1) % c] = i % 7
+    confusion[i, i] = 20 - i % 7
+    return confusion
+
+
+@pytest.mark.parametrize("c", [10, 60, 70])
+def test_no_name_is_cut_off(c: int) -> None:
+    names = [f"{i} costs $5 or ${i} {LONG}" for i in range(c)]
+    worst = worst_pairs(confused(c), 40)
+    assert edge_is_paper(confusion_figure(confused(c), names, TITLE, worst))
+
+
+def test_cells_are_dark_by_share_and_the_worst_are_ringed() -> None:
+    confusion = torch.diag(torch.tensor([5, 50, 500, 0, 5, 5]))
+    confusion[4, 0] = 5
+    names, worst = list("abcdef"), worst_pairs(confusion, 3)
+    assert not near(confusion_figure(confusion, names), RING).any()
+    drawn = confusion_figure(confusion, names, "", worst)
+    (left, *_, right), (top, *_, bottom) = (near(drawn, RING).any(axis).nonzero()[0]
+                                            for axis in (0, 1))  # fmt: skip
+    side = right - left - 2
+    assert side == pytest.approx(bottom - top - 2, abs=2)  # one square ring
+    grey = near(drawn, EMPTY)[:, : left + 7 * side]
+    assert grey.sum() == pytest.approx(6 * side**2, rel=0.1)  # the row of a class without pictures
+    assert runs(grey.sum(1) > 5 * side)[0][1] == pytest.approx(top, abs=3)  # above that of class 4
+    # Four classes are wholly right, of 5 pictures or 500; of one each half is somewhere else. The
+    # numbers in the cells and the colour bar move the counts of pixels a little.
+    assert near(drawn, DARK).sum() == pytest.approx(4 * side**2, rel=0.12)
+    assert near(drawn, HALF).sum() == pytest.approx(2 * side**2, rel=0.12)
+
+
+def test_of_many_classes_those_of_the_worst_pairs_are_kept() -> None:
+    confusion = confused(200)
+    kept, worst = _kept(confusion, [])
+    assert worst == worst_pairs(confusion, 20)
+    assert kept == sorted({x for pair in worst for x in (pair.truth, pair.predicted)})
+    many, _ = _kept(confusion, worst_pairs(confusion, 150))
+    assert 58 < len(many) <= 60
+    none, _ = _kept(torch.eye(200, dtype=torch.int64), [])
+    assert none == list(range(60))
+    few = confused(60)
+    assert _kept(few, worst_pairs(few, 2)) == (list(range(60)), worst_pairs(few, 2))
+    with pytest.raises(DataError, match="2 names for 60 classes"):
+        confusion_figure(few, ["a", "b"])
+
+
+def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
+    pictures = noise(4, 3, 20, 20)
+    values = torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.1], [0.1, 0.1, 0.3], [0.1, 0.25, 0.2]])
+    drawn = similarity_figure(values, pictures, [LONG, "a", "b"], TITLE)
+    assert edge_is_paper(drawn)
+    pixels, ring = np.asarray(drawn), near(drawn, RING)
+    left = runs(ring.any(0))[0][0]
+    rows = []
+    for i, thumb in enumerate(fitted(pictures, 80)):
+        h, column = thumb.height, pixels[:, left + 2 + 84 * i : left + 84 * (i + 1)]
+        assert any((column[y : y + h, : thumb.width] == np.asarray(thumb)).all()
+                   for y in range(120))  # fmt: skip
+        sides = runs(ring[:, left + 84 * i + 40])
+        assert len(sides) == 2  # above and below one cell
+        rows.append(sides[0][0])
+    steps = [(y - min(rows)) / 46 for y in rows]
+    assert steps == pytest.approx(values.argmax(1).tolist(), abs=0.05)
+    # The highest value is the darkest blue, the lowest nearly paper.
+    assert near(drawn, DARK).sum() > 2000
+
+
+def test_similarities_that_cannot_be_drawn_are_refused() -> None:
+    values, pictures = torch.rand(2, 3), noise(2, 3, 4, 4)
+    with pytest.raises(DataError, match=r"\[2, 3\] of 2 pictures and 2 texts"):
+        similarity_figure(values, pictures, ["a", "b"])
+    with pytest.raises(DataError, match=r"\[2, 0\]"):
+        similarity_figure(values[:, :0], pictures, [])
+    values[1, 2] = torch.nan
+    with pytest.raises(DataError, match="1 similarities are not finite"):
+        similarity_figure(values, pictures, list("abc"))

@@ -1,0 +1,99 @@
+"""Paired tests against exact sums, published examples, closed testing and simulated coverage."""
+
+import math
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hw2.errors import DataError
+from hw2.metrics.paired import holm, mcnemar, paired_difference
+
+
+def pictures(both: int, only_a: int, only_b: int, neither: int) -> tuple[Tensor, Tensor]:
+    sizes = torch.tensor([both, only_a, only_b, neither])
+    a, b = (torch.tensor(x, dtype=torch.bool) for x in ([1, 1, 0, 0], [1, 0, 1, 0]))
+    return a.repeat_interleave(sizes), b.repeat_interleave(sizes)
+
+
+def exact_p(k: int, n: int) -> float:
+    """All outcomes of n fair coins that are no likelier than k heads."""
+    ways = [math.comb(n, i) for i in range(n + 1)]
+    return float(Fraction(sum(w for w in ways if w <= ways[k]), 2**n))
+
+
+@pytest.mark.parametrize(
+    "table", [(1, 1, 7, 12), (59, 6, 16, 80), (5, 0, 0, 5), (90, 5, 5, 0), (0, 9, 1, 3)]
+)
+def test_mcnemar_counts_and_sums_exactly(table: tuple[int, int, int, int]) -> None:
+    right_a, right_b = pictures(*table)
+    found = mcnemar(right_a, right_b)
+    _, only_a, only_b, _ = table
+    assert (found.only_a, found.only_b, found.n) == (only_a, only_b, sum(table))
+    assert found.p_value == pytest.approx(exact_p(only_a, only_a + only_b), rel=1e-12)
+    assert found.difference.value == pytest.approx((only_b - only_a) / sum(table))
+    back = mcnemar(right_b, right_a)
+    assert back.p_value == found.p_value
+    assert (back.difference.low, back.difference.high) == pytest.approx(
+        (-found.difference.high, -found.difference.low)
+    )
+
+
+def test_mcnemar_of_the_airway_example_is_the_published_one() -> None:
+    # Bentur et al. 2009 as in Fagerland, Lydersen & Laake 2013: exact conditional P = 0.0703.
+    assert mcnemar(*pictures(1, 1, 7, 12)).p_value == pytest.approx(0.0703, abs=5e-5)
+
+
+def test_the_difference_of_the_consolidation_example_is_the_published_one() -> None:
+    # Cavo et al. 2012 in R's contingencytables: -0.0621 (-0.1186 to -0.0046), first minus second.
+    found = paired_difference(both=59, only_a=16, only_b=6, n=161)
+    limits = found.value, found.low, found.high
+    assert limits == pytest.approx((-0.0621, -0.1186, -0.0046), abs=5e-5)
+
+
+@pytest.mark.parametrize("shares", [(0.85, 0.02, 0.06, 0.07), (0.3, 0.2, 0.05, 0.45)])
+def test_the_difference_covers_the_truth(shares: tuple[float, float, float, float]) -> None:
+    rng = np.random.default_rng(0)
+    truth = shares[2] - shares[1]
+    tables = rng.multinomial(150, shares, 600)[:, :3].tolist()
+    found = [paired_difference(*table, n=150) for table in tables]
+    assert 0.93 < np.mean([i.low <= truth <= i.high for i in found]) < 0.98
+
+
+def test_a_difference_at_its_ends_stays_inside() -> None:
+    best, same = paired_difference(0, 0, 20, 20), paired_difference(20, 0, 0, 20)
+    assert best.value == best.high == 1.0 > best.low > 0.7
+    assert same.value == 0.0 and -0.25 < same.low < 0 < same.high < 0.25
+
+
+def test_other_pictures_and_none_are_refused() -> None:
+    right_a, right_b = pictures(1, 2, 3, 4)
+    with pytest.raises(DataError, match="0 of 0"):
+        mcnemar(right_a[:0], right_b[:0])
+    # Where shapes are checked (jaxtyping, in tests) that check speaks first, with a TypeError.
+    with pytest.raises((DataError, TypeError)):
+        mcnemar(right_a[:3], right_b)
+
+
+def test_holm_is_bonferroni_closed() -> None:
+    rng = np.random.default_rng(0)
+    for m in (1, 2, 5, 7):
+        p = (rng.random(m) ** 3).round(2).tolist()  # with ties
+        sets = [s for size in range(1, m + 1) for s in combinations(range(m), size)]
+        # A hypothesis is rejected if each set that holds it is, by Bonferroni.
+        expected = [max(min(len(s) * min(p[j] for j in s), 1) for s in sets if i in s)
+                    for i in range(m)]  # fmt: skip
+        assert holm(p) == pytest.approx(expected)
+
+
+def test_holm_keeps_the_order_and_refuses_what_is_no_p_value() -> None:
+    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") is 0.03 0.06 0.06 0.02.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+    with pytest.raises(DataError, match=r"p-value 1\.2"):
+        holm([0.5, 1.2])
+    with pytest.raises(DataError, match="p-value nan"):
+        holm([math.nan])
