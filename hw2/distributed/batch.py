@@ -5,8 +5,6 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
 from hw2.errors import Hw2Error
@@ -14,19 +12,22 @@ from hw2.errors import Hw2Error
 Piece = dict[str, Any]
 # Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
 ACTORS_SHARE = 0.75
-ERROR = "error"  # of a result that is none
+PIECE = "piece"  # the only column
+Batch = dict[str, Any]
 
 
 def map_pieces(
     make: Callable[[bool], Callable[[Piece], Piece]],
     pieces: Sequence[Piece],
     scaling: ScalingConfig,
+    prepare: Callable[[Piece], Piece] | None = None,
 ) -> Iterator[Piece]:
     """Results of `make(on_gpu)(piece)` for each piece, in order, as they become ready.
 
-    `make` runs once an actor and loads what the work needs; the results' values are NumPy arrays
-    or numbers. An actor computes with one CPU thread, so that results do not depend on how many
-    there are. `scaling.num_workers` 0 works in this process, without Ray.
+    `make` runs once an actor and loads what the work needs. An actor computes with one CPU thread,
+    or `scaling.cpus_per_worker`, so that results do not depend on how many actors there are.
+    `prepare`, if given, is what happens to a piece before: in other processes, at the same time, on
+    CPUs. `scaling.num_workers` 0 works in this process, without Ray.
 
     Raises an Hw2Error of the work itself, and Ray's error for anything else.
     """
@@ -34,29 +35,29 @@ def map_pieces(
         return
     if scaling.num_workers == 0:
         work = make(own_device(scaling).type == "cuda")
-        yield from (work(piece) for piece in pieces)
+        yield from (work(prepare(piece) if prepare else piece) for piece in pieces)
         return
+
+    num_threads = max(1, int(scaling.cpus_per_worker or 1))
 
     class Actor:
         def __init__(self, on_gpu: bool) -> None:
             import torch
 
-            torch.set_num_threads(1)
-            # An Hw2Error is handed over: raised here, Ray Data would wrap and print it.
+            torch.set_num_threads(num_threads)
             self.error: Hw2Error | None = None
             try:
                 self.work = make(on_gpu)
             except Hw2Error as error:
                 self.error = error
 
-        def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-            try:
+        def __call__(self, batch: Batch) -> Batch:
+            def work(piece: Piece) -> Piece:
                 if self.error is not None:
                     raise self.error
-                result = self.work(pieces[int(batch["piece"][0])])
-            except Hw2Error as error:
-                result = {ERROR: pickle.dumps(error)}
-            return {key: [value] for key, value in result.items()}
+                return self.work(piece)
+
+            return _on_batch(work, batch)
 
     with connected(scaling):
         import ray.data
@@ -67,17 +68,43 @@ def map_pieces(
         context.execution_options.preserve_order = True
         num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
         num_actors = min(num_actors, len(pieces))
-        even_share = ACTORS_SHARE * cluster_cpus_and_gpus()[0] / num_actors
-        numbers = [{"piece": index} for index in range(len(pieces))]
-        results = ray.data.from_items(numbers, override_num_blocks=len(pieces)).map_batches(
+        cpus = cluster_cpus_and_gpus()[0]
+        actor_cpus = min(scaling.cpus_per_worker or 1, ACTORS_SHARE * cpus / num_actors)
+        rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
+        data = ray.data.from_items(rows, override_num_blocks=len(pieces))
+        if prepare is not None:
+            data = data.map_batches(
+                lambda batch: _on_batch(prepare, batch),
+                batch_size=1,
+                # As many at once as there are CPUs, in the share that the actors leave.
+                num_cpus=min(1, 1 - num_actors * actor_cpus / cpus),
+            )
+        results = data.map_batches(
             Actor,
             fn_constructor_kwargs={"on_gpu": use_gpu},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_cpus=min(scaling.cpus_per_worker or 1, even_share),
+            num_cpus=actor_cpus,
             num_gpus=int(use_gpu),
         )
-        for result in results.iter_rows():
-            if result.get(ERROR) is not None:
-                raise pickle.loads(result[ERROR])
+        for row in results.iter_rows():
+            result = pickle.loads(row[PIECE])
+            if isinstance(result, Hw2Error):
+                raise result
             yield result
+
+
+def _on_batch(work: Callable[[Piece], Piece], batch: Batch) -> Batch:
+    """`work` on a batch of one piece.
+
+    Pieces travel as bytes: of Python objects Ray Data would guess a type. An Hw2Error is handed
+    over: raised here, Ray Data would wrap and print it.
+    """
+    piece = pickle.loads(batch[PIECE][0])
+    result: Piece | Hw2Error = piece
+    if not isinstance(piece, Hw2Error):
+        try:
+            result = work(piece)
+        except Hw2Error as error:
+            result = error
+    return {PIECE: [pickle.dumps(result, protocol=5)]}

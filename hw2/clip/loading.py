@@ -1,0 +1,223 @@
+"""Finding and loading CLIP models: open_clip's by tag or file, and those trained here."""
+
+import contextlib
+import difflib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.clip.preprocessing import Preprocess
+from hw2.errors import CheckpointError, ConfigError
+from hw2.locate import FINAL, find_model
+
+DEFAULT = "asset:clip"
+SCHEMES = ("local-dir:", "hf-hub:")
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """A model that was found and is not loaded yet; light, to be sent to actors.
+
+    `model` is open_clip's name, None for one trained here; `pretrained` its tag or weights file,
+    None where the model brings its own. `weights` is the file that this means on this machine, and
+    `weights_hash` its sha256.
+    """
+
+    title: str
+    model: str | None
+    pretrained: str | None
+    preprocess: Preprocess
+    weights: Path
+    weights_hash: str
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A model in evaluation mode and its tokenizer."""
+
+    net: Any
+    tokenize: Callable[[list[str]], Tensor]
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before the softmax: 1 / temperature."""
+        return float(self.net.logit_scale.detach().exp())
+
+
+def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
+    """What the two settings mean. A tag's weights are fetched into open_clip's own cache.
+
+    Raises ConfigError for a model or tag that open_clip does not have, or for settings that
+    contradict each other, and CheckpointError for weights that are not there or are not fetched.
+    """
+    if model is None:
+        return _trained_here(pretrained or DEFAULT)
+    import open_clip
+    from open_clip.factory import parse_model_name
+
+    if model.startswith(SCHEMES):
+        if pretrained is not None:
+            raise ConfigError(f"pretrained={pretrained}: {model} has its own weights: leave it out")
+        return _in_folder(model)
+    model = parse_model_name(model)[1].replace("/", "-")
+    if model not in open_clip.list_models():
+        near = difflib.get_close_matches(model, open_clip.list_models(), 1, 0.3)
+        hint = f"did you mean {near[0]}?" if near else "open_clip.list_models() has them"
+        raise ConfigError(f"model={model}: open_clip has no such model: {hint}")
+    if pretrained is None:
+        raise ConfigError(f"model={model} needs --pretrained: {_tags(model)}, or a weights file")
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    if tag:
+        with _fetching(f"model={model} pretrained={pretrained}"):
+            weights = Path(open_clip.download_pretrained(tag))
+    else:
+        weights = Path(pretrained).expanduser().absolute()  # workers run in folders of their own
+        if pretrained.startswith(("asset:", "run:")) or (weights / FINAL).is_file():
+            raise ConfigError(f"model={model}: {pretrained} has its own model: leave model out")
+        if not weights.is_file():
+            raise CheckpointError(
+                f"pretrained={pretrained}: neither a file nor a tag of {model}: {_tags(model)}"
+            )
+        pretrained = str(weights)
+    config = open_clip.get_model_config(model)
+    title = f"{model} {weights.name if not tag else pretrained}"
+    preprocess = _preprocess(config, tag)
+    return ClipSource(title, model, pretrained, preprocess, weights, sha256_of(weights))
+
+
+def _tags(model: str) -> str:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    return f"one of {', '.join(tags[:8])}{', ..' * (len(tags) > 8)}" if tags else "it has no tags"
+
+
+def _preprocess(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> Preprocess:
+    """As open_clip.create_model puts it together."""
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    merged = merge_preprocess_dict(asdict(PreprocessCfg()), dict(preprocess_cfg))
+    return Preprocess.of_config(merged | {"size": model_cfg["vision_cfg"].get("image_size", 224)})
+
+
+def _trained_here(pretrained: str) -> ClipSource:
+    path = find_model(pretrained)
+    meta = read_meta(path) if path.suffix == ".safetensors" else {}
+    if meta.get("kind") != "clip":
+        raise CheckpointError(
+            f"pretrained={pretrained}: not weights of jobs.train_clip; of another model, say "
+            "which by --model"
+        )
+    size = meta["model_cfg"]["vision_cfg"]["image_size"]
+    preprocess = Preprocess.of_config(meta["preprocess_cfg"] | {"size": size})
+    title = Path(pretrained).name.removeprefix("asset:")
+    return ClipSource(title, None, str(path), preprocess, path, sha256_of(path))
+
+
+def _in_folder(model: str) -> ClipSource:
+    """local-dir: or hf-hub:, a configuration and weights side by side."""
+    from open_clip import factory
+
+    kind, _, place = model.partition(":")
+    try:
+        if kind == "local-dir":
+            folder = Path(place).expanduser().absolute()
+            model = f"local-dir:{folder}"
+            config_file = folder / "open_clip_config.json"
+            if not config_file.is_file():
+                raise CheckpointError(f"model={model}: {config_file} does not exist")
+            config = json.loads(config_file.read_text())
+            found = factory._find_checkpoint_in_dir(folder)
+        else:
+            with _fetching(f"model={model}"):
+                config = factory._get_hf_config(place)
+                found = factory.download_pretrained_from_hf(place)
+        preprocess = _preprocess(config["model_cfg"], config.get("preprocess_cfg", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"model={model}: its configuration is broken ({error!r})") from None
+    if found is None:
+        raise CheckpointError(f"model={model}: there are no weights beside its configuration")
+    return ClipSource(place, model, None, preprocess, Path(found), sha256_of(Path(found)))
+
+
+def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedClip:
+    """Load the model on `device` (default the processor), in float32, ready to evaluate.
+
+    Raises CheckpointError for weights that are torn, hold code, or do not fit.
+    """
+    device = device or torch.device("cpu")
+    import open_clip
+
+    if source.model is None:
+        from hw2.models.clip import build_clip
+
+        model_cfg = read_meta(source.weights)["model_cfg"]
+        net = build_clip(model_cfg, seed=0)
+        load_weights(source.weights, net, "ema")
+        tokenize = open_clip.SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
+        return LoadedClip(net.to(device).eval(), tokenize)
+
+    # open_clip only warns if a tag's weights were trained with another activation.
+    tag = open_clip.get_pretrained_cfg(source.model, source.pretrained or "")
+    try:
+        with _quiet():
+            net = open_clip.create_model(
+                source.model,
+                source.pretrained,
+                device=device,
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+                pretrained_text=False,
+                require_pretrained=True,
+                weights_only=True,
+            )
+            tokenize = open_clip.get_tokenizer(source.model)
+    except Exception as error:  # pickles, shapes and parsers each raise their own kinds
+        reason = _first_line(error)
+        if "weights_only" in str(error) or "Weights only" in str(error):
+            reason = "the file is torn, or holds more than tensors"
+        raise CheckpointError(
+            f"{source.weights}: no weights that {source.model} can load ({reason})"
+        ) from None
+    return LoadedClip(net.eval(), tokenize)
+
+
+@contextlib.contextmanager
+def _fetching(what: str) -> Iterator[None]:
+    """Says that the network is asked; what it raises becomes one line."""
+    print(f"{what}: looking for its weights, on the network if they are not here yet", flush=True)
+    try:
+        with _quiet():
+            yield
+    except Exception as error:  # the hub's clients raise many kinds
+        raise CheckpointError(
+            f"{what}: the weights cannot be fetched ({_first_line(error)}): give a file that you "
+            f"have, or leave out both for {DEFAULT}, which needs no network"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip and the hub tell the root logger what the error says again."""
+    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

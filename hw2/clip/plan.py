@@ -1,0 +1,138 @@
+"""What a zero-shot run has to do: which embeddings are there, which are to be made."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hw2.clip.loading import ClipSource
+from hw2.clip.prompts import PromptSet
+from hw2.clip.store import EmbeddingStore
+from hw2.clip.work import Piece, picture_piece, rows_per_part, text_piece
+from hw2.data.labels import read_labels
+from hw2.data.listing import Listing, Part, list_pictures
+from hw2.settings.zero_shot import ClipZeroShotConfig
+
+TEXTS_PER_PIECE = 2048
+CACHE = ".embeddings"
+
+
+def find_pictures(config: ClipZeroShotConfig) -> Listing:
+    """The pictures and classes that the settings mean, listed and not opened."""
+    path = config.labels
+    if path is None and "://" not in config.images:
+        beside = Path(config.images).expanduser().absolute().parent / "id2label.json"
+        path = beside if beside.is_file() else None
+    labels = None if path is None else read_labels(path.expanduser())
+    return list_pictures(
+        config.images, labels, config.layout, config.image_column, config.label_column
+    )
+
+
+@dataclass
+class Plan:
+    """The work of a run, and what of it is done.
+
+    `content[i]` is the hash under which the store has the embeddings of `parts[i]`.
+    """
+
+    store: EmbeddingStore
+    parts: Sequence[Part]
+    prompts: dict[str, list[list[str]]]  # by prompt set
+    content: dict[int, str] = field(default_factory=dict)
+    first_seconds: float | None = None
+    rate: float | None = None  # pictures a second after the first part, reused ones left out
+
+    began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def make(
+        cls,
+        config: ClipZeroShotConfig,
+        source: ClipSource,
+        listing: Listing,
+        sets: Sequence[PromptSet],
+    ) -> "Plan":
+        """What `listing` and `sets` want, less what the store has."""
+        cache = config.cache or config.out.expanduser().absolute().parent / CACHE
+        key = f"{source.weights_hash} {source.preprocess} {config.precision}"
+        store = EmbeddingStore(cache.expanduser().absolute(), key)
+        parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
+        prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
+        plan = cls(store, parts, prompts)
+        known = {i: store.content_of(part) for i, part in enumerate(parts)}
+        plan.content = {i: content for i, content in known.items() if content}
+        return plan
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of the prompts, which may come from a file."""
+        text = json.dumps(self.prompts, sort_keys=True)
+        return {"prompts": hashlib.sha256(text.encode()).hexdigest()}
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over the bytes of all pictures, once all parts are done."""
+        contents = [self.content[i] for i in range(len(self.parts))]
+        return hashlib.sha256("".join(contents).encode()).hexdigest()
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures in all, good or bad."""
+        return sum(len(part.table) for part in self.parts)
+
+    @property
+    def num_known(self) -> int:
+        """Pictures whose embeddings are there."""
+        return sum(len(self.parts[i].table) for i in self.content)
+
+    def pieces(self) -> list[Piece]:
+        """The work that is left, texts first."""
+        texts = [
+            text_piece(chunk)
+            for prompts in self.prompts.values()
+            for chunk in text_chunks(prompts)
+            if not self.store.has_texts(chunk)
+        ]
+        pictures = [picture_piece(p) for i, p in enumerate(self.parts) if i not in self.content]
+        return texts + pictures
+
+    def take(self, results: Iterable[Piece]) -> Iterator[int]:
+        """Note each result; yields how many pictures it had."""
+        after = 0
+        for result in results:
+            if "part" not in result:
+                continue
+            self.content[result["part"]] = result["content"]
+            now = time.monotonic()
+            if self.first_seconds is None:
+                self.first_seconds, first = now - self.began, now
+            else:
+                after += result["count"]
+                self.rate = after / (now - first)
+            yield result["count"]
+
+    def embedding(self, row: int) -> Float[Tensor, " d"]:
+        """The embedding of one picture, by its place in the listing."""
+        for number, part in enumerate(self.parts):
+            if row < len(part.table):
+                return torch.from_numpy(self.store.read(self.content[number])[0][row].copy())
+            row -= len(part.table)
+        raise IndexError(row)
+
+    def classes(self, name: str) -> tuple[Float[Tensor, "classes d"], float]:
+        """Class embeddings of the prompt set `name` and the model's scale."""
+        found = [self.store.read_texts(chunk) for chunk in text_chunks(self.prompts[name])]
+        return torch.cat([torch.from_numpy(classes) for classes, _ in found]), found[0][1]
+
+
+def text_chunks(prompts: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """Classes in groups of about TEXTS_PER_PIECE prompts."""
+    at_once = max(1, TEXTS_PER_PIECE // max(map(len, prompts)))
+    return [[*map(list, prompts[i : i + at_once])] for i in range(0, len(prompts), at_once)]

@@ -1,0 +1,230 @@
+"""Telling of a zero-shot run: tables, figures, metrics.json and MLflow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from hw2.clip.loading import ClipSource
+from hw2.clip.plan import Plan
+from hw2.clip.results import Predictions, bad_pictures, predict, write_rows
+from hw2.clip.scores import SCORES, Scores, changed, compare, examples, score
+from hw2.data.images import decode_bytes
+from hw2.data.listing import Listing, read_part
+from hw2.errors import DataError
+from hw2.figures.files import write_atomic
+from hw2.figures.gallery import GalleryRow, gallery
+from hw2.figures.matrix import confusion_figure, similarity_figure
+from hw2.figures.reliability import reliability_figure
+from hw2.metrics.classification import worst_pairs
+from hw2.metrics.table import format_table
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.settings.zero_shot import ClipZeroShotConfig
+
+NUM_WORST = 10
+SIMILAR_CLASSES = 8
+SHOWN_CHANGES = 1000
+
+
+class ZeroShotReport:
+    """What is shown of the predictions of all prompt sets."""
+
+    def __init__(
+        self,
+        config: ClipZeroShotConfig,
+        source: ClipSource,
+        listing: Listing,
+        out: Path,
+        tracker: Tracker,
+    ) -> None:
+        self.config, self.listing, self.out, self.tracker = config, listing, out, tracker
+        self.title, self.preprocess = source.title, source.preprocess
+        self.names = listing.labels.names
+
+    def tell(self, predictions: Mapping[str, Predictions], facts: Mapping[str, Any]) -> None:
+        """Tables, figures and metrics.json, which `facts` are part of."""
+        scores = {}
+        for name, found in predictions.items():
+            scores[name] = score(found, len(self.names), self.config.seed)
+            self._show_set(name, found, scores[name])
+        comparisons = compare(predictions)
+        for one in comparisons:
+            self._list_changes(one.a, one.b, predictions)
+        metrics = {
+            **facts,
+            "chance": 1 / len(self.names),
+            "prompt_sets": {name: found.to_json() for name, found in scores.items()},
+            "comparisons": [one.to_json() for one in comparisons],
+        }
+        write_json(self.out / "metrics.json", metrics)
+        self.tracker.log_file(self.out / "metrics.json")
+        flat = {f"eval/{k}/{n}": v.value for n, s in scores.items() for k, v in s.summary.items()}
+        flat |= {f"eval/{k}": v.value for k, v in next(iter(scores.values())).summary.items()}
+        numbers = {k: v for k, v in facts.items() if isinstance(v, int | float)}
+        self.tracker.log_summary(flat | numbers)
+        self._print(scores)
+        if comparisons:
+            rows = [one.row() for one in comparisons]
+            self.tracker.log_table("comparisons", rows)
+            print(format_table(rows, list(rows[0])))
+
+    def _print(self, scores: Mapping[str, Scores]) -> None:
+        rows = [
+            {"prompts": name}
+            | {title: format(found.summary[key], spec) for key, (title, spec) in SCORES.items()}
+            for name, found in scores.items()
+        ]
+        self.tracker.log_table("scores", rows)
+        print(format_table(rows, list(rows[0])))
+        n = next(iter(scores.values())).n
+        print(f"{n} pictures, {len(self.names)} classes; chance {1 / len(self.names):.1%}")
+
+    def _show_set(self, name: str, predictions: Predictions, scores: Scores) -> None:
+        worst = worst_pairs(scores.confusion, NUM_WORST)
+        top1 = f"{self.title}, prompts {name}: top-1 {scores.summary['top1']:.1%}"
+        self._figure(
+            f"confusion_{name}", confusion_figure(scores.confusion, self.names, top1, worst)
+        )
+        self._figure(
+            f"calibration_{name}",
+            reliability_figure(scores.bins, scores.summary["ece"], f"{self.title}, prompts {name}"),
+        )
+        self._figure(f"gallery_{name}", self._gallery(predictions, top1))
+        rows = [
+            {
+                "class": self.names[one.index],
+                "pictures": one.n,
+                "recall": one.recall.value,
+                "recall_low": one.recall.low,
+                "recall_high": one.recall.high,
+                "top5": one.top5.value,
+                "precision": one.precision.value,
+                "mistaken_for": "" if one.mistaken_for is None else self.names[one.mistaken_for],
+                "times": one.times,
+            }
+            for one in scores.by_class
+        ]
+        self.tracker.log_table(f"classes_{name}", rows)
+
+    def _gallery(self, predictions: Predictions, title: str) -> Image.Image:
+        rows = []
+        for group in examples(predictions, self.config.num_examples, self.config.seed):
+            notes = []
+            for place in group.places:
+                truth = self.names[int(predictions.labels[place])]
+                said = self.names[int(predictions.classes[place, 0])]
+                share = float(predictions.probabilities[place, 0])
+                notes.append([f"true: {truth}", f"said: {said}", f"p = {share:.1%}"])
+            listed = predictions.rows[torch.tensor(group.places, dtype=torch.int64)]
+            rows.append(GalleryRow(group.title, self._pictures(listed), notes))
+        return gallery(rows, title)
+
+    def similarity(self, plan: Plan, name: str, predictions: Predictions) -> None:
+        """A figure of the cosines of a few pictures with the prompts of their classes."""
+        there = predictions.labels.unique()
+        spread = torch.linspace(0, len(there) - 1, min(SIMILAR_CLASSES, len(there))).long()
+        shown = there[spread]
+        places = torch.stack([(predictions.labels == c).nonzero()[0, 0] for c in shown])
+        rows = predictions.rows[places]
+        classes, _ = plan.classes(name)
+        values = torch.stack([plan.embedding(int(row)) for row in rows]) @ classes[shown].T
+        texts = [plan.prompts[name][int(c)][0] for c in shown]
+        several = len(plan.prompts[name][0]) > 1
+        what = "Cosines of pictures and classes" + ", first prompt of each" * several
+        self._figure(
+            f"similarity_{name}",
+            similarity_figure(values, self._pictures(rows), texts, f"{what}: {self.title}"),
+        )
+
+    def _pictures(self, rows: Tensor) -> UInt8[Tensor, "n 3 h w"]:
+        """The pictures at `rows` of the listing, as the model sees them."""
+        pixels, part = [], self.listing.take(rows.tolist())
+        for row, data, reason in read_part(part):
+            try:
+                if data is None:
+                    raise DataError(str(reason))
+                pixels.append(self.preprocess.pixels(decode_bytes(data)))
+            except DataError as error:
+                name = part.table["name"][row]
+                raise DataError(
+                    f"{name}: it was a picture when it was embedded, and no longer is ({error})"
+                ) from None
+        shape = (0, *self.preprocess.size, 3)
+        stacked = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
+        return torch.from_numpy(stacked).movedim(-1, 1).contiguous()
+
+    def _list_changes(self, a: str, b: str, predictions: Mapping[str, Predictions]) -> None:
+        """The pictures that two sets name differently: Parquet, and a table of the first."""
+        first, second = predictions[a], predictions[b]
+        places = changed(first, second)
+        paths = self.listing.table["name"].take(first.rows[places].numpy()).to_pylist()
+        columns = (first.labels, first.classes[:, 0], second.classes[:, 0])
+        named = [[self.names[c] for c in column[places].tolist()] for column in columns]
+        keys = ("path", "label", a, b)
+        rows = [dict(zip(keys, row, strict=True)) for row in zip(paths, *named, strict=True)]
+        path = self.out / "changed" / f"{a}__{b}.parquet"
+        write_rows(path, rows, keys)
+        self.tracker.log_file(path, "changed")
+        if rows:
+            self.tracker.log_table(f"changed_{a}__{b}", rows[:SHOWN_CHANGES])
+
+    def _figure(self, name: str, picture: Image.Image) -> None:
+        path = self.out / "figures" / f"{name}.png"
+        write_atomic(path, picture)
+        self.tracker.log_figure(path)
+        print(f"figure: {path}")
+
+
+def report_zero_shot(
+    config: ClipZeroShotConfig,
+    source: ClipSource,
+    listing: Listing,
+    plan: Plan,
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """Everything after the embeddings are there: bad pictures, predictions, report."""
+    tracker.set_tags({"data_hash.images": plan.content_hash, "model": source.title})
+    bad = bad_pictures(plan)
+    _tell_bad(bad, len(listing), config, out, tracker)
+    predictions = {
+        name: predict(plan, listing.labels, name, out, config.save_embeddings)
+        for name in plan.prompts
+    }
+    report = ZeroShotReport(config, source, listing, out, tracker)
+    report.similarity(plan, *next(iter(predictions.items())))
+    facts: dict[str, Any] = {"pictures": len(listing), "bad_pictures": len(bad)}
+    if plan.first_seconds is not None:
+        facts["seconds_to_first_part"] = plan.first_seconds
+    if plan.rate is not None:
+        facts["pictures_per_second"] = plan.rate
+    report.tell(predictions, facts)
+
+
+def _tell_bad(
+    bad: Sequence[dict[str, str]],
+    total: int,
+    config: ClipZeroShotConfig,
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """List bad pictures in OUT/quarantine.parquet. Raises DataError if they are too many."""
+    path = out / "quarantine.parquet"
+    write_rows(path, bad, ("path", "reason"))
+    tracker.log_file(path)
+    tracker.log_summary({"bad_pictures": len(bad)})
+    if bad:
+        tracker.log_table("quarantine", list(bad[:SHOWN_CHANGES]))
+        print(f"{len(bad)} of {total} pictures cannot be used; the list with reasons: {path}")
+    if len(bad) > config.max_bad_share * total or len(bad) == total:
+        raise DataError(
+            f"{len(bad)} of {total} pictures are bad ({len(bad) / total:.1%}), more than "
+            f"max_bad_share={config.max_bad_share:g} allows: {path} lists them; mend them, or "
+            "raise --max_bad_share"
+        )

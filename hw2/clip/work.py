@@ -1,0 +1,115 @@
+"""What is done to pictures and prompts: reading in one process, encoding in another."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hw2.clip.preprocessing import Preprocess
+from hw2.clip.store import EmbeddingStore
+from hw2.data.images import decode_bytes
+from hw2.data.listing import Part, read_part
+from hw2.errors import DataError
+
+if TYPE_CHECKING:
+    from hw2.clip.loading import ClipSource
+
+Piece = dict[str, Any]
+PART_BYTES = 16 * 2**20  # of decoded pictures
+MAX_BATCHES = 8
+
+
+def rows_per_part(preprocess: Preprocess, batch_size: int) -> int:
+    """Pictures that are read, encoded and kept together: some batches, about PART_BYTES."""
+    batch_bytes = batch_size * 3 * preprocess.size[0] * preprocess.size[1]
+    return batch_size * max(1, min(MAX_BATCHES, PART_BYTES // batch_bytes))
+
+
+def picture_piece(part: Part) -> Piece:
+    """A piece of work: the pictures of `part`."""
+    return {"part": part}
+
+
+def text_piece(prompts: Sequence[Sequence[str]]) -> Piece:
+    """A piece of work: classes by their prompts."""
+    return {"prompts": prompts}
+
+
+def make_reader(preprocess: Preprocess, store: EmbeddingStore) -> Callable[[Piece], Piece]:
+    """What reads a piece of pictures: bytes to pixels of the model's size. Needs no torch.
+
+    The result has `content`, the hash of the part's bytes, `reasons` (None: a good picture), and
+    `pixels` (good, h, w, 3) uint8, unless the store has embeddings for this content.
+    """
+
+    def read(piece: Piece) -> Piece:
+        if "part" not in piece:
+            return piece
+        digest, pixels, reasons = hashlib.sha256(), list[np.ndarray](), list[str | None]()
+        for _, data, reason in read_part(piece["part"]):
+            told = str(reason).encode() if data is None else data
+            digest.update(hashlib.sha256(told).digest())
+            if data is not None:
+                try:
+                    pixels.append(preprocess.pixels(decode_bytes(data)))
+                except DataError as error:
+                    reason = str(error)
+            reasons.append(reason)
+        content = digest.hexdigest()
+        read_piece = {"part": piece["part"], "content": content, "reasons": reasons}
+        if store.has(content):
+            return read_piece
+        none = np.empty((0, *preprocess.size, 3), np.uint8)
+        return read_piece | {"pixels": np.stack(pixels) if pixels else none}
+
+    return read
+
+
+def make_encoder(
+    source: "ClipSource", store: EmbeddingStore, batch_size: int, precision: str
+) -> Callable[[bool], Callable[[Piece], Piece]]:
+    """What an actor does: load the model once, then encode pieces that were read.
+
+    Embeddings (unit vectors) go to the store. The result of a part has its index `part`, the
+    number of its pictures `count`, and its hash `content`.
+    """
+
+    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+        import torch
+        from torch.nn import functional as F
+
+        from hw2.clip.loading import load_clip
+        from hw2.clip.zero_shot import class_embeddings
+        from hw2.precision import wants_bf16
+
+        device = torch.device("cuda" if on_gpu else "cpu")
+        model = load_clip(source, device)
+        bf16 = wants_bf16(precision, device)
+
+        @torch.no_grad()
+        def encode(pixels: np.ndarray) -> np.ndarray:
+            parts = []
+            for batch in torch.from_numpy(pixels).split(batch_size):
+                x = source.preprocess.normalised(batch.to(device))
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    found = model.net.encode_image(x)
+                parts.append(F.normalize(found.float(), dim=-1).cpu())
+            return torch.cat(parts).numpy()
+
+        def work(piece: Piece) -> Piece:
+            if "prompts" in piece:
+                classes = class_embeddings(model.net, model.tokenize, piece["prompts"])
+                store.write_texts(piece["prompts"], classes.cpu().numpy(), model.scale)
+                return {}
+            part, content = piece["part"], piece["content"]
+            if "pixels" in piece:
+                pixels = piece["pixels"]
+                embeddings = encode(pixels) if len(pixels) else np.empty((0, 1), np.float32)
+                store.write(content, embeddings, piece["reasons"])
+            store.remember(part, content)
+            return {"part": part.index, "count": len(part.table), "content": content}
+
+        return work
+
+    return make
