@@ -3,6 +3,8 @@
 python -m jobs.clip_zero_shot --images hw2_data/clip_zeroshot/val --out outputs/clip
 """
 
+import time
+
 from hw2.job import run_job
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -20,10 +22,11 @@ def main(config: ClipZeroShotConfig) -> None:
     from hw2.progress import progress
     from hw2.runs import job_run
 
+    began = time.time()
     sets = prompt_sets(config.asked_templates, config.clean_names)
     listing = find_pictures(config)
     source = find_clip(config.model, config.pretrained)
-    plan = Plan.make(config, source, listing, sets)
+    plan = Plan.make(config, source, listing, sets, began)
     pieces = plan.pieces()
     scaling = config.scaling if pieces else ScalingConfig(num_workers=0)  # Ray takes seconds
     run = job_run(

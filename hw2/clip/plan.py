@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ from hw2.clip.prompts import PromptSet
 from hw2.clip.store import EmbeddingStore
 from hw2.clip.work import Piece, picture_piece, rows_per_part, text_piece
 from hw2.data.labels import read_labels
-from hw2.data.listing import Listing, Part, list_pictures
+from hw2.data.listing.parts import Part
+from hw2.data.listing.pictures import Listing, list_pictures
+from hw2.errors import ConfigError
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
 TEXTS_PER_PIECE = 2048
@@ -25,6 +26,11 @@ CACHE = ".embeddings"
 
 def find_pictures(config: ClipZeroShotConfig) -> Listing:
     """The pictures and classes that the settings mean, listed and not opened."""
+    if "@" in config.images.partition("://")[2].partition("/")[0]:
+        raise ConfigError(  # without the value
+            "images: an address with keys in it would be logged: put them into the environment, as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     path = config.labels
     if path is None and "://" not in config.images:
         beside = Path(config.images).expanduser().absolute().parent / "id2label.json"
@@ -45,11 +51,9 @@ class Plan:
     store: EmbeddingStore
     parts: Sequence[Part]
     prompts: dict[str, list[list[str]]]  # by prompt set
+    began: float  # time.time() of the job's start
     content: dict[int, str] = field(default_factory=dict)
-    first_seconds: float | None = None
-    rate: float | None = None  # pictures a second after the first part, reused ones left out
-
-    began: float = field(default_factory=time.monotonic)
+    finished: list[tuple[float, int]] = field(default_factory=list)  # time, pictures
 
     @classmethod
     def make(
@@ -58,14 +62,15 @@ class Plan:
         source: ClipSource,
         listing: Listing,
         sets: Sequence[PromptSet],
+        began: float,
     ) -> "Plan":
-        """What `listing` and `sets` want, less what the store has."""
+        """What `listing` and `sets` want, less what the store has; `began` is the job's start."""
         cache = config.cache or config.out.expanduser().absolute().parent / CACHE
         key = f"{source.weights_hash} {source.preprocess} {config.precision}"
         store = EmbeddingStore(cache.expanduser().absolute(), key)
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
-        plan = cls(store, parts, prompts)
+        plan = cls(store, parts, prompts, began)
         known = {i: store.content_of(part) for i, part in enumerate(parts)}
         plan.content = {i: content for i, content in known.items() if content}
         return plan
@@ -105,18 +110,25 @@ class Plan:
 
     def take(self, results: Iterable[Piece]) -> Iterator[int]:
         """Note each result; yields how many pictures it had."""
-        after = 0
         for result in results:
-            if "part" not in result:
-                continue
-            self.content[result["part"]] = result["content"]
-            now = time.monotonic()
-            if self.first_seconds is None:
-                self.first_seconds, first = now - self.began, now
-            else:
-                after += result["count"]
-                self.rate = after / (now - first)
-            yield result["count"]
+            if "part" in result:
+                self.content[result["part"]] = result["content"]
+                self.finished.append((result["finished"], result["count"]))
+                yield result["count"]
+
+    def pace(self) -> dict[str, float]:
+        """Seconds until the first part was done, and pictures a second after that.
+
+        Empty where nothing had to be done.
+        """
+        if not self.finished:
+            return {}
+        (first, early), *_ = by_time = sorted(self.finished)
+        found = {"seconds_to_first_part": first - self.began}
+        if (last := by_time[-1][0]) > first:
+            after = sum(count for _, count in by_time) - early
+            found["pictures_per_second"] = after / (last - first)
+        return found
 
     def embedding(self, row: int) -> Float[Tensor, " d"]:
         """The embedding of one picture, by its place in the listing."""

@@ -15,7 +15,8 @@ from hw2.clip.plan import Plan
 from hw2.clip.results import Predictions, bad_pictures, predict, write_rows
 from hw2.clip.scores import SCORES, Scores, changed, compare, examples, score
 from hw2.data.images import decode_bytes
-from hw2.data.listing import Listing, read_part
+from hw2.data.listing.parts import read_part
+from hw2.data.listing.pictures import Listing
 from hw2.errors import DataError
 from hw2.figures.files import write_atomic
 from hw2.figures.gallery import GalleryRow, gallery
@@ -199,12 +200,7 @@ def report_zero_shot(
     }
     report = ZeroShotReport(config, source, listing, out, tracker)
     report.similarity(plan, *next(iter(predictions.items())))
-    facts: dict[str, Any] = {"pictures": len(listing), "bad_pictures": len(bad)}
-    if plan.first_seconds is not None:
-        facts["seconds_to_first_part"] = plan.first_seconds
-    if plan.rate is not None:
-        facts["pictures_per_second"] = plan.rate
-    report.tell(predictions, facts)
+    report.tell(predictions, {"pictures": len(listing), "bad_pictures": len(bad), **plan.pace()})
 
 
 def _tell_bad(

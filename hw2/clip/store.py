@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hw2.data.files import replacing
-from hw2.data.listing import Part
+from hw2.data.listing.parts import Part
 
 Prompts = Sequence[Sequence[str]]  # of each class
 

@@ -1,6 +1,7 @@
 """What is done to pictures and prompts: reading in one process, encoding in another."""
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.store import EmbeddingStore
 from hw2.data.images import decode_bytes
-from hw2.data.listing import Part, read_part
+from hw2.data.listing.parts import Part, read_part
 from hw2.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def make_encoder(
     """What an actor does: load the model once, then encode pieces that were read.
 
     Embeddings (unit vectors) go to the store. The result of a part has its index `part`, the
-    number of its pictures `count`, and its hash `content`.
+    number of its pictures `count`, its hash `content`, and when it was `finished`.
     """
 
     def make(on_gpu: bool) -> Callable[[Piece], Piece]:
@@ -108,7 +109,8 @@ def make_encoder(
                 embeddings = encode(pixels) if len(pixels) else np.empty((0, 1), np.float32)
                 store.write(content, embeddings, piece["reasons"])
             store.remember(part, content)
-            return {"part": part.index, "count": len(part.table), "content": content}
+            done = {"part": part.index, "count": len(part.table), "content": content}
+            return done | {"finished": time.time()}
 
         return work
 

@@ -1,5 +1,6 @@
 """Decoding pictures that may be broken or hostile."""
 
+import io
 import stat
 import warnings
 from pathlib import Path
@@ -32,12 +33,27 @@ def decode(path: Path, image_size: int | None = None) -> np.ndarray:
         raise DataError("the file is missing") from error
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise DataError("it is not a regular file")
+    picture = _decode(path)
+    if image_size is not None and picture.size != (image_size, image_size):
+        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def decode_bytes(data: bytes) -> np.ndarray:
+    """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`."""
+    if not data:
+        raise DataError("the file is empty")
+    return np.asarray(_decode(io.BytesIO(data)))
+
+
+def _decode(source: Path | io.BytesIO) -> Image.Image:
+    """The picture as RGB, or DataError with the reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
-            with Image.open(path, formats=FORMATS) as opened:
+            with Image.open(source, formats=FORMATS) as opened:
                 _refuse_huge(opened)
-                picture = _rgb(opened)
+                return _rgb(opened)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -46,9 +62,6 @@ def decode(path: Path, image_size: int | None = None) -> np.ndarray:
         raise DataError(f"not a picture ({', '.join(FORMATS)})") from error
     except Exception as error:  # what PIL raises on broken bytes is open-ended
         raise DataError(f"broken picture ({_one_line(error)})") from error
-    if image_size is not None and picture.size != (image_size, image_size):
-        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
 
 
 def _refuse_huge(opened: Image.Image) -> None:

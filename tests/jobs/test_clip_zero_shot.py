@@ -226,6 +226,7 @@ def test_too_many_bad_files_end_it_after_the_list(folder: Folder, clip: Path) ->
     [
         ({"images": "nowhere"}, "nowhere"),
         ({"images": "empty"}, "no pictures"),
+        ({"images": "s3://key:secret@bucket/val"}, "put them into the environment"),
         ({"images": "set/gone/val"}, "set/gone"),
         ({"labels": "twice.json"}, "dog"),
         ({"labels": "short.json"}, "no label"),

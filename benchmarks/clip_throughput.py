@@ -1,0 +1,180 @@
+"""Zero-shot embedding: jobs.clip_zero_shot, a plain DataLoader loop and clip-benchmark's own loop.
+
+python benchmarks/clip_throughput.py --images hw2_data/clip_zeroshot/val --rounds 3
+
+Whole processes on the same files and weights, in turns. Seconds to the first batch count from the
+start of the process; pictures a second are those after the first batch. `--model ViT-B-32` takes
+random weights, which are as fast as trained ones.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+BATCH = 64
+TEMPLATES = ["a photo of a {c}."]
+
+
+def load(model: str, weights: str) -> tuple[Any, Any, Any]:
+    """Network, open_clip's own preprocessing, and tokenizer."""
+    import open_clip
+
+    if model == "asset:clip":
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        from hw2.checkpoint import read_meta
+        from hw2.clip.loading import find_clip, load_clip
+
+        source = find_clip(None, weights)
+        loaded = load_clip(source)
+        config = read_meta(source.weights)["preprocess_cfg"] | {"size": source.preprocess.size}
+        return loaded.net, image_transform_v2(PreprocessCfg(**config), False), loaded.tokenize
+    net, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=weights)
+    return net.eval(), preprocess, open_clip.get_tokenizer(model)
+
+
+class Files:
+    """The pictures of a folder {class}_{n}.png, as a DataLoader takes them."""
+
+    def __init__(self, folder: str, transform: Any) -> None:
+        self.paths, self.transform = sorted(Path(folder).iterdir()), transform
+        self.classes = json.loads((Path(folder).parent / "id2label.json").read_text()).values()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        from PIL import Image
+
+        path = self.paths[index]
+        return self.transform(Image.open(path)), int(path.name.split("_")[0])
+
+
+class Timed:
+    """A DataLoader that notes when each batch was asked for, hence when the last was done."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.times = loader, []
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.loader:
+            yield batch
+            self.times.append((time.time(), len(batch[1])))
+
+
+def peer(side: str, model: str, weights: str, images: str, began: float) -> None:
+    """One of the other two, in this process; prints what it measured."""
+    import torch
+    from torch.nn import functional as F
+    from torch.utils.data import DataLoader
+
+    net, transform, tokenize = load(model, weights)
+    files = Files(images, transform)
+    workers = os.cpu_count() or 1
+    timed = Timed(DataLoader(files, batch_size=BATCH, num_workers=workers))  # type: ignore
+    names = [name.replace("_", " ") for name in files.classes]
+    if side == "clip-benchmark":
+        from clip_benchmark.metrics import zeroshot_classification as benchmark
+
+        classifier = benchmark.zero_shot_classifier(
+            net, tokenize, names, TEMPLATES, "cpu", amp=False
+        )
+        benchmark.run_classification(net, classifier, timed, "cpu", amp=False)
+    else:
+        with torch.no_grad():
+            texts = tokenize([TEMPLATES[0].format(c=name) for name in names])
+            classes = F.normalize(net.encode_text(texts), dim=-1)
+            for pictures, _ in timed:
+                embeddings = F.normalize(net.encode_image(pictures), dim=-1)
+                (100 * embeddings @ classes.T).softmax(1).topk(5)
+    (first, early), *_ = timed.times
+    rate = (sum(count for _, count in timed.times) - early) / (timed.times[-1][0] - first)
+    print(json.dumps({"first": first - began, "rate": rate}))
+
+
+def run(side: str, model: str, weights: str, images: str) -> dict[str, float]:
+    """One side as a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.time()
+        if side != "hw2":
+            words = [side, model, weights, images, str(began)]
+            command = [sys.executable, str(Path(__file__)), "--peer", *words]
+            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout
+            return json.loads(told.splitlines()[-1])
+        words = ["--images", images, "--pretrained", weights, "--batch_size", str(BATCH)]
+        words += ["--out", f"{folder}/out"]
+        words += [] if model == "asset:clip" else ["--model", model]
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        command = [sys.executable, "-m", "jobs.clip_zero_shot", *words]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, cwd=ROOT, env=environment)
+        found = json.loads(Path(folder, "out/metrics.json").read_text())
+        rate, first = found["pictures_per_second"], found["seconds_to_first_part"]
+        return {"first": first, "rate": rate}  # first: from when it had read its settings
+
+
+def linked(images: Path, count: int, folder: Path) -> Path:
+    """`count` names for the pictures of `images`, in turn."""
+    val = folder / "val"
+    val.mkdir()
+    (folder / "id2label.json").write_bytes((images.parent / "id2label.json").read_bytes())
+    paths = sorted(images.iterdir())
+    for index in range(count):
+        path = paths[index % len(paths)]
+        label = path.name.split("_")[0]
+        os.link(path, val / f"{label}_{index}{path.suffix}")
+    return val
+
+
+def main() -> None:
+    """Print each figure's median and range, and the ratios within a round."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, default=Path("hw2_data/clip_zeroshot/val"))
+    parser.add_argument("--model", default="asset:clip", help="or an open_clip model")
+    parser.add_argument("--weights", help="file; default: the asset, or random ones")
+    parser.add_argument("--count", type=int, default=20_000, help="pictures (links to the files)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", nargs=5, help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.peer:
+        peer(*words.peer[:4], float(words.peer[4]))
+        return
+    # Beside the pictures: links do not cross file systems.
+    with tempfile.TemporaryDirectory(dir=words.images.parent) as temporary:
+        folder = Path(temporary)
+        images = str(linked(words.images, words.count, folder))
+        weights = words.weights or "asset:clip"
+        if words.model != "asset:clip" and not words.weights:
+            import open_clip
+            from safetensors.torch import save_file
+
+            weights = str(folder / "random.safetensors")
+            save_file(open_clip.create_model(words.model).state_dict(), weights)
+        sides = ("hw2", "dataloader", "clip-benchmark")
+        found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+        for number in range(words.rounds):
+            for side in sides if number % 2 == 0 else reversed(sides):
+                measured = run(side, words.model, weights, images)
+                found[side].append(measured)
+                print(f"round {number + 1}, {side}: {measured}", flush=True)
+    for side in sides:
+        for key, unit in (("first", "s to the first batch"), ("rate", "pictures/s after it")):
+            values = [one[key] for one in found[side]]
+            median = statistics.median(values)
+            print(f"{side}: {median:.4g} ({min(values):.4g}-{max(values):.4g}) {unit}")
+    for side in sides[1:]:
+        ratios = [a["rate"] / b["rate"] for a, b in zip(found["hw2"], found[side], strict=True)]
+        median = statistics.median(ratios)
+        print(f"hw2 / {side}: {median:.3f} ({min(ratios):.3f}-{max(ratios):.3f})")
+
+
+if __name__ == "__main__":
+    main()

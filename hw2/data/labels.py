@@ -1,0 +1,140 @@
+"""Class ids and names of a picture set."""
+
+import json
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hw2.errors import DataError
+
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class c has the id ids[c] and the name names[c]; numeric ids stand in numeric order."""
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self, text: str) -> int | None:
+        """The class with this id, or else with this name; None if there is none."""
+        return self._places.get(text)
+
+    @cached_property
+    def numeric(self) -> bool:
+        """Whether all ids are plain numbers."""
+        return all(is_number(text) for text in self.ids)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        by_name = {name: place for place, name in enumerate(self.names)}
+        return by_name | {text: place for place, text in enumerate(self.ids)}
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is ASCII digits alone; str.isdigit also takes a superscript two."""
+    return text.isascii() and text.isdigit()
+
+
+def read_labels(path: Path) -> Labels:
+    """Read id2label.json: {"0": "name", ...}, or ["name", ...] with the places as ids.
+
+    Raises:
+        DataError: the file is missing, over MAX_BYTES, not JSON of one of the two forms, empty,
+            or an id or name is empty or there twice. One line, which names the file.
+    """
+    try:
+        return _labels(_pairs(_text(path)))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            raise DataError("it is not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise DataError(f"{found.st_size} bytes are over the allowed {MAX_BYTES}")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f'cannot be read ({reason}): want id2label.json, {{"0": "name"}}'
+        ) from error
+
+
+class _Repeated(ValueError):
+    """An object of the JSON text has a key twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as json reads it, which would silently keep the last of equal keys."""
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise _Repeated(key)
+        content[key] = value
+    return content
+
+
+def _pairs(text: str) -> list[tuple[str, Any]]:
+    try:
+        content = json.loads(text, object_pairs_hook=_once)
+    except _Repeated as error:
+        raise DataError(f"the id {_short(str(error))} is there twice: keep one") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON ({error})") from error
+    if isinstance(content, dict):
+        pairs = list(content.items())
+        return sorted(pairs, key=_number) if all(is_number(key) for key in content) else pairs
+    if isinstance(content, list):
+        return [(str(place), name) for place, name in enumerate(content)]
+    raise DataError(f'it holds {_short(content)}, want {{"0": "name", ...}} or ["name", ...]')
+
+
+def _number(pair: tuple[str, Any]) -> tuple[int, str]:
+    return len(pair[0].lstrip("0")), pair[0].lstrip("0")  # int() refuses over 4300 digits
+
+
+def _labels(pairs: Sequence[tuple[str, Any]]) -> Labels:
+    if not pairs:
+        raise DataError('it holds no labels: want {"0": "name", ...}')
+    owner: dict[str, str] = {}
+    for key, name in pairs:
+        if not isinstance(name, str):
+            raise DataError(f"the label of id {_short(key)} is {_short(name)}, want a text")
+        if not key.strip() or not name.strip():
+            raise DataError(f"the id {_short(key)} has the label {_short(name)}: none may be empty")
+        if not _writable(key + name):
+            raise DataError(f"the id {_short(key)} or its label holds half a surrogate pair")
+        if name in owner:
+            raise DataError(
+                f"the ids {_short(owner[name])} and {_short(key)} have the same label "
+                f"{_short(name)}: give each class its own"
+            )
+        owner[name] = key
+    ids, names = zip(*pairs, strict=True)
+    return Labels(ids, names)
+
+
+def _writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    """A value in one line of at most 80 characters."""
+    return ascii(value)[:80] if not isinstance(value, str) else repr(value)[:80]

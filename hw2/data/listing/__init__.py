@@ -1,0 +1,1 @@
+"""What pictures a set holds, in any layout and place, and the bytes of them."""

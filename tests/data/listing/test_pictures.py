@@ -1,0 +1,197 @@
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hw2.data.labels import Labels
+from hw2.data.listing.pictures import Listing, list_pictures
+from hw2.errors import ConfigError, DataError
+from tests.data.listing.picture_sets import LABELS, LAYOUTS, SAMPLES, read_all, reasons, write_names
+
+EXPECTED = sorted((LABELS.ids.index(text), data, None) for text, _, data in SAMPLES)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The set by names. Spoil it at will."""
+    return Path(write_names(tmp_path / "set"))
+
+
+def listed(folder: Path, **settings: object) -> Listing:
+    return list_pictures(str(folder), LABELS, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_classes_and_bytes(tmp_path: Path, layout: str) -> None:
+    write, kind = LAYOUTS[layout]
+    images = write(tmp_path / "a set%20")
+    (tmp_path / "a set%20/.hidden.png").write_bytes(b"")
+    listing = list_pictures(images, LABELS, image_column="png" if "files" in layout else None)
+    assert (listing.kind, listing.root) == (kind, str(tmp_path / "a set%20"))
+    assert sorted(read_all(listing)) == EXPECTED
+    names = listing.table["name"].to_pylist()
+    if kind in ("names", "folders", "manifest"):
+        assert names == sorted(names)
+    assert len(set(names)) == len(SAMPLES)
+    asked = list_pictures(images, LABELS, kind, listing.image_column)  # type: ignore[arg-type]
+    assert asked.table.equals(listing.table)
+
+
+def test_a_listing_without_labels_takes_the_folders(tmp_path: Path) -> None:
+    images = LAYOUTS["folders"][0](tmp_path / "set")
+    names = ("0", "1", "great white shark")
+    assert list_pictures(images, None).labels == Labels(names, names)
+    for layout in set(LAYOUTS) - {"folders"}:
+        images = LAYOUTS[layout][0](tmp_path / layout)
+        with pytest.raises(ConfigError, match="does not say what the classes are: give --labels"):
+            list_pictures(images, None)
+
+
+def test_a_relative_path_is_read_from_anywhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    listing = list_pictures("set", LABELS)
+    monkeypatch.chdir("/")
+    assert sorted(read_all(listing)) == EXPECTED
+    assert list_pictures(f"file://{folder}", LABELS).root == listing.root == str(folder)
+
+
+def test_names_of_classes_with_underscores(tmp_path: Path) -> None:
+    for name in ("great_white_1.png", "a_b_22.jpg", "x_1.png", "great_white_shark.png"):
+        (tmp_path / name).write_bytes(b"x")
+    listing = list_pictures(str(tmp_path), Labels(("a_b", "great_white", "7"), ("x", "y", "z")))
+    assert listing.table["label"].to_pylist() == [0, 1, -1, 0]
+    assert reasons(listing) == {"great_white_shark.png": "misnamed: want {class}_{n}.png"}
+
+
+def test_classes_without_a_label(folder: Path) -> None:
+    (folder / "77_3.png").touch()
+    with pytest.raises(DataError, match=r"set: 1 class has no label: '77' \(77_3.png\): add"):
+        listed(folder)
+    for name in ("78_1.png", "79_1.png", "80_1.png", "77_2.png"):
+        (folder / name).touch()
+    with pytest.raises(DataError) as refused:
+        listed(folder)
+    assert (
+        "4 classes have no label: '77' (77_2.png), '78' (78_1.png), '79' (79_1.png) and 1 more: "
+        "add what is missing to --labels" in str(refused.value)
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_refuses_a_class_without_a_label(tmp_path: Path, layout: str) -> None:
+    images = LAYOUTS[layout][0](tmp_path / "set")
+    with pytest.raises(
+        DataError, match=r"no label: '(10|great white shark)' .*add what"
+    ) as refused:
+        list_pictures(images, Labels(("0", "1"), ("cat", "dog")))
+    assert "\n" not in str(refused.value)
+
+
+def rows_of(text: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / "set.csv").write_text(text)
+        return folder / "set.csv"
+
+    return write
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda folder: folder / "none", "none: no such file or folder of pictures"),
+    "empty folder": (lambda folder: (folder / "e").mkdir() or folder / "e", "holds no pictures"),
+    "empty classes": (
+        lambda folder: (folder / "e/0").mkdir(parents=True) or folder / "e",
+        "holds no pictures",
+    ),
+    "nothing usable": (
+        lambda folder: (
+            (folder / "e/0.txt").mkdir(parents=True) or (folder / "e/a.png").touch() or folder / "e"
+        ),
+        "holds no usable picture: '0.txt': it is not a regular file; 'a.png': misnamed",
+    ),
+    "pipe": (lambda folder: os.mkfifo(folder / "p.tar") or folder / "p.tar", "neither a regular"),
+    "a picture": (lambda folder: folder / "0_1.png", "give a folder, or a .csv"),
+    "empty table": (rows_of(""), "the table cannot be read"),
+    "header only": (rows_of("path,label\n"), "holds no pictures"),
+    "no path column": (rows_of("name,label\n0_1.png,0\n"), "cannot use a column path/file_name"),
+    "no label column": (rows_of("path,kind\n0_1.png,0\n"), "choose one of path, kind"),
+    "ragged": (rows_of("path,label\n0_1.png,0,1\n"), "the table cannot be read"),
+    "not a Parquet": (
+        lambda folder: (folder / "x.parquet").write_bytes(b"PAR1") and folder / "x.parquet",
+        "not a Parquet file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_sets_that_are_refused_at_the_start(folder: Path, case: str) -> None:
+    make, reason = REFUSED[case]
+    with pytest.raises((DataError, ConfigError)) as refused:
+        listed(make(folder))
+    assert reason in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_layouts_that_do_not_fit(folder: Path) -> None:
+    (folder / "set.csv").write_text("path,label\n0_1.png,0\n")
+    for layout in ("names", "folders", "tars", "parquet"):
+        with pytest.raises(ConfigError, match="want"):
+            listed(folder / "set.csv", layout=layout)
+    with pytest.raises(ConfigError, match="it is a folder"):
+        listed(folder, layout="manifest")
+    for layout in ("tars", "parquet"):
+        with pytest.raises(DataError, match="holds no "):
+            listed(folder, layout=layout)
+    with pytest.raises(ConfigError, match="cannot use --label_column kind: it holds path, label"):
+        listed(folder / "set.csv", label_column="kind")
+    with pytest.raises(ConfigError, match=r"foo://key.*: no such place of files") as refused:
+        list_pictures("foo://secret@key/x", LABELS)
+    assert "secret" not in str(refused.value)
+
+
+def test_parts_are_light_and_their_fingerprints_tell_changes(folder: Path) -> None:
+    for i in range(1200):
+        (folder / f"0_{1000 + i}.png").touch()
+    listing = listed(folder)
+    parts = listing.parts(400)
+    assert [len(part.table) for part in parts] == [400, 400, 400, len(SAMPLES)]
+    assert [part.index for part in parts] == [0, 1, 2, 3]
+    assert len(pickle.dumps(parts[1])) < 40_000 < len(pickle.dumps(listing.table))
+    names = [name for part in parts for name in part.table["name"].to_pylist()]
+    assert names == listing.table["name"].to_pylist()
+
+    other = shutil.copytree(folder, folder.parent / "copy")  # with the times
+    again = [part.fingerprint for part in listed(other).parts(400)]
+    assert again == [part.fingerprint for part in parts] and len(set(again)) == 4
+    relabelled = list_pictures(str(other), Labels(("10", "1", "0"), LABELS.names))
+    assert [part.fingerprint for part in relabelled.parts(400)] == again
+    assert relabelled.fingerprint != listed(other).fingerprint == listing.fingerprint
+
+    os.utime(other / names[600], ns=(0, 1))
+    changed = [part.fingerprint for part in listed(other).parts(400)]
+    assert [a == b for a, b in zip(again, changed, strict=True)] == [True, False, True, True]
+
+
+def test_a_listing_needs_no_torch() -> None:
+    code = "import sys, hw2.data.listing.pictures, hw2.data.images; print({'torch', 'pandas'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_threads_read_alike(folder: Path) -> None:
+    listing = listed(folder)
+    found: list[list[object]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(read_all(listing, 3))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [read_all(listing)] * 4

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw2.data.images import decode, decode_bytes
+from hw2.errors import DataError
+from tests.data.listing.picture_sets import encoded
+from tests.data.test_bad_rows import png_of_size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_bytes_decode_to_what_the_file_does(tmp_path: Path, kind: str) -> None:
+    data = encoded(3, kind)
+    (tmp_path / "file").write_bytes(data)
+    pixels = decode_bytes(data)
+    assert pixels.dtype == np.uint8 and pixels.shape == (6, 5, 3)
+    np.testing.assert_array_equal(pixels, decode(tmp_path / "file"))
+    if kind in ("PNG", "BMP"):  # the others lose some
+        expected = np.random.default_rng(3).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_bytes_are_refused_as_a_file_is(tmp_path: Path) -> None:
+    png_of_size(tmp_path / "huge", 8001, 8000)
+    png_of_size(tmp_path / "bomb", 2**31 - 1, 2**31 - 1)
+    refused = {
+        "text": b"this is no picture",
+        "cut": encoded(0)[:60],
+        "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EOF\n",
+        "GIF": encoded(0, "GIF"),
+        "huge": (tmp_path / "huge").read_bytes(),
+        "bomb": (tmp_path / "bomb").read_bytes(),
+    }
+    for name, data in refused.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError) as of_file:
+            decode(tmp_path / name)
+        with pytest.raises(DataError) as of_bytes:
+            decode_bytes(data)
+        assert str(of_bytes.value) == str(of_file.value), name
+        assert "\n" not in str(of_bytes.value)
+    with pytest.raises(DataError, match="the file is empty"):
+        decode_bytes(b"")
