@@ -33,7 +33,7 @@ def main(config: ClipZeroShotConfig) -> None:
         config,
         "clip_zero_shot",
         splits={},
-        hashes={"images": listing.fingerprint, "weights": source.weights_hash, **plan.hashes},
+        hashes=source.hashes | plan.hashes | {"images": listing.fingerprint},
         not_results=("images", "labels", "cache", "max_bad_share", "num_examples"),
     )
     with connected(scaling), run as (out, tracker):

@@ -1,11 +1,9 @@
 """Finding and loading CLIP models: open_clip's by tag or file, and those trained here."""
 
-import contextlib
 import difflib
+import hashlib
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,17 @@ from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
 from hw2.clip.preprocessing import Preprocess
+from hw2.clip.refusals import fetching, one_line, telling
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
 
 DEFAULT = "asset:clip"
 SCHEMES = ("local-dir:", "hf-hub:")
+# In what torch.load says of files that are no state_dict.
+TORN = ("weights_only", "Weights only", "KeyError: ", "EOFError: ")
+_OTHERS = (
+    "give a run of jobs.train_clip, or say by --model which open_clip model the weights are of"
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class ClipSource:
 
     `model` is open_clip's name, None for one trained here; `pretrained` its tag or weights file,
     None where the model brings its own. `weights` is the file that this means on this machine, and
-    `weights_hash` its sha256.
+    `weights_hash` its sha256. `network` is open_clip's configuration as JSON: the same weights mean
+    something else to another activation or number of heads.
     """
 
     title: str
@@ -37,6 +42,13 @@ class ClipSource:
     preprocess: Preprocess
     weights: Path
     weights_hash: str
+    network: str
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What predictions are made from, by name."""
+        about = hashlib.sha256(f"{self.network} {self.preprocess}".encode()).hexdigest()
+        return {"weights": self.weights_hash, "network": about}
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
         raise ConfigError(f"model={model} needs --pretrained: {_tags(model)}, or a weights file")
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if tag:
-        with _fetching(f"model={model} pretrained={pretrained}"):
+        with fetching(f"model={model} pretrained={pretrained}"):
             weights = Path(open_clip.download_pretrained(tag))
     else:
         weights = Path(pretrained).expanduser().absolute()  # workers run in folders of their own
@@ -90,7 +102,13 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
     config = open_clip.get_model_config(model)
     title = f"{model} {weights.name if not tag else pretrained}"
     preprocess = _preprocess(config, tag)
-    return ClipSource(title, model, pretrained, preprocess, weights, sha256_of(weights))
+    quick_gelu = bool(tag.get("quick_gelu") or config.get("quick_gelu"))  # as load_clip has it
+    network = _json(config | {"quick_gelu": quick_gelu})
+    return ClipSource(title, model, pretrained, preprocess, weights, sha256_of(weights), network)
+
+
+def _json(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
 
 
 def _tags(model: str) -> str:
@@ -110,16 +128,21 @@ def _preprocess(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any])
 
 def _trained_here(pretrained: str) -> ClipSource:
     path = find_model(pretrained)
-    meta = read_meta(path) if path.suffix == ".safetensors" else {}
-    if meta.get("kind") != "clip":
+    try:
+        kind = read_meta(path).get("kind") if path.suffix == ".safetensors" else None
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: {_OTHERS}") from None
+    if kind != "clip":
         raise CheckpointError(
-            f"pretrained={pretrained}: not weights of jobs.train_clip; of another model, say "
-            "which by --model"
+            f"pretrained={pretrained}: not weights of jobs.train_clip"
+            f"{f' but of a {kind}' * bool(kind)}: {_OTHERS}"
         )
+    meta = read_meta(path)
     size = meta["model_cfg"]["vision_cfg"]["image_size"]
     preprocess = Preprocess.of_config(meta["preprocess_cfg"] | {"size": size})
     title = Path(pretrained).name.removeprefix("asset:")
-    return ClipSource(title, None, str(path), preprocess, path, sha256_of(path))
+    network = _json(meta["model_cfg"])
+    return ClipSource(title, None, str(path), preprocess, path, sha256_of(path), network)
 
 
 def _in_folder(model: str) -> ClipSource:
@@ -133,19 +156,29 @@ def _in_folder(model: str) -> ClipSource:
             model = f"local-dir:{folder}"
             config_file = folder / "open_clip_config.json"
             if not config_file.is_file():
-                raise CheckpointError(f"model={model}: {config_file} does not exist")
+                raise CheckpointError(
+                    f"model={model}: {config_file} does not exist: want it and the weights beside "
+                    "it, as open_clip pushes them to the hub"
+                )
             config = json.loads(config_file.read_text())
             found = factory._find_checkpoint_in_dir(folder)
         else:
-            with _fetching(f"model={model}"):
+            with fetching(f"model={model}"):
                 config = factory._get_hf_config(place)
                 found = factory.download_pretrained_from_hf(place)
         preprocess = _preprocess(config["model_cfg"], config.get("preprocess_cfg", {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"model={model}: its configuration is broken ({error!r})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"model={model}: open_clip_config.json is broken ({one_line(error)}): want "
+            "open_clip's, with model_cfg and preprocess_cfg"
+        ) from None
     if found is None:
-        raise CheckpointError(f"model={model}: there are no weights beside its configuration")
-    return ClipSource(place, model, None, preprocess, Path(found), sha256_of(Path(found)))
+        raise CheckpointError(
+            f"model={model}: no weights beside open_clip_config.json: want "
+            "open_clip_model.safetensors there"
+        )
+    weights, network = Path(found), _json(config["model_cfg"])
+    return ClipSource(place, model, None, preprocess, weights, sha256_of(weights), network)
 
 
 def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedClip:
@@ -165,59 +198,31 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
         tokenize = open_clip.SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
         return LoadedClip(net.to(device).eval(), tokenize)
 
-    # open_clip only warns if a tag's weights were trained with another activation.
-    tag = open_clip.get_pretrained_cfg(source.model, source.pretrained or "")
-    try:
-        with _quiet():
-            net = open_clip.create_model(
-                source.model,
-                source.pretrained,
-                device=device,
-                force_quick_gelu=bool(tag.get("quick_gelu")),
-                pretrained_text=False,
-                require_pretrained=True,
-                weights_only=True,
-            )
-            tokenize = open_clip.get_tokenizer(source.model)
-    except Exception as error:  # pickles, shapes and parsers each raise their own kinds
-        reason = _first_line(error)
-        if "weights_only" in str(error) or "Weights only" in str(error):
+    def unfit(reason: str) -> str:
+        way = "give its own, or the --model that these are of"
+        if any(word in reason for word in TORN):  # torch advises to load it unsafely
             reason = "the file is torn, or holds more than tensors"
-        raise CheckpointError(
-            f"{source.weights}: no weights that {source.model} can load ({reason})"
-        ) from None
+            way = "give a state_dict alone, best as .safetensors"
+        return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"
+
+    def no_tokenizer(reason: str) -> str:
+        return (
+            f"model={source.model}: its tokenizer cannot be loaded ({reason}): it comes over the "
+            "network, or lies in the folder of a local-dir"
+        )
+
+    with telling(unfit):
+        # open_clip only warns if a tag's weights were trained with another activation.
+        tag = open_clip.get_pretrained_cfg(source.model, source.pretrained or "")
+        net = open_clip.create_model(
+            source.model,
+            source.pretrained,
+            device=device,
+            force_quick_gelu=bool(tag.get("quick_gelu")),
+            pretrained_text=False,
+            require_pretrained=True,
+            weights_only=True,
+        )
+    with telling(no_tokenizer):
+        tokenize = open_clip.get_tokenizer(source.model)
     return LoadedClip(net.eval(), tokenize)
-
-
-@contextlib.contextmanager
-def _fetching(what: str) -> Iterator[None]:
-    """Says that the network is asked; what it raises becomes one line."""
-    print(f"{what}: looking for its weights, on the network if they are not here yet", flush=True)
-    try:
-        with _quiet():
-            yield
-    except Exception as error:  # the hub's clients raise many kinds
-        raise CheckpointError(
-            f"{what}: the weights cannot be fetched ({_first_line(error)}): give a file that you "
-            f"have, or leave out both for {DEFAULT}, which needs no network"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip and the hub tell the root logger what the error says again."""
-    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -64,16 +64,26 @@ class Plan:
         sets: Sequence[PromptSet],
         began: float,
     ) -> "Plan":
-        """What `listing` and `sets` want, less what the store has; `began` is the job's start."""
+        """What `listing` and `sets` want, less what the store has; `began` is the job's start.
+
+        Raises ConfigError if something is to be made and the store cannot be written.
+        """
         cache = config.cache or config.out.expanduser().absolute().parent / CACHE
-        key = f"{source.weights_hash} {source.preprocess} {config.precision}"
-        store = EmbeddingStore(cache.expanduser().absolute(), key)
+        store = cls.store_of(cache.expanduser().absolute(), source, config.precision)
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
         plan = cls(store, parts, prompts, began)
         known = {i: store.content_of(part) for i, part in enumerate(parts)}
         plan.content = {i: content for i, content in known.items() if content}
+        if plan.pieces():
+            store.make()
         return plan
+
+    @staticmethod
+    def store_of(cache: Path, source: ClipSource, precision: str) -> EmbeddingStore:
+        """Where in `cache` the embeddings of a model lie."""
+        key = f"{source.weights_hash} {source.network} {source.preprocess} {precision}"
+        return EmbeddingStore(cache, key)
 
     @property
     def hashes(self) -> dict[str, str]:

@@ -82,17 +82,22 @@ def _templates(entry: str) -> tuple[str, tuple[str, ...]]:
     if any(placeholder in entry for placeholder in PLACEHOLDERS):
         templates = tuple(part.strip() for part in entry.split("|"))
         _check(templates, "templates")
-        words = re.sub(r"\W+", "_", entry.lower()).strip("_")[:40]
+        words = _for_file(entry.lower(), 40).strip("_")
         # Texts that differ in more than letters are different sets.
         return f"{words}_{hashlib.sha256(entry.encode()).hexdigest()[:6]}", templates
     path = Path(entry).expanduser()
     if path.is_file():
-        return re.sub(r"\W+", "_", path.stem), _read(path)
+        return _for_file(path.stem, 80), _read(path)
     known = ", ".join(sorted(p.stem for p in PUBLISHED.glob("*.txt")))
     raise ConfigError(
         f"templates={entry}: neither a published set ({known}), nor a file, nor a text with "
         '{} for the class, as "a photo of a {}."'
     )
+
+
+def _for_file(text: str, most: int) -> str:
+    """`text` for a file's name, in at most `most` bytes: systems count these, not letters."""
+    return re.sub(r"\W+", "_", text).encode()[:most].decode(errors="ignore")
 
 
 def _read(path: Path) -> tuple[str, ...]:

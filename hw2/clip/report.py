@@ -46,7 +46,8 @@ class ZeroShotReport:
     ) -> None:
         self.config, self.listing, self.out, self.tracker = config, listing, out, tracker
         self.title, self.preprocess = source.title, source.preprocess
-        self.names = listing.labels.names
+        # On one line each: at a line break PIL's layout fails.
+        self.names = [" ".join(name.split()) for name in listing.labels.names]
 
     def tell(self, predictions: Mapping[str, Predictions], facts: Mapping[str, Any]) -> None:
         """Tables, figures and metrics.json, which `facts` are part of."""
@@ -218,7 +219,9 @@ def _tell_bad(
     if bad:
         tracker.log_table("quarantine", list(bad[:SHOWN_CHANGES]))
         print(f"{len(bad)} of {total} pictures cannot be used; the list with reasons: {path}")
-    if len(bad) > config.max_bad_share * total or len(bad) == total:
+    if len(bad) == total:
+        raise DataError(f"none of the {total} pictures can be used: {path} has the reasons")
+    if len(bad) > config.max_bad_share * total:
         raise DataError(
             f"{len(bad)} of {total} pictures are bad ({len(bad) / total:.1%}), more than "
             f"max_bad_share={config.max_bad_share:g} allows: {path} lists them; mend them, or "

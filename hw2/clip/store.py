@@ -7,8 +7,12 @@ was not touched is not read again, and one that was only moved or copied is not 
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -16,20 +20,48 @@ import pyarrow.parquet as pq
 
 from hw2.data.files import replacing
 from hw2.data.listing.parts import Part
+from hw2.data.listing.store import one_line
+from hw2.errors import ConfigError, DataError
 
 Prompts = Sequence[Sequence[str]]  # of each class
 
 VERSION = 1  # raise it whenever embeddings of the same bytes change
+# What reading a damaged file may raise.
+BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, pa.ArrowException)
 
 
 class EmbeddingStore:
     """The embeddings of one model and preprocessing, under ROOT/key.
 
-    `key` must tell apart whatever decides an embedding but the picture.
+    `key` must tell apart whatever decides an embedding but the picture. A file that is not whole
+    counts as not there, and is written anew.
     """
 
     def __init__(self, root: Path, key: str) -> None:
         self.folder = root / hashlib.sha256(f"{VERSION} {key}".encode()).hexdigest()[:24]
+
+    def make(self) -> None:
+        """Make the folder. Raises ConfigError where nothing can be written."""
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"cache={self.folder.parent}: embeddings cannot be kept there ({one_line(error)}): "
+                "make room, or choose another --cache"
+            ) from None
+
+    @contextmanager
+    def _replacing(self, path: Path) -> Iterator[Path]:
+        with self._writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as passing:
+                yield passing
 
     def _index(self, part: Part) -> Path:
         return self.folder / "index" / part.fingerprint
@@ -41,19 +73,21 @@ class EmbeddingStore:
         """The content hash of a part whose embeddings are here; None: it must be read."""
         try:
             content = self._index(part).read_text()
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return None
-        return content if self.has(content) else None
+        return content if re.fullmatch("[0-9a-f]{64}", content) and self.has(content) else None
 
     def has(self, content: str) -> bool:
-        """Whether the embeddings of a part with this content are here."""
-        return self._file(content).is_file()
+        """Whether the embeddings of a part with this content are here, and whole."""
+        try:
+            self.read(content)
+        except DataError:
+            return False
+        return True
 
     def remember(self, part: Part, content: str) -> None:
         """Lead from the untouched `part` to its content."""
-        path = self._index(part)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as passing:
+        with self._replacing(self._index(part)) as passing:
             passing.write_text(content)
 
     def write(self, content: str, embeddings: np.ndarray, reasons: list[str | None]) -> None:
@@ -64,38 +98,62 @@ class EmbeddingStore:
         values[good] = embeddings
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
         table = pa.table({"embedding": column, "reason": pa.array(reasons, pa.string())})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._file(content)) as passing:
-            pq.write_table(table, passing)
+        with self._replacing(self._file(content)) as passing:
+            # Random floats: a dictionary makes the file half as large again, and slow.
+            pq.write_table(
+                table, passing, use_dictionary=False, compression="none", write_page_checksum=True
+            )
 
     def read(self, content: str) -> tuple[np.ndarray, list[str | None]]:
-        """Embeddings of all rows (n, d), zeros for bad ones, and the reasons (None: good)."""
-        table = pq.read_table(self._file(content))
+        """Embeddings of all rows (n, d), zeros for bad ones, and the reasons (None: good).
+
+        Raises DataError if they are not there or not whole.
+        """
+        table = self._table(content, ["embedding", "reason"])
         column = table.column("embedding").combine_chunks()
         width = column.type.list_size
         values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         return values, table.column("reason").to_pylist()
 
     def reasons(self, content: str) -> list[str | None]:
-        """Why each row of a part is bad; None: it is good."""
-        return pq.read_table(self._file(content), columns=["reason"])["reason"].to_pylist()
+        """Why each row of a part is bad; None: it is good. Raises as `read`."""
+        return self._table(content, ["reason"])["reason"].to_pylist()
+
+    def _table(self, content: str, columns: list[str]) -> pa.Table:
+        path = self._file(content)
+        with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns).select(columns)
 
     def _texts(self, prompts: Prompts) -> Path:
         key = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
         return self.folder / "texts" / f"{key}.npz"
 
     def has_texts(self, prompts: Prompts) -> bool:
-        """Whether the embeddings of these classes are here."""
-        return self._texts(prompts).is_file()
+        """Whether the embeddings of these classes are here, and whole."""
+        try:
+            self.read_texts(prompts)
+        except DataError:
+            return False
+        return True
 
     def write_texts(self, prompts: Prompts, classes: np.ndarray, scale: float) -> None:
         """Keep the class embeddings (c, d) of `prompts` and the model's scale."""
-        path = self._texts(prompts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as passing, passing.open("wb") as file:
+        with self._replacing(self._texts(prompts)) as passing, passing.open("wb") as file:
             np.savez(file, classes=classes, scale=np.float64(scale))
 
     def read_texts(self, prompts: Prompts) -> tuple[np.ndarray, float]:
-        """What `write_texts` kept."""
-        with np.load(self._texts(prompts), allow_pickle=False) as kept:
+        """What `write_texts` kept. Raises DataError if it is not there or not whole."""
+        path = self._texts(prompts)
+        with _whole(path), np.load(path, allow_pickle=False) as kept:
             return kept["classes"], float(kept["scale"])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BROKEN as error:
+        raise DataError(
+            f"{path}: no whole embeddings ({one_line(error)}): run the same command again, which "
+            "makes them anew"
+        ) from None

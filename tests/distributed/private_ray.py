@@ -37,9 +37,16 @@ def make(on_gpu: bool) -> Any:
     def work(piece: dict[str, Any]) -> dict[str, Any]:
         if piece["number"] == 13:
             raise DataError("number=13 brings bad luck: leave it out")
-        return {**piece, "squares": np.full((2, 2), piece["number"] ** 2)}
+        return {**piece, "pid": os.getpid(), "squares": np.full((2, 2), piece["number"] ** 2)}
 
     return work
+
+
+def prepare(piece: dict[str, Any]) -> dict[str, Any]:
+    """Adds twenty, and refuses 13; says which process it was."""
+    if piece["number"] == 13:
+        raise DataError("number=13 cannot be prepared")
+    return {**piece, "number": piece["number"] + 20, "by": os.getpid()}
 
 
 def refusal(**scaling: Any) -> str:
@@ -63,10 +70,18 @@ def main() -> None:
         seen["too many"] = refusal(num_workers=1000)
         seen["too thick"] = refusal(num_workers=2, cpus_per_worker=600)
         seen["no GPU"] = refusal(use_gpu=True)
-        try:
-            list(map_pieces(make, [{"number": 13}], two))
-        except DataError as error:
-            seen["error"] = str(error)
+        for key, stage in (("error", None), ("error before", prepare)):
+            try:
+                list(map_pieces(make, [{"number": 13}], two, stage))
+            except DataError as error:
+                seen[key] = str(error)
+        results = list(map_pieces(make, pieces, two, prepare))
+        seen["prepared"] = [result["number"] for result in results]
+        seen["elsewhere"] = all(
+            result["by"] not in (os.getpid(), result["pid"]) for result in results
+        )
+        alone = map_pieces(make, pieces, ScalingConfig(num_workers=0), prepare)
+        seen["prepared here"] = [result["number"] for result in alone]
     print(json.dumps(seen))
 
 

@@ -38,6 +38,9 @@ def test_a_private_ray(tmp_path: Path) -> None:
     if "not refused" not in seen["no GPU"]:
         assert seen["no GPU"] == "scaling.use_gpu=true, but the cluster has no GPU: leave it out"
     assert seen["error"] == "number=13 brings bad luck: leave it out"
+    assert seen["error before"] == "number=13 cannot be prepared"
+    assert seen["prepared"] == seen["prepared here"] == [25, 23, 28, 21, 29]
+    assert seen["elsewhere"]  # at the same time, by other processes
 
 
 def test_no_workers_want_no_ray() -> None:

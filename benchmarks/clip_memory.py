@@ -1,0 +1,74 @@
+"""Peak memory of jobs.clip_zero_shot on many pictures, over all of its processes.
+
+python benchmarks/clip_memory.py --images hw2_data/clip_zeroshot/val --count 100000
+
+The sum of proportional set sizes (shared pages count once), sampled every half second.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from clip_throughput import linked
+
+ROOT = Path(__file__).parents[1]
+
+
+def tree_bytes(pid: int) -> int:
+    """Proportional set sizes of `pid` and all that it has started."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):  # it has ended
+            continue
+        parents.setdefault(parent, []).append(int(path.parent.name))
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        waiting += parents.get(one, [])
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return total
+
+
+def main() -> None:
+    """Run the job and print its peak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, default=Path("hw2_data/clip_zeroshot/val"))
+    parser.add_argument("--pretrained", default="asset:clip")
+    parser.add_argument("--model", default="null", help="as in jobs.clip_zero_shot")
+    parser.add_argument("--count", type=int, default=100_000, help="pictures (links to the files)")
+    words = parser.parse_args()
+    # Beside the pictures: links do not cross file systems.
+    with tempfile.TemporaryDirectory(dir=words.images.parent) as temporary:
+        folder = Path(temporary)
+        images = linked(words.images, words.count, folder)
+        settings = {"images": images, "pretrained": words.pretrained, "model": words.model}
+        settings["out"] = folder / "out"
+        command = [sys.executable, "-m", "jobs.clip_zero_shot"]
+        command += [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        began, peak = time.monotonic(), 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, env=environment)
+        while process.poll() is None:
+            peak = max(peak, tree_bytes(process.pid))
+            time.sleep(0.5)
+        assert process.returncode == 0
+        found = json.loads((folder / "out/metrics.json").read_text())
+    print(
+        f"{found['pictures']} pictures: at most {peak / 2**30:.2f} GiB, "
+        f"{found['pictures_per_second']:.0f} pictures/s, {time.monotonic() - began:.0f} s in all"
+    )
+
+
+if __name__ == "__main__":
+    main()

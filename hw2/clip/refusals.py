@@ -1,0 +1,52 @@
+"""What open_clip and the hub raise, as one line; their own messages silenced."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+
+from hw2.errors import CheckpointError
+
+
+@contextlib.contextmanager
+def fetching(what: str) -> Iterator[None]:
+    """Say that the network is asked for `what`; CheckpointError where it does not answer."""
+    print(f"{what}: looking for its weights, on the network if they are not here yet", flush=True)
+    with telling(
+        lambda reason: (
+            f"{what}: the weights cannot be fetched ({reason}): give a file that you "
+            "have, or leave out --model and --pretrained for asset:clip, which needs no network"
+        )
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def telling(line: Callable[[str], str]) -> Iterator[None]:
+    """What is raised here becomes a CheckpointError: `line` of the reason."""
+    try:
+        with _quiet():
+            yield
+    except Exception as error:  # pickles, shapes, parsers and the hub each raise their own kinds
+        raise CheckpointError(line(one_line(error))) from None
+
+
+def one_line(error: Exception) -> str:
+    """The gist of an error of any library; some say nothing but a key or a number."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:250]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip and the hub tell the root logger what the error says again."""
+    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,249 @@
+"""Models in every form that users have, beside open_clip's own loading; bad ones refused."""
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import open_clip.factory
+import open_clip.pretrained
+import pytest
+import torch
+from open_clip.transformer import QuickGELU
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hw2.checkpoint import save_weights
+from hw2.clip.loading import ClipSource, LoadedClip, find_clip, load_clip
+from hw2.clip.plan import Plan
+from hw2.errors import CheckpointError, ConfigError
+from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
+from tests.jobs.command import Folder
+
+TEXTS = ["a photo of a dog.", "the sea"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an architecture that open_clip knows during the test."""
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [])
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {})
+    (tmp_path / "tiny.json").write_text(json.dumps(MODEL_CFG))
+    open_clip.add_model_config(tmp_path / "tiny.json")
+    return "tiny"
+
+
+@pytest.fixture
+def weights() -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in lively_clip().state_dict().items()}
+
+
+def write_folder(folder: Path, weights: dict[str, Tensor], **other: Any) -> str:
+    """What open_clip pushes to the hub, as the model's name."""
+    folder.mkdir()
+    config = {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG | other}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+def embeddings(net: nn.Module, tokenize: Any) -> tuple[Tensor, Tensor]:
+    pictures = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return net.encode_image(pictures), net.encode_text(tokenize(TEXTS))
+
+
+def assert_is(loaded: LoadedClip, net: nn.Module) -> None:
+    tokenize = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
+    found = embeddings(loaded.net, loaded.tokenize)
+    torch.testing.assert_close(found, embeddings(net, tokenize), rtol=0, atol=0)
+    assert not loaded.net.training
+    assert loaded.scale == pytest.approx(1 / 0.07, rel=1e-5)
+
+
+def assert_same_transform(source: ClipSource, theirs: Any) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((30, 21, 3), (16, 16, 3), (9, 40, 3)):
+        picture = rng.integers(0, 256, shape, dtype=np.uint8)
+        pixels = torch.from_numpy(source.preprocess.pixels(picture).copy())
+        found = source.preprocess.normalised(pixels[None])[0]
+        assert torch.equal(found, theirs(Image.fromarray(picture)))
+
+
+def test_a_folder_as_open_clip_pushes_it(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    other = {"mean": [0.5, 0.4, 0.3], "resize_mode": "longest", "interpolation": "bilinear"}
+    name = write_folder(tmp_path / "pushed", weights, **other, fill_color=9)
+    source = find_clip(name, None)
+    assert_is(load_clip(source), lively_clip())
+    net, transform = open_clip.create_model_from_pretrained(name)
+    assert_is(load_clip(source), net.eval())
+    assert_same_transform(source, transform)
+
+
+def test_what_jobs_train_clip_leaves(tmp_path: Path) -> None:
+    source = find_clip(None, str(save_clip(tmp_path / "run" / "final.safetensors").parent))
+    assert_is(load_clip(source), lively_clip())
+    assert (source.title, source.model) == ("run", None)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_of_a_named_model(
+    suffix: str, tiny: str, tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    path = tmp_path / f"epoch_9.{suffix}"
+    if suffix == "pt":  # as open_clip's own training saves it, on several GPUs
+        state = {f"module.{name}": value for name, value in weights.items()}
+        torch.save({"epoch": 9, "name": "run", "state_dict": state}, path)
+    else:
+        save_file(weights, path)
+    source = find_clip(tiny, str(path))
+    assert_is(load_clip(source), lively_clip())
+    assert_same_transform(source, open_clip.create_model_from_pretrained(tiny, str(path))[1])
+    assert source.title == f"tiny {path.name}"
+
+
+def test_a_tag_that_wants_quick_gelu_gets_it(
+    tiny: str, tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(weights, tmp_path / "x.safetensors")
+    tag = {"file": str(tmp_path / "x.safetensors"), "quick_gelu": True, "std": (0.3, 0.3, 0.3)}
+    plain = tag | {"quick_gelu": False}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, tiny, {"quick": tag, "plain": plain})
+    source, other = find_clip(tiny, "quick"), find_clip(tiny, "plain")
+    net = load_clip(source).net
+    assert any(isinstance(module, QuickGELU) for module in net.modules())
+    assert not any(isinstance(module, QuickGELU) for module in load_clip(other).net.modules())
+    want = open_clip.CLIP(**MODEL_CFG, quick_gelu=True).eval()
+    want.load_state_dict(weights)
+    assert_is(load_clip(source), want)
+    assert source.preprocess.std == (0.3, 0.3, 0.3)
+    assert source.weights_hash == other.weights_hash and source.network != other.network
+
+
+def test_embeddings_of_other_networks_are_not_mixed_up(
+    tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    """The same weights fit with other numbers of heads, and mean something else."""
+    name = write_folder(tmp_path / "pushed", weights)
+    config = tmp_path / "pushed" / "open_clip_config.json"
+    sources, found = [], []
+    for width in (16, 8):
+        config.write_text(
+            re.sub(r'"head_width": \d+', f'"head_width": {width}', config.read_text())
+        )
+        sources.append(find_clip(name, None))
+        loaded = load_clip(sources[-1])
+        found.append(embeddings(loaded.net, loaded.tokenize)[0])
+    assert sources[0].weights_hash == sources[1].weights_hash
+    assert float((found[0] - found[1]).abs().max()) > 1e-3
+    stores = [Plan.store_of(tmp_path, source, "fp32").folder for source in sources]
+    assert stores[0] != stores[1]
+
+
+def refused(model: str | None, pretrained: str | None) -> str:
+    with pytest.raises((CheckpointError, ConfigError)) as error:
+        load_clip(find_clip(model, pretrained))
+    said = str(error.value)
+    assert said and "\n" not in said and len(said) < 700
+    return said
+
+
+class Code:
+    """Unpickled with code allowed, it leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_runs_no_code(tiny: str, tmp_path: Path) -> None:
+    path, trace = tmp_path / "x.pt", tmp_path / "it_ran"
+    torch.save({"state_dict": Code(trace)}, path)
+    said = refused(tiny, str(path))
+    assert "holds more than tensors" in said and "best as .safetensors" in said
+    path.write_bytes(pickle.dumps(Code(trace)))
+    assert "holds more than tensors" in refused(tiny, str(path))
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())
+    assert trace.exists()  # so it would have
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit
+def test_damaged_and_foreign_files(tiny: str, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    whole, path = tmp_path / "whole.safetensors", tmp_path / "x.safetensors"
+    save_file(weights, whole)
+    path.write_bytes(whole.read_bytes()[:-1000])
+    assert "x.safetensors: no weights that tiny can load" in refused(tiny, str(path))
+    for content in (b"epoch 9, loss 0.3\n" * 9, b""):
+        for name in ("x.pt", "x.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            said = refused(tiny, str(tmp_path / name))
+            assert f"{name}: no weights that tiny can load" in said
+    save_file({"visual.conv1.weight": torch.zeros(8, 3, 4, 4)}, path)
+    said = refused(tiny, str(path))
+    assert "Missing key(s)" in said and "or the --model that these are of" in said
+    script = tmp_path / "jit.pt"  # as OpenAI's files
+    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(script))
+    assert "give a state_dict alone" in refused(tiny, str(script))
+
+
+def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    name = write_folder(tmp_path / "pushed", weights)
+    config = tmp_path / "pushed" / "open_clip_config.json"
+    for content in ("{not json", "[]", "{}", '{"model_cfg": []}', '{"model_cfg": {}}', "\xff"):
+        config.write_bytes(content.encode("latin-1"))
+        said = refused(name, None)
+        assert f"model={name}: open_clip_config.json is broken" in said
+        assert "want open_clip's, with model_cfg and preprocess_cfg" in said
+    config.write_text(json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}))
+    assert "no weights that local-dir" in refused(name, None)
+    config.write_text(json.dumps({"model_cfg": MODEL_CFG}))
+    (tmp_path / "pushed" / "open_clip_model.safetensors").unlink()
+    assert "want open_clip_model.safetensors there" in refused(name, None)
+    config.unlink()
+    assert "does not exist: want it and the weights" in refused(name, None)
+    assert "has its own weights: leave it out" in refused(name, "openai")
+
+
+def test_a_missing_tokenizer(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    name = write_folder(tmp_path / "pushed", weights)
+    text = MODEL_CFG["text_cfg"] | {"hf_tokenizer_name": "org/words"}
+    config = {"model_cfg": MODEL_CFG | {"text_cfg": text}}
+    (tmp_path / "pushed" / "open_clip_config.json").write_text(json.dumps(config))
+    assert "its tokenizer cannot be loaded" in refused(name, None)
+
+
+def test_weights_of_something_else(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    path = tmp_path / "final.safetensors"
+    save_weights(path, {"ema": nn.Linear(2, 2)}, {"kind": "judge"})
+    assert "not weights of jobs.train_clip but of a judge" in refused(None, str(path))
+    save_file(weights, path)
+    assert "say by --model which open_clip model" in refused(None, str(path))
+    path.write_bytes(b"torn")
+    assert "not a readable safetensors file" in refused(None, str(path))
+    assert "not weights of jobs.train_clip but of a digit_ddpm" in refused(None, "asset:digits")
+
+
+@pytest.mark.parametrize("model", ["hf-hub:nobody/nothing", "ViT-B-32"])
+def test_without_network(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "val").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "val" / "0_0.png")
+    (tmp_path / "id2label.json").write_text('{"0": "dog"}')
+    tag = "null" if model.startswith("hf-hub:") else "laion2b_s34b_b79k"
+    settings = {"images": "val", "out": "out", "model": model, "pretrained": tag}
+    ended = Folder(tmp_path).run_here("clip_zero_shot", settings)
+    said = ended.refusal()
+    assert "the weights cannot be fetched" in said and "for asset:clip" in said
+    assert not (tmp_path / "out").exists()

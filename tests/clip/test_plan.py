@@ -1,0 +1,233 @@
+"""What is to be done and what is there, for sets and class names of every kind, to the report."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from hw2.clip import plan as planning
+from hw2.clip.loading import ClipSource, find_clip, load_clip
+from hw2.clip.plan import Plan, find_pictures, text_chunks
+from hw2.clip.prompts import prompt_sets
+from hw2.clip.report import report_zero_shot
+from hw2.clip.results import predict
+from hw2.clip.work import Piece, make_encoder, make_reader
+from hw2.clip.zero_shot import class_embeddings, rank
+from hw2.config import ScalingConfig
+from hw2.data.listing.pictures import Listing
+from hw2.distributed.batch import map_pieces
+from hw2.errors import ConfigError, DataError
+from hw2.runlog.tracker import Tracker
+from hw2.settings.zero_shot import ClipZeroShotConfig
+from tests.clip.small import NAMES, save_clip, write_set
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> ClipSource:
+    return find_clip(None, str(save_clip(tmp_path_factory.mktemp("clip") / "final.safetensors")))
+
+
+def settings(root: Path, templates: Sequence[str] = ("simple",)) -> ClipZeroShotConfig:
+    images = str(root / "set" / "val")
+    return ClipZeroShotConfig(
+        images=images, out=root / "out", templates=tuple(templates), batch_size=2
+    )
+
+
+def planned(config: ClipZeroShotConfig, source: ClipSource) -> tuple[Plan, Listing]:
+    listing = find_pictures(config)
+    sets = prompt_sets(config.asked_templates, config.clean_names)
+    return Plan.make(config, source, listing, sets, time.time()), listing
+
+
+def do(plan: Plan, source: ClipSource, pieces: list[Piece] | None = None) -> int:
+    """All work of the plan; returns how many pictures it had."""
+    reader = make_reader(source.preprocess, plan.store)
+    encoder = make_encoder(source, plan.store, 2, "fp32")
+    pieces = plan.pieces() if pieces is None else pieces
+    return sum(plan.take(map_pieces(encoder, pieces, ScalingConfig(num_workers=0), reader)))
+
+
+def report(root: Path, source: ClipSource, templates: Sequence[str] = ("simple",)) -> dict:
+    """The whole job without MLflow; returns its figures."""
+    config = settings(root, templates)
+    plan, listing = planned(config, source)
+    do(plan, source)
+    config.out.mkdir(exist_ok=True)
+    with Tracker(config.out, "", None, owner=False) as tracker:
+        report_zero_shot(config, source, listing, plan, config.out, tracker)
+    return json.loads((config.out / "metrics.json").read_text())
+
+
+def write_pictures(root: Path, names: Sequence[str], labels: Sequence[int]) -> None:
+    """Random pictures, one a label, and the names of the classes; always the same pictures."""
+    val = root / "set" / "val"
+    val.mkdir(parents=True, exist_ok=True)
+    for old in val.iterdir():
+        old.unlink()
+    rng = np.random.default_rng(1)
+    for number, label in enumerate(labels):
+        pixels = rng.integers(0, 256, (18, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(val / f"{label}_{number:02d}.png")
+    named = {str(i): name for i, name in enumerate(names)}
+    (root / "set" / "id2label.json").write_text(json.dumps(named))
+
+
+def test_chunks_of_prompts_give_what_one_gives(
+    tmp_path: Path, source: ClipSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_set(tmp_path / "set", each=2)
+    whole, _ = planned(settings(tmp_path, ["simple", "imagenet7"]), source)
+    assert [len(p["prompts"]) for p in whole.pieces() if "prompts" in p] == [6, 6]
+    monkeypatch.setattr(planning, "TEXTS_PER_PIECE", 15)  # two classes of seven prompts
+    parts, _ = planned(settings(tmp_path, ["simple", "imagenet7"]), source)
+    assert [len(p["prompts"]) for p in parts.pieces() if "prompts" in p] == [6, 2, 2, 2]
+    assert do(parts, source) == 12
+    loaded = load_clip(source)
+    for name in ("simple", "imagenet7"):
+        classes, scale = parts.classes(name)
+        want = class_embeddings(loaded.net, loaded.tokenize, parts.prompts[name])
+        torch.testing.assert_close(classes, want, rtol=0, atol=1e-6)
+        assert scale == loaded.scale
+    assert parts.content == {0: parts.content[0]} and not parts.pieces()
+    monkeypatch.undo()
+    again, _ = planned(settings(tmp_path, ["simple", "imagenet7"]), source)
+    assert [len(p["prompts"]) for p in again.pieces()] == [6]  # chunked otherwise
+
+
+def test_a_template_of_more_prompts_than_a_piece_holds() -> None:
+    prompts = [[f"{k} {c}" for k in range(5000)] for c in range(3)]
+    assert text_chunks(prompts) == [[own] for own in prompts]
+
+
+def test_predictions_are_those_of_each_picture(tmp_path: Path, source: ClipSource) -> None:
+    """Over parts, bad pictures and all."""
+    val = write_set(tmp_path / "set", each=3)
+    (val / "2_1.png").write_bytes(b"x")
+    config = settings(tmp_path)
+    listing = find_pictures(config)
+    plan, _ = planned(config, source)
+    plan = Plan(plan.store, listing.parts(4), plan.prompts, plan.began)
+    assert do(plan, source) == 18 and len(plan.content) == 5
+    found = predict(plan, listing.labels, "simple", tmp_path, save_embeddings=False)
+    assert found.rows.tolist() == [i for i in range(18) if i != 7]
+    assert found.labels.tolist() == [i // 3 for i in range(18) if i != 7]
+    for place, row in enumerate(found.rows.tolist()):
+        one = rank(plan.embedding(row)[None], *plan.classes("simple"))
+        assert torch.equal(one.classes[0], found.classes[place])
+        torch.testing.assert_close(one.probabilities[0], found.probabilities[place])
+    written = pq.read_table(tmp_path / "predictions" / "simple").to_pylist()
+    assert [row["path"] for row in written] == [
+        p.name for p in sorted(val.iterdir()) if "2_1" not in p.name
+    ]
+    assert [row["top5"] for row in written] == [
+        [NAMES[c] for c in row] for row in found.classes.tolist()
+    ]
+    with pytest.raises(IndexError):
+        plan.embedding(18)
+
+
+def test_only_what_is_broken_is_made_anew(tmp_path: Path, source: ClipSource) -> None:
+    write_set(tmp_path / "set", each=6)
+    config = settings(tmp_path)
+    plan, listing = planned(config, source)
+    parts = listing.parts(9)
+    plan = Plan(plan.store, parts, plan.prompts, plan.began)
+    do(plan, source)
+    before = plan.embedding(12).clone()
+    broken = plan.store.folder / f"{plan.content[1]}.parquet"
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(DataError, match="run the same command again"):  # between plan and report
+        predict(plan, listing.labels, "simple", tmp_path, save_embeddings=False)
+    (texts,) = (plan.store.folder / "texts").iterdir()
+    texts.write_bytes(b"")
+    known = {i: plan.store.content_of(part) for i, part in enumerate(parts)}
+    plan.content = {i: content for i, content in known.items() if content}
+    assert sorted(plan.content) == [0, 2, 3]
+    pieces = plan.pieces()
+    assert [piece.get("prompts") is None for piece in pieces] == [False, True]
+    assert do(plan, source, pieces) == 9
+    assert torch.equal(plan.embedding(12), before)
+    assert not plan.pieces()
+
+
+def test_a_cache_that_cannot_be_written_is_refused_first(
+    tmp_path: Path, source: ClipSource
+) -> None:
+    write_set(tmp_path / "set", each=1)
+    (tmp_path / "file").write_text("in the way")
+    config = settings(tmp_path).model_copy(update={"cache": tmp_path / "file"})
+    with pytest.raises(ConfigError, match=r"cache=.*: embeddings cannot be kept there"):
+        planned(config, source)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "set"]
+
+
+def test_a_cache_with_everything_may_be_read_only(
+    tmp_path: Path, source: ClipSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_set(tmp_path / "set", each=1)
+    do(planned(settings(tmp_path), source)[0], source)
+    monkeypatch.setattr("hw2.clip.store.replacing", None)
+    monkeypatch.setattr("hw2.clip.store.tempfile", None)
+    plan, listing = planned(settings(tmp_path), source)
+    assert len(predict(plan, listing.labels, "simple", tmp_path, False).rows) == 6
+
+
+ODD = (
+    'a "quoted" 😀 $x_1^2$',
+    "水族館_の_魚",
+    "very long " * 40,
+    "<b>&amp;\\n$$",
+    "a tab\tand a\nline",
+    "../..",
+)
+CHINESE = "一張這個東西的非常好的照片在這裡還有那裡都能看見而且非常漂亮的照片就是這個"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # the type of the figures has no Chinese
+def test_odd_class_names_and_templates(tmp_path: Path, source: ClipSource) -> None:
+    write_pictures(tmp_path, ODD, [0, 1, 2, 3, 4, 5, 0, 1])
+    beyond = "word " * 90  # fills the context before the class is named
+    metrics = report(tmp_path, source, [f"{CHINESE}嗎 {{}}", f"{CHINESE}吧 {beyond}{{}}"])
+    names = list(metrics["prompt_sets"])
+    assert len(set(names)) == 2 and len(metrics["comparisons"]) == 1
+    for name in names:
+        assert {f.name for f in (tmp_path / "out" / "figures").glob(f"*_{name}.png")} >= {
+            f"{kind}_{name}.png" for kind in ("confusion", "calibration", "gallery")
+        }
+        rows = pq.read_table(tmp_path / "out" / "predictions" / name).to_pylist()
+        assert [row["label"] for row in rows] == [ODD[i] for i in (0, 0, 1, 1, 2, 3, 4, 5)]
+        assert all(set(row["top5"]) < set(ODD) for row in rows)
+    assert len(list((tmp_path / "out" / "changed").iterdir())) == 1
+    said = pq.read_table(tmp_path / "out" / "predictions" / names[1])["top5"].to_pylist()
+    assert len({row[0] for row in said}) == 1  # so all classes are alike
+
+
+def test_one_class(tmp_path: Path, source: ClipSource) -> None:
+    write_pictures(tmp_path, ["dog"], [0] * 4)
+    metrics = report(tmp_path, source)
+    assert metrics["chance"] == 1
+    figures = metrics["prompt_sets"]["simple"]
+    assert figures["top1"]["value"] == figures["mean_per_class_recall"]["value"] == 1
+
+
+def test_two_classes_all_right_then_all_wrong(tmp_path: Path, source: ClipSource) -> None:
+    names = ["red_brick", "the_sea"]
+    write_pictures(tmp_path, names, [0] * 8)
+    plan, listing = planned(settings(tmp_path), source)
+    do(plan, source)
+    found = predict(plan, listing.labels, "simple", tmp_path, False)
+    said = found.classes[:, 0].tolist()
+    for value, labels in ((1, said), (0, [1 - one for one in said])):
+        write_pictures(tmp_path, names, labels)
+        figures = report(tmp_path, source)["prompt_sets"]["simple"]
+        assert figures["top1"]["value"] == value
+        assert figures["top5"]["value"] == 1
+        with Image.open(tmp_path / "out" / "figures" / "gallery_simple.png") as gallery:
+            assert min(gallery.size) > 200
