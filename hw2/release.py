@@ -23,7 +23,7 @@ Made again by: `{command}`
 | figure | value | 95 % interval | n |
 |---|---|---|---|
 {rows}
-
+{note}
 Settings:
 
 ```yaml
@@ -40,8 +40,10 @@ def _row(name: str, figure: Any) -> str:
     return f"| {name} | {value:.4g} | {low:.4g} to {high:.4g} | {figure.get('n', '')} |"
 
 
-def release(run: Path, name: str, command: str, assets: Path = ASSETS) -> Path:
+def release(run: Path, name: str, command: str, note: str = "", assets: Path = ASSETS) -> Path:
     """Write ASSETS/name/final.safetensors and card.md from the finished training in `run`.
+
+    `note` stands below the figures.
 
     `run` holds final.safetensors, config.yaml and metrics.json. Raises CheckpointError if one is
     missing.
@@ -69,6 +71,7 @@ def release(run: Path, name: str, command: str, assets: Path = ASSETS) -> Path:
         step=meta["step"],
         # Of a score by digit the card is silent; metrics.json has it.
         rows="\n".join(_row(k, v) for k, v in figures.items() if k.count("/") < 3),
+        note=f"\n{note}\n" if note else "",
         settings=yaml.safe_dump(yaml.safe_load(config.read_text()), sort_keys=False),
     )
     (target.parent / "card.md").write_text(card)

@@ -11,7 +11,7 @@ def main(config: ReleaseAssetConfig) -> None:
     """Write hw2/assets/NAME/final.safetensors and card.md."""
     from hw2.release import release
 
-    path = release(config.model, config.name, config.command)
+    path = release(config.model, config.name, config.command, config.note)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MB, card {path.parent / 'card.md'}")
 
 

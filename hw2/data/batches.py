@@ -1,6 +1,7 @@
 """Training batches out of pictures held in memory."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,3 +58,26 @@ class PictureSource:
     def batch(self, step: int, samples: Sequence[int], batch_size: int) -> PictureBatch:
         """The pictures at positions `samples` of step `step` (from 1)."""
         return PictureBatch(self.images[self.epochs.index(step, samples, batch_size)])
+
+
+class CaptionBatch(NamedTuple):
+    """Pictures and their tokenised captions; equal captions have the same number."""
+
+    images: UInt8[Tensor, "b 3 h w"]
+    tokens: Int64[Tensor, "b context"]
+    captions: Int64[Tensor, " b"]
+
+
+class CaptionSource:
+    """Batches of pictures with captions."""
+
+    def __init__(
+        self, images: UInt8[Tensor, "n 3 h w"], tokens: Int64[Tensor, "n context"], seed: int
+    ) -> None:
+        self.images, self.tokens, self.epochs = images, tokens, Epochs(len(images), seed)
+        self.captions = tokens.unique(dim=0, return_inverse=True)[1]
+
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> CaptionBatch:
+        """The pictures at positions `samples` of step `step` (from 1)."""
+        index = self.epochs.index(step, samples, batch_size)
+        return CaptionBatch(self.images[index], self.tokens[index], self.captions[index])

@@ -13,3 +13,4 @@ class ReleaseAssetConfig(Config):
     model: Path = Field(description="folder of a finished training")
     name: str = Field(pattern="^[a-z0-9_]+$", description="the asset's name")
     command: str = Field("make assets", description="what makes it again, for the card")
+    note: str = Field("", description="what the card says below the figures")

@@ -36,4 +36,6 @@ class PrepareDataConfig(Config):
     num_noises: int = Field(
         10, ge=2, le=100, description="noises that faces are drawn from, and their GT pictures"
     )
+    num_clip_train: int = Field(10_000, ge=10, le=100_000, description="captioned pictures")
+    num_clip_val: int = Field(50, ge=1, le=10_000, description="val pictures a CLIP class")
     cache: Path | None = Field(None, description="where torchvision's downloads are kept")

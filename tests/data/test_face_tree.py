@@ -219,13 +219,15 @@ def test_a_tree_made_otherwise_is_refused(copied: Path, weights: Path) -> None:
     assert files(copied) == before
 
 
-def test_the_job_makes_digits_and_faces(
+def test_the_job_makes_all_of_the_tree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(face_tree, "RELEASED", tmp_path / "none")  # drawing takes seconds
     small = {"num_train": 10, "num_val": 10, "num_faces": 10, "num_noises": 2}
+    small |= {"num_clip_train": 10, "num_clip_val": 1}
     main(PrepareDataConfig(out=tmp_path, **small))
     assert (tmp_path / "digits/svhn/val.csv").is_file()
+    assert len(list((tmp_path / "clip_zeroshot/val").iterdir())) == 50
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"{tmp_path}/face: 10 real faces, 2 noises, no UNet.pt, 0 GT pictures"
     shutil.rmtree(tmp_path / "digits")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -16,6 +17,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from hw2.data.clip_tree import write_clip
+from hw2.data.offline.scenes import held_out
+from hw2.locate import ASSETS
 from tests.clip.small import MODEL_CFG, NAMES, PREPROCESS_CFG, lively_clip, save_clip, write_set
 from tests.jobs.command import Ended, Folder
 
@@ -251,3 +255,20 @@ def test_refusals(settings: dict[str, object], said: str, folder: Folder, clip: 
     assert said in ended.refusal()
     assert not (folder.path / "out").exists()
     assert not (folder.path / ".embeddings").exists()
+
+
+@pytest.mark.slow
+def test_the_released_weights_read_what_their_card_says(folder: Folder) -> None:
+    write_clip(folder.path, seed=0, num_train=10, num_val_per_class=50, progress=False)
+    settings = {"images": "clip_zeroshot/val", "out": "out", "scaling.num_workers": 0}
+    assert folder.run_here("clip_zero_shot", settings).code == 0
+    card = (ASSETS / "clip" / "card.md").read_text()
+    said = float(re.search(r"\| eval/top1 \| ([\d.]+)", card)[1])  # type: ignore[index]
+    found = metrics(folder)["prompt_sets"]["simple"]
+    assert found["top1"]["n"] == 2500
+    assert said > 0.9  # of 50 classes
+    assert found["top1"]["value"] == pytest.approx(said, abs=0.01)  # its prompt has no article
+    rows = table(folder, "out/predictions/simple")
+    unseen = [row for row in rows if held_out(row["label"])]
+    assert len(unseen) == 500
+    assert sum(row["top5"][0] == row["label"] for row in unseen) > 450

@@ -16,7 +16,8 @@ HEAVY = {"torch", "ray", "mlflow", "matplotlib", "PIL", "sklearn", "diffusers", 
 def test_all_jobs_are_here() -> None:
     digits = {"prepare_data", "sample_digits", "train_ddpm", "train_judge", "tune_guidance"}
     faces = {"train_faces", "sample_faces", "eta_sheet", "interpolate_faces", "tune_eta"}
-    assert digits | faces <= set(JOBS)
+    clip = {"clip_zero_shot", "train_clip"}
+    assert digits | faces | clip <= set(JOBS)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -1,0 +1,181 @@
+"""Reading the CLIP part of a data tree: pictures with captions, pictures with class names."""
+
+import csv
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.data.tables import BadRow
+from hw2.errors import DataError
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """Pictures 0..255 and one caption each.
+
+    `content_hash` is the sha256 over pixels and captions; `bad` are rows left out.
+    """
+
+    images: UInt8[Tensor, "n 3 h w"]
+    captions: tuple[str, ...]
+    content_hash: str
+    bad: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Pictures 0..255, the label of each, and the name of each label 0, 1, ..
+
+    `content_hash` is the sha256 over pixels, labels and names; `bad` are pictures left out.
+    """
+
+    images: UInt8[Tensor, "n 3 h w"]
+    labels: Int64[Tensor, " n"]
+    names: tuple[str, ...]
+    content_hash: str
+    bad: tuple[BadRow, ...] = ()
+
+
+def clip_folder(root: Path) -> Path:
+    """The CLIP part of the data tree at `root`."""
+    return root / "clip_zeroshot"
+
+
+def train_folder(root: Path) -> Path:
+    """Captioned pictures of the offline tree, beside what the course gives."""
+    return clip_folder(root) / "train"
+
+
+def captions_csv(root: Path) -> Path:
+    """Their captions: first column the file name, second the caption."""
+    return clip_folder(root) / "train.csv"
+
+
+def val_folder(root: Path) -> Path:
+    """Pictures named `{class}_{n}.png`."""
+    return clip_folder(root) / "val"
+
+
+def labels_file(root: Path) -> Path:
+    """The names of the classes, {"0": "name", ..}."""
+    return clip_folder(root) / "id2label.json"
+
+
+def read_captions(root: Path, image_size: int, *, skip_bad: bool = False) -> CaptionSet:
+    """The captioned pictures of the tree at `root`, square of `image_size`.
+
+    Raises DataError for a table that is missing, empty or not text, and for the first bad row
+    (an unusable file name, no caption, a broken picture) unless `skip_bad` leaves these out.
+    """
+    file, folder = captions_csv(root), train_folder(root)
+    pictures: list[np.ndarray] = []
+    captions: list[str] = []
+    bad: list[BadRow] = []
+    for line, cells in _rows(file):
+        try:
+            if len(cells) < 2 or not cells[1].strip():
+                raise DataError("the row needs two columns, file name and caption")
+            name = cells[0].strip()
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise DataError(f"{name[:200]!r} is not the name of a file in {folder}")
+            pixels = _decode(folder / name, image_size)
+        except DataError as error:
+            bad.append(_bad(BadRow(str(file), line, str(error)), skip_bad))
+            continue
+        pictures.append(pixels)
+        captions.append(cells[1].strip())
+    if not pictures:
+        raise DataError(f"{file}: holds no usable row: it needs image_name,caption and a picture")
+    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    return CaptionSet(images, tuple(captions), _hash(images, captions), tuple(bad))
+
+
+def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> ClassSet:
+    """The val pictures of the tree at `root`, square of `image_size`, by class and number.
+
+    Raises DataError for a missing folder, names that are not those of labels 0, 1, .. in
+    id2label.json, and for the first bad picture unless `skip_bad` leaves these out.
+    """
+    names, folder = _names(labels_file(root)), val_folder(root)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of pictures: {_advice()}")
+    pictures: list[np.ndarray] = []
+    labels: list[int] = []
+    bad: list[BadRow] = []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        try:
+            label = path.stem.partition("_")[0]
+            if not (label.isdecimal() and int(label) < len(names)):
+                raise DataError(f"its name has no class 0..{len(names) - 1} before a _")
+            pixels = _decode(path, image_size)
+        except DataError as error:
+            bad.append(_bad(BadRow(str(path), 0, str(error)), skip_bad))
+            continue
+        pictures.append(pixels)
+        labels.append(int(label))
+    if not pictures:
+        raise DataError(f"{folder}: holds no pictures: {_advice()}")
+    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    sha256 = _hash(images, [labels, names])
+    return ClassSet(images, torch.tensor(labels), names, sha256, tuple(bad))
+
+
+def _advice() -> str:
+    return "point --data.root at a folder with clip_zeroshot, or run `python -m jobs.prepare_data`"
+
+
+def _decode(path: Path, image_size: int) -> np.ndarray:
+    try:
+        return decode(path, image_size)
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from None
+
+
+def _bad(row: BadRow, skip_bad: bool) -> BadRow:
+    if not skip_bad:
+        raise DataError(f"{row} (--data.skip_bad true leaves such out)")
+    return row
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}): {_advice()}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not text in UTF-8 ({error})") from None
+
+
+def _rows(file: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV below its header, with their lines."""
+    reader = csv.reader(io.StringIO(_read(file), newline=""))
+    try:
+        return [(reader.line_num, cells) for cells in reader if cells][1:]
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.line_num}: not a CSV ({error})") from None
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    text = _read(file)
+    try:
+        found = json.loads(text)
+        names = tuple(str(found[str(label)]) for label in range(len(found)))
+    except (ValueError, KeyError, TypeError):
+        names = ()
+    if not names:
+        raise DataError(f'{file}: want names by label, {{"0": "red_brick", "1": ..}}')
+    return names
+
+
+def _hash(images: Tensor, about: object) -> str:
+    digest = hashlib.sha256(json.dumps([images.shape, about]).encode())
+    digest.update(images.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""Train a small CLIP on captioned pictures, to be loaded by open_clip too.
+
+python -m jobs.train_clip --config jobs/configs/train_clip.yaml --out outputs/clip
+"""
+
+from hw2.job import run_job
+from hw2.settings.clip import TrainClipConfig
+
+
+def main(config: TrainClipConfig) -> None:
+    """Train (or continue), then state zero-shot accuracy on the val pictures."""
+    from hw2.clip.training import clip_training, final_report, read_clip_tree, write_open_clip
+    from hw2.distributed.session import connected
+    from hw2.distributed.train import run_training
+    from hw2.figures.files import write_atomic
+    from hw2.locate import FINAL
+    from hw2.metrics.table import format_table
+    from hw2.runlog.journal import write_json
+    from hw2.runs import job_run
+
+    train, val = read_clip_tree(config)
+    run = job_run(config, "train_clip", splits={"train": train, "val": val})
+    with connected(config.scaling), run as (out, tracker):
+        run_training(clip_training, config, "train_clip", tracker)
+        write_open_clip(out / FINAL, out / "open_clip")
+        report = final_report(out / FINAL, val)
+        write_json(out / "metrics.json", report.metrics)
+        write_atomic(out / "figures/zero_shot.png", report.figure)
+        for path in (FINAL, "metrics.json"):
+            tracker.log_file(out / path)
+        tracker.log_figure(out / "figures/zero_shot.png")
+        tracker.log_summary(report.summary)
+        print(format_table(report.rows, list(report.rows[0])))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(TrainClipConfig, main, doc=__doc__))

@@ -1,0 +1,104 @@
+"""Reading captioned and classified pictures, in a tree made by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw2.data.captions import read_captions, read_classes
+from hw2.errors import DataError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+CAPTIONS = ["a photo of a cat.", "dogs, two of them", "a photo of a cat.", "a cow"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Four captioned pictures; four of classes 0, 10, 2, 10, the last of another size."""
+    folder = tmp_path / "clip_zeroshot"
+    (folder / "train").mkdir(parents=True)
+    (folder / "val").mkdir()
+    table = "image_name,caption\n"
+    for number, (pixels, text) in enumerate(zip(PIXELS, CAPTIONS, strict=True)):
+        Image.fromarray(pixels).save(folder / f"train/{number:05d}.png")
+        table += f'{number:05d}.png,"{text}"\n'
+    (folder / "train.csv").write_text(table)
+    for pixels, name in zip(PIXELS, ("0_0", "10_0", "2_7", "10_1"), strict=True):
+        Image.fromarray(pixels).resize((32 + 8 * (name == "10_1"),) * 2).save(
+            folder / f"val/{name}.png"
+        )
+    names = {str(label): f"thing_{label}" for label in range(11)}
+    (folder / "id2label.json").write_text(json.dumps(names))
+    return tmp_path
+
+
+def test_captions_and_pictures_belong_together(tree: Path) -> None:
+    found = read_captions(tree, 32)
+    assert found.captions == tuple(CAPTIONS)
+    np.testing.assert_array_equal(found.images.permute(0, 2, 3, 1).numpy(), PIXELS)
+    assert found.bad == ()
+    table = tree / "clip_zeroshot/train.csv"
+    table.write_text(table.read_text().replace("a cow", "a crow"))
+    assert read_captions(tree, 32).content_hash != found.content_hash
+
+
+def test_labels_come_from_the_file_names(tree: Path) -> None:
+    found = read_classes(tree, 32)
+    assert found.labels.tolist() == [0, 10, 10, 2]
+    assert found.names == tuple(f"thing_{label}" for label in range(11))
+    np.testing.assert_array_equal(found.images[3].permute(1, 2, 0).numpy(), PIXELS[2])
+    assert found.images.shape == (4, 3, 32, 32)
+    (tree / "clip_zeroshot/val/2_7.png").rename(tree / "clip_zeroshot/val/3_7.png")
+    assert read_classes(tree, 32).content_hash != found.content_hash
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("00009.png,a cow", "00009.png: the file is missing"),
+        ("../val/0_0.png,a cow", "'../val/0_0.png' is not the name of a file in"),
+        ("00000.png", "the row needs two columns, file name and caption"),
+        ("00000.png, ", "the row needs two columns, file name and caption"),
+        ("torn.png,a cow", "torn.png: not a picture"),
+    ],
+)
+def test_bad_rows_are_refused_or_left_out(row: str, said: str, tree: Path) -> None:
+    table = tree / "clip_zeroshot/train.csv"
+    (tree / "clip_zeroshot/train/torn.png").write_bytes(b"nothing")
+    table.write_text(table.read_text() + row + "\n")
+    with pytest.raises(DataError) as raised:
+        read_captions(tree, 32)
+    assert str(raised.value).startswith(f"{table}:6: {said}")
+    found = read_captions(tree, 32, skip_bad=True)
+    assert found.captions == tuple(CAPTIONS)
+    assert [bad.line for bad in found.bad] == [6]
+
+
+@pytest.mark.parametrize("name", ["11_0.png", "x_0.png", "notes.txt", "-1_0.png"])
+def test_misnamed_pictures_are_refused_or_left_out(name: str, tree: Path) -> None:
+    path = tree / "clip_zeroshot/val" / name
+    Image.fromarray(PIXELS[0]).save(path, "PNG")
+    with pytest.raises(DataError, match=r"its name has no class 0\.\.10 before a _"):
+        read_classes(tree, 32)
+    found = read_classes(tree, 32, skip_bad=True)
+    assert len(found.labels) == 4 and str(path) in found.bad[0].file
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "3", '["a"]', '{"1": "a"}', '{"zero": "a"}'])
+def test_broken_names_are_refused(text: str, tree: Path) -> None:
+    path = tree / "clip_zeroshot/id2label.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="want names by label"):
+        read_classes(tree, 32)
+
+
+def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
+    for read in (read_captions, read_classes):
+        with pytest.raises(DataError, match=r"cannot be read.*jobs\.prepare_data"):
+            read(tmp_path, 32)
+    (tmp_path / "clip_zeroshot").mkdir()
+    (tmp_path / "clip_zeroshot/train.csv").write_text("image_name,caption\n")
+    with pytest.raises(DataError, match="holds no usable row"):
+        read_captions(tmp_path, 32)
