@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from hw2.allocator import keep_freed_memory
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
 from hw2.errors import Hw2Error
@@ -34,6 +35,7 @@ def map_pieces(
     if not pieces:
         return
     if scaling.num_workers == 0:
+        keep_freed_memory()
         work = make(own_device(scaling).type == "cuda")
         yield from (work(prepare(piece) if prepare else piece) for piece in pieces)
         return
@@ -44,6 +46,7 @@ def map_pieces(
         def __init__(self, on_gpu: bool) -> None:
             import torch
 
+            keep_freed_memory()
             torch.set_num_threads(num_threads)
             self.error: Hw2Error | None = None
             try:

@@ -18,7 +18,7 @@ from hw2.metrics.classification import (
     top_k_accuracy,
     worst_pairs,
 )
-from hw2.metrics.intervals import UNDEFINED, mean_of_intervals, wilson
+from hw2.metrics.intervals import UNDEFINED, wilson
 
 
 def classified(n: int = 3000, c: int = 12) -> tuple[Tensor, Tensor]:
@@ -58,13 +58,34 @@ def test_confusion_and_mean_recall_are_scikit_learns() -> None:
     recall = mean_per_class_recall(found)
     # clip-benchmark's mean_per_class_recall is this function.
     assert recall.value == pytest.approx(sk.balanced_accuracy_score(labels, predictions), abs=1e-12)
-    each = [wilson(int(found[i, i]), int(found[i].sum())) for i in range(12) if i != 7]
-    assert recall == mean_of_intervals(each)
     for wrong in (-1, 12):
         with pytest.raises(DataError, match=rf"labels: class {wrong} is not in 0\.\.11"):
             confusion_matrix(predictions, labels.index_fill(0, torch.tensor([5]), wrong), 12)
     with pytest.raises(DataError):
         mean_per_class_recall(torch.zeros(4, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("each", [5, 50])
+def test_limits_of_the_mean_recall_hold_the_truth(each: int) -> None:
+    rng = np.random.default_rng(0)
+    recalls = np.linspace(0.75, 1.0, 20)
+    below = above = 0
+    for _ in range(1000):
+        hits = rng.binomial(each, recalls)
+        confusion = torch.diag(torch.from_numpy(hits))
+        confusion[:, 0] += torch.from_numpy(each - hits)
+        confusion[0, 0], confusion[0, 1] = int(hits[0]), each - int(hits[0])
+        limits = mean_per_class_recall(confusion)
+        below += recalls.mean() < limits.low
+        above += recalls.mean() > limits.high
+    assert below + above < 85  # of 1000, where 50 are meant
+    assert max(below, above) < 60 and min(below, above) > 5
+
+
+def test_the_mean_recall_where_all_is_right() -> None:
+    limits = mean_per_class_recall(torch.eye(10, dtype=torch.int64) * 50)
+    assert limits.value == limits.high == 1
+    assert 0.985 < limits.low < 1
 
 
 def test_scores_of_each_class_are_scikit_learns() -> None:

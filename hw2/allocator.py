@@ -1,0 +1,21 @@
+"""The C library's memory, kept between batches."""
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+LARGEST = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, for the next batch to use.
+
+    glibc gives large blocks back to the system at once, and each batch then waits until the system
+    has filled its pages with zeros again: a sixth of the time of a ViT-B-32 on two cores. The peak
+    stays what it is. Where the C library is another, nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, 2**30)
+    mallopt(M_TRIM_THRESHOLD, LARGEST)
