@@ -138,6 +138,7 @@ def test_other_prompts_need_no_picture_pass(folder: Folder, clip: Path) -> None:
     assert "it was a picture when it was embedded, and no longer is" in said
 
 
+@pytest.mark.slow
 def test_a_touched_set_is_read_and_not_encoded(folder: Folder, clip: Path) -> None:
     val = write_set(folder.path / "set", each=2)
     assert run(folder, clip).code == 0
@@ -211,6 +212,7 @@ def test_one_per_cent_of_twelve_kinds_of_bad_files(
     assert "12 of 1212 pictures cannot be used" in ended.out
 
 
+@pytest.mark.slow
 def test_too_many_bad_files_end_it_after_the_list(folder: Folder, clip: Path) -> None:
     bad = add_bad(write_set(folder.path / "set", each=30, sides=(8, 8)))
     said = run(folder, clip).refusal()

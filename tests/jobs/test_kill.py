@@ -60,6 +60,7 @@ def test_a_bare_job_killed_at_random_moments(folder: Folder, digits_tree: Path) 
     assert_each_row_once(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_ray_workers_and_the_driver_killed_at_random_moments(
     folder: Folder, digits_tree: Path
