@@ -47,13 +47,14 @@ def main() -> None:
     parser.add_argument("--pretrained", default="asset:clip")
     parser.add_argument("--model", default="null", help="as in jobs.clip_zero_shot")
     parser.add_argument("--count", type=int, default=100_000, help="pictures (links to the files)")
+    parser.add_argument("--num_workers", default="null", help="copies of the model")
     words = parser.parse_args()
     # Beside the pictures: links do not cross file systems.
     with tempfile.TemporaryDirectory(dir=words.images.parent) as temporary:
         folder = Path(temporary)
         images = linked(words.images, words.count, folder)
         settings = {"images": images, "pretrained": words.pretrained, "model": words.model}
-        settings["out"] = folder / "out"
+        settings |= {"out": folder / "out", "scaling.num_workers": words.num_workers}
         command = [sys.executable, "-m", "jobs.clip_zero_shot"]
         command += [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
         environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
