@@ -64,7 +64,9 @@ class EmbeddingStore:
                 yield passing
 
     def _index(self, part: Part) -> Path:
-        return self.folder / "index" / part.fingerprint
+        # With the place: another set may have the same names, sizes and (unpacked) times.
+        mark = hashlib.sha256(f"{part.root}\0{part.fingerprint}".encode()).hexdigest()
+        return self.folder / "index" / mark
 
     def _file(self, content: str) -> Path:
         return self.folder / f"{content}.parquet"

@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def test_what_is_kept_is_read_back_exactly(store: EmbeddingStore, part: Part) ->
     classes, scale = store.read_texts(PROMPTS)
     assert np.array_equal(classes, vectors[:2]) and scale == 14.25
     assert not store.has_texts([["a dog"], ["the dog", "a “c\\at”"]])  # the same texts, grouped
+
+
+def test_a_set_elsewhere_is_read_although_it_looks_the_same(
+    store: EmbeddingStore, part: Part
+) -> None:
+    fill(store, part)
+    assert store.content_of(replace(part, root=f"{part.root}_b")) is None
+    assert store.content_of(replace(part, index=5)) == CONTENT
 
 
 def test_stores_of_other_keys_share_nothing(store: EmbeddingStore, part: Part) -> None:
