@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from hw2.data.batches import CaptionBatch
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.pixels import to_unit
 
 MAX_SHIFT = 4
 MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, section 2.5
@@ -70,11 +71,6 @@ def whole_batch(part: Tensor, samples: Sequence[int], batch_size: int) -> Tensor
     place = torch.tensor(list(samples), device=part.device)
     rows = part.new_zeros(batch_size, *part.shape[1:]).index_copy(0, place, part)
     return _SumOverWorkers.apply(rows)
-
-
-def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Pictures 0..255 as float32 in [-1, 1], as the network takes them."""
-    return images.float() / 127.5 - 1
 
 
 def augmented(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Float[Tensor, "b 3 h w"]:

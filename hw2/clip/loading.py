@@ -181,22 +181,30 @@ def _in_folder(model: str) -> ClipSource:
     return ClipSource(place, model, None, preprocess, weights, sha256_of(weights), network)
 
 
+def load_trained(weights: Path) -> LoadedClip:
+    """The averaged weights of a training of jobs.train_clip, on the processor.
+
+    Raises CheckpointError for weights that are torn or do not fit.
+    """
+    from hw2.models.clip import build_clip, clip_tokenizer  # open_clip takes seconds to import
+
+    model_cfg = read_meta(weights)["model_cfg"]
+    net = build_clip(model_cfg, seed=0)
+    load_weights(weights, net, "ema")
+    return LoadedClip(net.eval(), clip_tokenizer(model_cfg))
+
+
 def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedClip:
     """Load the model on `device` (default the processor), in float32, ready to evaluate.
 
     Raises CheckpointError for weights that are torn, hold code, or do not fit.
     """
     device = device or torch.device("cpu")
-    import open_clip
-
     if source.model is None:
-        from hw2.models.clip import build_clip
-
-        model_cfg = read_meta(source.weights)["model_cfg"]
-        net = build_clip(model_cfg, seed=0)
-        load_weights(source.weights, net, "ema")
-        tokenize = open_clip.SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
-        return LoadedClip(net.to(device).eval(), tokenize)
+        trained = load_trained(source.weights)
+        trained.net.to(device)
+        return trained
+    import open_clip
 
     def unfit(reason: str) -> str:
         way = "give its own, or the --model that these are of"

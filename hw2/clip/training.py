@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.checkpoint import load_weights, read_meta
-from hw2.clip.contrastive import ContrastiveObjective, to_unit
+from hw2.checkpoint import read_meta
+from hw2.clip.contrastive import ContrastiveObjective
+from hw2.clip.loading import load_trained
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.batches import CaptionSource
 from hw2.data.captions import CaptionSet, ClassSet, read_captions, read_classes
@@ -22,6 +23,7 @@ from hw2.data.offline.scenes import held_out
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.clip import build_clip, clip_tokenizer
+from hw2.pixels import to_unit
 from hw2.running import Training
 from hw2.settings.clip import TrainClipConfig
 
@@ -133,10 +135,8 @@ class ClipReport:
 
 def final_report(weights: Path, pictures: ClassSet) -> ClipReport:
     """The averaged weights in `weights` on the val pictures, and chance."""
-    meta = read_meta(weights)
-    net = build_clip(meta["model_cfg"], seed=0)
-    load_weights(weights, net, "ema")
-    predictions = classify(net.eval(), clip_tokenizer(meta["model_cfg"]), pictures)
+    model = load_trained(weights)
+    predictions = classify(model.net, model.tokenize, pictures)
     found = zero_shot_accuracy(predictions, pictures)
     chance = 1 / len(pictures.names)
     metrics: dict[str, Any] = {
@@ -173,9 +173,7 @@ def _sheet(predictions: Tensor, pictures: ClassSet) -> Image.Image:
 
 def write_open_clip(weights: Path, folder: Path) -> None:
     """The averaged weights in `weights` as a folder that open_clip loads ("local-dir:FOLDER")."""
-    meta = read_meta(weights)
-    net = build_clip(meta["model_cfg"], seed=0)
-    load_weights(weights, net, "ema")
+    meta, net = read_meta(weights), load_trained(weights).net
     tensors = {name: value.float().contiguous() for name, value in net.state_dict().items()}
     about = {"model_cfg": meta["model_cfg"], "preprocess_cfg": meta["preprocess_cfg"]}
     folder.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.prediction import PredictionType, add_noise, target_of
 from hw2.diffusion.schedule import NoiseSchedule
+from hw2.pixels import to_unit
 
 
 class PictureBatch(NamedTuple):
@@ -83,7 +84,7 @@ class DenoisingObjective:
         self, net: nn.Module, batch: Any, random: CounterRandom
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) of `net` on `batch.images` (0..255), and metrics to log (none)."""
-        x0 = batch.images.float() / 127.5 - 1
+        x0 = to_unit(batch.images)
         t, weight = self.draw_timesteps(random)
         noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
         a, s = self.schedule.signal_and_noise(t, x0)

@@ -13,14 +13,10 @@ from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
+from hw2.pixels import to_unit
 
 MAX_SHIFT = 2
 JUDGE_SIZE = 28
-
-
-def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
-    """Pictures 0..255 as float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def shifted(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Tensor:

@@ -14,6 +14,7 @@ from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.metrics.table import format_table
+from hw2.pixels import to_unit
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
@@ -107,7 +108,7 @@ def report_interpolation(
     scale = scale_of(stacked.shape[-2])
     picture = sheet(stacked, list(ways), alphas, title, scale=scale, notes=notes)
     _log(out / "figures" / "interpolation.png", picture, tracker)
-    jumps = {way: smoothness(x.float() / 127.5 - 1) for way, x in images.items()}
+    jumps = {way: smoothness(to_unit(x)) for way, x in images.items()}
     at = ((between.alphas[1:] + between.alphas[:-1]) / 2).tolist()
     lines = {way: [Interval(v, v, v) for v in jump.tolist()] for way, jump in jumps.items()}
     title = "Pixel-space smoothness: each picture against the next"

@@ -22,6 +22,7 @@ from hw2.figures.grid import sheet
 from hw2.metrics.frechet import frechet_interval, kernel_interval
 from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap, wilson
 from hw2.models.random_features import WIDTHS, RandomFeatures
+from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
 from hw2.sweeps.report import Metric, Shown
@@ -105,7 +106,7 @@ class EtaWork:
             "network_calls": Interval(calls, calls, calls),
         }
         if len(self.real) and len(images) > 1:
-            found = self.features(images.float() / 127.5 - 1)
+            found = self.features(to_unit(images))
             scores["frechet"] = frechet_interval(found, self.real, self.seed)
             scores["kernel"] = kernel_interval(found, self.real, self.seed)
         return scores, {"distance": apart.numpy(), "mse": errors.numpy()}
@@ -164,7 +165,7 @@ def make_eta_work(
         real = torch.empty(0, WIDTHS[-1])
         if len(inputs.real):
             parts = inputs.real.split(500)
-            real = torch.cat([features(part.float() / 127.5 - 1) for part in parts])
+            real = torch.cat([features(to_unit(part)) for part in parts])
         return EtaWork(model, settings, inputs, real, features, seed, precision)
 
     return make
