@@ -187,10 +187,7 @@ def test_8_eta_1_with_all_steps_is_ancestral_sampling() -> None:
             model.schedule,
             Guidance(0),
             model.prediction_type,
-            digit,
-            torch.zeros_like(digit),
-            model.null_digit,
-            model.null_domain,
+            *model.branches(digit, torch.zeros_like(digit)),
         )
         *_, end = sample(
             sampler,

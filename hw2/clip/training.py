@@ -17,7 +17,7 @@ from hw2.clip.contrastive import ContrastiveObjective
 from hw2.clip.loading import load_trained
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.batches import CaptionSource
-from hw2.data.captions import CaptionSet, ClassSet, read_captions, read_classes
+from hw2.data.captions import CaptionSet, ClassSet, clip_folder, read_captions, read_classes
 from hw2.data.files import replacing
 from hw2.data.offline.scenes import held_out
 from hw2.figures.grid import sheet
@@ -41,7 +41,8 @@ SHEET_COLUMNS = 10
 def read_clip_tree(config: TrainClipConfig) -> tuple[CaptionSet, ClassSet]:
     """The captioned pictures of the data tree, to train on, and the classified ones, val."""
     root, size, skip = config.data.root, config.network.vision.image_size, config.data.skip_bad
-    return read_captions(root, size, skip_bad=skip), read_classes(root, size, skip_bad=skip)
+    train = read_captions(clip_folder(root), size, skip_bad=skip)
+    return train, read_classes(root, size, skip_bad=skip)
 
 
 @torch.no_grad()

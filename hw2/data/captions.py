@@ -49,14 +49,19 @@ def clip_folder(root: Path) -> Path:
     return root / "clip_zeroshot"
 
 
-def train_folder(root: Path) -> Path:
-    """Captioned pictures of the offline tree, beside what the course gives."""
-    return clip_folder(root) / "train"
+def text2image_folder(root: Path) -> Path:
+    """The part of the data tree at `root` that a small text-to-image model is trained on."""
+    return root / "text2image"
 
 
-def captions_csv(root: Path) -> Path:
+def train_folder(part: Path) -> Path:
+    """Captioned pictures of a part of the offline tree, beside what the course gives."""
+    return part / "train"
+
+
+def captions_csv(part: Path) -> Path:
     """Their captions: first column the file name, second the caption."""
-    return clip_folder(root) / "train.csv"
+    return part / "train.csv"
 
 
 def val_folder(root: Path) -> Path:
@@ -69,13 +74,13 @@ def labels_file(root: Path) -> Path:
     return clip_folder(root) / "id2label.json"
 
 
-def read_captions(root: Path, image_size: int, *, skip_bad: bool = False) -> CaptionSet:
-    """The captioned pictures of the tree at `root`, square of `image_size`.
+def read_captions(part: Path, image_size: int, *, skip_bad: bool = False) -> CaptionSet:
+    """The captioned pictures of a part of the tree, square of `image_size`.
 
     Raises DataError for a table that is missing, empty or not text, and for the first bad row
     (an unusable file name, no caption, a broken picture) unless `skip_bad` leaves these out.
     """
-    file, folder = captions_csv(root), train_folder(root)
+    file, folder = captions_csv(part), train_folder(part)
     pictures: list[np.ndarray] = []
     captions: list[str] = []
     bad: list[BadRow] = []
@@ -129,7 +134,7 @@ def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> Clas
 
 
 def _advice() -> str:
-    return "point --data.root at a folder with clip_zeroshot, or run `python -m jobs.prepare_data`"
+    return "point --data.root at an hw2_data tree, or run `python -m jobs.prepare_data`"
 
 
 def _decode(path: Path, image_size: int) -> np.ndarray:

@@ -46,7 +46,7 @@ def write_clip(
     train_scene(seed, 0)  # a photo that cannot be read fails here, before it leaves a trace
     claim(_recipe_path(root), _recipe(seed, num_train, num_val_per_class))
     train = [f"{index:05d}.png" for index in range(num_train)]
-    _write_pictures(train_folder(root), train, lambda place: train_scene(seed, place), progress)
+    _write_pictures(train_folder(folder), train, lambda place: train_scene(seed, place), progress)
     val = [
         f"{label}_{index}.png"
         for label in range(len(CLASSES))
@@ -59,7 +59,7 @@ def write_clip(
         progress,
     )
     rows = (f"{name},{caption_of(index)}\n" for index, name in enumerate(train))
-    _write_text(captions_csv(root), "image_name,caption\n" + "".join(rows))
+    _write_text(captions_csv(folder), "image_name,caption\n" + "".join(rows))
     names = {str(label): name_of(*pair) for label, pair in enumerate(CLASSES)}
     _write_text(labels_file(root), json.dumps(names, indent=2) + "\n")
     return folder
@@ -73,7 +73,8 @@ def check_clip(root: Path, seed: int, num_train: int, num_val_per_class: int) ->
 
 def describe_clip(root: Path) -> str:
     """What the folder clip_zeroshot holds, in a line."""
-    train, val = (len(list(part(root).glob("*.png"))) for part in (train_folder, val_folder))
+    folders = train_folder(clip_folder(root)), val_folder(root)
+    train, val = (len(list(folder.glob("*.png"))) for folder in folders)
     return f"{clip_folder(root)}: {train} captioned train and {val} val pictures"
 
 

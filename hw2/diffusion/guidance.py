@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from hw2.diffusion.prediction import PredictionType, eps_of
@@ -51,10 +51,10 @@ class Guidance:
 class GuidedDenoiser:
     """A conditional network under guidance, as the function eps(xt, t) that samplers take.
 
-    The network is called as net(xt (b, c, h, w), t (b,), digit (b,), domain (b,)); `null_digit`
-    and `null_domain` are the labels of its unconditional branch. Both predictions come from one
-    call with a doubled batch. `num_network_calls` counts the pictures' worth of calls: 2 where
-    guidance acts, 1 where it does not.
+    The network is called as net(xt (b, c, h, w), t (b,), *cond), each condition (b, ...); `uncond`
+    is what its unconditional branch is told instead. Both predictions come from one call with a
+    doubled batch. `num_network_calls` counts the pictures' worth of calls: 2 where guidance acts,
+    1 where it does not.
     """
 
     def __init__(
@@ -63,20 +63,11 @@ class GuidedDenoiser:
         schedule: NoiseSchedule,
         guidance: Guidance,
         prediction_type: PredictionType,
-        digit: Int64[Tensor, " b"],
-        domain: Int64[Tensor, " b"],
-        null_digit: int,
-        null_domain: int | None,
+        cond: tuple[Tensor, ...],
+        uncond: tuple[Tensor, ...],
     ) -> None:
         self.net, self.schedule, self.guidance = net, schedule, guidance
-        self.prediction_type = prediction_type
-        null = torch.full_like
-        self.cond = (digit, domain)
-        # The domain is kept in the unconditional branch when training never dropped it.
-        self.uncond = (
-            null(digit, null_digit),
-            domain if null_domain is None else null(domain, null_domain),
-        )
+        self.prediction_type, self.cond, self.uncond = prediction_type, cond, uncond
         self.num_network_calls = 0
 
     def __call__(self, xt: Float[Tensor, "b c h w"], t: int) -> Float[Tensor, "b c h w"]:
@@ -88,9 +79,9 @@ class GuidedDenoiser:
             output = self.net(xt, steps, *self.cond).to(xt.dtype)
             return eps_of(self.prediction_type, output, xt, a, s)
         self.num_network_calls += 2
-        labels = [torch.cat(pair) for pair in zip(self.cond, self.uncond, strict=True)]
+        told = [torch.cat(pair) for pair in zip(self.cond, self.uncond, strict=True)]
         # Not in the network's own precision: (1 + w) would magnify its rounding.
-        output = self.net(torch.cat([xt, xt]), torch.cat([steps, steps]), *labels).to(xt.dtype)
+        output = self.net(torch.cat([xt, xt]), torch.cat([steps, steps]), *told).to(xt.dtype)
         eps_cond, eps_uncond = (
             eps_of(self.prediction_type, half, xt, a, s) for half in output.chunk(2)
         )

@@ -76,15 +76,21 @@ class DenoisingObjective:
         t = torch.searchsorted(cumulative, u * cumulative[-1], right=True)
         return t.clamp(max=len(self.weights) - 1), self.weights.mean().expand(len(t))
 
+    def clean(self, batch: Any) -> Tensor:
+        """What noise is added to, (b, c, h, w): the pictures in [-1, 1]."""
+        return to_unit(batch.images)
+
     def conditions(self, batch: Any, random: CounterRandom) -> tuple[Tensor, ...]:
         """What the network is told beside picture and timestep: nothing."""
         return ()
 
-    def __call__(
-        self, net: nn.Module, batch: Any, random: CounterRandom
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (a scalar) of `net` on `batch.images` (0..255), and metrics to log (none)."""
-        x0 = to_unit(batch.images)
+    def shares(self, batch: Any) -> Tensor | float:
+        """How much each sample counts, (b,), on average 1: all alike."""
+        return 1.0
+
+    def errors(self, net: nn.Module, batch: Any, random: CounterRandom) -> Float[Tensor, " b"]:
+        """The weighted error of `net` on each sample of `batch`."""
+        x0 = self.clean(batch)
         t, weight = self.draw_timesteps(random)
         noise = random.normal(Stream.NOISE, *x0.shape[1:]).to(x0.device)
         a, s = self.schedule.signal_and_noise(t, x0)
@@ -92,7 +98,13 @@ class DenoisingObjective:
         output = net(add_noise(x0, noise, a, s), t.to(x0.device), *told)
         target = target_of(self.prediction_type, x0, noise, a, s)
         error = (output.float() - target).square().mean(dim=(1, 2, 3))
-        return (error * weight.to(error)).mean(), {}
+        return error * weight.to(error)
+
+    def __call__(
+        self, net: nn.Module, batch: Any, random: CounterRandom
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) of `net` on `batch`, and metrics to log (none)."""
+        return (self.errors(net, batch, random) * self.shares(batch)).mean(), {}
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,25 @@ def cosine_schedule(
     return schedule_of_betas(torch.tensor(betas, dtype=torch.float64))
 
 
+def scaled_linear_schedule(
+    num_train_timesteps: int, beta_start: float = 0.00085, beta_end: float = 0.012
+) -> NoiseSchedule:
+    """Betas whose square roots are evenly spaced, as Stable Diffusion 1.x is trained with.
+
+    Rombach et al. 2022 in their code; diffusers' "scaled_linear". Raises ConfigError as
+    `linear_schedule` does.
+    """
+    roots = linear_schedule(num_train_timesteps, beta_start**0.5, beta_end**0.5).betas
+    return schedule_of_betas(roots.square())
+
+
 def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:
-    """The schedule called `kind`: "linear" or "cosine"."""
-    makers = {"linear": linear_schedule, "cosine": cosine_schedule}
+    """The schedule called `kind`: "linear", "scaled_linear" or "cosine"."""
+    makers = {
+        "linear": linear_schedule,
+        "scaled_linear": scaled_linear_schedule,
+        "cosine": cosine_schedule,
+    }
     if kind not in makers:
         raise ConfigError(f"schedule={kind}: use one of {', '.join(makers)}")
     return makers[kind](num_train_timesteps)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
@@ -35,6 +35,17 @@ class DigitModel:
     null_domain: int | None
     image_size: int
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def branches(
+        self, digit: Int64[Tensor, " b"], domain: Int64[Tensor, " b"]
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What the network is told of `digit` and `domain`, and in the unconditional branch.
+
+        There the domain is kept when training never dropped it.
+        """
+        null = torch.full_like
+        kept = domain if self.null_domain is None else null(domain, self.null_domain)
+        return (digit, domain), (null(digit, self.null_digit), kept)
 
     def to(self, device: torch.device) -> "DigitModel":
         """The same model on `device`."""
@@ -120,10 +131,7 @@ def draw(
         model.schedule,
         Guidance(settings.guidance_weight, settings.guidance_interval),
         model.prediction_type,
-        digit,
-        torch.full_like(digit, domain),
-        model.null_digit,
-        model.null_domain,
+        *model.branches(digit, torch.full_like(digit, domain)),
     )
     bf16 = wants_bf16("auto", model.device)
 

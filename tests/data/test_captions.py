@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2.data.captions import read_captions, read_classes
+from hw2.data.captions import clip_folder, read_captions, read_classes
 from hw2.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
@@ -35,13 +35,13 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_captions_and_pictures_belong_together(tree: Path) -> None:
-    found = read_captions(tree, 32)
+    found = read_captions(clip_folder(tree), 32)
     assert found.captions == tuple(CAPTIONS)
     np.testing.assert_array_equal(found.images.permute(0, 2, 3, 1).numpy(), PIXELS)
     assert found.bad == ()
     table = tree / "clip_zeroshot/train.csv"
     table.write_text(table.read_text().replace("a cow", "a crow"))
-    assert read_captions(tree, 32).content_hash != found.content_hash
+    assert read_captions(clip_folder(tree), 32).content_hash != found.content_hash
 
 
 def test_labels_come_from_the_file_names(tree: Path) -> None:
@@ -69,9 +69,9 @@ def test_bad_rows_are_refused_or_left_out(row: str, said: str, tree: Path) -> No
     (tree / "clip_zeroshot/train/torn.png").write_bytes(b"nothing")
     table.write_text(table.read_text() + row + "\n")
     with pytest.raises(DataError) as raised:
-        read_captions(tree, 32)
+        read_captions(clip_folder(tree), 32)
     assert str(raised.value).startswith(f"{table}:6: {said}")
-    found = read_captions(tree, 32, skip_bad=True)
+    found = read_captions(clip_folder(tree), 32, skip_bad=True)
     assert found.captions == tuple(CAPTIONS)
     assert [bad.line for bad in found.bad] == [6]
 

@@ -85,8 +85,10 @@ class Mixture:
 
     def denoiser(self, digit: Tensor, w: float) -> GuidedDenoiser:
         """The product's guidance around this network, for the classes `digit` (b,)."""
+        null = torch.full_like(digit, 3)
         # Domains count for nothing, so the digits will do.
-        return GuidedDenoiser(self, self.schedule, Guidance(w), "epsilon", digit, digit, 3, None)
+        told = (digit, digit), (null, digit)
+        return GuidedDenoiser(self, self.schedule, Guidance(w), "epsilon", *told)
 
     def draw(
         self, digit: Tensor, w: float, num_inference_steps: int = 50, eta: float = 0.0

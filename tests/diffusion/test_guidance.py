@@ -12,6 +12,7 @@ from hw2.errors import ConfigError
 
 SCHEDULE = cosine_schedule(100)
 DIGIT, DOMAIN = torch.tensor([3, 7]), torch.tensor([0, 1])
+NULLS = torch.tensor([10, 10]), torch.tensor([2, 2])
 XT = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -30,11 +31,10 @@ def denoiser(
     w: float = 2.0,
     interval: tuple[float, float] = (0.0, 1.0),
     kind: PredictionType = "epsilon",
-    null_domain: int | None = 2,
 ) -> tuple[GuidedDenoiser, Net]:
     net = Net()
     guidance = Guidance(w, interval)
-    return GuidedDenoiser(net, SCHEDULE, guidance, kind, DIGIT, DOMAIN, 10, null_domain), net
+    return GuidedDenoiser(net, SCHEDULE, guidance, kind, (DIGIT, DOMAIN), NULLS), net
 
 
 def alone(digit: Tensor, domain: Tensor, t: int, kind: PredictionType = "epsilon") -> Tensor:
@@ -44,9 +44,6 @@ def alone(digit: Tensor, domain: Tensor, t: int, kind: PredictionType = "epsilon
     if kind == "epsilon":
         return output
     return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * XT
-
-
-NULLS = torch.tensor([10, 10]), torch.tensor([2, 2])
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -73,13 +70,6 @@ def test_one_doubled_call_with_labels_and_null_labels() -> None:
     ((xt, t, digit, domain),) = net.calls
     assert torch.equal(xt, torch.cat([XT, XT])) and t.tolist() == [5] * 4
     assert digit.tolist() == [3, 7, 10, 10] and domain.tolist() == [0, 1, 2, 2]
-
-
-def test_null_domain_none_keeps_the_domain() -> None:
-    ours, net = denoiser(null_domain=None)
-    ours(XT, 5)
-    _, _, digit, domain = net.calls[0]
-    assert digit.tolist() == [3, 7, 10, 10] and domain.tolist() == [0, 1, 0, 1]
 
 
 def test_outside_the_interval_only_the_conditional_branch_is_called() -> None:

@@ -16,15 +16,18 @@ from hw2.errors import ConfigError
 
 
 @pytest.mark.parametrize("total", [1, 50, 400, 1000])
-@pytest.mark.parametrize(
-    ("kind", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
-)
+@pytest.mark.parametrize(("kind", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
 def test_equals_diffusers(kind: str, theirs: str, total: int) -> None:
     ours = make_schedule(kind, total)
     scheduler = DDPMScheduler(num_train_timesteps=total, beta_schedule=theirs)
     assert_close(ours.betas.float(), scheduler.betas, rtol=2e-6, atol=1e-7)
     # A float32 product of up to 1,000 factors.
     assert_close(ours.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-4, atol=1e-9)
+
+
+def test_scaled_linear_is_that_of_stable_diffusion() -> None:
+    theirs = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    assert_close(make_schedule("scaled_linear", 1000).betas.float(), theirs.betas)
 
 
 def test_linear_formula() -> None:
@@ -74,7 +77,7 @@ def test_low_precision_pictures_get_exact_factors() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match="schedule=sigmoid: use one of linear, cosine"):
+    with pytest.raises(ConfigError, match="schedule=sigmoid: use one of linear, scaled_linear, cosine"):
         make_schedule("sigmoid", 10)
     for start, end in ((0.0, 0.1), (0.2, 0.1), (0.1, 1.0)):
         with pytest.raises(ConfigError, match=f"beta_start={start}, beta_end={end}"):

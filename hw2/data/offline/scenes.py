@@ -21,6 +21,13 @@ THINGS: dict[str, tuple[str, str]] = {
     "flower": ("sklearn", "datasets/images/flower.jpg"),
     "temple": ("sklearn", "datasets/images/china.jpg"),
 }
+# Further things, which the captioned pictures of jobs.train_text2image show and CLIP's do not.
+MORE_THINGS: dict[str, tuple[str, str]] = {
+    "cat": ("skimage", "data/chelsea.png"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "retina": ("skimage", "data/retina.jpg"),
+}
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.95, 0.25, 0.2),
     "green": (0.25, 0.8, 0.3),
@@ -87,7 +94,7 @@ def grey(thing: str) -> np.ndarray:
 
     Without this brick and flower would be nearly plain.
     """
-    pixels = photo(*THINGS[thing]).astype(np.float32) @ LUMA
+    pixels = photo(*(THINGS | MORE_THINGS)[thing]).astype(np.float32) @ LUMA
     low, high = np.percentile(pixels, (1, 99))
     return (((pixels - low) / (high - low)).clip(0, 1) * 255).astype(np.float32)
 

@@ -1,0 +1,61 @@
+"""The denoiser's objective in latent space, and its batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from hw2.data.batches import Epochs
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.objective import DenoisingObjective
+
+
+class LatentBatch(NamedTuple):
+    """Scaled latents (b, c, h, w), tokens of their captions (b, n), how much each counts (b,)."""
+
+    latents: Float[Tensor, "b c h w"]
+    tokens: Int64[Tensor, "b n"]
+    shares: Float[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class LatentObjective(DenoisingObjective):
+    """The error of the predicted noise (or v) in latents (Rombach et al. 2022, eq. 3).
+
+    `caption_dropout` in [0, 1] is the share of samples told `empty`, the tokens (n,) of no caption.
+    """
+
+    caption_dropout: float = 0.0
+    empty: Int64[Tensor, " n"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def clean(self, batch: LatentBatch) -> Tensor:
+        """The latents."""
+        return batch.latents
+
+    def conditions(self, batch: LatentBatch, random: CounterRandom) -> tuple[Tensor, ...]:
+        """The tokens, a share of them replaced by those of no caption."""
+        if not self.caption_dropout:
+            return (batch.tokens,)
+        drop = random.uniform(Stream.LABEL_DROPOUT).to(batch.tokens.device) < self.caption_dropout
+        return (torch.where(drop[:, None], self.empty.to(batch.tokens), batch.tokens),)
+
+    def shares(self, batch: LatentBatch) -> Tensor:
+        """As the batch says."""
+        return batch.shares
+
+
+class LatentSource:
+    """Batches of latents and captions held in memory, in shuffled epochs."""
+
+    def __init__(
+        self, latents: Float[Tensor, "n c h w"], tokens: Int64[Tensor, "n k"], seed: int
+    ) -> None:
+        self.latents, self.tokens, self.epochs = latents, tokens, Epochs(len(latents), seed)
+
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> LatentBatch:
+        """The latents at positions `samples` of step `step` (from 1), which count alike."""
+        index = self.epochs.index(step, samples, batch_size)
+        return LatentBatch(self.latents[index], self.tokens[index], torch.ones(len(index)))

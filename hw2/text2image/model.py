@@ -1,0 +1,73 @@
+"""A Stable Diffusion 1.x model in parts, whoever trained it."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from jaxtyping import Float, Int64
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from hw2.diffusion.prediction import PredictionType
+from hw2.diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """The four parts of a pipeline, and the process that the denoiser was trained for.
+
+    `scaling_factor` times what the autoencoder encodes are the latents that the denoiser sees.
+    """
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    vae: AutoencoderKL
+    schedule: NoiseSchedule
+    prediction_type: PredictionType
+    scaling_factor: float
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels and sides of the latents that the denoiser was trained on."""
+        side = int(self.unet.config.sample_size)
+        return int(self.unet.config.in_channels), side, side
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures."""
+        return self.latent_shape[1] * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def text_width(self) -> int:
+        """Channels of a token's row."""
+        return int(self.text_encoder.config.hidden_size)
+
+    def to(self, device: torch.device) -> "StableDiffusion":
+        """The same model on `device`."""
+        for part in (self.unet, self.text_encoder, self.vae):
+            part.to(device)
+        return dataclasses.replace(self, device=device)
+
+    def tokens(self, captions: Sequence[str]) -> Int64[Tensor, "n k"]:
+        """The captions' tokens with start and end, filled up with ends, cut at the context."""
+        return tokens_of(self.tokenizer, captions)
+
+    def features(self, tokens: Int64[Tensor, "n k"]) -> Float[Tensor, "n k width"]:
+        """What the denoiser is told of tokens."""
+        return self.text_encoder(tokens.to(self.device)).last_hidden_state
+
+
+def tokens_of(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int64[Tensor, "n k"]:
+    """The captions' tokens with start and end, filled up with ends, cut at the context."""
+    found = tokenizer(
+        list(captions),
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    )
+    return found.input_ids

@@ -1,0 +1,153 @@
+"""The training of a small text-to-image model put together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hw2.checkpoint import load_weights
+from hw2.diffusion.counter import CounterRandom
+from hw2.diffusion.schedule import make_schedule
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import sheet
+from hw2.metrics.intervals import Interval, bootstrap
+from hw2.models.text2image import Text2Image, build_latent_unet, build_text_encoder
+from hw2.runlog.tracker import Tracker
+from hw2.running import Training
+from hw2.settings.text2image import TrainText2ImageConfig
+from hw2.text2image.autoencoder_training import held_out
+from hw2.text2image.denoising import LatentBatch, LatentObjective, LatentSource
+from hw2.text2image.drawing import draw
+from hw2.text2image.latents import LatentPictures, read_latents
+from hw2.text2image.model import StableDiffusion, tokens_of
+from hw2.training import Saved
+
+SCHEDULE = "scaled_linear"
+PICTURES_A_PROMPT = 4
+PROMPTS = 10
+PICTURES_AT_ONCE = 50
+
+
+@dataclass
+class HeldOutLoss:
+    """The objective on the held-out pictures, with the same timesteps and noises each time."""
+
+    objective: LatentObjective
+    pictures: LatentPictures
+    seed: int
+
+    @torch.no_grad()
+    def errors(self, net: nn.Module) -> Tensor:
+        """The error of each picture, (n,)."""
+        device, count = next(net.parameters()).device, len(self.pictures.tokens)
+        found = []
+        for rows in torch.arange(count - held_out(count), count).split(PICTURES_AT_ONCE):
+            parts = self.pictures.latents[rows], self.pictures.tokens[rows], torch.ones(len(rows))
+            batch = LatentBatch(*(part.to(device) for part in parts))
+            random = CounterRandom(self.seed, 0, rows.tolist())
+            found.append(self.objective.errors(net, batch, random).cpu())
+        return torch.cat(found)
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """`eval/loss` of `net`."""
+        return {"eval/loss": float(self.errors(net).mean())}
+
+
+@dataclass
+class Sheets:
+    """Pictures of a few held-out captions, drawn at checkpoints."""
+
+    config: TrainText2ImageConfig
+    pictures: LatentPictures
+    out: Path
+
+    def __call__(self, saved: Saved, tracker: Tracker) -> None:
+        """Draw from the averaged weights and log the sheet."""
+        assert isinstance(saved.ema, Text2Image)
+        model = assembled(saved.ema, self.pictures, self.config)
+        model = model.to(next(saved.ema.parameters()).device)
+        settings, captions = self.config.sample, self.pictures.captions
+        captions = captions[len(captions) - held_out(len(captions)) :][:PROMPTS]
+        seeds = range(self.config.seed, self.config.seed + PICTURES_A_PROMPT)
+        rows = [
+            draw(model, captions, settings, indices=range(len(captions)), seed=seed)
+            for seed in seeds
+        ]
+        path = self.out / "figures" / f"step_{saved.step:08d}.png"
+        title = f"step {saved.step}, w={settings.guidance_weight:g}"
+        write_atomic(path, sheet(torch.stack(rows, 1), captions, title=title))
+        tracker.log_figure(path)
+
+
+def build_text2image(config: TrainText2ImageConfig, pictures: LatentPictures) -> Text2Image:
+    """The fresh network of `config`, whose weights depend on its seed alone."""
+    _, channels, side, _ = pictures.latents.shape
+    unet = build_latent_unet(config.network, channels, side, config.text.width, config.seed)
+    return Text2Image(unet, build_text_encoder(config.text, len(pictures.tokenizer), config.seed))
+
+
+def assembled(
+    net: Text2Image, pictures: LatentPictures, config: TrainText2ImageConfig
+) -> StableDiffusion:
+    """`net` with its autoencoder and tokenizer, to draw with."""
+    return StableDiffusion(
+        net.unet,
+        net.text_encoder,
+        pictures.tokenizer,
+        pictures.vae,
+        make_schedule(SCHEDULE, config.num_train_timesteps),
+        config.prediction_type,
+        pictures.scaling_factor,
+    )
+
+
+def latent_objective(config: TrainText2ImageConfig, pictures: LatentPictures) -> LatentObjective:
+    """What `config` minimises."""
+    return LatentObjective(
+        make_schedule(SCHEDULE, config.num_train_timesteps),
+        config.prediction_type,
+        config.min_snr_gamma,
+        config.timesteps,
+        caption_dropout=config.caption_dropout,
+        empty=tokens_of(pictures.tokenizer, [""])[0],
+    )
+
+
+def text2image_training(config: TrainText2ImageConfig, out: Path) -> Training:
+    """The training that `config` describes, with results in `out`."""
+    pictures = read_latents(config, out)
+    objective = latent_objective(config, pictures)
+    kept = len(pictures.tokens) - held_out(len(pictures.tokens))
+    return Training(
+        net=build_text2image(config, pictures),
+        objective=objective,
+        source=LatentSource(pictures.latents[:kept], pictures.tokens[:kept], config.seed),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={
+            "kind": "text2image",
+            "network": config.network.model_dump(mode="json"),
+            "text": config.text.model_dump(mode="json"),
+            "num_train_timesteps": config.num_train_timesteps,
+            "prediction_type": config.prediction_type,
+            "autoencoder_hash": pictures.autoencoder_hash,
+            "data_hash": pictures.data_hash,
+            "seed": config.seed,
+        },
+        evaluate=HeldOutLoss(objective, pictures, config.seed),
+        show=Sheets(config, pictures, out),
+    )
+
+
+def finished(
+    config: TrainText2ImageConfig, out: Path, weights: Path
+) -> tuple[StableDiffusion, Interval]:
+    """The averaged weights of a finished training as a model, and its held-out loss."""
+    pictures = read_latents(config, out)
+    net = build_text2image(config, pictures)
+    load_weights(weights, net, "ema")
+    measure = HeldOutLoss(latent_objective(config, pictures), pictures, config.seed)
+    loss = bootstrap(torch.mean, measure.errors(net.eval()), seed=config.seed)
+    return assembled(net, pictures, config), loss

@@ -1,0 +1,45 @@
+"""Train a small text-to-image model of Stable Diffusion's kind, in an autoencoder's latents.
+
+python -m jobs.train_text2image --config jobs/configs/assets_text2image.yaml
+"""
+
+from hw2.job import run_job
+from hw2.settings.text2image import TrainText2ImageConfig
+
+
+def main(config: TrainText2ImageConfig) -> None:
+    """Train (or continue), then write OUT/pipeline, which diffusers loads."""
+    from hw2.distributed.session import connected
+    from hw2.distributed.train import run_training
+    from hw2.locate import FINAL
+    from hw2.runlog.journal import write_json
+    from hw2.runs import job_run
+    from hw2.text2image.autoencoder_training import find_autoencoder, read_for
+    from hw2.text2image.export import write_pipeline
+    from hw2.text2image.latents import read_latents
+    from hw2.text2image.training import finished, text2image_training
+
+    autoencoder = find_autoencoder(config.autoencoder)
+    pictures = read_for(autoencoder, config.data)
+    run = job_run(
+        config,
+        "train_text2image",
+        splits={"train": pictures},
+        files={"autoencoder": autoencoder},
+        not_results=("autoencoder",),
+    )
+    with connected(config.scaling), run as (out, tracker):
+        read_latents(config, out)  # once, not on every worker
+        run_training(text2image_training, config, "train_text2image", tracker)
+        model, loss = finished(config, out, out / FINAL)
+        write_pipeline(model, out / "pipeline")
+        write_json(out / "metrics.json", {"eval/loss": loss.to_json()})
+        tracker.log_summary({"eval/loss": loss.value})
+        for path in (out / FINAL, out / "metrics.json"):
+            tracker.log_file(path)
+        print(f"held-out loss: {loss}")
+        print(f"{out / 'pipeline'}: loads by diffusers' StableDiffusionPipeline.from_pretrained")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(TrainText2ImageConfig, main, doc=__doc__))
