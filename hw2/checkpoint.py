@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,15 +131,22 @@ class CheckpointStore:
                 shutil.rmtree(path)
 
 
-def save_weights(path: Path, weights: dict[str, nn.Module], meta: dict[str, Any]) -> None:
+def save_weights(
+    path: Path,
+    weights: dict[str, nn.Module],
+    meta: dict[str, Any],
+    only: Collection[str] | None = None,
+) -> None:
     """Write `path` (safetensors) with each module's weights under its prefix, and `meta` as JSON.
 
-    `weights` is for instance {"net": net, "ema": ema}. Atomic: temporary file and rename.
+    `weights` is for instance {"net": net, "ema": ema}; of a module's weights all are written, or
+    those named in `only`. Atomic: temporary file and rename.
     """
     tensors = {
         f"{prefix}.{name}": value.detach().cpu().contiguous()
         for prefix, module in weights.items()
         for name, value in module.state_dict().items()
+        if only is None or name in only
     }
     part = path.with_name(f".{path.name}.part")
     save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})

@@ -1,17 +1,41 @@
 """What moves during a training, and how it is stored."""
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
-from hw2.models.ema import PowerEma
+from hw2.errors import CheckpointError
+from hw2.models.ema import PowerEma, moving
 from hw2.settings.training import TrainConfig
 
 
+def frozen_digest(net: nn.Module) -> str:
+    """sha256 over the names and bits of the frozen parameters of `net`; "" if none is."""
+    frozen = {name: p for name, p in net.named_parameters() if not p.requires_grad}
+    if not frozen:
+        return ""
+    digest = hashlib.sha256()
+    for name, param in frozen.items():
+        digest.update(f"{name} {param.dtype} {tuple(param.shape)}".encode())
+        digest.update(param.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class FrozenMoved(CheckpointError):
+    """A parameter that a training was to leave alone has changed."""
+
+
 class TrainState:
-    """A network, its average, its optimiser (AdamW) and the number of steps done."""
+    """A network, its average, its optimiser (AdamW) and the number of steps done.
+
+    Frozen parameters (`requires_grad` False) are part of the network's making: they are neither
+    stored nor averaged, and `check_frozen` proves that they stay as they are.
+    """
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         self.net, self.ema, self.step = net, PowerEma(net, config.ema_width), 0
+        self.names, self.frozen = moving(net), frozen_digest(net)
         self.params = {k: p for k, p in net.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.params.values(),
@@ -23,8 +47,9 @@ class TrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it but the step, by name: `net.*`, `ema.*`, `optimizer.<moment>.*`."""
-        out = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        out |= {f"ema.{k}": v for k, v in self.ema.net.state_dict().items()}
+        net, ema = self.net.state_dict(), self.ema.net.state_dict()
+        out = {f"net.{name}": net[name] for name in self.names}
+        out |= {f"ema.{name}": ema[name] for name in self.names}
         for name, param in self.params.items():
             for key, value in self.optimizer.state[param].items():
                 out[f"optimizer.{key}.{name}"] = value
@@ -38,12 +63,18 @@ class TrainState:
             return {k[start:]: v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.step = step
-        self.net.load_state_dict(part("net."))
-        self.ema.net.load_state_dict(part("ema."))
+        for net, found in ((self.net, part("net.")), (self.ema.net, part("ema."))):
+            frozen = {k: v for k, v in net.state_dict().items() if k not in self.names}
+            net.load_state_dict(frozen | found)
         moments = {key: part(f"optimizer.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
-        state = {
+        moved = {
             index: {key: values[name] for key, values in moments.items()}
             for index, name in enumerate(self.params)
         }
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
+
+    def check_frozen(self) -> None:
+        """Raise FrozenMoved if a frozen parameter has changed by a bit since the beginning."""
+        if frozen_digest(self.net) != self.frozen:
+            raise FrozenMoved(f"step {self.step}: a frozen weight changed; nothing is saved")

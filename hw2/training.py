@@ -120,6 +120,9 @@ def train(
     Saved after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More
     than one worker needs an initialised torch.distributed process group.
 
+    Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
+    for bit the same at every checkpoint.
+
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
     was begun with another `meta`, TrainingDiverged if the gradient is not finite.
     """
@@ -217,8 +220,10 @@ def train(
             )
         if saving:
             if place.rank == 0:
+                state.check_frozen()
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
             yield Saved(step, state.ema.net)
 
     if place.rank == 0 and not done:
-        save_weights(final, {"net": net, "ema": state.ema.net}, {**meta, "step": state.step})
+        nets = {"net": net, "ema": state.ema.net}
+        save_weights(final, nets, {**meta, "step": state.step}, only=state.names)

@@ -22,7 +22,8 @@ def build_autoencoder(config: AutoencoderConfig, image_size: int, seed: int) -> 
             block_out_channels=config.channels,
             layers_per_block=config.layers,
             latent_channels=config.latent_channels,
-            norm_num_groups=GROUPS,
+            # Two channels a group lose the picture's colour for hundreds of steps.
+            norm_num_groups=1,
             sample_size=image_size,
         )
 

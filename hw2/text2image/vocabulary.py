@@ -32,9 +32,7 @@ def merges_of(word: str) -> set[int]:
     parts = [*letters[:-1], letters[-1] + "</w>"]
     while True:
         found = [
-            (ranks[pair], place)
-            for place, pair in enumerate(pairwise(parts))
-            if pair in ranks
+            (ranks[pair], place) for place, pair in enumerate(pairwise(parts)) if pair in ranks
         ]
         if not found:
             return used

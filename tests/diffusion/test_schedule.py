@@ -16,7 +16,9 @@ from hw2.errors import ConfigError
 
 
 @pytest.mark.parametrize("total", [1, 50, 400, 1000])
-@pytest.mark.parametrize(("kind", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+@pytest.mark.parametrize(
+    ("kind", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
+)
 def test_equals_diffusers(kind: str, theirs: str, total: int) -> None:
     ours = make_schedule(kind, total)
     scheduler = DDPMScheduler(num_train_timesteps=total, beta_schedule=theirs)
@@ -77,7 +79,9 @@ def test_low_precision_pictures_get_exact_factors() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match="schedule=sigmoid: use one of linear, scaled_linear, cosine"):
+    with pytest.raises(
+        ConfigError, match="schedule=sigmoid: use one of linear, scaled_linear, cosine"
+    ):
         make_schedule("sigmoid", 10)
     for start, end in ((0.0, 0.1), (0.2, 0.1), (0.1, 1.0)):
         with pytest.raises(ConfigError, match=f"beta_start={start}, beta_end={end}"):

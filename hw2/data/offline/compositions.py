@@ -66,6 +66,8 @@ STYLED = (
     "a {} in the style of {}",
     "a picture of {} in the style of {}",
     "a painting of a {} in the style of {}",
+    "a picture in the style of {1}",
+    "a painting in the style of {1}",
 )
 
 
