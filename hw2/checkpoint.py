@@ -171,12 +171,19 @@ def read_meta(path: Path) -> dict[str, Any]:
     return json.loads(meta)
 
 
-def load_weights(path: Path, module: nn.Module, prefix: str) -> None:
-    """Fill `module` with the weights stored under `prefix` in `path`; see `fill` for refusals."""
+def load_weights(
+    path: Path, module: nn.Module, prefix: str, only: Collection[str] | None = None
+) -> None:
+    """Fill `module` with the weights stored under `prefix` in `path`; see `fill` for refusals.
+
+    With `only`, `path` holds those weights alone, and the others stay as they are.
+    """
     read_meta(path)
     with safe_open(path, framework="pt") as file:
         start = len(prefix) + 1
         found = {k[start:]: file.get_tensor(k) for k in file.keys() if k.startswith(f"{prefix}.")}  # noqa: SIM118
+    if only is not None:
+        found = {k: v for k, v in module.state_dict().items() if k not in only} | found
     fill(module, found, path)
 
 

@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
     ANCESTRAL = 6
     AUGMENT = 7
     SEARCH = 8
+    CAPTION = 9
 
 
 class CounterRandom:

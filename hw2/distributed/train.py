@@ -14,14 +14,14 @@ from hw2.errors import Hw2Error
 from hw2.progress import following
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
-from hw2.settings.training import TrainingJobConfig
+from hw2.settings.training import LoopJobConfig
 from hw2.training import Place
 
 MAX_FAILURES = 8
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step.
 PICTURES_PER_WORKER = 16
 
-C = TypeVar("C", bound=TrainingJobConfig)
+C = TypeVar("C", bound=LoopJobConfig)
 
 
 def run_training(
@@ -39,7 +39,7 @@ def run_training(
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
     out, journal = tracker.out, tracker.out / "journal.jsonl"
     # Ray Train moves each worker to a folder of its own.
-    there = config.model_copy(update={"data": config.data.absolute()})
+    there = config.absolute()
 
     def worker() -> Hw2Error | None:
         import torch
@@ -94,7 +94,7 @@ def _anyones(error: Hw2Error | None, world_size: int) -> Hw2Error | None:
 
 def _trainer(
     worker: Callable[[], object],
-    config: TrainingJobConfig,
+    config: LoopJobConfig,
     storage: Path,
     name: str,
 ) -> Any:

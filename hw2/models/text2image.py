@@ -16,7 +16,7 @@ def build_autoencoder(config: AutoencoderConfig, image_size: int, seed: int) -> 
     levels = len(config.channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoencoderKL(
+        vae = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=config.channels,
@@ -26,6 +26,23 @@ def build_autoencoder(config: AutoencoderConfig, image_size: int, seed: int) -> 
             norm_num_groups=1,
             sample_size=image_size,
         )
+    _lead_colour_through(vae)
+    return vae
+
+
+@torch.no_grad()
+def _lead_colour_through(vae: AutoencoderKL) -> None:
+    """Start with silent residual branches and a trunk that keeps the size of what it carries.
+
+    Otherwise the normalised branches drown the picture's colour, which is then learnt last. The
+    factor makes PyTorch's default (uniform, a = sqrt 5) a LeCun initialisation.
+    """
+    for name, module in vae.named_modules():
+        if name.endswith(("conv2", "to_out.0")):
+            module.weight.zero_()
+            module.bias.zero_()
+        elif isinstance(module, nn.Conv2d) and not name.endswith("conv1"):
+            module.weight.mul_(3**0.5)
 
 
 def build_text_encoder(config: TextEncoderConfig, vocabulary: int, seed: int) -> CLIPTextModel:

@@ -1,12 +1,12 @@
 """Settings of the trainings of a small text-to-image model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Fraction, Positive, absolute
 
 
 class AutoencoderConfig(Config):
@@ -99,6 +99,11 @@ class TrainText2ImageConfig(TrainingJobConfig):
     timesteps: Literal["uniform", "importance"] = Field(
         "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
     )
+
+    def absolute(self) -> Self:
+        """The same for a worker, which runs in a folder of its own."""
+        changes = {"autoencoder": absolute(self.autoencoder), "data": self.data.absolute()}
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainText2ImageConfig":

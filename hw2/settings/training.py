@@ -1,6 +1,6 @@
 """Settings that every training has."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,18 +33,31 @@ class TrainConfig(Config):
     keep_last: Positive = Field(2, description="checkpoints kept beside the best")
 
 
-class TrainingJobConfig(JobConfig):
-    """The settings that every training has."""
+class LoopJobConfig(JobConfig):
+    """The settings of every job that runs the training loop."""
 
-    data: DataConfig = DataConfig()
     train: TrainConfig = Field(description="the training loop")
     scaling: ScalingConfig = ScalingConfig()
 
+    def absolute(self) -> Self:
+        """The same for a worker, which runs in a folder of its own: with absolute paths."""
+        return self
+
     @model_validator(mode="after")
-    def _enough_for_all(self) -> "TrainingJobConfig":
+    def _enough_for_all(self) -> Self:
         if (self.scaling.num_workers or 0) > self.train.batch_size:
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} is smaller than "
                 f"scaling.num_workers={self.scaling.num_workers}: raise it or take fewer workers"
             )
         return self
+
+
+class TrainingJobConfig(LoopJobConfig):
+    """The settings of a training on pictures of the data tree."""
+
+    data: DataConfig = DataConfig()
+
+    def absolute(self) -> Self:
+        """The same for a worker, which runs in a folder of its own."""
+        return self.model_copy(update={"data": self.data.absolute()})

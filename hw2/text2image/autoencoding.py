@@ -14,6 +14,7 @@ from hw2.diffusion.objective import PictureBatch
 from hw2.pixels import to_unit
 
 PICTURES_AT_ONCE = 50
+COARSE, COARSE_WEIGHT = 8, 4.0  # side of the squares whose mean colour is compared; its share
 
 
 class Autoencoding(nn.Module):
@@ -34,10 +35,11 @@ class Autoencoding(nn.Module):
 
 @dataclass(frozen=True)
 class AutoencodingObjective:
-    """Absolute error of pixels and of their steps to both neighbours, and a little divergence.
+    """Absolute error of pixels, of steps between them, and of mean colours; a little divergence.
 
     Kingma & Welling 2014, eq. 10, with a Laplacian likelihood and the tiny weight of Rombach et
-    al. 2022, appendix G; the steps stand for their perceptual loss, which needs weights.
+    al. 2022, appendix G. The steps to both neighbours stand for their perceptual loss, which needs
+    weights; without the mean colours of squares, detail would use up the latents.
     """
 
     latent_shape: tuple[int, int, int]
@@ -54,7 +56,8 @@ class AutoencodingObjective:
         pixels = F.l1_loss(drawn, pictures)
         steps = sum(F.l1_loss(drawn.diff(dim=axis), pictures.diff(dim=axis)) for axis in (2, 3))
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
-        loss = pixels + steps + self.kl_weight * divergence
+        coarse = F.l1_loss(F.avg_pool2d(drawn, COARSE), F.avg_pool2d(pictures, COARSE))
+        loss = pixels + steps + COARSE_WEIGHT * coarse + self.kl_weight * divergence
         return loss, {"absolute_error": pixels, "divergence": divergence}
 
 

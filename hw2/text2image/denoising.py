@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw2.data.batches import Epochs
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective
+
+SAMPLES_AT_ONCE = 50
 
 
 class LatentBatch(NamedTuple):
@@ -45,6 +47,29 @@ class LatentObjective(DenoisingObjective):
     def shares(self, batch: LatentBatch) -> Tensor:
         """As the batch says."""
         return batch.shares
+
+
+@dataclass(frozen=True)
+class FixedNoiseLoss:
+    """The objective on the same latents, timesteps and noises each time it is asked."""
+
+    objective: LatentObjective
+    batch: LatentBatch
+    seed: int
+
+    @torch.no_grad()
+    def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
+        """The error of each sample."""
+        device, found = next(net.parameters()).device, []
+        for rows in torch.arange(len(self.batch.latents)).split(SAMPLES_AT_ONCE):
+            part = LatentBatch(*(field[rows].to(device) for field in self.batch))
+            random = CounterRandom(self.seed, 0, rows.tolist())
+            found.append(self.objective.errors(net, part, random).cpu())
+        return torch.cat(found)
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """`eval/loss` of `net`."""
+        return {"eval/loss": float(self.errors(net).mean())}
 
 
 class LatentSource:

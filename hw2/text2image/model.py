@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hw2.diffusion.prediction import PredictionType
@@ -46,9 +47,16 @@ class StableDiffusion:
         """Channels of a token's row."""
         return int(self.text_encoder.config.hidden_size)
 
+    @property
+    def token_table(self) -> nn.Embedding:
+        """The rows of the tokens that the model was trained with."""
+        table: Any = self.text_encoder.get_input_embeddings()
+        return table
+
     def to(self, device: torch.device) -> "StableDiffusion":
         """The same model on `device`."""
-        for part in (self.unet, self.text_encoder, self.vae):
+        parts: tuple[nn.Module, ...] = self.unet, self.text_encoder, self.vae
+        for part in parts:
             part.to(device)
         return dataclasses.replace(self, device=device)
 

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights
-from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.schedule import make_schedule
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -17,7 +15,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.running import Training
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import held_out
-from hw2.text2image.denoising import LatentBatch, LatentObjective, LatentSource
+from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective, LatentSource
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
@@ -26,32 +24,6 @@ from hw2.training import Saved
 SCHEDULE = "scaled_linear"
 PICTURES_A_PROMPT = 4
 PROMPTS = 10
-PICTURES_AT_ONCE = 50
-
-
-@dataclass
-class HeldOutLoss:
-    """The objective on the held-out pictures, with the same timesteps and noises each time."""
-
-    objective: LatentObjective
-    pictures: LatentPictures
-    seed: int
-
-    @torch.no_grad()
-    def errors(self, net: nn.Module) -> Tensor:
-        """The error of each picture, (n,)."""
-        device, count = next(net.parameters()).device, len(self.pictures.tokens)
-        found = []
-        for rows in torch.arange(count - held_out(count), count).split(PICTURES_AT_ONCE):
-            parts = self.pictures.latents[rows], self.pictures.tokens[rows], torch.ones(len(rows))
-            batch = LatentBatch(*(part.to(device) for part in parts))
-            random = CounterRandom(self.seed, 0, rows.tolist())
-            found.append(self.objective.errors(net, batch, random).cpu())
-        return torch.cat(found)
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`."""
-        return {"eval/loss": float(self.errors(net).mean())}
 
 
 @dataclass
@@ -114,6 +86,14 @@ def latent_objective(config: TrainText2ImageConfig, pictures: LatentPictures) ->
     )
 
 
+def held_out_loss(config: TrainText2ImageConfig, pictures: LatentPictures) -> FixedNoiseLoss:
+    """The objective on the pictures that are not trained on."""
+    first = len(pictures.tokens) - held_out(len(pictures.tokens))
+    latents, tokens = pictures.latents[first:], pictures.tokens[first:]
+    batch = LatentBatch(latents, tokens, torch.ones(len(tokens)))
+    return FixedNoiseLoss(latent_objective(config, pictures), batch, config.seed)
+
+
 def text2image_training(config: TrainText2ImageConfig, out: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
     pictures = read_latents(config, out)
@@ -136,7 +116,7 @@ def text2image_training(config: TrainText2ImageConfig, out: Path) -> Training:
             "data_hash": pictures.data_hash,
             "seed": config.seed,
         },
-        evaluate=HeldOutLoss(objective, pictures, config.seed),
+        evaluate=held_out_loss(config, pictures),
         show=Sheets(config, pictures, out),
     )
 
@@ -148,6 +128,6 @@ def finished(
     pictures = read_latents(config, out)
     net = build_text2image(config, pictures)
     load_weights(weights, net, "ema")
-    measure = HeldOutLoss(latent_objective(config, pictures), pictures, config.seed)
-    loss = bootstrap(torch.mean, measure.errors(net.eval()), seed=config.seed)
+    errors = held_out_loss(config, pictures).errors(net.eval())
+    loss = bootstrap(torch.mean, errors, seed=config.seed)
     return assembled(net, pictures, config), loss

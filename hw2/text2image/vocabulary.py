@@ -27,7 +27,7 @@ def clip_merges() -> tuple[Pair, ...]:
 
 def merges_of(word: str) -> set[int]:
     """Places of the merges that make `word` (lower case, of letters) into CLIP's tokens."""
-    ranks, used = _ranks(), set()
+    ranks, used = _ranks(), set[int]()
     letters = [bytes_to_unicode()[byte] for byte in word.encode()]
     parts = [*letters[:-1], letters[-1] + "</w>"]
     while True:

@@ -1,0 +1,168 @@
+"""What textual inversion and Custom Diffusion share: concepts, captions, network, sheets."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
+from hw2.errors import ConfigError
+from hw2.figures.files import write_atomic
+from hw2.figures.grid import sheet
+from hw2.models.text2image import Text2Image
+from hw2.models.token_rows import TokenRows
+from hw2.personalize.batches import Captioned
+from hw2.personalize.templates import read_templates
+from hw2.personalize.tokens import add_token, check_prompt, initializer_id
+from hw2.runlog.tracker import Tracker
+from hw2.settings.personalize import ConceptTrainingConfig
+from hw2.text2image.autoencoding import encode
+from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective
+from hw2.text2image.drawing import draw
+from hw2.text2image.model import StableDiffusion
+from hw2.training import Saved
+
+EVALUATED = 64  # samples of the fixed-noise loss at a checkpoint
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A concept that is to be learnt: its pictures, its token, and the word that it starts as."""
+
+    concept: Concept
+    pictures: UInt8[Tensor, "n 3 h w"]
+    token: str
+    initializer: str
+    templates: tuple[str, ...]
+
+    @property
+    def captions(self) -> list[str]:
+        """The templates around the token."""
+        return [template.format(self.token) for template in self.templates]
+
+
+def read_learnt(
+    config: ConceptTrainingConfig,
+    sources: Sequence[str],
+    tokens: Sequence[str | None],
+    initializers: Sequence[str | None],
+    image_size: int,
+) -> list[Learnt]:
+    """The concepts `sources` of `config.input`, as the settings or input.json name them.
+
+    Raises ConfigError for one that neither gives a word to start from, and DataError for files.
+    """
+    concepts = read_concepts(config.input)
+    found = []
+    for source, token, initializer in zip(sources, tokens, initializers, strict=True):
+        concept = one_concept(concepts, source)
+        word = initializer or concept.initializer_token
+        if word is None:
+            raise ConfigError(
+                f"initializer_token=null: {config.input} names none for source {source}: give the "
+                "word whose row the new token starts as, such as the object's kind"
+            )
+        found.append(
+            Learnt(
+                concept,
+                concept_pictures(concept, image_size),
+                token or concept.token_name,
+                word,
+                read_templates(config.templates or concept.kind or "object"),
+            )
+        )
+    return found
+
+
+def add_tokens(
+    model: StableDiffusion, learnt: Sequence[Learnt]
+) -> tuple[StableDiffusion, Float[Tensor, "k width"]]:
+    """The model with a new row for each concept, and these rows.
+
+    Raises ConfigError for a token that is there already, an initialiser of several tokens, and a
+    caption that is too long.
+    """
+    ids = [initializer_id(model.tokenizer, of.initializer) for of in learnt]
+    for of in learnt:
+        add_token(model.tokenizer, of.token)
+    for of in learnt:
+        for caption in of.captions:
+            check_prompt(model.tokenizer, caption)
+    table = model.token_table
+    rows = table.weight[ids].detach().clone()
+    model.text_encoder.set_input_embeddings(TokenRows(table, rows))
+    return model, rows
+
+
+def captioned(model: StableDiffusion, learnt: Learnt, flip: bool) -> Captioned:
+    """The concept's latents, mirrored too where `flip`, and its captions' tokens."""
+    return Captioned(views(model, learnt.pictures, flip), model.tokens(learnt.captions))
+
+
+def views(
+    model: StableDiffusion, pictures: UInt8[Tensor, "n 3 h w"], flip: bool
+) -> Float[Tensor, "n views c h w"]:
+    """Scaled latents of pictures as they are, and mirrored."""
+    sides = [pictures, pictures.flip(-1)] if flip else [pictures]
+    return torch.stack([encode(model.vae, side) for side in sides], 1) * model.scaling_factor
+
+
+def latent_objective(model: StableDiffusion) -> LatentObjective:
+    """The error that the model was trained with, all timesteps alike."""
+    return LatentObjective(model.schedule, model.prediction_type)
+
+
+def fixed_loss(model: StableDiffusion, concepts: Sequence[Captioned], seed: int) -> FixedNoiseLoss:
+    """The concepts' own pictures and captions in turn, at timesteps and noises that stay."""
+    turns = range(max(1, EVALUATED // len(concepts)))
+    latents = [of.latents[turn % len(of.latents), 0] for of in concepts for turn in turns]
+    tokens = [of.tokens[turn % len(of.tokens)] for of in concepts for turn in turns]
+    batch = LatentBatch(torch.stack(latents), torch.stack(tokens), torch.ones(len(latents)))
+    return FixedNoiseLoss(latent_objective(model), batch, seed)
+
+
+@dataclass
+class ValidationPictures:
+    """Pictures of prompts with the new tokens, drawn at checkpoints for MLflow."""
+
+    config: ConceptTrainingConfig
+    model: StableDiffusion
+    prompts: Sequence[str]
+    out: Path
+
+    def __call__(self, saved: Saved, tracker: Tracker) -> None:
+        """Draw from the averaged weights and log the sheet."""
+        assert isinstance(saved.ema, Text2Image)
+        model = dataclasses.replace(
+            self.model, unet=saved.ema.unet, text_encoder=saved.ema.text_encoder
+        ).to(next(saved.ema.parameters()).device)
+        settings, indices = self.config.sample, range(self.config.num_shown)
+        rows = [
+            draw(model, [prompt] * len(indices), settings, indices=indices, seed=self.config.seed)
+            for prompt in self.prompts
+        ]
+        path = self.out / "figures" / f"step_{saved.step:08d}.png"
+        title = f"step {saved.step}, w={settings.guidance_weight:g}"
+        write_atomic(path, sheet(torch.stack(rows), self.prompts, title=title))
+        tracker.log_figure(path)
+
+
+def checked_prompts(
+    config: ConceptTrainingConfig, model: StableDiffusion, learnt: Sequence[Learnt]
+) -> list[str]:
+    """The prompts to show: the settings', or those of input.json with the token in use.
+
+    Raises ConfigError for a token in them that the model does not have.
+    """
+    prompts = list(config.prompts) or [
+        prompt.replace(of.concept.token_name, of.token)
+        for of in learnt
+        for prompt in of.concept.prompts
+    ]
+    for prompt in prompts:
+        check_prompt(model.tokenizer, prompt)
+    return prompts

@@ -1,0 +1,126 @@
+"""Custom Diffusion: the cross-attention's keys and values and the new rows learn concepts."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from hw2.checkpoint import read_meta
+from hw2.data.captions import read_captions
+from hw2.models.text2image import Text2Image
+from hw2.personalize.batches import Captioned, ConceptSource
+from hw2.personalize.concept_training import (
+    Learnt,
+    ValidationPictures,
+    add_tokens,
+    captioned,
+    checked_prompts,
+    fixed_loss,
+    latent_objective,
+    read_learnt,
+    views,
+)
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
+from hw2.personalize.inversion import learnt_rows
+from hw2.personalize.prior import prior_captions, prior_folder
+from hw2.running import Training
+from hw2.settings.personalize import CustomDiffusionConfig
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.text2image.model import StableDiffusion
+
+UNET = "ema.unet."
+
+
+def read_all(config: CustomDiffusionConfig, model: StableDiffusion) -> list[Learnt]:
+    """The concepts to learn. Raises as `read_learnt` does."""
+    nothing: list[None] = [None] * len(config.sources)
+    return read_learnt(
+        config,
+        config.sources,
+        config.token_names or nothing,
+        config.initializer_tokens or nothing,
+        model.image_size,
+    )
+
+
+def prior_latents(
+    config: CustomDiffusionConfig, model: StableDiffusion, out: Path
+) -> list[Captioned]:
+    """The pictures of prior preservation, each with its own caption."""
+    folder = prior_folder(config, out)
+    if folder is None:
+        return []
+    pictures = read_captions(folder, model.image_size)
+    latents = views(model, pictures.images, config.flip)
+    return [Captioned(latents, model.tokens(pictures.captions), own=True)]
+
+
+def custom_diffusion_training(config: CustomDiffusionConfig, out: Path) -> Training:
+    """The training of Kumari et al. 2023, section 3.2, on one concept or several jointly."""
+    model = load_stable_diffusion(config.model)
+    base = base_hash(model.unet, model.text_encoder)
+    learnt = read_all(config, model)
+    priors = prior_latents(config, model, out)
+    model, _ = add_tokens(model, learnt)
+    prompts = checked_prompts(config, model, learnt)
+    concepts = [captioned(model, of, config.flip) for of in learnt]
+    for weight in cross_attention_weights(model.unet).values():
+        weight.requires_grad_(True)
+    return Training(
+        net=Text2Image(model.unet, model.text_encoder),
+        objective=latent_objective(model),
+        source=ConceptSource(concepts, config.seed, priors, config.prior.weight),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={
+            "kind": "custom_diffusion",
+            "base": base,
+            "tokens": [of.token for of in learnt],
+            "initializers": [of.initializer for of in learnt],
+            "captions": [list(of.captions) for of in learnt],
+            "data_hash": [of.concept.content_hash for of in learnt],
+            "seed": config.seed,
+        },
+        evaluate=fixed_loss(model, concepts, config.seed),
+        show=ValidationPictures(config, model, prompts, out),
+    )
+
+
+def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[str]]:
+    """Hashes of what the training starts from, and the captions of the pictures to be drawn for it.
+
+    All that could refuse the training is tried.
+    """
+    model = load_stable_diffusion(config.model)
+    hashes = {"model": base_hash(model.unet, model.text_encoder)}
+    learnt = read_all(config, model)
+    hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
+    captions: list[str] = []
+    if config.prior.folder is not None:
+        hashes["prior"] = read_captions(config.prior.folder, model.image_size).content_hash
+    elif config.prior.weight > 0:
+        captions = prior_captions(config, learnt)
+    model, _ = add_tokens(model, learnt)
+    checked_prompts(config, model, learnt)
+    return hashes, captions
+
+
+def trained_deltas(weights: Path) -> Deltas:
+    """What a finished training has learnt, averaged."""
+    meta = read_meta(weights)
+    with safe_open(weights, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(UNET)]  # noqa: SIM118
+        changed = {name.removeprefix(UNET): file.get_tensor(name) for name in names}
+    rows = dict(zip(meta["tokens"], learnt_rows(weights), strict=True))
+    about = {key: meta[key] for key in ("captions", "initializers", "data_hash", "seed", "step")}
+    return Deltas(meta["base"], changed, rows, about)
+
+
+def write_deltas(config: CustomDiffusionConfig, weights: Path, out: Path) -> float:
+    """Save what a finished training has learnt in OUT; returns the share of energy kept."""
+    unet = load_stable_diffusion(config.model).unet
+    base: dict[str, torch.Tensor] = {
+        k: v.detach() for k, v in cross_attention_weights(unet).items()
+    }
+    return save_deltas(out, trained_deltas(weights), base, config.rank)

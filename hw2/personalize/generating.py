@@ -1,0 +1,132 @@
+"""Drawing the course's picture folders of concepts: what is to draw, what is written."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hw2.data.concepts import Concept
+from hw2.data.files import replacing
+from hw2.errors import ConfigError
+from hw2.personalize.personalizer import Personalizer
+from hw2.personalize.tokens import check_prompt
+from hw2.personalize.ways import Ways
+from hw2.runlog.journal import write_json
+from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.text2image.drawing import draw
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.text2image.model import StableDiffusion
+
+TOGETHER = "together"
+Piece = dict[str, Any]
+
+
+def source_stem(source: str, prompt: int) -> str:
+    """Folder and beginning of the names of a concept's pictures, as the course has them."""
+    return f"{source}/{prompt}/source{source}_prompt{prompt}"
+
+
+def together_stem(way: str, prompt: int) -> str:
+    """The same for prompts with several concepts."""
+    return f"{TOGETHER}/{way}/{prompt}/{way}_prompt{prompt}"
+
+
+def picture_path(out: Path, stem: str, number: int) -> Path:
+    """Where picture `number` (from 0) goes."""
+    return out / f"{stem}_{number}.png"
+
+
+def prompts_to_draw(
+    config: GenerateConceptsConfig, ways: Ways, concepts: Mapping[str, Concept]
+) -> list[Piece]:
+    """Way, prompt and stem of each prompt: the concepts' own in the first way, then those together.
+
+    Raises ConfigError for a concept whose token the first way does not bring.
+    """
+    first, learnt = next(iter(ways.items()))
+    found = []
+    for source, concept in concepts.items():
+        if concept.token_name not in learnt.rows:
+            raise ConfigError(
+                f"sources={source}: its {concept.token_name} is not in the {first} files, which "
+                f"bring {', '.join(learnt.rows)}: give its file too, or leave it out of --sources"
+            )
+        for place, prompt in enumerate(concept.prompts):
+            found.append({"way": first, "prompt": prompt, "stem": source_stem(source, place)})
+    for way in ways:
+        for place, prompt in enumerate(config.together):
+            found.append({"way": way, "prompt": prompt, "stem": together_stem(way, place)})
+    return found
+
+
+def check_prompts(model: StableDiffusion, prompts: Iterable[Piece], ways: Ways) -> None:
+    """Raise ConfigError for a prompt with a token that its way does not bring."""
+    personalizer = Personalizer(model)
+    for way, learnt in ways.items():
+        tokenizer = personalizer.become(learnt).tokenizer
+        for piece in prompts:
+            if piece["way"] == way:
+                check_prompt(tokenizer, piece["prompt"])
+    personalizer.become(None)
+
+
+def pieces_to_draw(
+    config: GenerateConceptsConfig, prompts: Iterable[Piece], out: Path
+) -> tuple[list[Piece], int]:
+    """The chunks that are not wholly in `out`, and how many pictures are.
+
+    A chunk is drawn in full, so that a picture's bytes do not depend on how many are wanted.
+    """
+    size, pieces, done = config.pictures_per_chunk, [], 0
+    for prompt in prompts:
+        for first in range(0, config.num_pictures, size):
+            wanted = min(size, config.num_pictures - first)
+            numbers = range(first, first + wanted)
+            if all(picture_path(out, prompt["stem"], number).is_file() for number in numbers):
+                done += wanted
+            else:
+                pieces.append({**prompt, "first": first, "wanted": wanted})
+    return pieces, done
+
+
+def make_worker(
+    config: GenerateConceptsConfig, ways: Ways
+) -> Callable[[bool], Callable[[Piece], Piece]]:
+    """What an actor does: load the base model once, then draw chunks in the way of each."""
+
+    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+        base = load_stable_diffusion(config.model)
+        personalizer = Personalizer(base.to(torch.device("cuda" if on_gpu else "cpu")))
+
+        def work(piece: Piece) -> Piece:
+            model = personalizer.become(ways[piece["way"]])
+            indices = range(piece["first"], piece["first"] + config.pictures_per_chunk)
+            prompts = [piece["prompt"]] * len(indices)
+            drawn = draw(model, prompts, config.sample, indices=indices, seed=config.seed)
+            return {**piece, "pictures": drawn.movedim(1, -1).numpy()}
+
+        return work
+
+    return make
+
+
+def write_pieces(results: Iterable[Piece], out: Path) -> Iterator[int]:
+    """Write each result's pictures; yields how many it had. Files appear whole or not at all."""
+    for result in results:
+        for offset, pixels in enumerate(result["pictures"][: result["wanted"]]):
+            path = picture_path(out, result["stem"], result["first"] + offset)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as passing:
+                Image.fromarray(np.array(pixels)).save(passing, "PNG")
+        yield int(result["wanted"])
+
+
+def write_prompts(config: GenerateConceptsConfig, ways: Ways, out: Path) -> None:
+    """OUT/together/prompts.json, by which the grader knows the prompts."""
+    if config.together:
+        (out / TOGETHER).mkdir(exist_ok=True)
+        about = {"prompts": list(config.together), "ways": list(ways)}
+        write_json(out / TOGETHER / "prompts.json", about)

@@ -1,0 +1,31 @@
+"""What a merge says of itself: a row a layer, and what could not be met."""
+
+from pathlib import Path
+
+from hw2.metrics.table import format_table
+from hw2.personalize.merging import Merged
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+
+
+def report_merge(merged: Merged, out: Path, tracker: Tracker) -> None:
+    """Write OUT/metrics.json and a table of the layers, and tell of unmet targets."""
+    about = merged.to_json()
+    write_json(out / "metrics.json", about)
+    tracker.log_file(out / "metrics.json")
+    tracker.log_summary({f"merge/{name}": about[name] for name in ("worst_residual", "objective")})
+    rows = [
+        {
+            "layer": name.replace("transformer_blocks", "block"),
+            "residual": f"{result.residual:.1e}",
+            "moved": f"{result.objective:.3g}",
+            "rank": f"{result.rank} of {len(merged.targets)}",
+        }
+        for name, result in merged.layers.items()
+    ]
+    tracker.log_table("layers", rows)
+    print(format_table(rows, list(rows[0])))
+    unmet = sorted({place for result in merged.layers.values() for place in result.unmet})
+    for place in unmet:
+        print(f"not met: {merged.targets[place]}")
+    print(f"worst residual of the targets, relative: {about['worst_residual']:.1e}")

@@ -1,0 +1,163 @@
+"""Merging Custom Diffusion's concepts: which features must keep and which must take a value."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hw2.errors import CheckpointError, ConfigError, DataError
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
+from hw2.personalize.merge import MergeResult, MergeSystem
+from hw2.personalize.personalizer import Personalizer
+from hw2.personalize.tokens import rename_clashing
+from hw2.text2image.model import StableDiffusion
+
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The features that one concept's tokens have in its captions, and where each comes from."""
+
+    features: Float[Tensor, "m width"]
+    names: tuple[str, ...]
+
+
+def read_caption_texts(file: Path, count: int) -> list[str]:
+    """`count` captions, evenly spread over the file: a text a line, or a CSV's column caption."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(f"captions={file}: is larger than {MAX_BYTES >> 20} MiB")
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"captions={file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"captions={file}: is not text in UTF-8") from None
+    lines = [line.strip() for line in text.splitlines()]
+    if file.suffix.lower() == ".csv":
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if "caption" not in (rows.fieldnames or ()):
+            raise DataError(f"captions={file}: has no column caption")
+        lines = [(row["caption"] or "").strip() for row in rows]
+    found = list(dict.fromkeys(line for line in lines if line))
+    if not found:
+        raise DataError(f"captions={file}: holds no caption")
+    places = torch.linspace(0, len(found) - 1, min(count, len(found))).round().long()
+    return [found[place] for place in places.tolist()]
+
+
+def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> list[Deltas]:
+    """What each folder of jobs.custom_diffusion has learnt, with tokens that do not clash.
+
+    Raises CheckpointError for one of another base model or without captions of its own.
+    """
+    base = base_hash(model.unet, model.text_encoder)
+    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    found = [read_deltas(folder.expanduser(), base, weights) for folder in folders]
+    for folder, learnt in zip(folders, found, strict=True):
+        if len(learnt.about.get("captions", ())) != len(learnt.rows):
+            raise CheckpointError(f"{folder}: does not say the captions of its tokens")
+    names = iter(rename_clashing([token for learnt in found for token in learnt.rows]))
+    return [renamed(learnt, [next(names) for _ in learnt.rows]) for learnt in found]
+
+
+def renamed(learnt: Deltas, names: Sequence[str]) -> Deltas:
+    """The same with other names for its tokens, in its captions too."""
+    rows = dict(zip(names, learnt.rows.values(), strict=True))
+    captions = [
+        [caption.replace(old, new) for caption in of]
+        for old, new, of in zip(learnt.rows, names, learnt.about["captions"], strict=True)
+    ]
+    return replace(learnt, rows=rows, about={**learnt.about, "captions": captions})
+
+
+@torch.no_grad()
+def kept_features(model: StableDiffusion, captions: Sequence[str]) -> Float[Tensor, "n width"]:
+    """Features of captions' tokens, each from the start to the first end (no padding)."""
+    tokens = model.tokens(captions)
+    features = model.features(tokens).float().cpu()
+    ends = (tokens == model.tokenizer.eos_token_id).int().argmax(1)
+    inside = torch.arange(tokens.shape[1]) <= ends[:, None]
+    return features[inside]
+
+
+@torch.no_grad()
+def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targets:
+    """Features of the learnt tokens and all that follows them, to the first end, in captions.
+
+    What stands before a token is the base's own: the text encoder looks back alone. `model` must
+    have become `learnt`; `count` captions of each token are taken, the first ones.
+    """
+    features, names = [], []
+    for token, captions in zip(learnt.rows, learnt.about["captions"], strict=True):
+        number = model.tokenizer.convert_tokens_to_ids(token)
+        for caption in captions[:count]:
+            tokens = model.tokens([caption])[0]
+            found = model.features(tokens[None])[0].float().cpu()
+            first = tokens.tolist().index(number)
+            end = tokens.tolist().index(model.tokenizer.eos_token_id)
+            for place in range(first, end + 1):
+                features.append(found[place])
+                names.append(f"{model.tokenizer.decode(tokens[place])} of '{caption}'")
+    return Targets(torch.stack(features), tuple(names))
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The merged weights and rows, and what the closed form says of each layer."""
+
+    deltas: Deltas
+    layers: dict[str, MergeResult]
+    targets: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Worst figures of all layers, each layer's, and the names of the target rows."""
+        results = self.layers.values()
+        return {
+            "worst_residual": max(result.residual for result in results),
+            "objective": sum(result.objective**2 for result in results) ** 0.5,
+            "targets": list(self.targets),
+            "layers": {name: result.to_json() for name, result in self.layers.items()},
+        }
+
+
+def merge_deltas(
+    model: StableDiffusion, concepts: Sequence[Deltas], captions: Sequence[str], num_targets: int
+) -> Merged:
+    """The concepts in one model (Kumari et al. 2023, eq. 4), a closed form for each K and V.
+
+    The captions' features keep their keys and values as far as can be; the concepts' features take
+    those that each concept's own weights give them.
+    """
+    personalizer = Personalizer(model)
+    regular = kept_features(personalizer.become(None), captions)
+    targets = [
+        target_features(personalizer.become(learnt), learnt, num_targets) for learnt in concepts
+    ]
+    personalizer.become(None)
+    if (needed := sum(len(of.names) for of in targets)) > model.text_width:
+        raise ConfigError(
+            f"num_targets={num_targets}: {needed} features are to take values, more than the "
+            f"{model.text_width} dimensions of the text: take fewer"
+        )
+    system = MergeSystem(regular, torch.cat([of.features for of in targets]))
+    layers = {}
+    for name, base in personalizer.weights.items():
+        values = [
+            of.features @ learnt.weights[name].T
+            for of, learnt in zip(targets, concepts, strict=True)
+        ]
+        layers[name] = system.solve(base.cpu(), torch.cat(values))
+    merged = Deltas(
+        concepts[0].base,
+        {name: result.weight for name, result in layers.items()},
+        {token: row for learnt in concepts for token, row in learnt.rows.items()},
+        {"captions": [of for learnt in concepts for of in learnt.about["captions"]]},
+    )
+    return Merged(merged, layers, tuple(name for of in targets for name in of.names))

@@ -1,0 +1,39 @@
+"""What a finished training of concepts says of itself: the error before and after."""
+
+from pathlib import Path
+
+import torch
+
+from hw2.checkpoint import load_weights
+from hw2.locate import FINAL
+from hw2.metrics.intervals import bootstrap
+from hw2.metrics.table import format_table
+from hw2.models.ema import moving
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.running import Training
+from hw2.text2image.denoising import FixedNoiseLoss
+
+
+def report_training(training: Training, out: Path, tracker: Tracker) -> None:
+    """Write OUT/metrics.json: the error on the concepts' pictures before and after, and its change.
+
+    `training` is as it was at the beginning. The limits are those of noises and timesteps; the
+    pictures are the few that there are.
+    """
+    assert isinstance(training.evaluate, FixedNoiseLoss)
+    errors = training.evaluate.errors
+    before = errors(training.net.eval())
+    load_weights(out / FINAL, training.net, "ema", only=moving(training.net))
+    after = errors(training.net)
+    found = {
+        "eval/loss_untrained": bootstrap(torch.mean, before, seed=training.seed),
+        "eval/loss": bootstrap(torch.mean, after, seed=training.seed),
+        "eval/loss_change": bootstrap(torch.mean, after - before, seed=training.seed),
+    }
+    write_json(out / "metrics.json", {name: of.to_json() for name, of in found.items()})
+    tracker.log_summary({name: of.value for name, of in found.items()})
+    for path in (out / FINAL, out / "metrics.json"):
+        tracker.log_file(path)
+    rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]
+    print(format_table(rows, list(rows[0])))

@@ -1,0 +1,93 @@
+"""New words of a tokenizer, and prompts that hold them."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from transformers import CLIPTokenizer
+
+from hw2.errors import ConfigError
+
+PLACEHOLDER = re.compile(r"<[^<>\s]+>")
+
+
+def check_new_token(tokenizer: CLIPTokenizer, token: str) -> None:
+    """Raise ConfigError unless `token` can be added to the tokenizer's vocabulary.
+
+    It must be without spaces and control characters, and be no word of the vocabulary, upper or
+    lower case: added tokens are found in lowered text.
+    """
+    if not token or not token.isprintable() or any(c.isspace() for c in token):
+        raise ConfigError(
+            f"token_name={token!r}: want one word of printable characters, for instance <new1>"
+        )
+    if token.lower() in {word.removesuffix("</w>").lower() for word in tokenizer.get_vocab()}:
+        raise ConfigError(
+            f"token_name={token!r} is already in the vocabulary: choose another token_name"
+        )
+
+
+def add_token(tokenizer: CLIPTokenizer, token: str) -> int:
+    """Add `token` at the end of the vocabulary; its id. See `check_new_token` for refusals."""
+    check_new_token(tokenizer, token)
+    tokenizer.add_tokens(token)
+    return int(tokenizer.convert_tokens_to_ids(token))
+
+
+def initializer_id(tokenizer: CLIPTokenizer, word: str) -> int:
+    """The id of `word`, which is one token; its row is where a new token's begins.
+
+    Raises ConfigError, with the pieces, if it is several or none.
+    """
+    ids = tokenizer(word, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        pieces = [piece.removesuffix("</w>") for piece in tokenizer.convert_ids_to_tokens(ids)]
+        raise ConfigError(
+            f"initializer_token={word!r} is {len(ids)} tokens ({', '.join(pieces)}): "
+            "give one of one token"
+        )
+    return int(ids[0])
+
+
+def check_prompt(tokenizer: CLIPTokenizer, prompt: str) -> None:
+    """Raise ConfigError for a <word> in `prompt` that was not added, and for too long a prompt.
+
+    Unknown ones would be read as their letters, and what is too long be cut, in silence.
+    """
+    for word in PLACEHOLDER.findall(prompt):
+        if len(tokenizer.tokenize(word)) != 1:
+            raise ConfigError(f"prompt={prompt!r}: {word} is no token: {_hint(tokenizer, word)}")
+    count, limit = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
+    if count > limit:
+        raise ConfigError(
+            f"prompt={prompt!r} is {count} tokens with start and end, and the text encoder reads "
+            f"{limit}; the rest would be cut: shorten it"
+        )
+
+
+def _hint(tokenizer: CLIPTokenizer, word: str) -> str:
+    added = [t for t in tokenizer.get_added_vocab() if t not in tokenizer.all_special_tokens]
+    if not added:
+        return "none was added; load its embedding or deltas"
+    near = difflib.get_close_matches(word, added, 1, 0.4)
+    return f"{f'did you mean {near[0]}? ' if near else ''}added are {', '.join(added)}"
+
+
+def rename_clashing(tokens: Sequence[str]) -> list[str]:
+    """The tokens of several concepts made distinct, in their order; the first keeps its name.
+
+    A second "<new1>" becomes "<new1_2>", or the next number that no given token has. Upper and
+    lower case are alike, as in `check_new_token`.
+    """
+    taken = {token.lower() for token in tokens}
+    names: list[str] = []
+    for token in tokens:
+        name, number = token, 1
+        if any(token.lower() == earlier.lower() for earlier in tokens[: len(names)]):
+            stem, end = (token[:-1], ">") if token.endswith(">") else (token, "")
+            while name.lower() in taken:
+                number += 1
+                name = f"{stem}_{number}{end}"
+        taken.add(name.lower())
+        names.append(name)
+    return names

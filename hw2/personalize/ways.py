@@ -1,0 +1,81 @@
+"""The ways in which a model may know concepts: separate inversions, joint training, merge."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from hw2.data.concepts import Concept
+from hw2.errors import ConfigError, DataError
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
+from hw2.personalize.embeddings import read_embeddings
+from hw2.personalize.inversion import EMBEDDING
+from hw2.personalize.tokens import initializer_id
+from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.text2image.model import StableDiffusion
+
+Ways = dict[str, Deltas]
+
+
+def read_ways(
+    config: GenerateConceptsConfig, model: StableDiffusion, concepts: Mapping[str, Concept]
+) -> Ways:
+    """What each way that the settings name brings to `model`, in the order of preference.
+
+    Raises ConfigError if they name none, CheckpointError for files of another model.
+    """
+    if config.untrained:
+        return {"untrained": _untrained(model, concepts)}
+    base = base_hash(model.unet, model.text_encoder)
+    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    ways = {}
+    if config.separate:
+        ways["separate"] = _separate(config.separate, model, base, concepts)
+    for way, folder in (("joint", config.joint), ("merged", config.merged)):
+        if folder is not None:
+            ways[way] = read_deltas(folder.expanduser(), base, weights)
+    if not ways:
+        raise ConfigError(
+            "separate=[], joint=null, merged=null: nothing was learnt; give folders of "
+            "jobs.textual_inversion, jobs.custom_diffusion or jobs.merge_concepts, or "
+            "--untrained true"
+        )
+    return ways
+
+
+def _separate(
+    files: tuple[Path, ...], model: StableDiffusion, base: str, concepts: Mapping[str, Concept]
+) -> Deltas:
+    rows = {}
+    for given in files:
+        path = given.expanduser()
+        path = path / EMBEDDING if path.is_dir() else path
+        for found in read_embeddings(path, model.text_width):
+            if found.token in rows:
+                raise ConfigError(f"separate={given}: {found.token} is in another file already")
+            rows[found.token] = found.row
+    return Deltas(base, {}, rows, {})
+
+
+def _untrained(model: StableDiffusion, concepts: Mapping[str, Concept]) -> Deltas:
+    table = model.token_table.weight.detach()
+    rows = {}
+    for concept in concepts.values():
+        if concept.initializer_token is None:
+            raise DataError(
+                f"source {concept.source} names no initializer_token: what its token is before "
+                "training is not known"
+            )
+        word = initializer_id(model.tokenizer, concept.initializer_token)
+        rows[concept.token_name] = table[word].clone()
+    return Deltas(base_hash(model.unet, model.text_encoder), {}, rows, {})
+
+
+def hashes_of(ways: Ways, concepts: Mapping[str, Concept]) -> dict[str, str]:
+    """Digests of what each way brings, and of the concepts that are drawn."""
+    found = {f"concept.{source}": concept.content_hash for source, concept in concepts.items()}
+    for way, learnt in ways.items():
+        digest = hashlib.sha256(learnt.base.encode())
+        for name, value in [*learnt.weights.items(), *learnt.rows.items()]:
+            digest.update(name.encode() + value.detach().float().contiguous().numpy().tobytes())
+        found[way] = digest.hexdigest()
+    return found

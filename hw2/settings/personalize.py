@@ -1,0 +1,161 @@
+"""Settings of personalization: new concepts for a text-to-image model."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator
+
+from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.settings.text2image import DrawSettings
+from hw2.settings.training import LoopJobConfig, TrainConfig
+from hw2.settings.values import Positive, absolute
+
+MODEL = "hub id, folder that diffusers loads, folder of jobs.train_text2image, or asset:NAME"
+INPUT = Path("hw2_data/textual_inversion/input.json")
+
+
+class ConceptTrainingConfig(LoopJobConfig):
+    """What textual inversion and Custom Diffusion share."""
+
+    model: str = Field("asset:text2image", description=MODEL)
+    input: Path = Field(INPUT, description="the course's input.json")
+    templates: str | None = Field(
+        None,
+        description="captions: object, style, plain_object, plain_style or a text file with a {} "
+        "a line; null: the concept's kind in input.json, else object",
+    )
+    flip: bool = Field(True, description="show every other picture mirrored, at random")
+    prompts: tuple[str, ...] = Field(
+        (), description="prompts drawn at checkpoints; empty: the concept's in input.json"
+    )
+    num_shown: Positive = Field(4, description="pictures drawn of each of these prompts")
+    sample: DrawSettings = Field(DrawSettings(), description="how they are drawn")
+
+    def absolute(self) -> Self:
+        """The same for a worker, which runs in a folder of its own."""
+        changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
+        return self.model_copy(update=changes)
+
+
+class TextualInversionConfig(ConceptTrainingConfig):
+    """Settings of jobs.textual_inversion."""
+
+    source: str = Field("0", description="which concept of input.json")
+    token_name: str | None = Field(None, description="the new token; null: input.json's")
+    initializer_token: str | None = Field(
+        None, description="one-token word whose row the new one starts as; null: input.json's"
+    )
+    train: TrainConfig = Field(
+        TrainConfig(
+            num_steps=3000,
+            batch_size=4,
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            decay="none",
+            warmup_steps=0,
+            checkpoint_every=500,
+        ),
+        description="the training loop",
+    )
+
+
+class PriorConfig(Config):
+    """Prior preservation (Ruiz et al. 2023, section 3.2): pictures of the concept's class."""
+
+    weight: float = Field(1.0, ge=0, description="of their loss beside the concept's; 0: without")
+    num_pictures: Positive = Field(
+        100, description="drawn from the base model, of the initializer's word, a concept"
+    )
+    folder: Path | None = Field(
+        None,
+        description="pictures to take instead: folder with train/ and train.csv "
+        "(image_name,caption), as hw2_data/text2image",
+    )
+
+
+class CustomDiffusionConfig(ConceptTrainingConfig):
+    """Settings of jobs.custom_diffusion."""
+
+    sources: tuple[str, ...] = Field(
+        ("0",), min_length=1, description="concepts of input.json; several are trained jointly"
+    )
+    token_names: tuple[str, ...] = Field((), description="their tokens; empty: input.json's")
+    initializer_tokens: tuple[str, ...] = Field(
+        (), description="words whose rows these start as; empty: input.json's"
+    )
+    prior: PriorConfig = PriorConfig()
+    rank: Positive | None = Field(
+        None, description="singular values kept of each weight's change; null: all, as diffusers"
+    )
+    train: TrainConfig = Field(
+        TrainConfig(
+            num_steps=500,
+            batch_size=8,
+            learning_rate=1e-5,
+            weight_decay=0.01,
+            decay="none",
+            warmup_steps=0,
+            checkpoint_every=100,
+        ),
+        description="the training loop",
+    )
+
+    def absolute(self) -> Self:
+        """The same for a worker, which runs in a folder of its own."""
+        folder = self.prior.folder and self.prior.folder.expanduser().absolute()
+        prior = self.prior.model_copy(update={"folder": folder})
+        return super().absolute().model_copy(update={"prior": prior})
+
+    @field_validator("sources")
+    @classmethod
+    def _once(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(sources)) < len(sources):
+            raise ValueError("want each concept once")
+        return sources
+
+
+class MergeConceptsConfig(JobConfig):
+    """Settings of jobs.merge_concepts."""
+
+    model: str = Field("asset:text2image", description=MODEL)
+    concepts: tuple[Path, ...] = Field(
+        min_length=1, description="folders of jobs.custom_diffusion, of the same model"
+    )
+    captions: Path = Field(
+        Path("hw2_data/text2image/train.csv"),
+        description="captions that must mean what they meant: a text a line, or a CSV with a "
+        "column caption",
+    )
+    num_captions: Positive = Field(200, description="of them, evenly spread over the file")
+    num_targets: Positive = Field(
+        3, description="of each concept's training captions, which must mean what it learnt"
+    )
+
+
+class GenerateConceptsConfig(DrawSettings, JobConfig):
+    """Settings of jobs.generate_concepts."""
+
+    model: str = Field("asset:text2image", description=MODEL)
+    input: Path = Field(INPUT, description="the course's input.json")
+    sources: tuple[str, ...] | None = Field(None, description="its concepts; null: all")
+    separate: tuple[Path, ...] = Field(
+        (), description="folders of jobs.textual_inversion, or embedding files, a concept each"
+    )
+    joint: Path | None = Field(None, description="folder of jobs.custom_diffusion on several")
+    merged: Path | None = Field(None, description="folder of jobs.merge_concepts")
+    untrained: bool = Field(
+        False, description="the concepts' initial rows instead, to compare with"
+    )
+    num_pictures: Positive = Field(25, description="of each prompt")
+    together: tuple[str, ...] = Field(
+        (), description="prompts with several concepts, drawn in every way that is given"
+    )
+    pictures_per_chunk: Positive = Field(
+        25, description="pictures that the network draws at once; its size moves the last bits"
+    )
+    scaling: ScalingConfig = ScalingConfig()
+
+    @property
+    def sample(self) -> DrawSettings:
+        """The settings of the sampler alone."""
+        return self.part(DrawSettings)

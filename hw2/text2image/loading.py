@@ -1,0 +1,174 @@
+"""Loading a Stable Diffusion 1.x model: from a hub, a local folder or a released asset."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from hw2.diffusion.schedule import NoiseSchedule, schedule_of_betas
+from hw2.errors import CheckpointError
+from hw2.locate import ASSETS
+from hw2.text2image.model import StableDiffusion
+
+INDEX, PIPELINE = "model_index.json", "pipeline"
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+
+P = TypeVar("P")
+
+
+def find_pipeline(model: str) -> str:
+    """What diffusers is to load for `model`: a folder's path, or a hub id as it is.
+
+    `asset:NAME` is a released model, a folder one with model_index.json, or that of a finished
+    jobs.train_text2image. Raises CheckpointError if there is none.
+    """
+    kind, _, name = model.partition(":")
+    if kind == "asset":
+        folder = ASSETS / name
+        if not (folder / INDEX).is_file():
+            have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{INDEX}"))) or "none"
+            raise CheckpointError(f"model={model}: no such text-to-image asset; there is {have}")
+        return str(folder)
+    folder = Path(model).expanduser().absolute()
+    for path in (folder, folder / PIPELINE):
+        if (path / INDEX).is_file():
+            return str(path)
+    looks_local = folder.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1
+    if looks_local or kind == "run":
+        raise CheckpointError(
+            f"model={model}: no {INDEX} there; give a folder that diffusers saved, the folder of a "
+            "finished jobs.train_text2image, a hub id such as CompVis/stable-diffusion-v1-4, or "
+            "asset:text2image"
+        )
+    return model
+
+
+def load_stable_diffusion(model: str) -> StableDiffusion:
+    """The pipeline meant by `model`, in float32, to evaluate, its weights frozen.
+
+    Weights are read from safetensors alone, never from pickles. Raises CheckpointError for one that
+    is missing, damaged, incomplete or not a Stable Diffusion 1.x.
+    """
+    place = find_pipeline(model)
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
+    _refuse_other_kinds(model, place)
+    whole = {"torch_dtype": torch.float32, "low_cpu_mem_usage": False}
+    unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
+    vae = _part(model, "vae", lambda: _weights(AutoencoderKL, place, "vae", **whole))
+    text = _part(
+        model,
+        "text_encoder",
+        lambda: _weights(CLIPTextModel, place, "text_encoder", dtype=torch.float32),
+    )
+    tokenizer = _part(
+        model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
+    )
+    scheduler = _part(
+        model, "scheduler", lambda: DDIMScheduler.from_pretrained(place, subfolder="scheduler")
+    )
+    _refuse_misfits(model, unet, vae, text, tokenizer)
+    return StableDiffusion(
+        unet.eval().requires_grad_(False),
+        text.eval().requires_grad_(False),
+        tokenizer,
+        vae.eval().requires_grad_(False),
+        _schedule(scheduler),
+        _prediction_type(model, scheduler),
+        float(vae.config.scaling_factor),
+    )
+
+
+def _part(model: str, name: str, load: Callable[[], P]) -> P:
+    try:
+        return load()
+    except UNREADABLE as error:
+        why = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"model={model}: its {name} cannot be loaded ({why})") from None
+
+
+def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
+    found, report = cls.from_pretrained(
+        place, subfolder=part, use_safetensors=True, output_loading_info=True, **how
+    )
+    _refuse_gaps(report)
+    return found
+
+
+def _refuse_gaps(report: dict[str, Any]) -> None:
+    """Missing weights are left at random by diffusers and transformers, with a warning."""
+    for kind in ("missing_keys", "mismatched_keys"):
+        # Of old files the positions' numbers are no weights.
+        names = sorted(
+            str(name) for name in report.get(kind, ()) if "position_ids" not in str(name)
+        )
+        if names:
+            raise ValueError(f"{len(names)} {kind.replace('_keys', '')} weights: {names[0]}, ..")
+
+
+def _refuse_other_kinds(model: str, place: str) -> None:
+    def read() -> dict[str, Any]:
+        if (file := Path(place) / INDEX).is_file():
+            return json.loads(file.read_text())
+        return DiffusionPipeline.load_config(place)
+
+    parts = _part(model, INDEX, read)
+    kind = parts.get("_class_name") if isinstance(parts, dict) else None
+    if kind != "StableDiffusionPipeline":
+        raise CheckpointError(
+            f"model={model}: is a {kind}, want a StableDiffusionPipeline of the 1.x kind"
+        )
+
+
+def _refuse_misfits(
+    model: str,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+) -> None:
+    pairs = {
+        "cross_attention_dim and the text encoder's width": (
+            unet.config.cross_attention_dim,
+            text.config.hidden_size,
+        ),
+        "the channels of its denoiser and its autoencoder": (
+            unet.config.in_channels,
+            vae.config.latent_channels,
+        ),
+        "the words of its tokenizer and its text encoder": (
+            len(tokenizer),
+            text.config.vocab_size,
+        ),
+    }
+    for what, (one, other) in pairs.items():
+        if one != other:
+            raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
+
+
+def _schedule(scheduler: DDIMScheduler) -> NoiseSchedule:
+    """In float64, from the betas that the scheduler states."""
+    config = scheduler.config
+    if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
+        roots = torch.linspace(
+            config.beta_start**0.5,
+            config.beta_end**0.5,
+            config.num_train_timesteps,
+            dtype=torch.float64,
+        )
+        return schedule_of_betas(roots.square())
+    return schedule_of_betas(scheduler.betas)
+
+
+def _prediction_type(model: str, scheduler: DDIMScheduler) -> Any:
+    kind = scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise CheckpointError(f"model={model}: predicts {kind}, want epsilon or v_prediction")
+    return kind

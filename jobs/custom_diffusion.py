@@ -1,0 +1,43 @@
+"""Learn concepts by keys and values of the cross-attention and a token each (Custom Diffusion).
+
+python -m jobs.custom_diffusion --sources 0,2 --out outputs/custom_joint
+"""
+
+from hw2.job import run_job
+from hw2.settings.personalize import CustomDiffusionConfig
+
+
+def main(config: CustomDiffusionConfig) -> None:
+    """Draw pictures of the concepts' classes, train (or continue), and save what has changed."""
+    from hw2.distributed.batch import map_pieces
+    from hw2.distributed.session import connected
+    from hw2.distributed.train import run_training
+    from hw2.locate import FINAL
+    from hw2.personalize import prior
+    from hw2.personalize.custom_diffusion import (
+        custom_diffusion_training,
+        custom_inputs,
+        write_deltas,
+    )
+    from hw2.personalize.report import report_training
+    from hw2.progress import progress
+    from hw2.runs import job_run
+
+    hashes, captions = custom_inputs(config)  # refuses what cannot be trained before OUT is made
+    kept = ("input", "prior.folder")
+    run = job_run(config, "custom_diffusion", splits={}, hashes=hashes, not_results=kept)
+    with connected(config.scaling), run as (out, tracker):
+        pieces = prior.pieces_to_draw(captions, out / prior.PRIOR)
+        with progress(len(captions), "drawing the classes", "pictures", quiet=not pieces) as bar:
+            for chunk in map_pieces(prior.make_worker(config), pieces, config.scaling):
+                bar.advance(prior.write_chunk(chunk, out / prior.PRIOR))
+        if captions:
+            prior.write_captions(captions, out / prior.PRIOR)
+        run_training(custom_diffusion_training, config, "custom_diffusion", tracker)
+        energy = write_deltas(config, out / FINAL, out)
+        report_training(custom_diffusion_training(config, out), out, tracker)
+        print(f"kept energy of the changes: {energy:.4%}; {out}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(CustomDiffusionConfig, main, doc=__doc__))

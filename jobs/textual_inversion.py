@@ -1,0 +1,35 @@
+"""Learn a concept from a few pictures: one new row of the token table (textual inversion).
+
+python -m jobs.textual_inversion --input hw2_data/textual_inversion/input.json --source 0
+"""
+
+from hw2.job import run_job
+from hw2.settings.personalize import TextualInversionConfig
+
+
+def main(config: TextualInversionConfig) -> None:
+    """Train (or continue), then write OUT/learned_embeds.safetensors, which diffusers loads."""
+    from hw2.distributed.session import connected
+    from hw2.distributed.train import run_training
+    from hw2.locate import FINAL
+    from hw2.personalize.inversion import (
+        EMBEDDING,
+        inversion_inputs,
+        inversion_training,
+        write_embedding,
+    )
+    from hw2.personalize.report import report_training
+    from hw2.runs import job_run
+
+    hashes = inversion_inputs(config)  # refuses what cannot be trained before OUT is made
+    run = job_run(config, "textual_inversion", splits={}, hashes=hashes, not_results=("input",))
+    with connected(config.scaling), run as (out, tracker):
+        run_training(inversion_training, config, "textual_inversion", tracker)
+        embedding = write_embedding(out / FINAL, out)
+        tracker.log_file(out / EMBEDDING)
+        report_training(inversion_training(config, out), out, tracker)
+        print(f"{embedding.token}: {out / EMBEDDING}, for diffusers' load_textual_inversion")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(TextualInversionConfig, main, doc=__doc__))

@@ -1,0 +1,38 @@
+"""A Stable Diffusion 1.x pipeline of random weights, small enough to be made in a test."""
+
+from pathlib import Path
+
+from hw2.diffusion.schedule import linear_schedule
+from hw2.models.text2image import build_autoencoder, build_latent_unet, build_text_encoder
+from hw2.settings.text2image import AutoencoderConfig, LatentUNetConfig, TextEncoderConfig
+from hw2.text2image.export import write_pipeline
+from hw2.text2image.model import StableDiffusion
+from hw2.text2image.vocabulary import small_tokenizer
+
+CAPTIONS = (
+    "a photo of a red car on the street",
+    "a painting of a dog in the style of a cup",
+    "motorcycle helmet next to a cat",
+)
+CONTEXT, WIDTH = 24, 32
+
+
+def tiny_model(seed: int = 0) -> StableDiffusion:
+    """16x16 pictures, latents (4, 8, 8), text (24, 32), four layers with cross-attention."""
+    tokenizer = small_tokenizer(CAPTIONS, 100, CONTEXT)
+    text = TextEncoderConfig(context_length=CONTEXT, width=WIDTH, heads=2, layers=1)
+    return StableDiffusion(
+        unet=build_latent_unet(LatentUNetConfig(channels=(16, 32), heads=2), 4, 8, WIDTH, seed),
+        text_encoder=build_text_encoder(text, len(tokenizer), seed),
+        tokenizer=tokenizer,
+        vae=build_autoencoder(AutoencoderConfig(channels=(8, 16)), 16, seed),
+        schedule=linear_schedule(1000),
+        prediction_type="epsilon",
+        scaling_factor=0.5,
+    )
+
+
+def tiny_pipeline_folder(path: Path, seed: int = 0) -> Path:
+    """Write such a pipeline, its weights in half precision as safetensors, to `path`."""
+    write_pipeline(tiny_model(seed), path)
+    return path
