@@ -1,6 +1,7 @@
 """Released weights: small, half precision, with a card that says how to make them again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hw2.checkpoint import read_meta
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 
+CARD_FILE, PIPELINE = "card.md", "pipeline"
 CARD = """# {name}
 
 {kind}, averaged weights in half precision ({weights:,} weights, {size:.1f} MB).
@@ -43,6 +45,7 @@ def _row(name: str, figure: Any) -> str:
 def release(run: Path, name: str, command: str, note: str = "", assets: Path = ASSETS) -> Path:
     """Write ASSETS/name/final.safetensors and card.md from the finished training in `run`.
 
+    Of a training that left a folder for diffusers, OUT/pipeline, that folder is released instead.
     `note` stands below the figures.
 
     `run` holds final.safetensors, config.yaml and metrics.json. Raises CheckpointError if one is
@@ -53,18 +56,24 @@ def release(run: Path, name: str, command: str, note: str = "", assets: Path = A
     for path in (metrics, config):
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; finish the training in {run} first")
-    averaged = {k: v.half() for k, v in load_file(source).items() if k.startswith("ema.")}
-    target = assets / name / FINAL
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    save_file(averaged, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
-    part.replace(target)
+    folder = assets / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if (run / PIPELINE).is_dir():
+        shutil.copytree(run / PIPELINE, folder, dirs_exist_ok=True)
+        files = folder.rglob("*.safetensors")
+        weights = [value for path in files for value in load_file(path).values()]
+    else:
+        averaged = {k: v.half() for k, v in load_file(source).items() if k.startswith("ema.")}
+        weights = list(averaged.values())
+        part = folder / f"{FINAL}.part"
+        save_file(averaged, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+        part.replace(folder / FINAL)
     figures = json.loads(metrics.read_text())
     card = CARD.format(
         name=name,
         kind=meta["kind"].replace("_", " "),
-        weights=sum(v.numel() for v in averaged.values()),
-        size=target.stat().st_size / 2**20,
+        weights=sum(value.numel() for value in weights),
+        size=size_of(folder),
         command=command,
         data_hash=meta["data_hash"],
         seed=meta["seed"],
@@ -74,5 +83,11 @@ def release(run: Path, name: str, command: str, note: str = "", assets: Path = A
         note=f"\n{note}\n" if note else "",
         settings=yaml.safe_dump(yaml.safe_load(config.read_text()), sort_keys=False),
     )
-    (target.parent / "card.md").write_text(card)
-    return target
+    (folder / CARD_FILE).write_text(card)
+    return folder
+
+
+def size_of(folder: Path) -> float:
+    """MiB of all files of a released asset but its card."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD_FILE]
+    return sum(path.stat().st_size for path in files) / 2**20

@@ -8,11 +8,11 @@ from hw2.settings.assets import ReleaseAssetConfig
 
 
 def main(config: ReleaseAssetConfig) -> None:
-    """Write hw2/assets/NAME/final.safetensors and card.md."""
-    from hw2.release import release
+    """Write hw2/assets/NAME with its weights and card.md."""
+    from hw2.release import CARD_FILE, release, size_of
 
-    path = release(config.model, config.name, config.command, config.note)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MB, card {path.parent / 'card.md'}")
+    folder = release(config.model, config.name, config.command, config.note)
+    print(f"{folder}: {size_of(folder):.1f} MB, card {folder / CARD_FILE}")
 
 
 if __name__ == "__main__":

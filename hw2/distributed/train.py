@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hw2.distributed.session import connected, joining, own_device, share_of_cluster
 from hw2.errors import Hw2Error
@@ -39,7 +39,7 @@ def run_training(
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
     out, journal = tracker.out, tracker.out / "journal.jsonl"
     # Ray Train moves each worker to a folder of its own.
-    there = config.absolute()
+    there = cast(C, config.absolute())
 
     def worker() -> Hw2Error | None:
         import torch

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
 from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet

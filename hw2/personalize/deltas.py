@@ -209,15 +209,17 @@ def _of_factors(
     path: Path, tensors: dict[str, Tensor], base: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     weights = {}
-    for name, left in tensors.items():
-        start = name.removesuffix(LEFT)
-        if start == name or start not in base:
-            continue
-        right = tensors.get(start + RIGHT, left)
-        whole = base[start].detach().float().cpu()
+    for name in dict.fromkeys(n.removesuffix(LEFT).removesuffix(RIGHT) for n in tensors):
+        pair = [tensors[name + end] for end in (LEFT, RIGHT) if name + end in tensors]
+        if name not in base or len(pair) < 2 or any(factor.dtype not in FLOATS for factor in pair):
+            raise CheckpointError(f"{path}: {name} is no layer of this model, or not two factors")
+        (left, right), whole = pair, base[name].detach().float().cpu()
         if (*left.shape[:1], *right.shape[1:]) != whole.shape or left.shape[1:] != right.shape[:1]:
-            raise CheckpointError(f"{path}: the factors of {start} do not fit it, or are not two")
-        weights[start] = whole + left.float() @ right.float()
+            raise CheckpointError(
+                f"{path}: the factors of {name} do not fit: {tuple(left.shape)} and "
+                f"{tuple(right.shape)}, want {tuple(whole.shape)}"
+            )
+        weights[name] = whole + left.float() @ right.float()
     return weights
 
 

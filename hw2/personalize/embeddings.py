@@ -35,7 +35,7 @@ class _Parameters:
     _parameters: dict[str, Tensor]
 
 
-ALLOWED = [(_Parameters, "torch.nn.modules.container.ParameterDict")]
+ALLOWED: list[Any] = [(_Parameters, "torch.nn.modules.container.ParameterDict")]
 
 
 def save_embedding(path: Path, embedding: TokenEmbedding, about: Mapping[str, Any]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hw2.personalize.merge import MergeResult, MergeSystem
 from jaxtyping import Float
 from torch import Tensor
 
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
-from hw2.personalize.merge import MergeResult, MergeSystem
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.tokens import rename_clashing
 from hw2.text2image.model import StableDiffusion

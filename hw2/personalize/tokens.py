@@ -30,8 +30,9 @@ def check_new_token(tokenizer: CLIPTokenizer, token: str) -> None:
 def add_token(tokenizer: CLIPTokenizer, token: str) -> int:
     """Add `token` at the end of the vocabulary; its id. See `check_new_token` for refusals."""
     check_new_token(tokenizer, token)
+    place = len(tokenizer)
     tokenizer.add_tokens(token)
-    return int(tokenizer.convert_tokens_to_ids(token))
+    return place
 
 
 def initializer_id(tokenizer: CLIPTokenizer, word: str) -> int:

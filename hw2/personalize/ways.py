@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hw2.data.concepts import Concept
+
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings

@@ -1,7 +1,6 @@
 """Settings of personalization: new concepts for a text-to-image model."""
 
 from pathlib import Path
-from typing import Self
 
 from pydantic import Field, field_validator
 
@@ -31,7 +30,7 @@ class ConceptTrainingConfig(LoopJobConfig):
     num_shown: Positive = Field(4, description="pictures drawn of each of these prompts")
     sample: DrawSettings = Field(DrawSettings(), description="how they are drawn")
 
-    def absolute(self) -> Self:
+    def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
         changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
         return self.model_copy(update=changes)
@@ -100,11 +99,13 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         description="the training loop",
     )
 
-    def absolute(self) -> Self:
+    def absolute(self) -> "CustomDiffusionConfig":
         """The same for a worker, which runs in a folder of its own."""
         folder = self.prior.folder and self.prior.folder.expanduser().absolute()
         prior = self.prior.model_copy(update={"folder": folder})
-        return super().absolute().model_copy(update={"prior": prior})
+        shared = super().absolute()
+        changes = {"model": shared.model, "input": shared.input, "prior": prior}
+        return self.model_copy(update=changes)
 
     @field_validator("sources")
     @classmethod

@@ -1,6 +1,6 @@
 """Settings of the trainings of a small text-to-image model."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -100,7 +100,7 @@ class TrainText2ImageConfig(TrainingJobConfig):
         "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
     )
 
-    def absolute(self) -> Self:
+    def absolute(self) -> "TrainText2ImageConfig":
         """The same for a worker, which runs in a folder of its own."""
         changes = {"autoencoder": absolute(self.autoencoder), "data": self.data.absolute()}
         return self.model_copy(update=changes)

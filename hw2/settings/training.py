@@ -1,6 +1,6 @@
 """Settings that every training has."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,12 +39,12 @@ class LoopJobConfig(JobConfig):
     train: TrainConfig = Field(description="the training loop")
     scaling: ScalingConfig = ScalingConfig()
 
-    def absolute(self) -> Self:
+    def absolute(self) -> "LoopJobConfig":
         """The same for a worker, which runs in a folder of its own: with absolute paths."""
         return self
 
     @model_validator(mode="after")
-    def _enough_for_all(self) -> Self:
+    def _enough_for_all(self) -> "LoopJobConfig":
         if (self.scaling.num_workers or 0) > self.train.batch_size:
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} is smaller than "
@@ -58,6 +58,6 @@ class TrainingJobConfig(LoopJobConfig):
 
     data: DataConfig = DataConfig()
 
-    def absolute(self) -> Self:
+    def absolute(self) -> "TrainingJobConfig":
         """The same for a worker, which runs in a folder of its own."""
         return self.model_copy(update={"data": self.data.absolute()})

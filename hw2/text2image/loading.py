@@ -60,13 +60,13 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
     _refuse_other_kinds(model, place)
-    whole = {"torch_dtype": torch.float32, "low_cpu_mem_usage": False}
+    whole = {"low_cpu_mem_usage": False}  # else missing weights stay empty, not reported
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
     vae = _part(model, "vae", lambda: _weights(AutoencoderKL, place, "vae", **whole))
     text = _part(
         model,
         "text_encoder",
-        lambda: _weights(CLIPTextModel, place, "text_encoder", dtype=torch.float32),
+        lambda: _weights(CLIPTextModel, place, "text_encoder"),
     )
     tokenizer = _part(
         model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
@@ -96,7 +96,12 @@ def _part(model: str, name: str, load: Callable[[], P]) -> P:
 
 def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
     found, report = cls.from_pretrained(
-        place, subfolder=part, use_safetensors=True, output_loading_info=True, **how
+        place,
+        subfolder=part,
+        use_safetensors=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+        **how,
     )
     _refuse_gaps(report)
     return found

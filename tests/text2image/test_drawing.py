@@ -1,0 +1,62 @@
+"""Our drawing against diffusers' pipeline, from the same noise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.settings.text2image import DrawSettings
+from hw2.text2image.drawing import draw
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.text2image.model import StableDiffusion
+from tests.personalize.tiny import tiny_pipeline_folder
+
+PROMPTS = ("a photo of a red car", "a painting of a dog")
+SETTINGS = DrawSettings(
+    sampler="ddim", num_inference_steps=5, guidance_weight=3.0, precision="fp32"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pipeline_folder(tmp_path_factory.mktemp("tiny") / "pipeline")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> StableDiffusion:
+    return load_stable_diffusion(str(folder))
+
+
+@pytest.mark.parametrize("negative", ["", "a cup"])
+@pytest.mark.parametrize("w", [0.0, 3.0])
+def test_equals_diffusers_pipeline(
+    folder: Path, model: StableDiffusion, w: float, negative: str
+) -> None:
+    settings = SETTINGS.model_copy(update={"guidance_weight": w, "negative_prompt": negative})
+    ours = draw(model, PROMPTS, settings, indices=[4, 7], seed=3)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
+    )
+    theirs = pipeline(
+        list(PROMPTS),
+        negative_prompt=[negative] * 2,
+        latents=CounterRandom(3, 0, [4, 7]).normal(Stream.START, *model.latent_shape),
+        num_inference_steps=5,
+        guidance_scale=1 + w,
+        output_type="pt",
+    ).images
+    difference = (ours.float() - 255 * theirs).abs()
+    assert float(difference.max()) < 0.6  # of 255: theirs is not rounded
+    assert float(theirs.std()) > 0.01
+
+
+def test_noise_belongs_to_the_index(model: StableDiffusion) -> None:
+    together = draw(model, PROMPTS, SETTINGS, indices=[0, 1], seed=0)
+    alone = draw(model, PROMPTS[1:], SETTINGS, indices=[1], seed=0)
+    assert float((together[1:].float() - alone.float()).abs().max()) <= 1
+    other = draw(model, PROMPTS[1:], SETTINGS, indices=[2], seed=0)
+    assert not torch.equal(alone, other)

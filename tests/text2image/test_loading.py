@@ -1,0 +1,117 @@
+"""Loading a pipeline: what is written comes back, and what is wrong is refused in one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hw2.errors import CheckpointError
+from hw2.text2image.loading import find_pipeline, load_stable_diffusion
+from tests.personalize.tiny import tiny_model, tiny_pipeline_folder
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+TEXT = "text_encoder/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pipeline_folder(tmp_path_factory.mktemp("tiny") / "pipeline")
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "pipeline"))
+
+
+def test_what_is_written_comes_back(whole: Path) -> None:
+    model, loaded = tiny_model(), load_stable_diffusion(str(whole))
+    for part in ("unet", "vae", "text_encoder"):
+        theirs = getattr(loaded, part).state_dict()
+        for name, value in getattr(model, part).state_dict().items():
+            want = value.half().float() if value.is_floating_point() else value
+            assert torch.equal(theirs[name], want), name
+        assert not any(p.requires_grad for p in getattr(loaded, part).parameters())
+    assert loaded.scaling_factor == model.scaling_factor and loaded.image_size == 16
+    assert loaded.prediction_type == "epsilon" and loaded.text_width == 32
+    captions = ["a photo of a red car", "zebra"]
+    assert torch.equal(loaded.tokens(captions), model.tokens(captions))
+    roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)
+    assert torch.equal(loaded.schedule.betas, roots.square())
+
+
+def test_folder_of_a_finished_training_is_found(whole: Path) -> None:
+    assert find_pipeline(str(whole.parent)) == find_pipeline(str(whole)) == str(whole)
+    assert find_pipeline("CompVis/stable-diffusion-v1-4") == "CompVis/stable-diffusion-v1-4"
+
+
+def _truncate(folder: Path) -> None:
+    (folder / UNET).write_bytes((folder / UNET).read_bytes()[:5000])
+
+
+def _only_pickles(folder: Path) -> None:
+    weights = load_file(folder / UNET)
+    (folder / UNET).unlink()
+    torch.save(weights, (folder / UNET).with_suffix(".bin"))
+
+
+def _lose_a_weight(folder: Path) -> None:
+    weights = load_file(folder / UNET)
+    del weights["conv_in.weight"]
+    save_file(weights, folder / UNET, metadata={"format": "pt"})
+
+
+def _lose_a_text_weight(folder: Path) -> None:
+    weights = load_file(folder / TEXT)
+    del weights[next(name for name in weights if "token_embedding" in name)]
+    save_file(weights, folder / TEXT, metadata={"format": "pt"})
+
+
+def _edit(file: str, **changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        config = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps(config | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_truncate, "its unet cannot be loaded"),
+        (_only_pickles, "its unet cannot be loaded"),
+        (_lose_a_weight, "its unet cannot be loaded .*1 missing weights: conv_in.weight"),
+        (_lose_a_text_weight, "its text_encoder cannot be loaded .*missing weights"),
+        (
+            _edit("model_index.json", _class_name="StableDiffusionXLPipeline"),
+            "is a StableDiffusionXL",
+        ),
+        (_edit("scheduler/scheduler_config.json", prediction_type="sample"), "predicts sample"),
+        (_edit("unet/config.json", block_out_channels=[16, 64]), "its unet cannot be loaded"),
+        (
+            lambda folder: (folder / "model_index.json").write_text("{"),
+            "model_index.json cannot be",
+        ),
+        (lambda folder: shutil.rmtree(folder / "vae"), "its vae cannot be loaded"),
+    ],
+)
+def test_what_is_wrong_is_refused(folder: Path, spoil: Callable[[Path], None], told: str) -> None:
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=told) as refusal:
+        load_stable_diffusion(str(folder))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("model", ["asset:nothing", "./nowhere", "run:abc", "stable-diffusion"])
+def test_nothing_there(model: str) -> None:
+    with pytest.raises(CheckpointError, match=f"model={model}: no"):
+        find_pipeline(model)
+
+
+def test_a_hub_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=r"nothing: its model_index\.json"):
+        load_stable_diffusion("nobody/nothing")
