@@ -141,11 +141,6 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
     )
 
 
-def apply_deltas(unet: nn.Module, deltas: Deltas) -> None:
-    """Give `unet` the weights of `deltas`; see `apply_weights`. The rows are the caller's."""
-    apply_weights(unet, deltas.weights)
-
-
 def apply_weights(unet: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give `unet` all its `cross_attention_weights`, in place.
 

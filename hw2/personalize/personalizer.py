@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hw2.models.token_rows import TokenRows
-from hw2.personalize.deltas import Deltas, apply_deltas, cross_attention_weights
+from hw2.personalize.deltas import Deltas, apply_weights, cross_attention_weights
 from hw2.personalize.tokens import add_token
 from hw2.text2image.model import StableDiffusion
 
@@ -30,7 +30,7 @@ class Personalizer:
         Raises ConfigError for a token that the base has already.
         """
         weights, rows = (learnt.weights, learnt.rows) if learnt else ({}, {})
-        apply_deltas(self.base.unet, Deltas("", self.weights | weights, {}, {}))
+        apply_weights(self.base.unet, self.weights | weights)
         tokenizer = copy.deepcopy(self.base.tokenizer)
         for token in rows:
             add_token(tokenizer, token)

@@ -20,7 +20,7 @@ from hw2.personalize.deltas import (
     LOW_RANK,
     WEIGHTS,
     Deltas,
-    apply_deltas,
+    apply_weights,
     base_hash,
     cross_attention_weights,
     read_deltas,
@@ -102,7 +102,7 @@ def test_round_trip_to_the_bit(deltas: Deltas, base: dict[str, Tensor], tmp_path
     assert_close(found.rows, deltas.rows, rtol=0, atol=0)
     changed = tiny_model().unet
     before = {k: v.clone() for k, v in changed.state_dict().items()}
-    apply_deltas(changed, found)
+    apply_weights(changed, found.weights)
     for name, weight in changed.state_dict().items():
         assert_close(weight, deltas.weights.get(name, before[name]), rtol=0, atol=0)
     assert all(w.requires_grad for w in changed.parameters())
@@ -237,7 +237,7 @@ def test_what_is_not_saved(deltas: Deltas, base: dict[str, Tensor], tmp_path: Pa
         save_deltas(tmp_path / "a", deltas, base, rank=0)
     assert not (tmp_path / "a").exists()
     fewer = replace(deltas, weights={k: w for k, w in deltas.weights.items() if k != name})
-    assert f"missing {name}" in refusal(lambda: apply_deltas(tiny_model().unet, fewer))
+    assert f"missing {name}" in refusal(lambda: apply_weights(tiny_model().unet, fewer.weights))
 
 
 def test_files_of_tokens() -> None:
