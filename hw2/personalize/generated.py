@@ -1,0 +1,185 @@
+"""The pictures that jobs.generate_concepts left: found by the course's names, and checked."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hw2.data.concepts import Concept
+
+from hw2.data.images import decode
+from hw2.errors import DataError
+from hw2.personalize.generating import TOGETHER, source_stem, together_stem
+from hw2.personalize.tokens import PLACEHOLDER
+
+PROMPTS = "prompts.json"
+Numbered = dict[int, Path]  # a prompt's pictures by the number of their noise, in its order
+
+
+@dataclass(frozen=True)
+class Together:
+    """A prompt with the tokens of several concepts, and its pictures by way."""
+
+    prompt: str
+    concepts: tuple[str, ...]
+    ways: dict[str, Numbered]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A folder of generated pictures: by concept and prompt, and those of several concepts."""
+
+    alone: dict[tuple[str, int], Numbered]
+    together: list[Together] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[Path]:
+        """All pictures."""
+        sets = [*self.alone.values(), *(of for one in self.together for of in one.ways.values())]
+        return [path for numbered in sets for path in numbered.values()]
+
+
+def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> Generated:
+    """The pictures of single concepts, {source}/{prompt}/source{source}_prompt{prompt}_{n}.png.
+
+    Raises DataError for a prompt without pictures, for one that its concept does not have, and for
+    a .png of another name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist: want a folder of jobs.generate_concepts")
+    alone = {}
+    for source, concept in wanted.items():
+        if not (folder / source).is_dir():
+            raise DataError(
+                f"{folder / source}: no pictures of source {source}: draw them, or name by "
+                "--sources those that there are"
+            )
+        _refuse_more(folder / source, len(concept.prompts), f"source {source} in input.json")
+        for place in range(len(concept.prompts)):
+            alone[source, place] = _numbered(folder, source_stem(source, place))
+    return Generated(alone)
+
+
+def find_generated(
+    folder: Path, wanted: Mapping[str, Concept], everything: Mapping[str, Concept]
+) -> Generated:
+    """`find_alone`, and the prompts of `folder`/together/prompts.json with every way drawn.
+
+    Raises DataError further for a broken prompts.json, for a prompt with an unknown token or
+    fewer than two, and for a picture that not every way has.
+    """
+    alone = find_alone(folder, wanted).alone
+    base = folder / TOGETHER
+    if not base.is_dir():
+        return Generated(alone)
+    prompts, order = _read_prompts(base / PROMPTS)
+    named = [p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    ways = sorted(named, key=lambda way: (order.index(way) if way in order else len(order), way))
+    if not ways:
+        raise DataError(f"{base}: no pictures: want a folder for each way, such as {base / 'merged'}")
+    for way in ways:
+        _refuse_more(base / way, len(prompts), f"{base / PROMPTS}")
+    together = []
+    for place, prompt in enumerate(prompts):
+        concepts = concepts_in(prompt, everything, base / PROMPTS)
+        found = {way: _numbered(folder, together_stem(way, place)) for way in ways}
+        for way in ways[1:]:
+            check_pairs(found[ways[0]], found[way])
+        together.append(Together(prompt, concepts, found))
+    return Generated(alone, together)
+
+
+def concepts_in(prompt: str, everything: Mapping[str, Concept], where: Path) -> tuple[str, ...]:
+    """The concepts whose tokens `prompt` holds, in their order there.
+
+    Raises DataError for a <word> that is no token, for fewer than two concepts, and for a token
+    that several concepts share.
+    """
+    tokens: dict[str, list[str]] = {}
+    for source, concept in everything.items():
+        tokens.setdefault(concept.token_name.lower(), []).append(source)
+    has = f"input.json has {', '.join(tokens)}"
+    for word in PLACEHOLDER.findall(prompt):
+        if word.lower() not in tokens:
+            raise DataError(f"{where}: prompt={prompt!r}: {word} is no token: {has}")
+    places = {}
+    for token, sources in tokens.items():
+        # Not within a longer word; one in brackets may touch others.
+        first, last = (r"\b" if re.match(r"\w", end) else "" for end in (token[0], token[-1]))
+        found = re.search(first + re.escape(token) + last, prompt.lower())
+        if found and len(sources) > 1:
+            raise DataError(
+                f"{where}: prompt={prompt!r}: sources {' and '.join(sources)} of input.json share "
+                f"{token}: give them tokens of their own"
+            )
+        if found:
+            places[sources[0]] = found.start()
+    if len(places) < 2:
+        raise DataError(f"{where}: prompt={prompt!r} has {len(places)} concepts, want two: {has}")
+    return tuple(sorted(places, key=places.__getitem__))
+
+
+def check_pairs(one: Numbered, other: Numbered) -> None:
+    """Raise DataError for a picture whose number the other folder does not have."""
+    for a, b in ((one, other), (other, one)):
+        alone = [path for number, path in a.items() if number not in b]
+        if alone:
+            folder = next(iter(b.values())).parent
+            raise DataError(
+                f"{alone[0]} has no picture of the same number in {folder}: draw as many in both"
+            )
+
+
+def check_pictures(paths: Iterable[Path], square: bool = True) -> str:
+    """A hash of the pictures' bytes. Raises DataError for one that is torn or not square."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            height, width, _ = decode(path).shape
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if square and height != width:
+            raise DataError(f"{path} is {width}x{height}: want a square picture, as models draw")
+        digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _numbered(folder: Path, stem: str) -> Numbered:
+    place = folder / Path(stem).parent
+    form = re.compile(rf"{re.escape(Path(stem).name)}_(0|[1-9]\d*)\.png")
+    found = {}
+    for path in sorted(place.glob("[!.]*.png")):
+        match = form.fullmatch(path.name)
+        if match is None:
+            raise DataError(f"{path}: want the name {Path(stem).name}_N.png, N from 0 on")
+        found[int(match[1])] = path
+    if not found:
+        raise DataError(f"{place}: no pictures: want {Path(stem).name}_0.png and on")
+    return dict(sorted(found.items()))
+
+
+def _refuse_more(folder: Path, count: int, where: str) -> None:
+    """Pictures of prompts that nobody knows would be left out in silence."""
+    for path in sorted(folder.iterdir()):
+        if path.name.isdecimal() and int(path.name) >= count:
+            raise DataError(f"{path}: no such prompt: {where} has {count}, numbered from 0")
+
+
+def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
+    """The prompts, and the ways in their order where they are named."""
+    wanted = f'{path}: want {{"prompts": ["a <new1> next to a <new2>", ..]}}'
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        prompts, ways = content["prompts"], content.get("ways", [])
+    except FileNotFoundError:
+        raise DataError(f"{wanted}; it does not exist") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{wanted}; it is broken") from None
+    for name, texts in (("prompts", prompts), ("ways", ways)):
+        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            raise DataError(f"{wanted}; its {name} are no list of texts")
+    if not prompts:
+        raise DataError(f"{wanted}; it has none")
+    return prompts, ways

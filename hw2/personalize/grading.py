@@ -1,0 +1,145 @@
+"""Scoring generated pictures of concepts by CLIP."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hw2.data.concepts import Concept
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.nn import functional as F
+
+from hw2.clip.loading import ClipSource, load_clip
+from hw2.clip.zero_shot import class_embeddings
+from hw2.data.images import decode
+from hw2.errors import DataError
+from hw2.metrics.concept_scores import (
+    image_scores,
+    likeness_of_sources,
+    presence_threshold,
+    text_scores,
+)
+from hw2.personalize.generated import Generated, Numbered
+
+LONGEST_TEXT = 4096  # tokens that are counted
+Prompt = tuple[str, int]  # a concept and the place of one of its prompts
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a prompt's pictures, in the order of their `numbers`."""
+
+    numbers: tuple[int, ...]
+    image: Float64[Tensor, " n"]
+    text: Float64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What CLIP says of all pictures.
+
+    `together` has for each prompt, by way, the image scores for each of its concepts. `likeness` is
+    how like each other a concept's pictures are, `thresholds` what those of others reach at most
+    (empty where there are no others).
+    """
+
+    alone: dict[Prompt, Scored]
+    against: dict[Prompt, Scored]
+    together: list[dict[str, Float64[Tensor, "n concepts"]]]
+    likeness: dict[str, float]
+    thresholds: dict[str, float]
+
+
+class Embedder:
+    """A CLIP model with its own preprocessing."""
+
+    def __init__(self, source: ClipSource, device: torch.device, batch_size: int) -> None:
+        self.model, self.title = load_clip(source, device), source.title
+        self.preprocess, self.device, self.batch_size = source.preprocess, device, batch_size
+
+    @torch.no_grad()
+    def pictures(
+        self, paths: Sequence[Path], advance: Callable[[int], object]
+    ) -> Float[Tensor, "n d"]:
+        """Unit vectors of pictures; `advance` is told how many more are done.
+
+        Raises DataError for a picture that cannot be read.
+        """
+        parts = []
+        for first in range(0, len(paths), self.batch_size):
+            batch = paths[first : first + self.batch_size]
+            pixels = torch.from_numpy(np.stack([self._pixels(path) for path in batch]))
+            found = self.model.net.encode_image(self.preprocess.normalised(pixels.to(self.device)))
+            parts.append(F.normalize(found.float(), dim=-1).cpu())
+            advance(len(batch))
+        return torch.cat(parts)
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        try:
+            return self.preprocess.pixels(decode(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Unit vectors of texts."""
+        return class_embeddings(self.model.net, self.model.tokenize, [[t] for t in texts]).cpu()
+
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Raise DataError for a text that the model would cut off."""
+        tokenize: Any = self.model.tokenize
+        limit = tokenize([""]).shape[1]
+        for text in texts:
+            tokens, empty = tokenize([text, ""], context_length=LONGEST_TEXT)
+            count = 1 + int((tokens != empty[-1]).nonzero().max())
+            if count > limit:
+                raise DataError(
+                    f"prompt_4_clip_eval={text!r} is {count} tokens with start and end, and "
+                    f"{self.title} reads {limit}; the rest would be cut: shorten it, or give "
+                    "another --pretrained"
+                )
+
+
+def score_pictures(
+    embedder: Embedder,
+    everything: Mapping[str, Concept],
+    generated: Generated,
+    against: Generated | None,
+    advance: Callable[[int], object],
+) -> Scores:
+    """The scores of `generated`, and of the single concepts of `against`.
+
+    `everything` are the concepts of input.json, also those that are not graded: their pictures are
+    what a concept's threshold is taken from.
+    """
+    sources = {
+        name: embedder.pictures(concept.pictures, advance) for name, concept in everything.items()
+    }
+    thresholds = {}
+    for name, own in sources.items():
+        others = [of for other, of in sources.items() if other != name]
+        if others:
+            thresholds[name] = presence_threshold(torch.cat(others), own)
+
+    def scored(alone: Mapping[Prompt, Numbered]) -> dict[Prompt, Scored]:
+        found = {}
+        for (name, place), numbered in alone.items():
+            pictures = embedder.pictures(list(numbered.values()), advance)
+            text = embedder.texts([everything[name].prompts_for_score[place]])[0]
+            image = image_scores(pictures, sources[name])
+            found[name, place] = Scored(tuple(numbered), image, text_scores(pictures, text))
+        return found
+
+    together = []
+    for prompt in generated.together:
+        ways = {}
+        for way, numbered in prompt.ways.items():
+            pictures = embedder.pictures(list(numbered.values()), advance)
+            own = [image_scores(pictures, sources[name]) for name in prompt.concepts]
+            ways[way] = torch.stack(own, 1)
+        together.append(ways)
+    likeness = {name: likeness_of_sources(of) for name, of in sources.items()}
+    alone, other = scored(generated.alone), scored(against.alone if against else {})
+    return Scores(alone, other, together, likeness, thresholds)

@@ -1,0 +1,133 @@
+"""The two trainings of the small model on a few pictures, in this process."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+from hw2.data.offline.compositions import composition
+from hw2.errors import CheckpointError
+from hw2.models.text2image import build_autoencoder
+from hw2.settings.data import DataConfig
+from hw2.settings.text2image import (
+    AutoencoderConfig,
+    LatentUNetConfig,
+    TextEncoderConfig,
+    TrainAutoencoderConfig,
+    TrainText2ImageConfig,
+)
+from hw2.settings.training import TrainConfig
+from hw2.text2image import latents
+from hw2.text2image.autoencoder_training import (
+    autoencoder_training,
+    final_error,
+    find_autoencoder,
+    read_text2image,
+    reconstruction_errors,
+)
+from hw2.text2image.export import write_pipeline
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.text2image.training import finished, text2image_training
+from tests.in_process import final, run_bare
+
+COUNT, HELD_OUT = 40, 4
+TRAIN = TrainConfig(
+    num_steps=40, batch_size=4, warmup_steps=2, precision="fp32", learning_rate=1e-2
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    root = tmp_path_factory.mktemp("tree")
+    (root / "text2image/train").mkdir(parents=True)
+    with (root / "text2image/train.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image_name", "caption"])
+        for index in range(COUNT):
+            pixels, caption = composition(0, index)
+            Image.fromarray(pixels).save(root / f"text2image/train/{index}.png")
+            table.writerow([f"{index}.png", caption])
+    return DataConfig(root=root)
+
+
+@pytest.fixture(scope="module")
+def autoencoder(data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained one of 16x16 pictures, whose error fell."""
+    out = tmp_path_factory.mktemp("autoencoder")
+    network = AutoencoderConfig(channels=(8, 16))
+    longer = TRAIN.model_copy(update={"num_steps": 150, "batch_size": 8, "decay": "cosine"})
+    config = TrainAutoencoderConfig(
+        out=out, data=data, image_size=16, network=network, train=longer
+    )
+    rows = run_bare(training := autoencoder_training(config, out))
+    losses = [row.values["train/loss"] for row in rows]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    pictures = read_text2image(data, 16)
+    error = final_error(config, final(training), pictures)
+    fresh = build_autoencoder(network, 16, 0).eval()
+    before = reconstruction_errors(fresh, pictures.images[-HELD_OUT:]).mean()
+    assert error.value < 0.8 * float(before)
+    return final(training)
+
+
+def config_of(data: DataConfig, autoencoder: Path, **train: object) -> TrainText2ImageConfig:
+    return TrainText2ImageConfig(
+        out=Path("unused"),
+        data=data,
+        autoencoder=str(autoencoder),
+        text=TextEncoderConfig(width=32, heads=2, layers=1, merges=50),
+        network=LatentUNetConfig(channels=(16, 32), heads=2),
+        train=TRAIN.model_copy(update={"checkpoint_every": 20, **train}),
+    )
+
+
+def test_model_learns_and_its_pipeline_is_diffusers(
+    data: DataConfig, autoencoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(data, autoencoder)
+    training = text2image_training(config, tmp_path)
+    start = training.evaluate(training.net)["eval/loss"]
+    run_bare(training)
+
+    # The latents are encoded once.
+    monkeypatch.setattr(latents, "_encoded", lambda *_: pytest.fail("encoded again"))
+    model, loss = finished(config, tmp_path, final(training))
+    assert loss.high < start
+    scaled = latents.read_latents(config, tmp_path).latents
+    assert float(scaled.std()) == pytest.approx(1, abs=1e-5)
+
+    write_pipeline(model, tmp_path / "pipeline")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline", dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = pipeline("a photo of a cat", num_inference_steps=2, output_type="pt").images
+    assert drawn.shape == (1, 3, 16, 16) and bool(drawn.isfinite().all())
+    loaded = load_stable_diffusion(str(tmp_path))
+    assert loaded.prediction_type == "v_prediction"
+    assert loaded.scaling_factor == pytest.approx(model.scaling_factor)
+
+
+def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Path) -> None:
+    config = config_of(data, autoencoder, num_steps=8, checkpoint_every=4)
+    ends = []
+    for name in ("whole", "cut"):
+        out = tmp_path / name
+        out.mkdir()
+        run_bare(training := text2image_training(config, out))
+        if name == "cut":
+            final(training).unlink()
+            last = max((out / "checkpoints").glob("step_*"))
+            (last / "state.safetensors").write_bytes(b"torn")
+            with pytest.warns(UserWarning, match="is torn and skipped"):
+                run_bare(text2image_training(config, out))
+        ends.append(final(training).read_bytes())
+    assert ends[0] == ends[1]
+
+
+def test_other_weights_are_no_autoencoder(data: DataConfig, autoencoder: Path) -> None:
+    with pytest.raises(CheckpointError, match="asset:judge: holds the weights of kind judge"):
+        find_autoencoder("asset:judge")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        find_autoencoder(str(autoencoder.with_name("nothing")))
