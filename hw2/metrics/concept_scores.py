@@ -19,16 +19,19 @@ TEXT_WEIGHT = 2.5
 def image_scores(
     generated: Float[Tensor, "n d"], sources: Float[Tensor, "m d"]
 ) -> Float64[Tensor, " n"]:
-    """100 times each picture's mean cosine with a concept's pictures (Gal et al. 2023, section 5.1).
+    """100 times each picture's mean cosine with a concept's pictures.
 
-    Embeddings of any length; scores lie in [-100, 100]. Raises DataError for no sources.
+    The image similarity of Gal et al. 2023 (arXiv 2208.01618), section 5.1. Embeddings may be of
+    any length. Scores lie in [-100, 100]. Raises DataError for no sources.
     """
     if not len(sources):
         raise DataError("image scores against no pictures: need one or more of the concept")
     return 100 * _unit(generated) @ _unit(sources).mean(0)
 
 
-def text_scores(generated: Float[Tensor, "n d"], text: Float[Tensor, " d"]) -> Float64[Tensor, " n"]:
+def text_scores(
+    generated: Float[Tensor, "n d"], text: Float[Tensor, " d"]
+) -> Float64[Tensor, " n"]:
     """100 times each picture's cosine with a text (Gal et al. 2023, section 5.1)."""
     return 100 * _unit(generated) @ _unit(text[None])[0]
 
@@ -38,12 +41,14 @@ def _unit(x: Float[Tensor, "n d"]) -> Float64[Tensor, "n d"]:
 
 
 def likeness_of_sources(sources: Float[Tensor, "m d"]) -> float:
-    """The mean image score of a concept's pictures, each against the others; nan for a single one.
+    """The mean image score of m >= 2 pictures of a concept, each against the others.
 
-    About what a perfect picture of the concept reaches: its own copies would be counted as 100.
+    About what a perfect picture of the concept reaches. Raises DataError for fewer.
     """
     unit, m = _unit(sources), len(sources)
-    return float(100 * (unit.sum(0).square().sum() - m) / (m * (m - 1))) if m > 1 else math.nan
+    if m < 2:
+        raise DataError(f"the likeness of {m} pictures: need two or more")
+    return float(100 * (unit.sum(0).square().sum() - m) / (m * (m - 1)))
 
 
 def best_five(
@@ -74,9 +79,7 @@ class PromptGrade:
         return self.best_image >= baseline[0] and self.best_text >= baseline[1]
 
 
-def grade_prompt(
-    image: Float[Tensor, " n"], text: Float[Tensor, " n"], seed: int
-) -> PromptGrade:
+def grade_prompt(image: Float[Tensor, " n"], text: Float[Tensor, " n"], seed: int) -> PromptGrade:
     """The grade of a prompt's pictures by their scores. Raises DataError for no pictures."""
     best = best_five(image, text)
     means = mean_score(image, seed), mean_score(text, seed)
@@ -93,9 +96,7 @@ def mean_score(scores: Float[Tensor, " n"], seed: int) -> Interval:
     return found if len(scores) > 1 else Interval(found.value, math.nan, math.nan)
 
 
-def presence_threshold(
-    others: Float[Tensor, "n d"], sources: Float[Tensor, "m d"]
-) -> float:
+def presence_threshold(others: Float[Tensor, "n d"], sources: Float[Tensor, "m d"]) -> float:
     """The highest image score for a concept that pictures without it reach.
 
     Args:
@@ -123,7 +124,7 @@ def both_there(
     one place, and CLIP's embedding tells of content first, so an object in a style never reaches
     the scores of the style's own pictures. The same threshold is fair to it none the less: it asks
     for more of the style than the object's plain pictures have, which is what the style shall add.
-    It is strict where the other concepts' pictures happen to look alike, and lax where they are few.
+    It is strict where other concepts' pictures happen to look like it, and lax where they are few.
     """
     return (own > thresholds).all(1)
 

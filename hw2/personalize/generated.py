@@ -4,17 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from hw2.data.concepts import Concept
-
+from hw2.data.concepts import Concept, one_concept
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.personalize.tokens import PLACEHOLDER
+from hw2.settings.grading import GradeConceptsConfig
 
 PROMPTS = "prompts.json"
+Prompt = tuple[str, int]  # a concept and the place of one of its prompts
 Numbered = dict[int, Path]  # a prompt's pictures by the number of their noise, in its order
 
 
@@ -29,58 +30,69 @@ class Together:
 
 @dataclass(frozen=True)
 class Generated:
-    """A folder of generated pictures: by concept and prompt, and those of several concepts."""
+    """Generated pictures by concept and prompt, and those of several concepts.
 
-    alone: dict[tuple[str, int], Numbered]
-    together: list[Together] = field(default_factory=list)
+    `against` has the same of the folder to compare with, empty without one.
+    """
+
+    alone: dict[Prompt, Numbered]
+    against: dict[Prompt, Numbered]
+    together: list[Together]
 
     @property
     def paths(self) -> list[Path]:
         """All pictures."""
-        sets = [*self.alone.values(), *(of for one in self.together for of in one.ways.values())]
+        sets = [*self.alone.values(), *self.against.values()]
+        sets += [numbered for one in self.together for numbered in one.ways.values()]
         return [path for numbered in sets for path in numbered.values()]
 
 
-def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> Generated:
-    """The pictures of single concepts, {source}/{prompt}/source{source}_prompt{prompt}_{n}.png.
+def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept]) -> Generated:
+    """What there is to grade. All prompts are looked for, of all ways all pictures.
 
-    Raises DataError for a prompt without pictures, for one that its concept does not have, and for
-    a .png of another name.
+    Raises ConfigError for an unknown concept; DataError for what is missing, for prompts that are
+    not known, and for pictures without their counterpart.
     """
+    wanted = {name: one_concept(everything, name) for name in config.sources or everything}
+    folder = config.generated.expanduser()
+    alone, against = find_alone(folder, wanted), {}
+    if config.against is not None:
+        against = find_alone(config.against.expanduser(), wanted)
+        for key, numbered in alone.items():
+            check_pairs(numbered, against[key])
+    return Generated(alone, against, find_together(folder, everything))
+
+
+def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numbered]:
+    """The pictures of single concepts, {source}/{prompt}/source{source}_prompt{prompt}_{n}.png."""
     if not folder.is_dir():
-        raise DataError(f"{folder} does not exist: want a folder of jobs.generate_concepts")
-    alone = {}
+        raise DataError(f"{folder} is no folder: want one of jobs.generate_concepts")
+    found = {}
     for source, concept in wanted.items():
         if not (folder / source).is_dir():
             raise DataError(
-                f"{folder / source}: no pictures of source {source}: draw them, or name by "
-                "--sources those that there are"
+                f"{folder / source} does not exist: draw the pictures of source {source}, or name "
+                "by --sources those that there are"
             )
-        _refuse_more(folder / source, len(concept.prompts), f"source {source} in input.json")
-        for place in range(len(concept.prompts)):
-            alone[source, place] = _numbered(folder, source_stem(source, place))
-    return Generated(alone)
+        count = len(concept.prompts)
+        _refuse_more(folder / source, count, f"source {source} in input.json")
+        for place in range(count):
+            found[source, place] = _numbered(folder, source_stem(source, place))
+    return found
 
 
-def find_generated(
-    folder: Path, wanted: Mapping[str, Concept], everything: Mapping[str, Concept]
-) -> Generated:
-    """`find_alone`, and the prompts of `folder`/together/prompts.json with every way drawn.
-
-    Raises DataError further for a broken prompts.json, for a prompt with an unknown token or
-    fewer than two, and for a picture that not every way has.
-    """
-    alone = find_alone(folder, wanted).alone
+def find_together(folder: Path, everything: Mapping[str, Concept]) -> list[Together]:
+    """The prompts of `folder`/together/prompts.json, and the pictures of every way."""
     base = folder / TOGETHER
     if not base.is_dir():
-        return Generated(alone)
+        return []
     prompts, order = _read_prompts(base / PROMPTS)
-    named = [p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    ways = sorted(named, key=lambda way: (order.index(way) if way in order else len(order), way))
+    ways = [path.name for path in base.iterdir() if path.is_dir() and path.name[0] != "."]
+    ways.sort(key=lambda way: (order.index(way) if way in order else len(order), way))
     if not ways:
-        raise DataError(f"{base}: no pictures: want a folder for each way, such as {base / 'merged'}")
+        raise DataError(f"{base}: no pictures: want a folder for each way, such as merged")
     for way in ways:
-        _refuse_more(base / way, len(prompts), f"{base / PROMPTS}")
+        _refuse_more(base / way, len(prompts), str(base / PROMPTS))
     together = []
     for place, prompt in enumerate(prompts):
         concepts = concepts_in(prompt, everything, base / PROMPTS)
@@ -88,7 +100,7 @@ def find_generated(
         for way in ways[1:]:
             check_pairs(found[ways[0]], found[way])
         together.append(Together(prompt, concepts, found))
-    return Generated(alone, together)
+    return together
 
 
 def concepts_in(prompt: str, everything: Mapping[str, Concept], where: Path) -> tuple[str, ...]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hw2.data.concepts import Concept
 from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
 from hw2.clip.loading import ClipSource, load_clip
 from hw2.clip.zero_shot import class_embeddings
+from hw2.data.concepts import Concept
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.metrics.concept_scores import (
@@ -22,10 +22,9 @@ from hw2.metrics.concept_scores import (
     presence_threshold,
     text_scores,
 )
-from hw2.personalize.generated import Generated, Numbered
+from hw2.personalize.generated import Generated, Numbered, Prompt
 
 LONGEST_TEXT = 4096  # tokens that are counted
-Prompt = tuple[str, int]  # a concept and the place of one of its prompts
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Scores:
     """What CLIP says of all pictures.
 
     `together` has for each prompt, by way, the image scores for each of its concepts. `likeness` is
-    how like each other a concept's pictures are, `thresholds` what those of others reach at most
-    (empty where there are no others).
+    how like each other a concept's pictures are, `thresholds` what those of others reach at most;
+    without a second picture, or other concepts, they have no entry.
     """
 
     alone: dict[Prompt, Scored]
@@ -106,10 +105,9 @@ def score_pictures(
     embedder: Embedder,
     everything: Mapping[str, Concept],
     generated: Generated,
-    against: Generated | None,
     advance: Callable[[int], object],
 ) -> Scores:
-    """The scores of `generated`, and of the single concepts of `against`.
+    """The scores of all pictures.
 
     `everything` are the concepts of input.json, also those that are not graded: their pictures are
     what a concept's threshold is taken from.
@@ -137,9 +135,9 @@ def score_pictures(
         ways = {}
         for way, numbered in prompt.ways.items():
             pictures = embedder.pictures(list(numbered.values()), advance)
-            own = [image_scores(pictures, sources[name]) for name in prompt.concepts]
-            ways[way] = torch.stack(own, 1)
+            scores = [image_scores(pictures, sources[name]) for name in prompt.concepts]
+            ways[way] = torch.stack(scores, 1)
         together.append(ways)
-    likeness = {name: likeness_of_sources(of) for name, of in sources.items()}
-    alone, other = scored(generated.alone), scored(against.alone if against else {})
-    return Scores(alone, other, together, likeness, thresholds)
+    likeness = {name: likeness_of_sources(of) for name, of in sources.items() if len(of) > 1}
+    alone, against = scored(generated.alone), scored(generated.against)
+    return Scores(alone, against, together, likeness, thresholds)

@@ -1,0 +1,44 @@
+"""Grade generated pictures of learnt concepts by CLIP, as the course does, and of several together.
+
+python -m jobs.grade_concepts --generated outputs/generated --out outputs/grades
+"""
+
+from hw2.job import run_job
+from hw2.settings.grading import GradeConceptsConfig
+
+
+def main(config: GradeConceptsConfig) -> None:
+    """Find and check all pictures, score them in this process, and report, as one MLflow run."""
+    from hw2.clip.loading import find_clip
+    from hw2.data.concepts import read_concepts
+    from hw2.distributed.session import own_device
+    from hw2.personalize.generated import check_pictures, find_generated
+    from hw2.personalize.grade_report import report_grades
+    from hw2.personalize.grades import Grades
+    from hw2.personalize.grading import Embedder, score_pictures
+    from hw2.progress import progress
+    from hw2.runs import job_run
+
+    concepts = read_concepts(config.input)
+    found = find_generated(config, concepts)
+    given = [path for concept in concepts.values() for path in concept.pictures]
+    pictures = check_pictures(given, square=False), check_pictures(found.paths)
+    source = find_clip(config.model, config.pretrained)
+    embedder = Embedder(source, own_device(config.scaling), config.batch_size)
+    embedder.check_texts(concepts[name].prompts_for_score[place] for name, place in found.alone)
+    run = job_run(
+        config,
+        "grade_concepts",
+        splits={},
+        files={"input": config.input.expanduser()},
+        hashes=source.hashes | dict(zip(("sources", "generated"), pictures, strict=True)),
+        not_results=("input", "generated", "against"),
+    )
+    with run as (out, tracker):
+        with progress(len(given) + len(found.paths), "scoring", "pictures") as bar:
+            scores = score_pictures(embedder, concepts, found, bar.advance)
+        report_grades(Grades(concepts, found, scores, config.seed), source.title, out, tracker)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(GradeConceptsConfig, main, doc=__doc__))

@@ -1,0 +1,151 @@
+"""The jobs of personalization as a user starts them; killed and continued; refusals."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.jobs.command import Folder, bits, descendants
+from tests.personalize.small_input import write_input
+from tests.personalize.tiny import tiny_pipeline_folder
+
+FEW = {
+    "train.batch_size": 4,
+    "train.checkpoint_every": 2,
+    "num_shown": 1,
+    "sample.num_inference_steps": 2,
+    "templates": "plain_object",
+}
+
+
+def words(**settings: object) -> list[object]:
+    return [w for key, value in settings.items() for w in (f"--{key.replace('__', '.')}", value)]
+
+
+@pytest.fixture
+def place(folder: Folder) -> dict[str, object]:
+    """A tiny pipeline and three concepts in the working folder, as settings."""
+    tiny_pipeline_folder(folder.path / "pipeline")
+    write_input(folder.path / "concepts", "012")
+    return {"model": "pipeline", "input": "concepts/input.json"}
+
+
+def learn(folder: Folder, job: str, place: dict[str, object], **settings: object) -> None:
+    given = words(**place, **FEW, **{"train.num_steps": 4, "scaling.num_workers": 0}, **settings)
+    ended = folder.run(job, *given)
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> None:
+    for source in "01":
+        learn(folder, "textual_inversion", place, source=source, out=f"inversion_{source}")
+        settings = {"sources": source, "prior.num_pictures": 2, "out": f"custom_{source}"}
+        learn(folder, "custom_diffusion", place, **settings)
+    joint = {"sources": "0,1", "prior.weight": 0, "out": "joint"}
+    learn(folder, "custom_diffusion", place, **joint)
+    captions = folder.path / "captions.txt"
+    captions.write_text("a photo of a cup\na red car on the street\n")
+    merge = {"concepts": "custom_0,custom_1", "captions": captions, "num_targets": 2}
+    ended = folder.run("merge_concepts", "--model", "pipeline", *words(**merge, out="merged"))
+    assert ended.code == 0, ended.err
+    assert json.loads((folder.path / "merged/metrics.json").read_text())["worst_residual"] < 1e-6
+
+    draw = {
+        **place,
+        "sources": "0,1",
+        "num_pictures": 3,
+        "num_inference_steps": 2,
+        "together": "a <new1> next to a <new2>",
+        "separate": "inversion_0,inversion_1",
+        "joint": "joint",
+        "merged": "merged",
+    }
+    for out, workers in (("drawn", 0), ("drawn_by_ray", 2)):
+        ended = folder.run(
+            "generate_concepts", *words(**draw, **{"scaling.num_workers": workers}, out=out)
+        )
+        assert ended.code == 0, ended.err
+    drawn = sorted(p.relative_to(folder.path / "drawn") for p in folder.path.glob("drawn/**/*.png"))
+    names = [str(path) for path in drawn]
+    assert (
+        "0/0/source0_prompt0_2.png" in names and "together/merged/0/merged_prompt0_0.png" in names
+    )
+    assert len(names) == 2 * 3 + 3 * 3 + 3  # concepts, ways, sheets
+    for name in names:
+        pixels = [
+            np.asarray(Image.open(folder.path / out / name)) for out in ("drawn", "drawn_by_ray")
+        ]
+        assert np.array_equal(*pixels), name
+
+    grade = {"input": "concepts/input.json", "sources": "0,1", "generated": "drawn"}
+    ended = folder.run("grade_concepts", *words(**grade, out="grades"))
+    assert ended.code == 0, ended.err
+    assert set(Path(folder.path / "grades").glob("*.json"))
+    statuses = folder.query("SELECT status FROM runs")
+    assert statuses == [("FINISHED",)] * len(statuses) and len(statuses) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str, object]) -> None:
+    seed = time.time_ns() % 10**6
+    print(f"seed of the kills: {seed}")
+    draw = random.Random(seed)
+    given = {**place, **FEW, "train.num_steps": 200, "scaling.num_workers": 1}
+    assert folder.run("textual_inversion", *words(**given, out="whole")).code == 0
+
+    job = folder.start("textual_inversion", *words(**given, out="killed"))
+    checkpoints = folder.path / "killed" / "checkpoints"
+
+    def wait_for(step: int) -> None:
+        deadline = time.monotonic() + 120
+        while job.poll() is None and time.monotonic() < deadline:
+            if any(int(path.name[5:]) >= step for path in checkpoints.glob("step_*")):
+                return
+            time.sleep(0.01)
+
+    wait_for(draw.randint(2, 60))
+    workers = [pid for pid, title in descendants(job.pid).items() if "RayTrainWorker" in title]
+    os.kill(draw.choice(workers), signal.SIGKILL)
+    wait_for(draw.randint(70, 140))
+    job.kill()
+    job.communicate()
+    assert folder.run("textual_inversion", *words(**given, out="killed")).code == 0
+    assert bits(folder.path / "whole") == bits(folder.path / "killed")
+    rows = ("learned_embeds.safetensors", "metrics.json")
+    assert all(
+        (folder.path / "whole" / name).read_bytes() == (folder.path / "killed" / name).read_bytes()
+        for name in rows
+    )
+    assert folder.steps("train/loss") == sorted([*range(1, 201)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("job", "settings", "told"),
+    [
+        ("textual_inversion", {"token_name": "cat"}, "already in the vocabulary"),
+        ("custom_diffusion", {"initializer_tokens": "red car"}, "'red car' is 2 tokens"),
+        ("custom_diffusion", {"sources": "7"}, "7"),
+    ],
+)
+def test_refused_before_anything_is_made(
+    folder: Folder, place: dict[str, object], job: str, settings: dict[str, object], told: str
+) -> None:
+    ended = folder.run_here(job, {**place, **settings, "out": "out"})
+    assert told in ended.refusal() and not (folder.path / "out").exists()
+
+
+def test_nothing_learnt_is_refused(folder: Folder, place: dict[str, object]) -> None:
+    ended = folder.run_here("generate_concepts", {**place, "out": "out"})
+    assert "nothing was learnt" in ended.refusal() and not (folder.path / "out").exists()
+    untrained = {**place, "untrained": "true", "together": "a <new9>", "out": "out"}
+    ended = folder.run_here("generate_concepts", untrained)
+    assert "<new9> is no token" in ended.refusal() and not (folder.path / "out").exists()

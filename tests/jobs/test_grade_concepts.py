@@ -1,0 +1,108 @@
+"""jobs.grade_concepts: what it leaves, and that nothing is left of a refusal."""
+
+import csv
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.clip.small import save_clip
+from tests.jobs.command import Folder
+from tests.personalize.drawn_tree import WAYS, write_generated, write_input
+
+SETTINGS = {"input": "ti/input.json", "generated": "gen", "pretrained": "clip", "out": "out"}
+
+
+@pytest.fixture
+def drawn(folder: Folder) -> Folder:
+    write_input(folder.path / "ti")
+    write_generated(folder.path / "gen")
+    save_clip(folder.path / "clip/final.safetensors")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_grades_come_from_the_scores_of_the_table(drawn: Folder) -> None:
+    write_generated(drawn.path / "before", together=False, noise=150)
+    ended = drawn.run_here("grade_concepts", SETTINGS | {"against": "before"})
+    assert ended.code == 0
+    out = drawn.path / "out"
+    found = json.loads((out / "metrics.json").read_text())
+    table = rows(out / "tables/pictures.csv")
+    assert len(table) == 3 * 2 * 7
+    for source, concept in found["concepts"].items():
+        for place, prompt in enumerate(concept["prompts"]):
+            own = [r for r in table if (r["source"], r["prompt"]) == (source, str(place))]
+            image, text = (np.array([float(r[kind]) for r in own]) for kind in ("image", "text"))
+            total = image + 2.5 * text
+            best = max(combinations(range(7), 5), key=lambda five: total[list(five)].sum())
+            assert sorted(prompt["best"]) == list(best)
+            assert prompt["best_image"] == pytest.approx(image[list(best)].mean())
+            assert prompt["best_text"] == pytest.approx(text[list(best)].mean())
+            assert prompt["passed"] == (place == 0)
+            assert prompt["pictures"] == 7
+            before = np.array([float(r["image_against"]) for r in own])
+            assert prompt["image_change"]["value"] == pytest.approx((image - before).mean())
+            assert prompt["image_change"]["low"] < prompt["image_change"]["value"]
+            with Image.open(out / f"figures/source{source}_prompt{place}.png") as figure:
+                assert min(figure.size) > 200
+
+    table = rows(out / "tables/pictures_together.csv")
+    assert len(table) == len(WAYS) * 2 * 7
+    limits = [found["concepts"][source]["threshold"] for source in "02"]
+    for way in WAYS:
+        own = [r for r in table if (r["way"], r["prompt"]) == (way, "0")]
+        scores = np.array([[float(r["image_<new1>"]), float(r["image_<new3>"])] for r in own])
+        graded = found["together"][0]["ways"][way]
+        assert graded["both"]["value"] == pytest.approx(scores.min(1).mean())
+        assert graded["both_there"]["value"] == (scores > limits).all(1).mean()
+        assert graded["both_there"]["low"] < graded["both_there"]["high"]
+    assert list(found["together"][0]["differences_of_both"]) == [
+        "joint - separate",
+        "merged - separate",
+        "merged - joint",
+    ]
+    assert "3 pass, 3 fail" in ended.out
+    sql = "SELECT value FROM latest_metrics WHERE key='eval/together/merged/prompt0/both'"
+    assert drawn.query(sql) == [(found["together"][0]["ways"]["merged"]["both"]["value"],)]
+    assert drawn.query("SELECT status FROM runs") == [("FINISHED",)]
+
+
+def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
+    input_file = drawn.path / "ti/input.json"
+    content = json.loads(input_file.read_text())
+    content["2"]["prompt_4_clip_eval"][1] = "a long way over the sea " * 3
+    input_file.write_text(json.dumps(content))
+    said = drawn.run_here("grade_concepts", SETTINGS).refusal()
+    assert "prompt_4_clip_eval='a long way over" in said and "reads 12" in said
+    write_input(drawn.path / "ti")
+    (drawn.path / "gen/0/1/source0_prompt1_2.png").write_bytes(b"\x89PNG")
+    said = drawn.run_here("grade_concepts", SETTINGS).refusal()
+    assert "gen/0/1/source0_prompt1_2.png: " in said
+    assert not (drawn.path / "out").exists() and not (drawn.path / "mlflow.db").exists()
+
+
+def test_the_command_says_what_it_needs(folder: Folder) -> None:
+    said = folder.run("grade_concepts", "--out", "out").refusal()
+    assert "generated" in said
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_command_without_pictures_of_several(drawn: Folder) -> None:
+    write_generated(drawn.path / "alone", count=2, together=False)
+    settings = SETTINGS | {"generated": "alone", "sources": '["1"]'}
+    words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+    ended = drawn.run("grade_concepts", *words)
+    assert ended.code == 0
+    found = json.loads((drawn.path / "out/metrics.json").read_text())
+    assert [len(of["prompts"]) for of in found["concepts"].values()] == [0, 2, 0]
+    assert found["together"] == []
+    assert "scoring: 21/21 pictures" in ended.err

@@ -1,0 +1,93 @@
+"""Custom Diffusion on a tiny pipeline: what moves, what is saved, and prior preservation."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hw2.errors import CheckpointError
+from hw2.personalize import prior
+from hw2.personalize.custom_diffusion import (
+    custom_diffusion_training,
+    custom_inputs,
+    trained_deltas,
+    write_deltas,
+)
+from hw2.personalize.deltas import base_hash, cross_attention_weights, read_deltas
+from hw2.settings.personalize import CustomDiffusionConfig, PriorConfig
+from hw2.text2image.loading import load_stable_diffusion
+from tests.in_process import final, run_bare
+from tests.personalize.small_input import SAMPLE, TRAIN, write_input
+from tests.personalize.tiny import tiny_pipeline_folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> CustomDiffusionConfig:
+    folder = tmp_path_factory.mktemp("custom")
+    return CustomDiffusionConfig(
+        out=folder / "unused",
+        model=str(tiny_pipeline_folder(folder / "pipeline")),
+        input=write_input(folder / "concepts"),
+        sources=("0", "1"),
+        templates="plain_object",
+        prior=PriorConfig(num_pictures=3),
+        train=TRAIN,
+        sample=SAMPLE,
+    )
+
+
+def draw_prior(config: CustomDiffusionConfig, out: Path) -> list[str]:
+    _, captions = custom_inputs(config)
+    folder = out / prior.PRIOR
+    work = prior.make_worker(config)(False)
+    for piece in prior.pieces_to_draw(captions, folder):
+        prior.write_chunk(work(piece), folder)
+    prior.write_captions(captions, folder)
+    return captions
+
+
+def test_keys_values_and_rows_move_and_nothing_else(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    captions = draw_prior(config, tmp_path)
+    assert captions == ["a photo of a cat", "a photo of cat", "a picture of cat"] * 2
+    assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR) == []
+    training = custom_diffusion_training(config, tmp_path)
+    run_bare(training)
+
+    base = load_stable_diffusion(config.model)
+    before = cross_attention_weights(base.unet)
+    moved = {
+        name
+        for name, value in training.net.unet.state_dict().items()
+        if not torch.equal(value, base.unet.state_dict()[name])
+    }
+    assert moved == set(before) and len(moved) == 8
+    for name, value in training.net.text_encoder.state_dict().items():
+        if not name.endswith("rows"):
+            key = name.replace("token_embedding.table", "token_embedding")
+            assert torch.equal(value, base.text_encoder.state_dict()[key]), name
+    assert len(load_file(final(training))) == 2 * (len(moved) + 1)
+
+    assert write_deltas(config, final(training), tmp_path) == 1.0
+    weights = {name: p.detach() for name, p in before.items()}
+    found = read_deltas(tmp_path, base_hash(base.unet, base.text_encoder), weights)
+    learnt = trained_deltas(final(training))
+    assert list(found.rows) == ["<new1>", "<new2>"]
+    assert all(torch.equal(found.weights[name], learnt.weights[name]) for name in weights)
+    assert found.about["captions"][1][0] == "a photo of a <new2>"
+    with pytest.raises(CheckpointError, match="another base model"):
+        read_deltas(tmp_path, "0" * 64, weights)
+
+
+def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_path: Path) -> None:
+    draw_prior(config, tmp_path)
+    given = PriorConfig(folder=tmp_path / prior.PRIOR)
+    hashes, captions = custom_inputs(config.model_copy(update={"prior": given}))
+    assert captions == [] and set(hashes) == {"model", "concept.0", "concept.1", "prior"}
+    shares = []
+    for setting in (given, PriorConfig(weight=0.0)):
+        training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
+        shares.append(len(training.source.groups))
+    assert shares == [2, 1]

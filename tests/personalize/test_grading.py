@@ -1,0 +1,234 @@
+"""Finding, checking and scoring generated pictures; scores as by open_clip itself and NumPy."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from hw2.clip.loading import find_clip
+from hw2.data.concepts import read_concepts
+from hw2.errors import DataError, Hw2Error
+from hw2.personalize.generated import check_pictures, concepts_in, find_generated
+from hw2.personalize.grades import Grades
+from hw2.personalize.grading import Embedder, score_pictures
+from hw2.settings.grading import GradeConceptsConfig
+from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
+from tests.personalize.drawn_tree import TEXTS, TOGETHER, WAYS, write_generated, write_input
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    weights = save_clip(tmp_path_factory.mktemp("clip") / "final.safetensors")
+    return Embedder(find_clip(None, str(weights)), torch.device("cpu"), batch_size=4)
+
+
+def settings(root: Path, **more: object) -> GradeConceptsConfig:
+    values = {"input": root / "ti/input.json", "generated": root / "gen", "out": root / "out"}
+    return GradeConceptsConfig.model_validate(values | more)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    write_input(tmp_path / "ti")
+    write_generated(tmp_path / "gen")
+    return tmp_path
+
+
+class OpenClip:
+    """The same model by open_clip's own transform and tokenizer, in NumPy from there."""
+
+    def __init__(self) -> None:
+        size = MODEL_CFG["vision_cfg"]["image_size"]
+        self.transform = image_transform_v2(PreprocessCfg(size=size, **PREPROCESS_CFG), False)
+        context = MODEL_CFG["text_cfg"]["context_length"]
+        self.net, self.words = lively_clip(), open_clip.SimpleTokenizer(context_length=context)
+
+    @torch.no_grad()
+    def picture(self, path: Path) -> np.ndarray:
+        with Image.open(path) as opened:
+            return self.net.encode_image(self.transform(opened)[None])[0].double().numpy()
+
+    @torch.no_grad()
+    def text(self, text: str) -> np.ndarray:
+        return self.net.encode_text(self.words([text]))[0].double().numpy()
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return 100 * float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_scores_are_those_of_open_clip(tree: Path, embedder: Embedder) -> None:
+    concepts = read_concepts(tree / "ti/input.json")
+    write_generated(tree / "before", together=False, noise=150)
+    generated = find_generated(settings(tree, against=tree / "before"), concepts)
+    counted: list[int] = []
+    scores = score_pictures(embedder, concepts, generated, counted.append)
+    assert sum(counted) == len(generated.paths) + 9 == 2 * 42 + 42 + 9
+
+    theirs = OpenClip()
+    sources = {k: [theirs.picture(p) for p in of.pictures] for k, of in concepts.items()}
+
+    def image(path: Path, source: str) -> float:
+        picture = theirs.picture(path)
+        return float(np.mean([cosine(picture, given) for given in sources[source]]))
+
+    for (source, prompt), scored in scores.alone.items():
+        paths = [
+            tree / f"gen/{source}/{prompt}/source{source}_prompt{prompt}_{n}.png" for n in range(7)
+        ]
+        want = [image(path, source) for path in paths]
+        np.testing.assert_allclose(scored.image, want, atol=1e-4)
+        text = theirs.text(TEXTS[prompt])
+        want = [cosine(theirs.picture(path), text) for path in paths]
+        np.testing.assert_allclose(scored.text, want, atol=1e-4)
+    before = tree / "before/1/0/source1_prompt0_6.png"
+    assert float(scores.against["1", 0].image[6]) == pytest.approx(image(before, "1"), abs=1e-4)
+
+    assert [list(ways) for ways in scores.together] == [list(WAYS)] * 2
+    picture = tree / "gen/together/merged/1/merged_prompt1_3.png"
+    want = [image(picture, "0"), image(picture, "1")]
+    np.testing.assert_allclose(scores.together[1]["merged"][3], want, atol=1e-4)
+    others = [of for k in "12" for of in concepts[k].pictures]
+    assert scores.thresholds["0"] == pytest.approx(max(image(p, "0") for p in others), abs=1e-4)
+
+    grades = Grades(concepts, generated, scores, seed=0)
+    assert [grades.passed(("0", prompt)) for prompt in (0, 1)] == [True, False]
+    change = scores.alone["2", 1].text - scores.against["2", 1].text
+    assert grades.changes["2", 1]["text"].value == pytest.approx(float(change.mean()))
+    both = [torch.minimum(*scores.together[0][way].T) for way in ("separate", "merged")]
+    difference = grades.differences[0]["merged - separate"]
+    assert difference.value == pytest.approx(float((both[1] - both[0]).mean()))
+    assert difference.low < difference.value < difference.high
+    found = json.loads(json.dumps(grades.to_json(), allow_nan=False))
+    assert found["together"][1]["concepts"] == ["0", "1"]
+
+
+def test_one_picture_of_one_concept(tmp_path: Path, embedder: Embedder) -> None:
+    """Nothing to compare with: no threshold, no intervals, and still a grade."""
+    content = json.loads(write_input(tmp_path / "ti").read_text())
+    (tmp_path / "ti/input.json").write_text(json.dumps({"0": content["0"]}))
+    for n in (1, 2):
+        (tmp_path / f"ti/0/{n}.jpg").unlink()
+    write_generated(tmp_path / "gen", count=1, together=False)
+    concepts = read_concepts(tmp_path / "ti/input.json")
+    generated = find_generated(settings(tmp_path), concepts)
+    scores = score_pictures(embedder, concepts, generated, lambda count: None)
+    grades = Grades(concepts, generated, scores, seed=0)
+    assert (scores.likeness, scores.thresholds) == ({}, {})
+    assert grades.best(("0", 1)) == [0]
+    found = json.loads(json.dumps(grades.to_json(), allow_nan=False))["concepts"]["0"]
+    assert (found["threshold"], found["prompts"][0]["pictures"]) == (None, 1)
+    assert found["prompts"][0]["image"]["low"] is None
+
+
+def test_numbers_are_sorted_as_numbers(tree: Path) -> None:
+    write_generated(tree / "gen", count=12, together=False)
+    (tree / "gen/0/0/source0_prompt0_4.png").unlink()
+    (tree / "gen/0/0/._source0_prompt0_4.png").write_bytes(b"of another system")
+    generated = find_generated(settings(tree), read_concepts(tree / "ti/input.json"))
+    assert list(generated.alone["0", 0]) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_the_tokens_tell_the_concepts(tree: Path) -> None:
+    concepts = read_concepts(tree / "ti/input.json")
+    where = Path("prompts.json")
+    assert concepts_in("a <NEW3>, then a <new1>", concepts, where) == ("2", "0")
+    content = json.loads((tree / "ti/input.json").read_text())
+    content["1"]["token_name"] = "sks"
+    (tree / "ti/input.json").write_text(json.dumps(content))
+    concepts = read_concepts(tree / "ti/input.json")
+    assert concepts_in("risks: an sks beside <new1>s", concepts, where) == ("1", "0")
+    with pytest.raises(DataError, match="has 1 concepts, want two"):
+        concepts_in("a <new1> that risks it", concepts, where)
+    content["1"]["token_name"] = "<new1>"
+    (tree / "ti/input.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"sources 0 and 1 of input\.json share <new1>"):
+        concepts_in("a <new1> and <new3>", read_concepts(tree / "ti/input.json"), where)
+
+
+def rewrite(content: object) -> Callable[[Path], object]:
+    return lambda gen: (gen / "together/prompts.json").write_text(json.dumps(content))
+
+
+def reshape(gen: Path) -> None:
+    Image.new("RGB", (20, 19)).save(gen / "1/1/source1_prompt1_2.png")
+
+
+def tear(gen: Path) -> None:
+    path = gen / "together/joint/0/joint_prompt0_2.png"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda gen: gen.rename(gen.parent / "x"), "gen is no folder"),
+        (lambda gen: (gen / "1").rename(gen / "x"), "gen/1 does not exist: draw the pictures of"),
+        (lambda gen: (gen / "1/0").rename(gen / "x"), "gen/1/0: no pictures: want source1_prompt0"),
+        (lambda gen: (gen / "1/0").rename(gen / "1/2"), "1/2: no such prompt: source 1 in input"),
+        (
+            lambda gen: (gen / "0/1/source0_prompt1_3.png").rename(
+                gen / "0/1/source0_prompt0_3.png"
+            ),
+            "0/1/source0_prompt0_3.png: want the name source0_prompt1_N.png",
+        ),
+        (reshape, "1/1/source1_prompt1_2.png is 20x19: want a square"),
+        (tear, "joint/0/joint_prompt0_2.png: broken picture"),
+        (
+            lambda gen: (gen / "together/joint/0/joint_prompt0_2.png").unlink(),
+            "separate/0/separate_prompt0_2.png has no picture of the same number in",
+        ),
+        (
+            lambda gen: (gen / "together/merged/1").rename(gen / "x"),
+            "together/merged/1: no pictures: want merged_prompt1_0.png",
+        ),
+        (lambda gen: (gen / "together/prompts.json").unlink(), "it does not exist"),
+        (rewrite([]), "it is broken"),
+        (rewrite({"prompts": "a <new1> and <new2>"}), "its prompts are no list of texts"),
+        (rewrite({"prompts": []}), "it has none"),
+        (rewrite({"prompts": TOGETHER[:1]}), "joint/1: no such prompt"),
+        (
+            rewrite({"prompts": [TOGETHER[0], "<new1> and <new4>"]}),
+            "<new4> is no token: input.json",
+        ),
+        (rewrite({"prompts": [TOGETHER[0], "a dog"]}), "'a dog' has 0 concepts, want two"),
+    ],
+)
+def test_bad_folders(spoil: Callable[[Path], object], said: str, tree: Path) -> None:
+    concepts = read_concepts(tree / "ti/input.json")
+    check_pictures(find_generated(settings(tree), concepts).paths)
+    spoil(tree / "gen")
+    with pytest.raises(DataError) as error:
+        check_pictures(find_generated(settings(tree), concepts).paths)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_other_bad_input(tree: Path, embedder: Embedder) -> None:
+    concepts = read_concepts(tree / "ti/input.json")
+    other = write_generated(tree / "other", count=6, together=False)
+    with pytest.raises(DataError, match=r"gen/0/0/source0_prompt0_6\.png has no picture"):
+        find_generated(settings(tree, against=other), concepts)
+    write_generated(other, count=8, together=False)
+    with pytest.raises(DataError, match=r"other/0/0/source0_prompt0_7\.png has no picture"):
+        find_generated(settings(tree, against=other), concepts)
+    with pytest.raises(Hw2Error, match="7"):
+        find_generated(settings(tree, sources=("7",)), concepts)
+
+    embedder.check_texts(["sea " * 10])
+    with pytest.raises(DataError, match=r"is 13 tokens with start and end, and .* reads 12"):
+        embedder.check_texts(["the sea", "sea " * 11])
+
+
+def test_equal_pictures_have_equal_hashes(tree: Path) -> None:
+    paths = sorted((tree / "gen/0/0").iterdir())
+    before = check_pictures(paths)
+    assert check_pictures(paths) == before
+    assert check_pictures(paths[1:]) != before
+    paths[0].write_bytes(paths[1].read_bytes())
+    assert check_pictures(paths) != before

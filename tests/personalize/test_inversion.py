@@ -1,0 +1,120 @@
+"""Textual inversion on a tiny pipeline: only the row moves, and diffusers reads what is saved."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from hw2.errors import ConfigError
+from hw2.models.text2image import Text2Image
+from hw2.personalize.inversion import (
+    EMBEDDING,
+    inversion_inputs,
+    inversion_training,
+    learnt_rows,
+    write_embedding,
+)
+from hw2.settings.personalize import TextualInversionConfig
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.training import TrainingDiverged
+from tests.in_process import final, run_bare
+from tests.personalize.small_input import SAMPLE, TRAIN, write_input
+from tests.personalize.tiny import tiny_pipeline_folder
+
+ROWS = "text_encoder.embeddings.token_embedding.rows"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TextualInversionConfig:
+    folder = tmp_path_factory.mktemp("inversion")
+    return TextualInversionConfig(
+        out=folder / "unused",
+        model=str(tiny_pipeline_folder(folder / "pipeline")),
+        input=write_input(folder / "concepts"),
+        templates="plain_object",
+        train=TRAIN,
+        sample=SAMPLE,
+    )
+
+
+def test_only_the_row_moves_from_the_initialisers(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    training = inversion_training(config, tmp_path)
+    base = load_stable_diffusion(config.model)
+    start = base.token_table.weight[base.tokenizer("cat").input_ids[1]]
+    assert torch.equal(dict(training.net.named_parameters())[ROWS][0], start)
+    assert isinstance(training.net, Text2Image)
+    run_bare(training)
+
+    before = {f"unet.{k}": v for k, v in base.unet.state_dict().items()}
+    before |= {f"text_encoder.{k}": v for k, v in base.text_encoder.state_dict().items()}
+    for name, value in training.net.state_dict().items():
+        if name == ROWS:
+            assert float((value[0] - start).abs().max()) > 0.01
+        else:
+            key = name.replace("token_embedding.table", "token_embedding")
+            assert torch.equal(value, before[key]), name
+    # Neither the table nor anything else is stored.
+    assert set(load_file(final(training))) == {f"net.{ROWS}", f"ema.{ROWS}"}
+
+    embedding = write_embedding(final(training), tmp_path)
+    pipeline = StableDiffusionPipeline.from_pretrained(config.model, dtype=torch.float32)
+    pipeline.load_textual_inversion(tmp_path / EMBEDDING)
+    number = pipeline.tokenizer.convert_tokens_to_ids("<new1>")
+    theirs = pipeline.text_encoder.get_input_embeddings().weight[number]
+    assert embedding.token == "<new1>" and torch.equal(theirs, learnt_rows(final(training))[0])
+
+
+def test_resuming_is_bit_equal(config: TextualInversionConfig, tmp_path: Path) -> None:
+    for name, steps in (("whole", [6]), ("cut", [3, 6])):
+        for count in steps:
+            longer = config.train.model_copy(update={"num_steps": count, "decay": "none"})
+            run_bare(
+                inversion_training(config.model_copy(update={"train": longer}), tmp_path / name)
+            )
+            if count == 3:
+                (tmp_path / name / "final.safetensors").unlink()
+    ends = [(tmp_path / name / "final.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert ends[0] == ends[1]
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    training = inversion_training(config, tmp_path)
+
+    def spoil(batch: object) -> object:
+        return batch
+
+    source = training.source
+    good = source.batch
+
+    def batch(step: int, samples: object, batch_size: int) -> object:
+        found = good(step, samples, batch_size)
+        return found._replace(latents=found.latents * float("nan")) if step == 5 else found
+
+    object.__setattr__(source, "batch", batch)
+    with pytest.raises(TrainingDiverged, match="step 5: loss nan"):
+        run_bare(training)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000003"]
+    assert not final(training).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"token_name": "cat"}, "token_name='cat' is already in the vocabulary"),
+        ({"initializer_token": "motorcycle helmet"}, "is 2 tokens .motorcycle, helmet."),
+        ({"prompts": ("a <new2>",)}, "<new2> is no token: did you mean <new1>"),
+        ({"source": "9"}, "source=9|sources=9|'9'"),
+        ({"templates": "objects"}, "templates=objects: no such set"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    config: TextualInversionConfig, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        inversion_inputs(config.model_copy(update=changes))

@@ -1,0 +1,127 @@
+"""Merging concepts of a tiny pipeline: what keeps, what takes a value, whatever the order."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hw2.errors import ConfigError, DataError
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
+from hw2.personalize.merging import (
+    kept_features,
+    merge_deltas,
+    read_caption_texts,
+    read_concepts_to_merge,
+    renamed,
+    target_features,
+)
+from hw2.personalize.personalizer import Personalizer
+from hw2.text2image.model import StableDiffusion
+from tests.personalize.tiny import tiny_model
+
+CAPTIONS = ["a photo of a red car", "a cup next to a dog", "the street of a cat", "a painting"]
+
+
+def learnt(model: StableDiffusion, token: str, seed: int) -> Deltas:
+    random = torch.Generator().manual_seed(seed)
+    weights = {
+        name: p.detach() + 0.1 * torch.randn(p.shape, generator=random)
+        for name, p in cross_attention_weights(model.unet).items()
+    }
+    row = torch.randn(model.text_width, generator=random)
+    about = {"captions": [[f"a photo of a {token}", f"{token} on the street"]]}
+    return Deltas(base_hash(model.unet, model.text_encoder), weights, {token: row}, about)
+
+
+@pytest.fixture(scope="module")
+def model() -> StableDiffusion:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def concepts(model: StableDiffusion) -> list[Deltas]:
+    return [learnt(model, "<new1>", 1), learnt(model, "<new2>", 2)]
+
+
+def test_features_that_keep_end_with_the_first_end(model: StableDiffusion) -> None:
+    features = kept_features(model, CAPTIONS[:2])
+    tokens = model.tokens(CAPTIONS[:2])
+    lengths = [row.tolist().index(model.tokenizer.eos_token_id) + 1 for row in tokens]
+    assert len(features) == sum(lengths)
+    with torch.no_grad():
+        assert_close(features[: lengths[0]], model.features(tokens)[0, : lengths[0]])
+
+
+def test_targets_are_the_token_and_what_follows(
+    model: StableDiffusion, concepts: list[Deltas]
+) -> None:
+    personalizer = Personalizer(model)
+    changed = personalizer.become(concepts[0])
+    found = target_features(changed, concepts[0], 2)
+    words = [name.split(" of ")[0] for name in found.names]
+    assert words == ["<new1>", "<|endoftext|>", "<new1>", "on", "the", "street", "<|endoftext|>"]
+    tokens = changed.tokens(["a photo of a <new1>"])
+    with torch.no_grad():
+        assert_close(found.features[:2], changed.features(tokens)[0, 5:7])
+    personalizer.become(None)
+
+
+def test_concepts_take_what_they_learnt_and_captions_move_less(
+    model: StableDiffusion, concepts: list[Deltas]
+) -> None:
+    merged = merge_deltas(model, concepts, CAPTIONS, 1)
+    assert merged.to_json()["worst_residual"] < 1e-6
+    personalizer = Personalizer(model)
+    for one in concepts:
+        found = target_features(personalizer.become(one), one, 1).features
+        for name, weight in merged.deltas.weights.items():
+            assert_close(found @ weight.T, found @ one.weights[name].T, rtol=1e-4, atol=1e-5)
+    kept = kept_features(personalizer.become(None), CAPTIONS)
+    for name, weight in merged.deltas.weights.items():
+        base = personalizer.weights[name]
+        moved = (kept @ (weight - base).T).norm()
+        alone = min((kept @ (one.weights[name] - base).T).norm() for one in concepts)
+        assert float(moved) < 0.6 * float(alone)
+
+
+def test_order_of_the_concepts_does_not_matter(
+    model: StableDiffusion, concepts: list[Deltas]
+) -> None:
+    one = merge_deltas(model, concepts, CAPTIONS, 2).deltas
+    other = merge_deltas(model, concepts[::-1], CAPTIONS, 2).deltas
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    assert set(one.rows) == set(other.rows)
+
+
+def test_same_tokens_are_renamed(
+    model: StableDiffusion, concepts: list[Deltas], tmp_path: Path
+) -> None:
+    again = renamed(concepts[1], ["<new1>"])
+    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    for place, one in enumerate([concepts[0], again]):
+        save_deltas(tmp_path / str(place), one, weights)
+    found = read_concepts_to_merge([tmp_path / "0", tmp_path / "1"], model)
+    assert [list(one.rows) for one in found] == [["<new1>"], ["<new1_2>"]]
+    assert found[1].about["captions"] == [["a photo of a <new1_2>", "<new1_2> on the street"]]
+    assert torch.equal(found[1].rows["<new1_2>"], concepts[1].rows["<new2>"])
+
+
+def test_more_targets_than_dimensions(model: StableDiffusion) -> None:
+    many = [learnt(model, f"<a{number}>", number) for number in range(5)]
+    with pytest.raises(ConfigError, match=r"num_targets=2: 35 features .* the 32 dimensions"):
+        merge_deltas(model, many, CAPTIONS, 2)
+
+
+def test_captions_from_files(tmp_path: Path) -> None:
+    lines = tmp_path / "captions.txt"
+    lines.write_text("".join(f"caption {number}\n" for number in range(10)) + "\ncaption 3\n")
+    assert read_caption_texts(lines, 4) == [f"caption {number}" for number in (0, 3, 6, 9)]
+    table = tmp_path / "captions.csv"
+    table.write_text('image_name,caption\na.png,"a cat, asleep"\nb.png,a dog\n')
+    assert read_caption_texts(table, 200) == ["a cat, asleep", "a dog"]
+    table.write_text("image_name,text\na.png,a cat\n")
+    with pytest.raises(DataError, match="has no column caption"):
+        read_caption_texts(table, 200)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_caption_texts(tmp_path / "nothing", 200)
