@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
 from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -105,7 +105,7 @@ def captioned(model: StableDiffusion, learnt: Learnt, flip: bool) -> Captioned:
 
 def views(
     model: StableDiffusion, pictures: UInt8[Tensor, "n 3 h w"], flip: bool
-) -> Float[Tensor, "n views c h w"]:
+) -> Float[Tensor, "n views c k l"]:
     """Scaled latents of pictures as they are, and mirrored."""
     sides = [pictures, pictures.flip(-1)] if flip else [pictures]
     return torch.stack([encode(model.vae, side) for side in sides], 1) * model.scaling_factor

@@ -94,7 +94,7 @@ class TrainText2ImageConfig(TrainingJobConfig):
     sample: DrawSettings = Field(DrawSettings(), description="how the sheets are drawn")
     caption_dropout: Fraction = Field(0.1, description="share trained with the empty caption")
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
-        5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
+        None, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
     )
     timesteps: Literal["uniform", "importance"] = Field(
         "importance", description="weigh evenly drawn timesteps, or draw them by their weight"

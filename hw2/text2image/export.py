@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from hw2.text2image.loading import be_quiet
 from hw2.text2image.model import StableDiffusion
 
 BETA_START, BETA_END = 0.00085, 0.012
@@ -17,6 +18,7 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
 
     `model` itself is converted. The folder appears whole or not at all; one there is replaced.
     """
+    be_quiet()
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     model.vae.register_to_config(scaling_factor=model.scaling_factor)

@@ -57,8 +57,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     is missing, damaged, incomplete or not a Stable Diffusion 1.x.
     """
     place = find_pipeline(model)
-    transformers.utils.logging.disable_progress_bar()
-    diffusers.utils.logging.disable_progress_bar()
+    be_quiet()
     _refuse_other_kinds(model, place)
     whole = {"low_cpu_mem_usage": False}  # else missing weights stay empty, not reported
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
@@ -84,6 +83,13 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         _prediction_type(model, scheduler),
         float(vae.config.scaling_factor),
     )
+
+
+def be_quiet() -> None:
+    """No progress bars for loading milliseconds, no warnings of what we check ourselves."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _part(model: str, name: str, load: Callable[[], P]) -> P:

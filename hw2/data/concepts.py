@@ -1,0 +1,191 @@
+"""Reading concepts to personalize: the course's input.json and the folders that it names."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.errors import ConfigError, DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MAX_BYTES = 4 * 2**20  # of input.json
+MAX_PICTURES = 1000
+KINDS = ("object", "style")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One entry of input.json: pictures, the token to learn, prompts, and what to reach.
+
+    `baselines` are pairs of CLIP image and text score, of 100, one a prompt. `initializer_token`
+    and `kind` are not in the course's file; None where they are missing.
+    """
+
+    source: str
+    folder: Path
+    pictures: tuple[Path, ...]
+    token_name: str
+    prompts: tuple[str, ...]
+    prompts_for_score: tuple[str, ...]
+    baselines: tuple[tuple[float, float], ...]
+    initializer_token: str | None = None
+    kind: Literal["object", "style"] | None = None
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 over the bytes of the pictures."""
+        digest = hashlib.sha256()
+        for path in self.pictures:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def read_concepts(file: Path) -> dict[str, Concept]:
+    """The concepts of an input.json by source, in its order.
+
+    Raises DataError, with the value, for a file that is missing, not such JSON, or names folders
+    outside its own or without pictures.
+    """
+    file = file.expanduser().absolute()
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(f"{file}: is larger than {MAX_BYTES >> 20} MiB")
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be read ({error.strerror}): point --input at the course's input.json, "
+            "or run `python -m jobs.prepare_data`"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not JSON in UTF-8 ({error})") from None
+    if not isinstance(found, dict) or not found:
+        raise DataError(f'{file}: want concepts by source, {{"0": {{"src_image": .., ..}}, ..}}')
+    return {source: _concept(file, source, entry) for source, entry in found.items()}
+
+
+def one_concept(concepts: Mapping[str, Concept], source: str) -> Concept:
+    """The concept called `source`; ConfigError if there is none."""
+    if source not in concepts:
+        raise ConfigError(f"source={source}: no such concept; there is {', '.join(concepts)}")
+    return concepts[source]
+
+
+def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h w"]:
+    """The pictures 0..255, the middle square of each, scaled. Raises DataError for a bad one."""
+    squares = []
+    for path in concept.pictures:
+        try:
+            pixels = decode(path)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        height, width, _ = pixels.shape
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        square = Image.fromarray(pixels[top : top + side, left : left + side])
+        if side != image_size:
+            square = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
+        squares.append(np.asarray(square))
+    return torch.from_numpy(np.stack(squares)).movedim(-1, 1).contiguous()
+
+
+def _concept(file: Path, source: str, entry: Any) -> Concept:
+    where = f"{file}: source {source[:40]!r}"
+    if not source or source in (".", "..") or any(c in source for c in "/\\\0"):
+        raise DataError(f"{where}: a source names a folder of results; want a word such as 0")
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: want an object with src_image, token_name, prompt, ..")
+    folder, pictures = _pictures(where, file.parent, source, _get(where, entry, "src_image"))
+    prompts = _texts(where, entry, "prompt")
+    scored = _texts(where, entry, "prompt_4_clip_eval")
+    baselines = _baselines(where, entry)
+    if not len(prompts) == len(scored) == len(baselines):
+        raise DataError(
+            f"{where}: prompt, prompt_4_clip_eval and baseline have {len(prompts)}, {len(scored)} "
+            f"and {len(baselines)} entries, want as many of each"
+        )
+    token = _get(where, entry, "token_name")
+    if not isinstance(token, str) or not token or any(c.isspace() for c in token):
+        raise DataError(f"{where}: token_name={str(token)[:80]!r}: want one word, such as <new1>")
+    word, kind = entry.get("initializer_token"), entry.get("kind")
+    if word is not None and not isinstance(word, str):
+        raise DataError(f"{where}: initializer_token={str(word)[:80]!r}: want a word")
+    if kind is not None and kind not in KINDS:
+        raise DataError(f"{where}: kind={str(kind)[:80]!r}: want {' or '.join(KINDS)}")
+    return Concept(source, folder, pictures, token, prompts, scored, baselines, word, kind)
+
+
+def _get(where: str, entry: Mapping[str, Any], key: str) -> Any:
+    if key not in entry:
+        raise DataError(f"{where}: has no {key}")
+    return entry[key]
+
+
+def _texts(where: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = _get(where, entry, key)
+    found = [found] if isinstance(found, str) else found
+    good = (
+        isinstance(found, list) and found and all(isinstance(x, str) and x.strip() for x in found)
+    )
+    if not good:
+        raise DataError(f"{where}: {key}={str(found)[:80]!r}: want a list of texts")
+    return tuple(found)
+
+
+def _baselines(where: str, entry: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    found = _get(where, entry, "baseline")
+    pairs = []
+    for pair in found if isinstance(found, list) else [found]:
+        good = (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(x, int | float) and not isinstance(x, bool) for x in pair)
+            and all(0 <= x <= 100 for x in pair)
+        )
+        if not good:
+            raise DataError(
+                f"{where}: baseline={str(pair)[:80]!r}: want [image, text], each of 0 to 100"
+            )
+        pairs.append((float(pair[0]), float(pair[1])))
+    return tuple(pairs)
+
+
+def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, tuple[Path, ...]]:
+    """Folder and pictures that `src_image` names: a folder, a file, or a list of files."""
+    names = given if isinstance(given, list) else [given]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{where}: src_image={str(given)[:80]!r}: want a folder or files")
+    paths = [_inside(where, root, name) for name in names]
+    if len(paths) == 1 and not paths[0].exists():
+        paths = [_inside(where, root, source)]  # the course's folders are called so
+    if len(paths) == 1 and paths[0].is_dir():
+        folder = paths[0]
+        paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        paths = [_inside(where, root, p) for p in paths if p.suffix.lower() in SUFFIXES]
+    else:
+        folder = paths[0].parent
+    if not paths or not all(path.is_file() for path in paths):
+        raise DataError(
+            f"{where}: src_image={str(given)[:80]!r}: {folder} holds no pictures: want "
+            f"{', '.join(SUFFIXES)}"
+        )
+    if len(paths) > MAX_PICTURES:
+        raise DataError(f"{where}: {len(paths)} pictures; at most {MAX_PICTURES} are a concept")
+    return folder, tuple(paths)
+
+
+def _inside(where: str, root: Path, name: str | Path) -> Path:
+    """A path below `root`, links followed; DataError for one that leads elsewhere."""
+    path = root / name
+    if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{where}: {str(name)[:80]!r} leads out of {root}")
+    return path
