@@ -150,8 +150,12 @@ def parse(text: str, schema: Tree) -> Any:
         takes = text in names if names else choice.get("type") == "string" and text != "null"
         if takes:
             return text
-    lists = any(choice.get("type") == "array" for choice in schema.get("anyOf", [schema]))
+    choices = schema.get("anyOf", [schema])
+    lists = [choice for choice in choices if choice.get("type") == "array"]
     if lists and text != "null" and not text.lstrip().startswith("["):
+        texts = any(choice.get("items", {}).get("type") == "string" for choice in lists)
+        if texts and not set(text) & set("\"'"):
+            return [item.strip() for item in text.split(",")]  # --sources 0,2 are no numbers
         text = f"[{text}]"  # --domains mnistm,svhn
     try:
         return yaml.load(text, Loader)
