@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hw2.personalize.merge import MergeResult, MergeSystem
 from jaxtyping import Float
 from torch import Tensor
 
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
+from hw2.personalize.merge import MergeResult, MergeSystem
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.tokens import rename_clashing
 from hw2.text2image.model import StableDiffusion
@@ -104,7 +104,8 @@ def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targe
             end = tokens.tolist().index(model.tokenizer.eos_token_id)
             for place in range(first, end + 1):
                 features.append(found[place])
-                names.append(f"{model.tokenizer.decode(tokens[place])} of '{caption}'")
+                word = model.tokenizer.decode(tokens[place]).removesuffix("</w>")
+                names.append(f"{word} of '{caption}'")
     return Targets(torch.stack(features), tuple(names))
 
 
