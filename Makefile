@@ -79,6 +79,7 @@ bench: setup hw2_data/digits/svhn/val.csv hw2_data/clip_zeroshot/val
 	$(BIN)/python benchmarks/clip_throughput.py
 	$(BIN)/python benchmarks/clip_throughput.py --model ViT-B-32 --count 640
 	$(BIN)/python benchmarks/clip_memory.py
+	$(BIN)/python benchmarks/merge_shapes.py
 
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \
