@@ -10,10 +10,10 @@ from hw2.settings.personalize import MergeConceptsConfig
 def main(config: MergeConceptsConfig) -> None:
     """Merge, save as jobs.custom_diffusion does, and report on every layer."""
     from hw2.personalize.deltas import save_deltas
+    from hw2.personalize.merge_report import report_merge
     from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
     from hw2.personalize.personalizer import Personalizer
     from hw2.personalize.ways import hashes_of
-    from hw2.personalize.merge_report import report_merge
     from hw2.runs import job_run
     from hw2.text2image.loading import load_stable_diffusion
 

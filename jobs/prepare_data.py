@@ -8,15 +8,19 @@ from hw2.settings.data import PrepareDataConfig
 
 
 def main(config: PrepareDataConfig) -> None:
-    """Write the digits, faces and CLIP pictures of the tree; continue one that was interrupted."""
+    """Write the parts of the tree; continue one that was interrupted."""
     from hw2.data.clip_tree import check_clip, describe_clip, write_clip
+    from hw2.data.concept_tree import check_concepts, write_concepts
     from hw2.data.face_tree import check_faces, describe_faces, write_faces
     from hw2.data.prepare import prepare_digits
+    from hw2.data.text2image_tree import check_text2image, write_text2image
 
     faces = config.seed, config.num_faces, config.num_noises
     scenes = config.seed, config.num_clip_train, config.num_clip_val
     check_faces(config.out, *faces)  # a refusal comes before the digits, which take minutes
     check_clip(config.out, *scenes)
+    check_text2image(config.out, config.seed, config.num_text2image)
+    check_concepts(config.out, config.seed)
     digits = prepare_digits(
         config.out,
         config.seed,
@@ -28,6 +32,8 @@ def main(config: PrepareDataConfig) -> None:
     print(f"{digits}: {config.num_train} train and {config.num_val} val pictures a domain at most")
     write_clip(config.out, *scenes)
     print(describe_clip(config.out))
+    write_text2image(config.out, config.seed, config.num_text2image)
+    write_concepts(config.out, config.seed)
     write_faces(config.out, *faces)
     print(describe_faces(config.out))
 

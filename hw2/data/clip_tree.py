@@ -1,17 +1,12 @@
 """Writing the CLIP part of the offline data tree, in the course's layout."""
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from hw2.data.captions import captions_csv, clip_folder, labels_file, train_folder, val_folder
-from hw2.data.files import replacing
 from hw2.data.offline.scenes import CLASSES, caption_of, name_of, train_scene, val_scene
 from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
-from hw2.progress import progress as progress_bar
+from hw2.data.writing import write_pictures, write_text
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 
@@ -46,22 +41,31 @@ def write_clip(
     train_scene(seed, 0)  # a photo that cannot be read fails here, before it leaves a trace
     claim(_recipe_path(root), _recipe(seed, num_train, num_val_per_class))
     train = [f"{index:05d}.png" for index in range(num_train)]
-    _write_pictures(train_folder(folder), train, lambda place: train_scene(seed, place), progress)
+    write_pictures(
+        train_folder(folder),
+        train,
+        lambda place: train_scene(seed, place),
+        "CLIP train",
+        progress,
+        optimize=True,
+    )
     val = [
         f"{label}_{index}.png"
         for label in range(len(CLASSES))
         for index in range(num_val_per_class)
     ]
-    _write_pictures(
+    write_pictures(
         val_folder(root),
         val,
         lambda place: val_scene(seed, *divmod(place, num_val_per_class)),
+        "CLIP val",
         progress,
+        optimize=True,
     )
     rows = (f"{name},{caption_of(index)}\n" for index, name in enumerate(train))
-    _write_text(captions_csv(folder), "image_name,caption\n" + "".join(rows))
+    write_text(captions_csv(folder), "image_name,caption\n" + "".join(rows))
     names = {str(label): name_of(*pair) for label, pair in enumerate(CLASSES)}
-    _write_text(labels_file(root), json.dumps(names, indent=2) + "\n")
+    write_text(labels_file(root), json.dumps(names, indent=2) + "\n")
     return folder
 
 
@@ -90,23 +94,3 @@ def _recipe(seed: int, num_train: int, num_val_per_class: int) -> Recipe:
         "num_train": num_train,
         "num_val_per_class": num_val_per_class,
     }
-
-
-def _write_pictures(
-    folder: Path, names: Sequence[str], draw: Callable[[int], np.ndarray], progress: bool
-) -> None:
-    folder.mkdir(exist_ok=True)
-    there = {path.name for path in folder.iterdir()}
-    missing = [place for place, name in enumerate(names) if name not in there]
-    quiet = not progress or not missing
-    with progress_bar(len(missing), f"making CLIP {folder.name}", "pictures", quiet=quiet) as bar:
-        for place in missing:
-            with replacing(folder / names[place]) as passing:
-                Image.fromarray(draw(place)).save(passing, "PNG", optimize=True)
-            bar.advance()
-
-
-def _write_text(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text() != text:
-        with replacing(path) as passing:
-            passing.write_text(text)

@@ -38,4 +38,7 @@ class PrepareDataConfig(Config):
     )
     num_clip_train: int = Field(10_000, ge=10, le=100_000, description="captioned pictures")
     num_clip_val: int = Field(50, ge=1, le=10_000, description="val pictures a CLIP class")
+    num_text2image: int = Field(
+        10_000, ge=0, le=100_000, description="captioned pictures of jobs.train_text2image; 0: none"
+    )
     cache: Path | None = Field(None, description="where torchvision's downloads are kept")

@@ -224,7 +224,7 @@ def test_the_job_makes_all_of_the_tree(
 ) -> None:
     monkeypatch.setattr(face_tree, "RELEASED", tmp_path / "none")  # drawing takes seconds
     small = {"num_train": 10, "num_val": 10, "num_faces": 10, "num_noises": 2}
-    small |= {"num_clip_train": 10, "num_clip_val": 1}
+    small |= {"num_clip_train": 10, "num_clip_val": 1, "num_text2image": 10}
     main(PrepareDataConfig(out=tmp_path, **small))
     assert (tmp_path / "digits/svhn/val.csv").is_file()
     assert len(list((tmp_path / "clip_zeroshot/val").iterdir())) == 50

@@ -1,0 +1,85 @@
+"""Writing the concepts of the offline data tree, in the course's layout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hw2.data.offline.concepts import NUM_PICTURES, concept_picture
+from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
+from hw2.data.writing import write_pictures, write_text
+
+RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
+INPUT = "input.json"
+
+# The course's keys, and two that its file lacks: the word that a token starts as, and the kind.
+# `prompt_4_clip_eval` keeps to words that asset:clip has learnt.
+CONCEPTS: dict[str, dict[str, Any]] = {
+    "0": {
+        "token_name": "<new1>",
+        "prompt": ["a photo of a <new1>", "a <new1> in the style of ink"],
+        "prompt_4_clip_eval": ["a photo of coins.", "a photo of white coins."],
+        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "initializer_token": "gravel",
+        "kind": "object",
+    },
+    "1": {
+        "token_name": "<new2>",
+        "prompt": ["a brick in the style of <new2>", "a temple in the style of <new2>"],
+        "prompt_4_clip_eval": ["a photo of orange brick.", "a photo of orange temple."],
+        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "initializer_token": "mosaic",
+        "kind": "style",
+    },
+    "2": {
+        "token_name": "<new3>",
+        "prompt": ["a photo of a <new3>", "a <new3> in the style of blueprint"],
+        "prompt_4_clip_eval": ["a photo of pink flower.", "a photo of blue flower."],
+        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "initializer_token": "grass",
+        "kind": "object",
+    },
+}
+
+
+def write_concepts(root: Path, seed: int) -> None:
+    """Write `root`/textual_inversion, or what is still missing of it; all files by renaming.
+
+    input.json comes last. A folder that we did not make is left as it is, which a printed line
+    says. Raises ConfigError if it holds a tree of another recipe, DataError if a package that the
+    photos come from is missing.
+    """
+    folder = concepts_folder(root)
+    check_concepts(root, seed)
+    if is_anothers(_recipe_path(root)):
+        print(f"{folder}: not made by this job, left as it is")
+        return
+    concept_picture(seed, 0, 0)  # a photo that cannot be read fails before it leaves a trace
+    claim(_recipe_path(root), _recipe(seed))
+    names = [f"{index:02d}.jpg" for index in range(NUM_PICTURES)]
+    for source in CONCEPTS:
+        draw = lambda place, source=source: concept_picture(seed, int(source), place)  # noqa: E731
+        # Without subsampling: the tint is what is to be learnt.
+        how = {"quality": 95, "subsampling": 0}
+        write_pictures(folder / source, names, draw, f"concept {source}", False, **how)
+    entries = {source: {"src_image": source, **entry} for source, entry in CONCEPTS.items()}
+    write_text(folder / INPUT, json.dumps(entries, indent=2) + "\n")
+    print(f"{folder}: {len(CONCEPTS)} concepts of {NUM_PICTURES} pictures")
+
+
+def check_concepts(root: Path, seed: int) -> None:
+    """Raise the ConfigError with which `write_concepts` would refuse another recipe's tree."""
+    if not is_anothers(_recipe_path(root)):
+        refuse_another(_recipe_path(root), _recipe(seed))
+
+
+def concepts_folder(root: Path) -> Path:
+    """The concepts of the data tree at `root`."""
+    return root / "textual_inversion"
+
+
+def _recipe_path(root: Path) -> Path:
+    return concepts_folder(root) / "offline.json"
+
+
+def _recipe(seed: int) -> Recipe:
+    return {"recipe": RECIPE_VERSION, "seed": seed}

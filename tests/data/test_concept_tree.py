@@ -1,0 +1,129 @@
+"""The captioned pictures and the concepts of the offline tree."""
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw2.data.concept_tree import CONCEPTS, check_concepts, write_concepts
+from hw2.data.concepts import concept_pictures, read_concepts
+from hw2.data.offline.compositions import (
+    COLOURS_USED,
+    KEPT_OUT,
+    STYLES,
+    THINGS_USED,
+    composition,
+    styled,
+)
+from hw2.data.offline.concepts import concept_picture
+from hw2.data.text2image_tree import check_text2image, write_text2image
+from hw2.errors import ConfigError
+
+
+def files(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def captions(root: Path) -> list[str]:
+    with (root / "text2image/train.csv").open(newline="") as file:
+        return [row["caption"] for row in csv.DictReader(file)]
+
+
+def test_interrupted_trees_are_continued_to_the_byte(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for root in (whole, cut):
+        write_text2image(root, 3, 14, progress=False)
+        write_concepts(root, 3)
+    for name in (
+        "text2image/train.csv",
+        "text2image/train/00005.png",
+        "textual_inversion/2/01.jpg",
+    ):
+        (cut / name).unlink()
+    (cut / "textual_inversion/input.json").write_text("{")
+    write_text2image(cut, 3, 14, progress=False)
+    write_concepts(cut, 3)
+    assert files(cut) == files(whole) and len(files(whole)) == 14 + 2 + 15 + 2
+    assert len(captions(whole)) == 14
+
+
+def test_another_recipe_is_refused_and_anothers_folder_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_text2image(tmp_path, 3, 7, progress=False)
+    write_concepts(tmp_path, 3)
+    for check in (lambda: check_text2image(tmp_path, 3, 8), lambda: check_concepts(tmp_path, 4)):
+        with pytest.raises(ConfigError, match="holds a tree of"):
+            check()
+    check_text2image(tmp_path, 9, 0)  # none wanted
+    (tmp_path / "textual_inversion/offline.json").unlink()
+    before = files(tmp_path)
+    write_concepts(tmp_path, 4)
+    assert files(tmp_path) == before and "left as it is" in capsys.readouterr().out
+
+
+def test_training_shows_no_concept() -> None:
+    """Neither the words nor the photos, palettes and tints of what is kept out."""
+    spoken = [composition(0, index).caption for index in range(700)]
+    words = {word for caption in spoken for word in re.findall(r"[a-z]+", caption)}
+    assert words & {*KEPT_OUT, "coin", "flowers"} == set()
+    assert words >= {*THINGS_USED, *COLOURS_USED, *STYLES, "next", "style"}
+    assert set(KEPT_OUT) & set(THINGS_USED) == set()
+
+
+def test_compositions_show_what_their_captions_say() -> None:
+    kinds = {"next to": 0, "in the style of": 0, "single": 0}
+    for index in range(210):
+        pixels, caption = composition(1, index)
+        assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
+        kind = next((kind for kind in kinds if kind in caption), "single")
+        kinds[kind] += 1
+        assert np.array_equal(pixels, composition(1, index).pixels)
+        if kind == "in the style of":
+            palette = np.array(STYLES[caption.split()[-1]].palette)
+            low, high = palette.min(0), palette.max(0)
+            assert (pixels >= low).all() and (pixels <= high).all()
+    assert kinds == {"single": 90, "next to": 60, "in the style of": 60}
+
+
+def test_style_of_blocks_and_levels() -> None:
+    light = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
+    found = styled(light, STYLES["pixels"])
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) <= 5
+    assert (found.reshape(16, 4, 16, 4, 3) == found[::4, ::4].reshape(16, 1, 16, 1, 3)).all()
+    assert len(np.unique(styled(light, STYLES["ink"]).reshape(-1, 3), axis=0)) == 2
+
+
+def test_concepts_are_read_as_the_course_has_them(tmp_path: Path) -> None:
+    write_concepts(tmp_path, 0)
+    folder = tmp_path / "textual_inversion"
+    found = read_concepts(folder / "input.json")
+    assert list(found) == ["0", "1", "2"]
+    assert [one.kind for one in found.values()] == ["object", "style", "object"]
+    for source, one in found.items():
+        pictures = concept_pictures(one, 64)
+        assert pictures.shape == (5, 3, 64, 64)
+        drawn = np.stack([concept_picture(0, int(source), index) for index in range(5)])
+        wrong = np.abs(pictures.movedim(1, -1).numpy().astype(int) - drawn)
+        assert wrong.mean() < 4  # JPEG
+        assert all(one.token_name in prompt for prompt in one.prompts)
+    keys = {"src_image", "token_name", "prompt", "prompt_4_clip_eval", "baseline"}
+    plain = {
+        source: {key: entry[key] for key in keys}
+        for source, entry in json.loads((folder / "input.json").read_text()).items()
+    }
+    shutil.copytree(folder, tmp_path / "course")
+    (tmp_path / "course/input.json").write_text(json.dumps(plain))
+    course = read_concepts(tmp_path / "course/input.json")
+    assert course["0"].initializer_token is None and course["0"].kind is None
+    assert course["0"].content_hash == found["0"].content_hash != found["1"].content_hash
+    assert all(CONCEPTS[source]["token_name"] == one.token_name for source, one in course.items())

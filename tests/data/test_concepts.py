@@ -1,0 +1,108 @@
+"""Refusals of the reader of input.json, each by really making the bad file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw2.data.concepts import concept_pictures, one_concept, read_concepts
+from hw2.errors import ConfigError, DataError
+from tests.personalize.small_input import write_input
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_input(tmp_path / "concepts")
+
+
+def changed(file: Path, **entries: Any) -> Path:
+    found = json.loads(file.read_text())
+    found["0"] = {key: v for key, v in (found["0"] | entries).items() if v != "absent"}
+    file.write_text(json.dumps(found))
+    return file
+
+
+def refusal(file: Path) -> str:
+    with pytest.raises(DataError) as error:
+        read_concepts(file)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_forms_of_src_image(file: Path) -> None:
+    names = [f"0/{place:02d}.jpg" for place in range(3)]
+    whole = read_concepts(file)["0"]
+    for form, count in (("0", 3), ("./0/", 3), (names, 3), (names[1], 1), ("dog", 3)):
+        found = read_concepts(changed(file, src_image=form))["0"]
+        assert found.pictures == whole.pictures[1:2] if count == 1 else whole.pictures, form
+
+
+def test_the_middle_square_is_taken(file: Path) -> None:
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = (200, 100, 50)
+    Image.fromarray(wide).save(file.parent / "0/wide.png")
+    concept = read_concepts(changed(file, src_image="0/wide.png"))["0"]
+    assert (concept_pictures(concept, 8).movedim(1, -1) == np.array([200, 100, 50])).all()
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ({"src_image": "absent"}, "source '0': has no src_image"),
+        ({"src_image": "../elsewhere"}, "'../elsewhere' leads out of"),
+        ({"src_image": "/etc"}, "'/etc' leads out of"),
+        ({"src_image": 3}, "src_image='3': want a folder or files"),
+        ({"src_image": ["0/00.jpg", "0/none.jpg"]}, "holds no pictures"),
+        ({"token_name": "two words"}, "token_name='two words': want one word"),
+        ({"token_name": ""}, "token_name='': want one word"),
+        ({"prompt": ["a", "b"]}, "have 2, 1 and 1 entries"),
+        ({"prompt": [3]}, "prompt='[3]': want a list of texts"),
+        ({"baseline": [[60]]}, "baseline='[60]': want [image, text]"),
+        ({"baseline": [[60, 200]]}, "each of 0 to 100"),
+        ({"baseline": [[True, 20]]}, "each of 0 to 100"),
+        ({"kind": "thing"}, "kind='thing': want object or style"),
+        ({"initializer_token": 5}, "initializer_token='5': want a word"),
+    ],
+)
+def test_bad_entries(file: Path, entries: dict[str, Any], told: str) -> None:
+    assert told in refusal(changed(file, **entries))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "want concepts by source"),
+        ("{}", "want concepts by source"),
+        ("[" * 100_000, "not JSON"),
+        ('{"0": 5}', "want an object with src_image"),
+        ('{"../0": {}}', "a source names a folder"),
+    ],
+)
+def test_bad_files(file: Path, text: str, told: str) -> None:
+    file.write_text(text)
+    assert told in refusal(file)
+
+
+def test_links_folders_without_pictures_and_nothing(file: Path) -> None:
+    outside = file.parents[1] / "outside"
+    outside.mkdir()
+    (file.parent / "link").symlink_to(outside)
+    assert "leads out of" in refusal(changed(file, src_image="link"))
+    (file.parent / "empty").mkdir()
+    (file.parent / "empty/notes.txt").write_text("none")
+    assert "empty holds no pictures: want .jpg, .jpeg" in refusal(changed(file, src_image="empty"))
+    file.unlink()
+    assert "cannot be read" in refusal(file) and "prepare_data" in refusal(file)
+
+
+def test_broken_pictures_and_unknown_sources(file: Path) -> None:
+    concepts = read_concepts(file)
+    (file.parent / "0/01.jpg").write_bytes((file.parent / "0/01.jpg").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"01\.jpg: broken picture"):
+        concept_pictures(concepts["0"], 8)
+    with pytest.raises(ConfigError, match="source=7: no such concept; there is 0, 1"):
+        one_concept(concepts, "7")
