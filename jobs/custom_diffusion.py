@@ -35,7 +35,8 @@ def main(config: CustomDiffusionConfig) -> None:
             prior.write_captions(captions, out / prior.PRIOR)
         run_training(custom_diffusion_training, config, "custom_diffusion", tracker)
         energy = write_deltas(config, out / FINAL, out)
-        report_training(custom_diffusion_training(config, out), out, tracker)
+        training = custom_diffusion_training(config, out)  # as it was before the first step
+        report_training(training, out, tracker, {"eval/kept_energy": energy})
         print(f"kept energy of the changes: {energy:.4%}; {out}")
 
 

@@ -72,10 +72,16 @@ def read_learnt(
                 concept_pictures(concept, image_size),
                 token or concept.token_name,
                 word,
-                read_templates(config.templates or concept.kind or "object"),
+                read_templates(templates_for(config.templates, concept.kind)),
             )
         )
     return found
+
+
+def templates_for(asked: str, kind: str | None) -> str:
+    """The set that "auto" and "plain" mean for a concept; anything else is a set or file itself."""
+    kind = kind or "object"
+    return {"auto": kind, "plain": f"plain_{kind}"}.get(asked, asked)
 
 
 def add_tokens(

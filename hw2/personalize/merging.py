@@ -104,7 +104,7 @@ def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targe
             end = tokens.tolist().index(model.tokenizer.eos_token_id)
             for place in range(first, end + 1):
                 features.append(found[place])
-                word = model.tokenizer.decode(tokens[place]).removesuffix("</w>")
+                word = str(model.tokenizer.decode(tokens[place])).removesuffix("</w>")
                 names.append(f"{word} of '{caption}'")
     return Targets(torch.stack(features), tuple(names))
 

@@ -1,5 +1,6 @@
 """What a finished training of concepts says of itself: the error before and after."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from hw2.running import Training
 from hw2.text2image.denoising import FixedNoiseLoss
 
 
-def report_training(training: Training, out: Path, tracker: Tracker) -> None:
-    """Write OUT/metrics.json: the error on the concepts' pictures before and after, and its change.
+def report_training(
+    training: Training, out: Path, tracker: Tracker, more: Mapping[str, float] | None = None
+) -> None:
+    """Write OUT/metrics.json: the error on the concepts' pictures before and after; and `more`.
 
     `training` is as it was at the beginning. The limits are those of noises and timesteps; the
     pictures are the few that there are.
@@ -31,8 +34,9 @@ def report_training(training: Training, out: Path, tracker: Tracker) -> None:
         "eval/loss": bootstrap(torch.mean, after, seed=training.seed),
         "eval/loss_change": bootstrap(torch.mean, after - before, seed=training.seed),
     }
-    write_json(out / "metrics.json", {name: of.to_json() for name, of in found.items()})
-    tracker.log_summary({name: of.value for name, of in found.items()})
+    more = dict(more or {})
+    write_json(out / "metrics.json", {k: of.to_json() for k, of in found.items()} | more)
+    tracker.log_summary({k: of.value for k, of in found.items()} | more)
     for path in (out / FINAL, out / "metrics.json"):
         tracker.log_file(path)
     rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]

@@ -18,10 +18,11 @@ class ConceptTrainingConfig(LoopJobConfig):
 
     model: str = Field("asset:text2image", description=MODEL)
     input: Path = Field(INPUT, description="the course's input.json")
-    templates: str | None = Field(
-        None,
-        description="captions: object, style, plain_object, plain_style or a text file with a {} "
-        "a line; null: the concept's kind in input.json, else object",
+    templates: str = Field(
+        "auto",
+        description="captions: auto (object or style, as input.json says), plain (the same in "
+        "words that asset:text2image knows), one of object, style, plain_object, plain_style, or a text "
+        "file with a {} a line",
     )
     flip: bool = Field(True, description="show every other picture mirrored, at random")
     prompts: tuple[str, ...] = Field(
