@@ -27,8 +27,8 @@ KINDS = ("object", "style")
 class Concept:
     """One entry of input.json: pictures, the token to learn, prompts, and what to reach.
 
-    `baselines` are pairs of CLIP image and text score, of 100, one a prompt. `initializer_token`
-    and `kind` are not in the course's file; None where they are missing.
+    `baselines` are pairs of CLIP image and text score, 100 times a cosine, one a prompt.
+    `initializer_token` and `kind` are not in the course's file; None where they are missing.
     """
 
     source: str
@@ -149,11 +149,11 @@ def _baselines(where: str, entry: Mapping[str, Any]) -> tuple[tuple[float, float
             isinstance(pair, list)
             and len(pair) == 2
             and all(isinstance(x, int | float) and not isinstance(x, bool) for x in pair)
-            and all(0 <= x <= 100 for x in pair)
+            and all(-100 <= x <= 100 for x in pair)
         )
         if not good:
             raise DataError(
-                f"{where}: baseline={str(pair)[:80]!r}: want [image, text], each of 0 to 100"
+                f"{where}: baseline={str(pair)[:80]!r}: want [image, text], each of -100 to 100"
             )
         pairs.append((float(pair[0]), float(pair[1])))
     return tuple(pairs)

@@ -21,8 +21,8 @@ class ConceptTrainingConfig(LoopJobConfig):
     templates: str = Field(
         "auto",
         description="captions: auto (object or style, as input.json says), plain (the same in "
-        "words that asset:text2image knows), one of object, style, plain_object, plain_style, or a text "
-        "file with a {} a line",
+        "words that asset:text2image knows), one of object, style, plain_object, plain_style, or "
+        "a text file with a {} a line",
     )
     flip: bool = Field(True, description="show every other picture mirrored, at random")
     prompts: tuple[str, ...] = Field(
