@@ -110,7 +110,7 @@ def test_the_threshold_is_what_others_reach_and_they_are_not_there() -> None:
     x, y = others.double().numpy(), sources.double().numpy()
     threshold = presence_threshold(others, sources)
     assert threshold == pytest.approx(max(np.mean([cosine(a, b) for b in y]) for a in x))
-    limit = torch.tensor([threshold + 1e-9]).double()  # rounding
+    limit = torch.tensor([threshold], dtype=torch.float64)
     assert not both_there(image_scores(others, sources)[:, None], limit).any()
     assert both_there(image_scores(sources, sources)[:, None], limit).all()
 
