@@ -25,7 +25,8 @@ from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.settings.clip import ClipNetworkConfig, TextConfig, TrainClipConfig, VisionConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainConfig
-from hw2.training import Row, train
+from hw2.training import Row
+from tests.in_process import run_bare
 
 TINY = ClipNetworkConfig(
     embed_dim=8, vision=VisionConfig(width=64, layers=1), text=TextConfig(width=8, layers=1)
@@ -43,18 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainClipConfig:
 @pytest.fixture(scope="module")
 def rows(config: TrainClipConfig) -> list[Row]:
     """Of a few steps, whose weights lie in the tree's folder."""
-    made = clip_training(config, config.out)
-    events = train(
-        made.net,
-        made.objective,
-        made.source,
-        made.config,
-        seed=made.seed,
-        out=made.out,
-        meta=made.meta,
-        evaluate=made.evaluate,
-    )
-    return [event for event in events if isinstance(event, Row)]
+    return run_bare(clip_training(config, config.out))
 
 
 def test_it_measures_zero_shot_accuracy_at_checkpoints(rows: list[Row]) -> None:
