@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from hw2.data.concepts import Concept
 from PIL import Image
 
+from hw2.data.concepts import Concept
 from hw2.data.files import replacing
 from hw2.errors import ConfigError
 from hw2.personalize.personalizer import Personalizer

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hw2.data.concepts import Concept, concept_pictures
 from torch import Tensor
 
+from hw2.data.concepts import Concept, concept_pictures
 from hw2.data.images import decode
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet

@@ -1,11 +1,12 @@
 """The ways in which a model may know concepts: separate inversions, joint training, merge."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hw2.data.concepts import Concept
+from torch import Tensor
 
+from hw2.data.concepts import Concept
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings
@@ -30,7 +31,7 @@ def read_ways(
     weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
     ways = {}
     if config.separate:
-        ways["separate"] = _separate(config.separate, model, base, concepts)
+        ways["separate"] = _separate(config.separate, model, base)
     for way, folder in (("joint", config.joint), ("merged", config.merged)):
         if folder is not None:
             ways[way] = read_deltas(folder.expanduser(), base, weights)
@@ -43,14 +44,13 @@ def read_ways(
     return ways
 
 
-def _separate(
-    files: tuple[Path, ...], model: StableDiffusion, base: str, concepts: Mapping[str, Concept]
-) -> Deltas:
-    rows = {}
+def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas:
+    rows: dict[str, Tensor] = {}
     for given in files:
-        path = given.expanduser()
+        token, _, name = given.rpartition("=")
+        path = Path(name).expanduser()
         path = path / EMBEDDING if path.is_dir() else path
-        for found in read_embeddings(path, model.text_width):
+        for found in read_embeddings(path, model.text_width, token or None):
             if found.token in rows:
                 raise ConfigError(f"separate={given}: {found.token} is in another file already")
             rows[found.token] = found.row

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.text2image import DrawSettings
@@ -34,6 +34,8 @@ class ConceptTrainingConfig(LoopJobConfig):
     def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
         changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
+        if Path(self.templates).suffix:  # a file, not the name of a set
+            changes["templates"] = absolute(self.templates)
         return self.model_copy(update=changes)
 
 
@@ -105,8 +107,9 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         folder = self.prior.folder and self.prior.folder.expanduser().absolute()
         prior = self.prior.model_copy(update={"folder": folder})
         shared = super().absolute()
-        changes = {"model": shared.model, "input": shared.input, "prior": prior}
-        return self.model_copy(update=changes)
+        names = ("model", "input", "templates")
+        changes = {name: getattr(shared, name) for name in names}
+        return self.model_copy(update={**changes, "prior": prior})
 
     @field_validator("sources")
     @classmethod
@@ -114,6 +117,16 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         if len(set(sources)) < len(sources):
             raise ValueError("want each concept once")
         return sources
+
+    @model_validator(mode="after")
+    def _one_each(self) -> "CustomDiffusionConfig":
+        for key in ("token_names", "initializer_tokens"):
+            count = len(getattr(self, key))
+            if count not in (0, len(self.sources)):
+                raise ValueError(
+                    f"{key} has {count} entries for {len(self.sources)} sources: want one each"
+                )
+        return self
 
 
 class MergeConceptsConfig(JobConfig):
@@ -140,8 +153,10 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     model: str = Field("asset:text2image", description=MODEL)
     input: Path = Field(INPUT, description="the course's input.json")
     sources: tuple[str, ...] | None = Field(None, description="its concepts; null: all")
-    separate: tuple[Path, ...] = Field(
-        (), description="folders of jobs.textual_inversion, or embedding files, a concept each"
+    separate: tuple[str, ...] = Field(
+        (),
+        description="folders of jobs.textual_inversion, or embedding files, a concept each; "
+        "TOKEN=FILE for one that does not name its token",
     )
     joint: Path | None = Field(None, description="folder of jobs.custom_diffusion on several")
     merged: Path | None = Field(None, description="folder of jobs.merge_concepts")

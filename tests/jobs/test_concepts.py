@@ -133,7 +133,9 @@ def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str,
     [
         ("textual_inversion", {"token_name": "cat"}, "already in the vocabulary"),
         ("custom_diffusion", {"initializer_tokens": "red car"}, "'red car' is 2 tokens"),
-        ("custom_diffusion", {"sources": "7"}, "7"),
+        ("custom_diffusion", {"sources": "7"}, "source=7: no such concept; there is 0, 1, 2"),
+        ("custom_diffusion", {"sources": "0,1", "token_names": "<a>"}, "1 entries for 2 sources"),
+        ("generate_concepts", {"separate": "<new1>=none.bin"}, "none.bin: "),
     ],
 )
 def test_refused_before_anything_is_made(
