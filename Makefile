@@ -68,7 +68,7 @@ assets: setup hw2_data/digits/svhn/val.csv hw2_data/face/real hw2_data/clip_zero
 	$(BIN)/python -m jobs.train_clip --config jobs/configs/assets_clip.yaml
 	$(BIN)/python -m jobs.release_asset --model outputs/assets/clip --name clip \
 	  --note "The val crops come from few tiles of ten photos and overlap, so that the intervals, which take pictures for independent, are narrower than the truth. The settings were chosen by looking at val."
-	$(BIN)/python -m jobs.train_autoencoder --config jobs/configs/assets_autoencoder.yaml
+	OMP_NUM_THREADS=2 $(BIN)/python -m jobs.train_autoencoder --config jobs/configs/assets_autoencoder.yaml
 	$(BIN)/python -m jobs.train_text2image --config jobs/configs/assets_text2image.yaml
 	$(BIN)/python -m jobs.release_asset --model outputs/assets/text2image --name text2image
 

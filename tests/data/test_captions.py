@@ -101,4 +101,4 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "clip_zeroshot").mkdir()
     (tmp_path / "clip_zeroshot/train.csv").write_text("image_name,caption\n")
     with pytest.raises(DataError, match="holds no usable row"):
-        read_captions(tmp_path, 32)
+        read_captions(tmp_path / "clip_zeroshot", 32)
