@@ -34,7 +34,7 @@ concepts: setup hw2_data/textual_inversion/input.json
 	$(BIN)/python -m jobs.custom_diffusion --config jobs/configs/custom_diffusion.yaml --sources 0,1,2 --out outputs/custom_joint
 	$(BIN)/python -m jobs.merge_concepts --concepts outputs/custom_0,outputs/custom_1,outputs/custom_2 --out outputs/merged
 	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml
-	$(BIN)/python -m jobs.generate_concepts --untrained true --out outputs/concepts_untrained
+	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml --untrained true --out outputs/concepts_untrained
 	$(BIN)/python -m jobs.grade_concepts --generated outputs/concepts --against outputs/concepts_untrained --out outputs/concept_grades
 
 # A tree that is already there, the course's for instance, is taken as it is.
