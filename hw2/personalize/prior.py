@@ -1,5 +1,6 @@
 """Pictures of the concepts' classes, which Custom Diffusion is to draw as before."""
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def write_chunk(chunk: Piece, folder: Path) -> int:
 
 def write_captions(captions: Sequence[str], folder: Path) -> None:
     """The table of all, which comes last: with it the folder is whole."""
-    rows = (f'{number:05d}.png,"{caption}"\n' for number, caption in enumerate(captions))
-    with replacing(captions_csv(folder)) as passing:
-        passing.write_text("image_name,caption\n" + "".join(rows))
+    with replacing(captions_csv(folder)) as passing, passing.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image_name", "caption"])
+        table.writerows((f"{number:05d}.png", text) for number, text in enumerate(captions))
