@@ -31,7 +31,7 @@ concepts: setup hw2_data/textual_inversion/input.json
 	  $(BIN)/python -m jobs.textual_inversion --config jobs/configs/textual_inversion.yaml --source $$s --out outputs/inversion_$$s; \
 	  $(BIN)/python -m jobs.custom_diffusion --config jobs/configs/custom_diffusion.yaml --sources $$s --out outputs/custom_$$s; \
 	done
-	$(BIN)/python -m jobs.custom_diffusion --config jobs/configs/custom_diffusion.yaml --sources 0,1,2 --out outputs/custom_joint
+	$(BIN)/python -m jobs.custom_diffusion --config jobs/configs/custom_diffusion.yaml --sources 0,1,2 --train.num_steps 400 --out outputs/custom_joint
 	$(BIN)/python -m jobs.merge_concepts --concepts outputs/custom_0,outputs/custom_1,outputs/custom_2 --out outputs/merged
 	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml
 	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml --untrained true --out outputs/concepts_untrained

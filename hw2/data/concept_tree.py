@@ -12,13 +12,14 @@ RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 INPUT = "input.json"
 
 # The course's keys, and two that its file lacks: the word that a token starts as, and the kind.
-# `prompt_4_clip_eval` keeps to words that asset:clip has learnt.
+# `prompt_4_clip_eval` keeps to words that asset:clip has learnt. The baselines are ten points below
+# what `make concepts` reached with its inversions, by asset:clip, on the best five of 25 (seed 0).
 CONCEPTS: dict[str, dict[str, Any]] = {
     "0": {
         "token_name": "<new1>",
         "prompt": ["a photo of a <new1>", "a <new1> in the style of ink"],
         "prompt_4_clip_eval": ["a photo of coins.", "a photo of white coins."],
-        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "baseline": [[51.0, 9.0], [-44.0, 41.0]],
         "initializer_token": "gravel",
         "kind": "object",
     },
@@ -26,7 +27,7 @@ CONCEPTS: dict[str, dict[str, Any]] = {
         "token_name": "<new2>",
         "prompt": ["a brick in the style of <new2>", "a temple in the style of <new2>"],
         "prompt_4_clip_eval": ["a photo of orange brick.", "a photo of orange temple."],
-        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "baseline": [[16.0, 44.0], [25.0, 6.0]],
         "initializer_token": "mosaic",
         "kind": "style",
     },
@@ -34,7 +35,7 @@ CONCEPTS: dict[str, dict[str, Any]] = {
         "token_name": "<new3>",
         "prompt": ["a photo of a <new3>", "a <new3> in the style of blueprint"],
         "prompt_4_clip_eval": ["a photo of pink flower.", "a photo of blue flower."],
-        "baseline": [[60.0, 20.0], [60.0, 20.0]],
+        "baseline": [[71.0, 68.0], [15.0, 36.0]],
         "initializer_token": "grass",
         "kind": "object",
     },
