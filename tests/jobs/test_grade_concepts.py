@@ -105,4 +105,5 @@ def test_the_command_without_pictures_of_several(drawn: Folder) -> None:
     found = json.loads((drawn.path / "out/metrics.json").read_text())
     assert [len(of["prompts"]) for of in found["concepts"].values()] == [0, 2, 0]
     assert found["together"] == []
-    assert "scoring: 21/21 pictures" in ended.err
+    pictures = 3 * 3 + 2 * 2  # of the three concepts, and those drawn of one
+    assert f"scoring: {pictures}/{pictures} pictures" in ended.err
