@@ -34,6 +34,11 @@ def reverse_paths(out: Path, domain: str) -> tuple[Path, Path]:
     return figures / f"{domain}_reverse.png", figures / f"{domain}_reverse.gif"
 
 
+def frame_path(out: Path, domain: str, timestep: int) -> Path:
+    """Where a state of that process goes that the strip shows, without label or enlargement."""
+    return out / "reverse" / f"{domain}_t{timestep:04d}.png"
+
+
 def sheet_path(out: Path, domain: str) -> Path:
     """Where a domain's 10x10 sheet goes."""
     return out / "figures" / f"{domain}_sheet.png"
@@ -103,6 +108,8 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
         for wanted in config.strip_timesteps or [levels[i] for i in even]
     ]
     strip_path, gif_path = reverse_paths(out, result["domain"])
+    for i, picture in zip(chosen, to_pil(frames[chosen]), strict=True):
+        write_atomic(frame_path(out, result["domain"], levels[i]), picture)
     labels = [f"t = {levels[i]}" for i in chosen]
     title = f"{shown_name(config.data.root, result['domain'])}: reverse process of the first 0"
     write_atomic(strip_path, strip(frames[chosen], labels, title, scale=4))

@@ -91,7 +91,7 @@ def read_trial(out: Path, point: Point) -> TrialResult:
         kept = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):  # not begun
         return TrialResult(point, folder)
-    outcomes = _kept_arrays(folder / OUTCOMES) or {}
+    outcomes = kept_arrays(folder / OUTCOMES) or {}
     reports = tuple(
         Report(report["samples"], {k: _interval(v) for k, v in report["scores"].items()})
         for report in kept["reports"]
@@ -163,12 +163,12 @@ def _chunk(work: Work, out: Path, point: Point, first: int) -> Arrays:
     """The samples from `first` on of the trial at `point`: drawn by the first who wants them."""
     folder = trial_folder(out, point)
     path = folder / f"chunk_{first:06d}.npz"
-    if (kept := _kept_arrays(path)) is not None:
+    if (kept := kept_arrays(path)) is not None:
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (kept := _kept_arrays(path)) is None:
+        if (kept := kept_arrays(path)) is None:
             samples = range(first, first + CHUNK)
             kept = work.draw(point, samples, lambda other: _chunk(work, out, other, first))
             _keep_arrays(path, kept)
@@ -176,11 +176,12 @@ def _chunk(work: Work, out: Path, point: Point, first: int) -> Arrays:
     return kept
 
 
-def _kept_arrays(path: Path) -> Arrays | None:
+def kept_arrays(path: Path) -> Arrays | None:
+    """The arrays of `path`; None if it is not there, or torn."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             return dict(kept)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # not drawn, or torn
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 
