@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts test lint slow assets bench ui setup lock clean
+.PHONY: demo faces sweeps clip concepts test lint slow assets bench ui mlflow-server setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -86,6 +86,11 @@ ui: setup
 	  http*) echo "the tracking server is at $$MLFLOW_TRACKING_URI" ;; \
 	  *) $(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
 	esac
+
+# One tracking server for all nodes (docs/mlflow.md); DATABASE=sqlite on a machine without PostgreSQL.
+DATABASE := own
+mlflow-server: setup
+	$(BIN)/python -m hw2.mlflow_server --database $(DATABASE) $(ARGS)
 
 # The stamp holds the hash of the lock: the same lock installs nothing again.
 setup:

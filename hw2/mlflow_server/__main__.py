@@ -1,0 +1,148 @@
+"""One MLflow tracking server for all nodes, with accounts; files go through it. docs/mlflow.md
+
+python -m hw2.mlflow_server --folder mlflow-server
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from hw2.errors import ConfigError
+from hw2.job import run_job
+from hw2.mlflow_server.children import running
+from hw2.mlflow_server.database import Database, opened
+from hw2.mlflow_server.kept import kept_secret, write_private
+from hw2.settings.mlflow_server import MlflowServerConfig
+
+ACCOUNTS = """\
+[mlflow]
+default_permission = {permission}
+database_uri = {uri}
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+def main(config: MlflowServerConfig) -> None:
+    """Serve until told to stop; then stop the server, and after it the database."""
+    folder = config.folder.expanduser().absolute()
+    with contextlib.suppress(KeyboardInterrupt), claimed(folder):
+        refuse_taken(config)
+        with opened(config.database, folder) as database:
+            given = {"env": environment(config, folder, database), "cwd": folder}
+            with running(command(config, folder), signal.SIGTERM, **given) as server:
+                wait_until_up(config, server)
+                database.add_rule()
+                tell(config, folder)
+                server.wait()
+                raise ConfigError(f"the server ended with code {server.returncode}: see above")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder, made if it is absent, for one server at a time; SIGTERM ends the block."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(
+                0o711
+            )  # root's PostgreSQL goes through as another user; all within is closed
+        lock = (folder / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"another server runs in {folder}: stop it, or choose --folder") from None
+    except OSError as error:
+        raise ConfigError(f"cannot use folder={folder} ({error.strerror}): use another") from None
+    with lock:
+        signal.signal(signal.SIGTERM, stop)
+        yield
+
+
+def refuse_taken(config: MlflowServerConfig) -> None:
+    """Raise ConfigError if there is no such address here, or the port is taken."""
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((config.host, config.port), family=family).close()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen at host={config.host} port={config.port} ({error.strerror}): "
+            "choose another --port, or an address of this machine"
+        ) from None
+
+
+def environment(config: MlflowServerConfig, folder: Path, database: Database) -> dict[str, str]:
+    """The server's variables: what a user has set for clients, or to weaken it, does not count."""
+    accounts = folder / "accounts.ini"
+    escaped = database.accounts_uri.replace("%", "%%")
+    write_private(accounts, ACCOUNTS.format(permission=config.default_permission, uri=escaped))
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MLFLOW_") or name.startswith("MLFLOW_S3_")
+    }
+    password, secret = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
+    (folder / "artifacts").mkdir(exist_ok=True, mode=0o700)
+    return inherited | {
+        password: kept_secret(folder / "admin_password", password),
+        secret: kept_secret(folder / "secret_key", secret),
+        "MLFLOW_AUTH_CONFIG_PATH": str(accounts),
+        "MLFLOW_BACKEND_STORE_URI": database.uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of language-model judges
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+        **database.variables,
+    }
+
+
+def command(config: MlflowServerConfig, folder: Path) -> list[str]:
+    """MLflow's own command; nothing secret is in it."""
+    return [
+        sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
+        "--host", config.host, "--port", str(config.port), "--workers", str(config.workers),
+        "--artifacts-destination", config.artifacts or str(folder / "artifacts"),
+        "--allowed-hosts", ",".join(config.host_headers),
+        "--cors-allowed-origins", ",".join(config.origins),
+        "--uvicorn-opts", "--no-access-log",
+    ]  # fmt: skip
+
+
+def wait_until_up(config: MlflowServerConfig, server: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers; raise ConfigError if it ends, or takes minutes."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(config.host, config.host)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError):
+            direct.open(f"http://{host}:{config.port}/health", timeout=5).close()
+            return
+        time.sleep(0.1)
+    raise ConfigError("the server did not start: MLflow's reason is above")
+
+
+def tell(config: MlflowServerConfig, folder: Path) -> None:
+    """Say where the server is and where its password lies."""
+    names = ", ".join(config.allowed_hosts) or "this machine"
+    told = os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD")
+    place = "as the first start was told" if told else f"in {folder}/admin_password"
+    print(
+        f"MLflow: http://{config.host}:{config.port} for {names}; account admin, password {place}"
+    )
+    if not config.is_loopback:
+        print("Passwords and pictures travel openly: put TLS in front (docs/mlflow.md)")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(MlflowServerConfig, main, doc=__doc__))
