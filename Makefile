@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts test lint slow assets bench ui mlflow-server setup lock clean
+.PHONY: demo faces sweeps clip concepts test lint slow assets bench ui mlflow-server submit-check setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -91,6 +91,10 @@ ui: setup
 DATABASE := own
 mlflow-server: setup
 	$(BIN)/python -m hw2.mlflow_server --database $(DATABASE) $(ARGS)
+
+# What `ray job submit --working-dir .` would send: its size, files over 1 MB, secrets (docs/cluster.md).
+submit-check: setup
+	$(BIN)/python -m hw2.distributed.upload
 
 # The stamp holds the hash of the lock: the same lock installs nothing again.
 setup:
