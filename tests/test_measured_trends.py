@@ -16,7 +16,7 @@ from hw2.data.offline.faces import face_picture
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.interpolation import interpolants
-from hw2.diffusion.samplers import SamplerName, sample
+from hw2.diffusion.samplers import sample
 from hw2.digits.ddpm_training import read_digits
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import judge_pictures, load_judge
@@ -181,7 +181,7 @@ def test_8_eta_1_with_all_steps_is_ancestral_sampling() -> None:
     digit = torch.tensor([0, 3, 5, 8])
     start = CounterRandom(0, 0, range(4)).normal(Stream.START, *shape)
 
-    def ends(sampler: SamplerName, steps: int, eta: float) -> torch.Tensor:
+    def ends(sampler: str, steps: int, eta: float) -> torch.Tensor:
         denoise = GuidedDenoiser(
             model.net,
             model.schedule,

@@ -1,12 +1,12 @@
 """`jobs.prepare_data`: which source fills the digits tree."""
 
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
-from hw2.data.offline.source import OfflineSource
 from hw2.data.tree import PictureSource, write_digits
 from hw2.errors import ConfigError
+from hw2.settings.values import SourceName
 
 
 def prepare_digits(
@@ -15,7 +15,7 @@ def prepare_digits(
     num_train: int = 20_000,
     num_val: int = 2_000,
     *,
-    source: Literal["offline", "torchvision"] = "offline",
+    source: SourceName = "offline",
     cache: Path | None = None,
     download: bool = True,
     workers: int | None = None,
@@ -28,9 +28,10 @@ def prepare_digits(
         seed: 0 <= seed < 2**64; decides every byte together with the sizes.
         num_train: train pictures a domain (torchvision: at most).
         num_val: val pictures a domain (torchvision: at most).
-        source: made from installed packages, or the real MNIST and SVHN through torchvision.
-        cache: where torchvision keeps what it downloads; by default OUT/.downloads.
-        download: whether torchvision may download what is not in the cache.
+        source: made from installed packages, the real MNIST and SVHN through torchvision, or
+            another file of hw2/data/sources.
+        cache: where what is downloaded is kept; by default OUT/.downloads.
+        download: whether what is not in the cache may be downloaded.
         workers: processes; by default all processors, or one for a small tree.
         progress: show a bar on stderr.
 
@@ -46,16 +47,11 @@ def prepare_digits(
     for key, value in (("num_train", num_train), ("num_val", num_val)):
         if not 10 <= value <= 1_000_000:
             raise ConfigError(f"{key}={value} is out of range: use 10..1000000 pictures a domain")
-    pictures: PictureSource
+    module = import_module(f"hw2.data.sources.{source}")
+    kept = cache or out / ".downloads"
+    pictures: PictureSource = module.make(seed, num_train, num_val, kept, download)
     if source == "torchvision":
-        from hw2.data.download import TorchvisionSource  # torch takes seconds to import
-
-        pictures = TorchvisionSource(
-            seed, num_train, num_val, cache or out / ".downloads", download
-        )
         workers = 1  # no rendering to share, and the arrays are too large to copy to each process
-    else:
-        pictures = OfflineSource(seed, num_train, num_val)
     if workers is None:
         small = num_train + num_val < 2_000  # a second process takes longer to start
         workers = 1 if small else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.grid import sheet
-from hw2.metrics.digit_scores import MEAN, JudgedPictures, score_digits
+from hw2.metrics.digit_scores import MEAN, METRICS, JudgedPictures, score_digits
 from hw2.metrics.intervals import Interval
 from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig
@@ -27,20 +27,15 @@ from hw2.sweeps.trial import Arrays, OfTrial
 
 def shown(root: Path) -> Shown:
     """What the sweep over the pictures of `root` shows."""
-    mnistm, svhn = (shown_name(root, domain) for domain in DOMAINS)
-    return Shown(
-        {
-            "accuracy": Metric("judged accuracy", "accuracy", ".1%"),
-            "diversity": Metric("diversity / real, judge features", "diversity", ".0%"),
-            "diversity_pixels": Metric("diversity / real, pixels", "in pixels", ".0%"),
-            "frechet_judge/mnistm": Metric(f"Frechet distance, {mnistm}", "Frechet M"),
-            "frechet_judge/svhn": Metric(f"Frechet distance, {svhn}", "Frechet S"),
-            "kernel_judge/mnistm": Metric(f"kernel distance, {mnistm}", "kernel M"),
-            "kernel_judge/svhn": Metric(f"kernel distance, {svhn}", "kernel S"),
-            "network_calls": Metric("network calls a picture", "calls"),
-        },
-        front=("diversity", "accuracy"),
-    )
+    metrics = {}
+    for name, metric in METRICS.items():
+        if metric.spec and not metric.of_real:
+            metrics[name] = Metric(metric.title, metric.column, metric.spec)
+        for domain in DOMAINS if not metric.spec else ():
+            title = f"{metric.title.partition(',')[0]}, {shown_name(root, domain)}"
+            metrics[f"{name}/{domain}"] = Metric(title, f"{metric.column} {domain[0].upper()}")
+    metrics["network_calls"] = Metric("network calls a picture", "calls")
+    return Shown(metrics, front=("diversity", "accuracy"))
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ class GuidanceWork:
                 score.interval
             )
             for score in found.scores
-            if score.digit is None and score.metric != "accuracy_real"
+            if score.digit is None and not METRICS[score.metric].of_real
         }
         calls = float(drawn["network_calls"].mean())
         scores["network_calls"] = Interval(calls, calls, calls)

@@ -8,7 +8,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.samplers import ddim, timesteps
+from hw2.diffusion.samplers import timesteps
+from hw2.diffusion.solvers.ddim import ddim
 from hw2.faces.loading import FaceModel
 from hw2.figures.grid import to_uint8
 from hw2.precision import wants_bf16

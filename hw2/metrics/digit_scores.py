@@ -1,7 +1,7 @@
 """The score sheet of generated digits, as a judge reads them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int64
@@ -14,17 +14,6 @@ from hw2.metrics.frechet import frechet_interval, kernel_interval
 from hw2.metrics.intervals import UNDEFINED, Interval, mean_of_intervals, wilson
 
 MEAN = "mean"
-
-# Metric: its name in a table, its format there ("" lets the interval choose the decimals). The mean
-# over domains is taken of shares only: each domain has a judge of its own, and so a scale.
-METRICS = {
-    "accuracy": ("judged accuracy", ".1%"),
-    "accuracy_real": ("judged accuracy of real pictures", ".1%"),
-    "diversity": ("diversity / real, judge features", ".1%"),
-    "diversity_pixels": ("diversity / real, pixels", ".1%"),
-    "frechet_judge": ("Frechet distance, judge features", ""),
-    "kernel_judge": ("kernel distance, judge features", ""),
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,86 @@ class JudgedPictures:
         rows = slice(None) if digit is None else self.digits == digit
         right = self.predictions[rows] == self.digits[rows]
         return wilson(int(right.sum()), len(right), confidence), len(right)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How limits are taken: `num_subsets` random halves drawn with `seed`, where halves are."""
+
+    seed: int
+    num_subsets: int = 50
+    confidence: float = 0.95
+
+
+Measure = Callable[[JudgedPictures, JudgedPictures, Limits], Interval | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of the pictures of a domain: how it is taken, and how it is shown.
+
+    Attributes:
+        measure: of the generated pictures, the real ones and Limits; None if they cannot give it.
+        title: its name in a table or over a figure.
+        column: the same at the head of a narrow column.
+        spec: the format of a share, such as ".1%": shares have a mean over domains, others do not,
+            since each domain has a judge of its own, and so a scale.
+        of_real: it speaks of the real pictures alone.
+    """
+
+    measure: Measure
+    title: str
+    column: str
+    spec: str = ""
+    of_real: bool = False
+
+
+def _accuracy(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
+    return drawn.accuracy(limits.confidence)[0]
+
+
+def _accuracy_real(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
+    return real.accuracy(limits.confidence)[0]
+
+
+def _diversity(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
+    pair = drawn.features, drawn.digits, real.features, real.digits
+    return relative_diversity(*pair, limits.confidence)
+
+
+def _diversity_pixels(
+    drawn: JudgedPictures, real: JudgedPictures, limits: Limits
+) -> Interval | None:
+    if drawn.pixels is None or real.pixels is None:
+        return None
+    return relative_diversity(
+        drawn.pixels, drawn.digits, real.pixels, real.digits, limits.confidence
+    )
+
+
+def _distance(interval: Callable[..., Interval]) -> Measure:
+    def measure(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
+        if min(len(drawn), len(real)) < 2:
+            return UNDEFINED
+        pair = drawn.features, real.features
+        return interval(*pair, limits.seed, limits.num_subsets, limits.confidence)
+
+    return measure
+
+
+# All that a report and a sweep tell, in this order.
+METRICS = {
+    "accuracy": Metric(_accuracy, "judged accuracy", "accuracy", ".1%"),
+    "accuracy_real": Metric(
+        _accuracy_real, "judged accuracy of real pictures", "of real", ".1%", of_real=True
+    ),
+    "diversity": Metric(_diversity, "diversity / real, judge features", "diversity", ".0%"),
+    "diversity_pixels": Metric(_diversity_pixels, "diversity / real, pixels", "in pixels", ".0%"),
+    "frechet_judge": Metric(
+        _distance(frechet_interval), "Frechet distance, judge features", "Frechet"
+    ),
+    "kernel_judge": Metric(_distance(kernel_interval), "kernel distance, judge features", "kernel"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,10 +187,10 @@ class DigitScores:
         table: dict[str, dict[str, str]] = {}
         for score in self.scores:
             if score.digit is None:
-                title, spec = METRICS[score.metric]
-                row = table.setdefault(score.metric, {"score": title})
-                row[score.domain] = format(score.interval, spec)
-        return [table[metric] for metric in METRICS if metric in table]
+                metric = METRICS[score.metric]
+                row = table.setdefault(score.metric, {"score": metric.title})
+                row[score.domain] = format(score.interval, metric.spec)
+        return [table[name] for name in METRICS if name in table]
 
     def flat(self) -> dict[str, float]:
         """The values by key, for a tracker; those that the data could not give are left out."""
@@ -148,45 +217,28 @@ def score_digits(
     """
     if not len(generated):
         raise DataError("no generated pictures to score")
+    limits = Limits(seed, num_subsets, confidence)
     scores: list[Score] = []
     for index in sorted(set(generated.domains.tolist())):
         name, drawn, held = DOMAINS[index], generated.of_domain(index), real.of_domain(index)
         if not len(held):
             raise DataError(f"no real pictures of {name} to compare {len(drawn)} generated with")
-        scores.extend(_score_domain(name, drawn, held, seed, num_subsets, confidence))
-    for metric, (_, spec) in METRICS.items():
-        parts = [s for s in scores if s.metric == metric and s.digit is None]
-        if parts and spec:
+        scores.extend(_score_domain(name, drawn, held, limits))
+    for name, metric in METRICS.items():
+        parts = [s for s in scores if s.metric == name and s.digit is None]
+        if parts and metric.spec:
             mean = mean_of_intervals([part.interval for part in parts])
-            scores.append(Score(metric, MEAN, None, mean, sum(part.n for part in parts)))
+            scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
     return DigitScores(tuple(scores))
 
 
 def _score_domain(
-    name: str,
-    drawn: JudgedPictures,
-    held: JudgedPictures,
-    seed: int,
-    num_subsets: int,
-    confidence: float,
+    domain: str, drawn: JudgedPictures, held: JudgedPictures, limits: Limits
 ) -> Iterator[Score]:
     """The figures of one domain: `drawn` against the real pictures `held`."""
-    yield Score("accuracy", name, None, *drawn.accuracy(confidence))
     for digit in drawn.digits.unique().tolist():
-        yield Score("accuracy", name, digit, *drawn.accuracy(confidence, digit))
-    yield Score("accuracy_real", name, None, *held.accuracy(confidence))
-
-    n = len(drawn)
-    spaces = {"diversity": (drawn.features, held.features)}
-    if drawn.pixels is not None and held.pixels is not None:
-        spaces["diversity_pixels"] = (drawn.pixels, held.pixels)
-    for metric, (ours, theirs) in spaces.items():
-        found = relative_diversity(ours, drawn.digits, theirs, held.digits, confidence)
-        yield Score(metric, name, None, found, n)
-
-    enough = min(n, len(held)) >= 2
-    distances = {"frechet_judge": frechet_interval, "kernel_judge": kernel_interval}
-    for metric, distance in distances.items():
-        pair = (drawn.features, held.features)
-        found = distance(*pair, seed, num_subsets, confidence) if enough else UNDEFINED
-        yield Score(metric, name, None, found, n)
+        yield Score("accuracy", domain, digit, *drawn.accuracy(limits.confidence, digit))
+    for name, metric in METRICS.items():
+        found = metric.measure(drawn, held, limits)
+        if found is not None:
+            yield Score(name, domain, None, found, len(held if metric.of_real else drawn))

@@ -1,11 +1,11 @@
 """Settings of the data tree and of what makes it."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from hw2.config import Config
+from hw2.settings.values import SourceName
 
 
 class DataConfig(Config):
@@ -27,7 +27,7 @@ class PrepareDataConfig(Config):
 
     out: Path = Field(Path("hw2_data"), description="the tree to build")
     seed: int = Field(0, ge=0, lt=2**63, description="decides every byte of the offline tree")
-    source: Literal["offline", "torchvision"] = Field(
+    source: SourceName = Field(
         "offline", description="made from installed packages, or the real MNIST and SVHN"
     )
     num_train: int = Field(20_000, ge=10, description="train pictures a domain (at most)")

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Fraction, Positive, SamplerName
 
 
 class DiffusionConfig(Config):
@@ -46,8 +46,8 @@ class NetworkConfig(Config):
 class SampleSettings(Config):
     """How pictures are drawn."""
 
-    sampler: Literal["ddpm", "ddim", "dpmpp", "unipc"] = Field(
-        "ddim", description="ancestral, deterministic or between (eta), or fast solvers"
+    sampler: SamplerName = Field(
+        "ddim", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
     )
     num_inference_steps: Positive = Field(25, description="timesteps visited")
     eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive, absolute
+from hw2.settings.values import Fraction, Positive, SamplerName, absolute
 
 
 class AutoencoderConfig(Config):
@@ -62,8 +62,8 @@ class LatentUNetConfig(Config):
 class DrawSettings(Config):
     """How pictures of prompts are drawn."""
 
-    sampler: Literal["ddpm", "ddim", "dpmpp", "unipc"] = Field(
-        "dpmpp", description="ancestral, deterministic or between (eta), or fast solvers"
+    sampler: SamplerName = Field(
+        "dpmpp", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
     )
     num_inference_steps: Positive = Field(20, description="timesteps visited")
     eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")

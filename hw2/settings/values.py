@@ -1,12 +1,25 @@
 """Kinds of values that many settings share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+HW2 = Path(__file__).parents[1]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _modules_in(folder: str) -> tuple[str, ...]:
+    """The modules of a folder of hw2, by name; to import them would take seconds."""
+    return tuple(sorted(path.stem for path in (HW2 / folder).glob("[!_]*.py")))
+
+
+if TYPE_CHECKING:
+    SamplerName = SourceName = str
+else:  # a file more is a name more
+    SamplerName = Literal[_modules_in("diffusion/solvers")]
+    SourceName = Literal[_modules_in("data/sources")]
 
 
 def absolute(model: str) -> str:

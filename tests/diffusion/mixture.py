@@ -10,8 +10,10 @@ from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
-from hw2.diffusion.samplers import Denoise, Fresh, ddim, ddpm, timesteps
+from hw2.diffusion.samplers import Denoise, Fresh, timesteps
 from hw2.diffusion.schedule import NoiseSchedule
+from hw2.diffusion.solvers.ddim import ddim
+from hw2.diffusion.solvers.ddpm import ddpm
 from hw2.metrics.frechet import frechet_distance
 
 

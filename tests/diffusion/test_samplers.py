@@ -10,8 +10,10 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 from torch.testing import assert_close
 
-from hw2.diffusion.samplers import Spacing, ddim, ddpm, sample, timesteps
+from hw2.diffusion.samplers import Spacing, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
+from hw2.diffusion.solvers.ddim import ddim
+from hw2.diffusion.solvers.ddpm import ddpm
 from hw2.errors import ConfigError
 from tests.diffusion.toy import in_float64, noise_at, smooth_denoiser
 
@@ -228,7 +230,7 @@ def test_clipping_keeps_predicted_pictures_in_range() -> None:
         for clip in (True, False):
             states = list(
                 sample(
-                    name,  # type: ignore[arg-type]
+                    name,
                     wild,
                     schedule,
                     START,
@@ -319,7 +321,7 @@ def refused(schedule: NoiseSchedule, name: str, count: int, eta: float = 0.0) ->
     with pytest.raises(ConfigError) as error:
         list(
             sample(
-                name,  # type: ignore[arg-type]
+                name,
                 smooth_denoiser(),
                 schedule,
                 START,

@@ -65,7 +65,7 @@ def test_rows_flat_and_json_hold_the_same_figures() -> None:
 
 def test_the_summary_has_a_row_a_metric_and_a_column_a_domain() -> None:
     summary = score_digits(judged(200, wrong=2), judged(400, seed=1), seed=0).summary()
-    assert [row["score"] for row in summary] == [title for title, _ in METRICS.values()]
+    assert [row["score"] for row in summary] == [metric.title for metric in METRICS.values()]
     assert summary[0]["mnistm"] == f"{wilson(98, 100):.1%}"
     assert "mean" in summary[0] and "mean" not in summary[-1]
 

@@ -105,3 +105,8 @@ class TorchvisionSource:
             f"{what} cannot be read ({type(error).__name__}): {way}, put its files into "
             f"{self.cache / where}, or take --source offline"
         )
+
+
+def make(seed: int, num_train: int, num_val: int, cache: Path, download: bool) -> TorchvisionSource:
+    """The source."""
+    return TorchvisionSource(seed, num_train, num_val, cache, download)

@@ -1,6 +1,7 @@
 """Offline pictures of both domains as one source for the tree writer."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -44,3 +45,8 @@ class OfflineSource:
         """One picture, uint8 (28, 28, 3)."""
         draw = mnistm_picture if domain == "mnistm" else svhn_style_picture
         return draw(self.seed, split, index)
+
+
+def make(seed: int, num_train: int, num_val: int, cache: Path, download: bool) -> OfflineSource:
+    """The source; nothing is downloaded."""
+    return OfflineSource(seed, num_train, num_val)

@@ -9,10 +9,10 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from hw2.data.digits import read_split
-from hw2.data.download import TorchvisionSource
 from hw2.data.offline.mnistm import blend, pool
 from hw2.data.offline.rng import picture_rng
 from hw2.data.prepare import prepare_digits
+from hw2.data.sources.torchvision import TorchvisionSource
 from hw2.errors import ConfigError, DataError
 
 

@@ -1,0 +1,54 @@
+"""Ancestral sampling, written out."""
+
+from collections.abc import Iterator
+
+from jaxtyping import Float
+from torch import Tensor
+
+from hw2.diffusion.samplers import Denoise, Fresh, Sampler, SampleStep, alpha_cumprod, clipped
+from hw2.diffusion.schedule import NoiseSchedule
+
+
+def ddpm(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    fresh: Fresh,
+    *,
+    clip_x0: bool = False,
+) -> Iterator[SampleStep]:
+    """Ancestral sampling over all T steps with variance beta_t (Ho et al. 2020, algorithm 2).
+
+    x_prev = (xt - beta_t / sqrt(1 - alphas_cumprod_t) eps) / sqrt(alpha_t) + sqrt(beta_t) z, the
+    course's formula. With `clip_x0` the mean is written through the clipped x0 (eq. 7).
+    """
+    xt = x_start
+    for t in reversed(range(schedule.num_train_timesteps)):
+        alpha_bar, alpha_bar_prev = alpha_cumprod(schedule, t), alpha_cumprod(schedule, t - 1)
+        beta, alpha = schedule.betas[t], schedule.alphas[t]
+        a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
+        eps = denoise(xt, t)
+        x0, _ = clipped(eps, xt, a, s, clip_x0)
+        if clip_x0:
+            to_x0 = (alpha_bar_prev.sqrt() * beta / (1 - alpha_bar)).to(xt)
+            to_xt = (alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)).to(xt)
+            mean = to_x0 * x0 + to_xt * xt
+        else:
+            mean = (xt - (beta / (1 - alpha_bar).sqrt()).to(xt) * eps) / alpha.sqrt().to(xt)
+        xt = mean + beta.sqrt().to(xt) * fresh(t) if t > 0 else mean
+        yield SampleStep(t, xt, x0)
+
+
+def _by_name(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    x_start: Float[Tensor, "b c h w"],
+    fresh: Fresh,
+    steps: list[int],
+    *,
+    clip_x0: bool,
+) -> Iterator[SampleStep]:
+    return ddpm(denoise, schedule, x_start, fresh, clip_x0=clip_x0)  # `steps` are all of them
+
+
+SAMPLER = Sampler(_by_name, every_timestep=True)
