@@ -1,0 +1,74 @@
+"""The examples of CONTRIBUTING, put into a copy of the code as it says, work in a job."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import ROOT, named_files
+
+EXAMPLES = named_files(ROOT / "CONTRIBUTING.md")
+
+
+def test_there_is_one_file_an_example() -> None:
+    places = {name: (ROOT / name).exists() for name in EXAMPLES}
+    assert places == {
+        "hw2/diffusion/solvers/heun.py": False,
+        "hw2/data/sources/uci.py": False,
+        "hw2/metrics/digit_scores.py": True,
+    }
+    for text in EXAMPLES.values():
+        ast.parse(text)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The code with the examples in it; the released weights are linked."""
+    ignored = shutil.ignore_patterns("assets", "__pycache__")
+    for folder in ("hw2", "jobs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    (tmp_path / "hw2/assets").symlink_to(ROOT / "hw2/assets")
+    for name, text in EXAMPLES.items():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n\n{text}")
+    return tmp_path
+
+
+def run(copy: Path, job: str, *words: object) -> str:
+    """A job of the copy."""
+    command = [sys.executable, "-m", f"jobs.{job}", *map(str, words)]
+    environment = dict(os.environ, PYTHONPATH=str(copy), HOME=str(copy))
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+def test_a_sampler_a_data_set_and_a_metric_are_a_file_each(copy: Path) -> None:
+    small = {"num_train": 20, "num_val": 297, "num_faces": 10, "num_noises": 2}
+    small |= {"num_clip_train": 10, "num_clip_val": 1, "num_text2image": 0}
+    sizes = [str(word) for key, value in small.items() for word in (f"--{key}", value)]
+    run(copy, "prepare_data", "--source", "uci", *sizes)
+    tables = {
+        split: (copy / f"hw2_data/digits/mnistm/{split}.csv").read_text().splitlines()
+        for split in ("train", "val")
+    }
+    assert {split: len(table) for split, table in tables.items()} == {"train": 21, "val": 298}
+    assert json.loads((copy / "hw2_data/digits/uci.json").read_text())["num_val"] == 297
+
+    settings = ["--sampler", "heun", "--num_inference_steps", 5, "--guidance_interval", "0,1"]
+    settings += ["--num_per_class", 5, "--scaling.num_workers", 0, "--out", "out"]
+    said = run(copy, "sample_digits", *settings)
+    assert "coverage of real pictures" in said
+    metrics = json.loads((copy / "out/metrics.json").read_text())
+    assert metrics["network calls a picture"] == 2 * (2 * 5 - 1)  # with and without label
+    coverage, accuracy = metrics["eval/coverage/mnistm"], metrics["eval/accuracy/mnistm"]
+    assert coverage["n"] == 50 and 0 <= coverage["low"] < coverage["high"] <= 1
+    assert accuracy["value"] > 0.8  # Heun's five steps draw digits that can be read
+
+    assert "heun" in run(copy, "sample_digits", "--help")

@@ -1,0 +1,110 @@
+"""The jobs' commands of the documents, run in reading order in one folder as a reader would.
+
+Each at the smallest size that means something: the words that SMALL adds come last and win. All in
+this process, without Ray. What needs a network, a GPU or the course's files is in ELSEWHERE.
+"""
+
+import contextlib
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from hw2.job import run_job
+from tests.docs.checks import job_settings
+from tests.docs.documents import ROOT, SHELL, blocks, commands, named_files
+
+PAGES = ("README", "docs/tutorial", "docs/digits", "docs/faces", "docs/clip", "docs/sweeps")
+PAGES += ("docs/data", "docs/personalization")
+# In a command: it is of another place, which is not here.
+ELSEWHERE = ("/datasets/", "openai", "torchvision", "CompVis/")
+
+HERE = "--scaling.num_workers 0"
+STEPS = f"{HERE} --train.num_steps 2 --train.batch_size 4 --train.checkpoint_every 2"
+NETWORK = "--network.patch 4 --network.channels 64 --network.attention false"
+CONCEPT = f"{STEPS} --num_shown 1 --sample.num_inference_steps 2"
+TREE = "--num_train 20 --num_val 20 --num_faces 20 --num_noises 4 --num_clip_train 20"
+SMALL = {
+    "prepare_data": f"{TREE} --num_clip_val 1 --num_text2image 40",
+    "train_ddpm": f"{STEPS} {NETWORK} --sample.num_inference_steps 2 --num_per_class 1",
+    "sample_digits": f"{HERE} --num_per_class 1 --num_inference_steps 2",
+    "train_judge": STEPS,
+    "sample_faces": f"{HERE} --num_inference_steps 2",
+    "eta_sheet": f"{HERE} --num_inference_steps 2 --etas 0,1",
+    "interpolate_faces": f"{HERE} --num_inference_steps 2 --num_alphas 3",
+    "train_faces": f"{STEPS} --num_inference_steps 2",
+    "clip_zero_shot": HERE,
+    "train_clip": STEPS,
+    "train_autoencoder": STEPS,
+    "train_text2image": f"{STEPS} --sample.num_inference_steps 2",
+    "textual_inversion": CONCEPT,
+    "custom_diffusion": f"{CONCEPT} --prior.num_pictures 2",
+    "merge_concepts": "--num_captions 20",
+    "generate_concepts": f"{HERE} --num_pictures 1 --num_inference_steps 2",
+    "grade_concepts": HERE,
+    "tune_guidance": f"{HERE} --samples 1",
+    "tune_eta": f"{HERE} --samples 2",
+}
+# Of `make concepts`, which the page on personalization shows for one concept.
+CONCEPTS = [
+    f"jobs.{job} --config jobs/configs/{job}.yaml {key} {source} --out outputs/{name}_{source}"
+    for job, key, name in (
+        ("textual_inversion", "--source", "inversion"),
+        ("custom_diffusion", "--sources", "custom"),
+    )
+    for source in "012"
+]
+
+
+def job_commands(page: Path) -> list[tuple[str, ...]]:
+    """Module and words of the page's job commands that can be run here."""
+    return [
+        command.words[2:]
+        for block in blocks(page)
+        if block.language in SHELL
+        for command in commands(block)
+        if command.words[1:2] == ("-m",) and command.words[2].startswith("jobs.")
+        if not any(place in word for word in command.words for place in ELSEWHERE)
+    ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder with the configurations and a small tree."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("jobs", "tune_configs"):
+        (folder / name).symlink_to(ROOT / name)
+    assert run(folder, ("jobs.prepare_data", "--out", "hw2_data")) == 0
+    for words in CONCEPTS:
+        assert run(folder, tuple(words.split())) == 0, words
+    return folder
+
+
+def run(folder: Path, command: tuple[str, ...]) -> int:
+    """The exit code of a job's command with what SMALL adds."""
+    module, *words = command
+    words += SMALL[module.removeprefix("jobs.")].split()
+    with contextlib.chdir(folder):
+        return run_job(job_settings(module), importlib.import_module(module).main, argv=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_work_one_after_the_other(name: str, place: Path) -> None:
+    page = ROOT / f"{name}.md"
+    for file, text in named_files(page).items():
+        if not (ROOT / file).exists():
+            (place / file).write_text(text)
+    for command in job_commands(page):
+        if "prepare_data" in command[0] and (place / "hw2_data").exists():
+            continue
+        assert run(place, command) == 0, command
+        out = place / command[command.index("--out") + 1]
+        assert json.loads((out / "metrics.json").read_text())
+
+
+def test_the_jobs_that_the_documents_run_are_all_of_them() -> None:
+    jobs = {path.stem for path in (ROOT / "jobs").glob("[!_]*.py")}
+    told = {command[0] for page in PAGES for command in job_commands(ROOT / f"{page}.md")}
+    assert jobs - {word.removeprefix("jobs.") for word in told} == {"release_asset", "report"}
