@@ -1,5 +1,9 @@
 """What a user can get wrong. A job prints such an error in one line and exits with code 2."""
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what a full disk answers, in an OSError of any kind
+
 
 class Hw2Error(Exception):
     """Base of all errors that a user can mend; the message shows the value and the way out."""
@@ -19,7 +23,17 @@ class CheckpointError(Hw2Error, RuntimeError):
     """Weights that are missing, torn, of another network, or unsafe to load."""
 
 
+class StorageError(Hw2Error, RuntimeError):
+    """Results that cannot be kept: a full disk, a bucket that is away or refuses us."""
+
+
 class TrialsFailed(Hw2Error):
     """Trials of a sweep that failed, where the others were done; a job ends with exit code 1."""
+
+    exit_code = 1
+
+
+class StepsFailed(Hw2Error):
+    """Steps of a report that failed, where the others were done; the job ends with exit code 1."""
 
     exit_code = 1

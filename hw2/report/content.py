@@ -1,0 +1,80 @@
+"""All parts of the page, collected from the steps; one that cannot be made says why."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hw2.errors import Hw2Error
+from hw2.report import clip, concepts, digits, faces
+from hw2.report.outputs import JobOutput, read_output
+from hw2.report.parts import Missing
+from hw2.report.steps import StepResult
+
+TRAININGS = ("textual_inversion", "custom_diffusion")
+# What cannot be read or does not have the form that its job gives it.
+BROKEN = (Hw2Error, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the page shows: parts by name, each a dataclass of its module or Missing."""
+
+    parts: Mapping[str, Any]
+    results: tuple[StepResult, ...]
+    outputs: Mapping[str, JobOutput]
+
+    @property
+    def missing(self) -> dict[str, Missing]:
+        """The parts that could not be made."""
+        return {name: part for name, part in self.parts.items() if isinstance(part, Missing)}
+
+
+def collect(results: tuple[StepResult, ...]) -> Content:
+    """Everything that finished steps left."""
+    by_name = {result.step.name: result for result in results}
+    outputs: dict[str, JobOutput] = {}
+    broken: dict[str, Missing] = {}
+    for name, result in by_name.items():
+        if result.ok:
+            try:
+                outputs[name] = read_output(result)
+            except BROKEN as error:
+                broken[name] = Missing(name, _line(error), result.step.command)
+        else:
+            broken[name] = Missing(name, result.error, result.step.command)
+
+    def part(make: Callable[..., Any], *needs: str, **optional: str) -> Any:
+        for name in needs:
+            if name in broken:
+                return broken[name]
+            if name not in outputs:
+                return Missing(name, "", "")
+        extra = {key: outputs[name] for key, name in optional.items() if name in outputs}
+        try:
+            return make(*(outputs[name] for name in needs), **extra)
+        except BROKEN as error:
+            return Missing(needs[0], _line(error), outputs[needs[0]].command)
+
+    learnt = [n for n, result in by_name.items() if result.step.job in TRAININGS]
+    parts = {
+        "sheets": part(digits.digit_sheets, "samples"),
+        "reverse": part(digits.reverse, "samples"),
+        "guidance": part(digits.guidance_slider, "guidance"),
+        "given": part(faces.given_faces, "faces"),
+        "etas": part(faces.eta_sheet, "eta_sheet"),
+        "interpolation": part(faces.interpolation, "interpolation"),
+        "eta": part(faces.eta_slider, "eta"),
+        "clip": part(clip.zero_shot, "clip"),
+        "trained": part(lambda *jobs: concepts.trained(jobs), *learnt)
+        if learnt
+        else Missing("inversion_0", "", ""),
+        "concepts": part(concepts.concepts, "concepts", "grades"),
+        "several": part(concepts.several, "concepts", "grades", untrained="concepts_untrained"),
+        "merge": part(concepts.merge, "merged"),
+    }
+    return Content(parts, results, outputs)
+
+
+def _line(error: Exception) -> str:
+    told = str(error) if isinstance(error, Hw2Error) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())[:500]

@@ -1,0 +1,217 @@
+"""Problem 2 from what its jobs left: given faces, the eta sheet and slider, slerp and lerp."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw2.errors import DataError
+from hw2.faces.report import eta_name, interpolation_names
+from hw2.metrics.intervals import Interval
+from hw2.report.outputs import JobOutput, as_interval
+from hw2.report.parts import (
+    EMPTY,
+    Cell,
+    Chart,
+    Frame,
+    Grid,
+    Said,
+    Sources,
+    Table,
+    chart,
+    number,
+    sources,
+    trend,
+)
+from hw2.report.pictures import read_tiles, tiles
+from hw2.report.trials import Trial, read_trials
+
+SAMPLING = ("unet", "num_inference_steps", "timestep_spacing", "eta", "clip_x0")
+SLIDER = 10  # faces a frame, in rows of
+PER_ROW = 5
+SCORES = {"distance": "", "repeated": ".0%", "frechet": "", "mse": ""}
+WAYS = ("slerp", "lerp")
+
+
+@dataclass(frozen=True)
+class GivenFaces:
+    """The faces of the given noises, and how far they are from the given pictures."""
+
+    source: Sources
+    grid: Grid
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class EtaSheet:
+    """Noises by eta in one grid."""
+
+    source: Sources
+    grid: Grid
+    chart: Chart
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Slerp over lerp, and what is measured along both."""
+
+    source: Sources
+    grid: Grid
+    table: Table
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class EtaSlider:
+    """Faces over eta, with curves and what they show."""
+
+    source: Sources
+    frames: tuple[Frame, ...]
+    start: int
+    charts: tuple[Chart, ...]
+    said: tuple[Said, ...]
+
+
+def given_faces(job: JobOutput) -> GivenFaces:
+    """The pictures of jobs.sample_faces, compared with the given ones where there are some."""
+    names = sorted(path.stem for path in job.out.glob("*.png"))
+    if not names:
+        raise DataError(f"{job.out} has no pictures")
+    made = read_tiles([job.out / f"{name}.png" for name in names])
+    grid = Grid(
+        tiles([made[i : i + SLIDER] for i in range(0, len(made), SLIDER)]),
+        Said("alt.faces", {"first": names[0], "last": names[-1]}),
+        cols=tuple(names) if len(names) <= SLIDER else (),
+    )
+    said = []
+    if "mse" in job.metrics:
+        kind = "passed" if job.metric("passed") else "failed"
+        values = {
+            "mse": format(job.interval("mse"), ".3g"),
+            "n": str(len(job.metric("mse_by_picture"))),
+            "worst": f"{max(job.metric('mse_by_picture').values()):.3g}",
+            "mark": f"{job.metric('pass_mark'):g}",
+        }
+        said.append(Said(f"p2.given_{kind}", values))
+    return GivenFaces(sources(job, keys=SAMPLING), grid, tuple(said))
+
+
+def eta_sheet(job: JobOutput) -> EtaSheet:
+    """The grid of jobs.eta_sheet."""
+    etas, noises = job.config["etas"], job.config["noises"]
+    paths = [[job.out / f"{eta_name(noise, eta)}.png" for eta in etas] for noise in noises]
+    grid = Grid(
+        tiles([read_tiles(row) for row in paths]),
+        Said(
+            "alt.eta_sheet",
+            {"noises": ", ".join(noises), "etas": ", ".join(f"{e:g}" for e in etas)},
+        ),
+        tuple(noises),
+        tuple(f"η = {eta:g}" for eta in etas),
+    )
+    found = job.metric("distance_from_first_eta")
+    apart = [as_interval(found.get(f"{eta:g}")) for eta in etas]
+    curve = chart("score.distance", "η", etas, {"": apart})
+    keys = tuple(key for key in SAMPLING if key != "eta")
+    said = _said_of_distances(etas, apart)
+    return EtaSheet(sources(job, keys=(*keys, "etas")), grid, curve, said)
+
+
+def _said_of_distances(etas: Sequence[float], apart: Sequence[Interval]) -> tuple[Said, ...]:
+    pairs = sorted(zip(etas, apart, strict=True), key=lambda pair: pair[0])
+    means = [interval.value for _, interval in pairs]
+    rises = all(a < b for a, b in itertools.pairwise(means))
+    each = ", ".join(f"{eta:g}: {interval}" for eta, interval in pairs if eta != etas[0])
+    values = {"each": each, "first": f"{etas[0]:g}", "last": f"{pairs[-1][0]:g}"}
+    return (Said("p2.eta_rises" if rises else "p2.eta_not_rises", values),)
+
+
+def interpolation(job: JobOutput) -> Interpolation:
+    """The two rows of jobs.interpolate_faces."""
+    count = int(job.config["num_alphas"])
+    ways = {
+        way: read_tiles([job.out / f"{name}.png" for name in interpolation_names(way, count)])
+        for way in WAYS
+    }
+    alphas = tuple(f"{alpha:.2g}" for alpha in np.linspace(0, 1, count).tolist())
+    first, second = str(job.config["first"]), str(job.config["second"])
+    about = Said("alt.interpolation", {"first": first, "second": second})
+    grid = Grid(tiles(list(ways.values())), about, WAYS, alphas)
+    keys = ("norm_at_the_ends", "norm_at_the_middle", "largest_step", "length_of_the_path")
+    numbers = {way: {key: float(job.metric(way, key)) for key in keys} for way in WAYS}
+    contrast = {way: float(tile[count // 2].std()) for way, tile in ways.items()}
+    rows = tuple(
+        (
+            Cell(way),
+            *(Cell(f"{numbers[way][key]:.1f}", numbers[way][key]) for key in keys),
+            Cell(f"{contrast[way]:.1f}", contrast[way]),
+        )
+        for way in WAYS
+    )
+    table = Table(("table.way", *(f"p2.{key}" for key in keys), "p2.contrast"), rows)
+    share = {way: of["norm_at_the_middle"] / of["norm_at_the_ends"] for way, of in numbers.items()}
+    steps = {way: of["largest_step"] for way, of in numbers.items()}
+    norm = {"slerp": f"{share['slerp']:.2f}", "lerp": f"{share['lerp']:.2f}"}
+    flat = {way: f"{value:.1f}" for way, value in contrast.items()}
+    jumps = {way: f"{value:.1f}" for way, value in steps.items()}
+    said = (
+        Said(f"p2.norm_{_order(share['lerp'], share['slerp'])}", norm),
+        Said(f"p2.contrast_{_order(contrast['lerp'], contrast['slerp'])}", flat),
+        Said(f"p2.jump_{_order(steps['lerp'], steps['slerp'])}", jumps),
+    )
+    return Interpolation(sources(job, keys=("first", "second", *SAMPLING)), grid, table, said)
+
+
+def _order(lerp: float, slerp: float) -> str:
+    """How lerp's number stands to slerp's; within a fiftieth they count as the same."""
+    if abs(lerp - slerp) <= 0.02 * max(abs(lerp), abs(slerp)):
+        return "same"
+    return "less" if lerp < slerp else "more"
+
+
+def eta_slider(job: JobOutput) -> EtaSlider:
+    """The sweep of jobs.tune_eta over eta."""
+    trials = read_trials(job, "eta")
+    frames = []
+    for trial in trials:
+        images = trial.images(SLIDER)  # (samples, 3, h, w)
+        if images.ndim != 4:
+            raise DataError(f"{trial.folder}: want a picture a noise")
+        faces = images.transpose(0, 2, 3, 1)
+        rows = [faces[i : i + PER_ROW] for i in range(0, len(faces), PER_ROW)]
+        grid = Grid(
+            tiles(rows), Said("alt.eta_frame", {"n": str(len(faces)), "eta": f"{trial.at:g}"})
+        )
+        scores = [
+            (f"score.{key}", number(trial.scores[key], spec).text)
+            for key, spec in SCORES.items()
+            if np.isfinite(trial.scores[key].value)
+        ]
+        frames.append(Frame(f"η = {trial.at:g}", (grid,), tuple(scores)))
+    at = [trial.at for trial in trials]
+    charts = tuple(
+        chart(f"score.{key}", "η", at, {"": [trial.scores[key] for trial in trials]}, SCORES[key])
+        for key in ("distance", "frechet")
+        if any(np.isfinite(trial.scores[key].value) for trial in trials)
+    )
+    keys = ("unet", "num_inference_steps", "precision", "samples")
+    said = _said_of_eta(trials)
+    return EtaSlider(sources(job, keys=keys), tuple(frames), 0, charts, said)
+
+
+def _said_of_eta(trials: Sequence[Trial]) -> tuple[Said, ...]:
+    repeated = {trial.at: trial.scores["repeated"] for trial in trials}
+    exact = [f"{at:g}" for at, share in repeated.items() if share.value == 1]
+    rest = [f"{at:g}" for at, share in repeated.items() if share.value < 1]
+    kind = "only_zero" if exact == ["0"] and rest else "other"
+    listed = {"exact": ", ".join(exact) or EMPTY, "rest": ", ".join(rest) or EMPTY}
+    said = [Said(f"p2.repeats_{kind}", listed)]
+    first, last = trials[0], trials[-1]
+    ends = (first.scores["frechet"], last.scores["frechet"])
+    if all(np.isfinite(end.value) for end in ends):
+        values = {"from": str(ends[0]), "to": str(ends[1])}
+        values |= {"first": f"{first.at:g}", "last": f"{last.at:g}"}
+        said.append(Said(f"p2.frechet_{trend(*ends)}", values))
+    return tuple(said)

@@ -1,0 +1,98 @@
+"""What a job left in its folder: settings, numbers, and its run."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hw2.errors import ConfigError, DataError
+from hw2.metrics.intervals import Interval
+from hw2.report.steps import StepResult
+from hw2.runlog.addresses import ui_command
+from hw2.yaml_text import read_yaml
+
+UI = "http://127.0.0.1:5000"  # where the command of `ui_command` serves a store that is a file
+
+
+@dataclass(frozen=True)
+class JobOutput:
+    """A finished job. `config` and `metrics` are its config.yaml and metrics.json."""
+
+    name: str
+    command: str
+    out: Path
+    seconds: float
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    run_id: str
+    run_link: str
+
+    @property
+    def seed(self) -> int:
+        """Of everything that it drew."""
+        return int(self.config["seed"])
+
+    def metric(self, *keys: str) -> Any:
+        """The value at `keys` of metrics.json; DataError if it has none."""
+        found: Any = self.metrics
+        for key in keys:
+            if not isinstance(found, Mapping) or key not in found:
+                raise DataError(f"{self.out / 'metrics.json'} has no {' > '.join(keys)}")
+            found = found[key]
+        return found
+
+    def interval(self, *keys: str) -> Interval:
+        """The same of an estimate with its limits."""
+        return as_interval(self.metric(*keys), f"{self.out}: {' > '.join(keys)}")
+
+
+def as_interval(found: Any, where: str = "metrics.json") -> Interval:
+    """An estimate as metrics.json keeps it; DataError if it is none."""
+    try:
+        numbers = [found[key] for key in ("value", "low", "high")]
+        return Interval(*(float("nan") if n is None else float(n) for n in numbers))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{where}: want value, low and high, found {str(found)[:80]}") from None
+
+
+def read_output(result: StepResult) -> JobOutput:
+    """What a finished step left. Raises DataError for files that are missing or broken."""
+    out = result.step.out
+    try:
+        config = read_yaml(out / "config.yaml")
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    run = _json(out / "mlflow_run.json")
+    run_id, uri = str(run.get("run_id", "")), str(run.get("tracking_uri", ""))
+    if not re.fullmatch(r"\w+", run_id):
+        raise DataError(f"{out / 'mlflow_run.json'} names no run")
+    return JobOutput(
+        result.step.name,
+        result.step.command,
+        out,
+        result.seconds,
+        config,
+        _json(out / "metrics.json"),
+        run_id,
+        f"{_ui(uri)}/#/runs/{quote(run_id)}",
+    )
+
+
+def _ui(uri: str) -> str:
+    """The address of the UI; for a store that is a file, where the told command serves it."""
+    return ui_command(uri).rstrip("/") if uri.startswith(("http://", "https://")) else UI
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: broken JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: want an object, found {str(found)[:80]}")
+    return found

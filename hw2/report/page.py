@@ -1,0 +1,93 @@
+"""The page: one template, filled with the parts and the words of a language."""
+
+import datetime
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from hw2.report.clip import Matrix
+from hw2.report.content import Content
+from hw2.report.parts import Missing
+from hw2.report.texts import Texts
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Numbers:
+    """Counts figures and tables as the page names them."""
+
+    def __init__(self) -> None:
+        self._given: Counter[str] = Counter()
+
+    def next(self, kind: str) -> int:
+        """The number of the next one of its kind, from 1."""
+        self._given[kind] += 1
+        return self._given[kind]
+
+
+def render(content: Content, language: str, *, ui: str, code: str, offline: bool) -> str:
+    """The page in one language. Whatever came from outside is escaped.
+
+    Args:
+        ui: the command or address that opens MLflow.
+        code: what the results were made by.
+        offline: whether the digits are those of the offline tree, which the page then says.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"inline": inline, "cells": cells}
+    environment.tests["missing"] = lambda part: isinstance(part, Missing)
+    # Ours, not from outside: as they are.
+    style, script = (
+        Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+        for name in ("style.css", "report.js")
+    )
+    return environment.get_template("report.html").render(
+        t=Texts.of(language),
+        parts=content.parts,
+        results=content.results,
+        outputs=content.outputs,
+        failed=sum(not result.ok for result in content.results),
+        counter=Numbers(),
+        date=datetime.date.today().isoformat(),
+        code=code,
+        ui=ui,
+        offline=offline,
+        style=style,
+        script=script,
+    )
+
+
+def inline(text: str) -> Markup:
+    """A text with `code` in it; all else is escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def cells(matrix: Matrix, t: Texts) -> list[dict[str, Any]]:
+    """What the page's script shows of each cell of the matrix."""
+    found = []
+    for place, (true, said, times) in enumerate(matrix.cells):
+        words = {"true": matrix.names[true], "said": matrix.names[said]}
+        alt = t("alt.example", **words)
+        cards = [
+            {
+                "src": one.picture.uri,
+                "width": one.picture.width,
+                "height": one.picture.height,
+                "alt": alt,
+                "note": f"p = {one.probability}",
+            }
+            for one in matrix.examples.get(place, ())
+        ]
+        told = t("alt.cell", **words, times=str(times))
+        found.append({"true": true, "said": said, "told": told, "cards": cards})
+    return found

@@ -1,0 +1,191 @@
+"""What sections are made of: sentences that numbers chose, tables, charts, frames of a slider."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hw2.metrics.intervals import Interval
+from hw2.report.outputs import JobOutput
+from hw2.report.pictures import Picture
+
+EMPTY = "\u2013"  # where there is no number
+WIDTH, HEIGHT = 320.0, 200.0  # of a chart, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 32.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence: its key in the texts, chosen by the numbers, and the numbers that it quotes.
+
+    A value may be a key in the texts itself, or several values that are listed.
+    """
+
+    key: str
+    values: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table; `order` is what a sorted column goes by, the text if None."""
+
+    text: str
+    order: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by their key in the texts, and rows of as many cells."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pictures in rows and columns as one picture, with labels, and a text that describes it."""
+
+    picture: Picture
+    about: Said
+    rows: tuple[str, ...] = ()
+    cols: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a slider shows at one of its places."""
+
+    label: str
+    grids: tuple[Grid, ...]
+    scores: tuple[tuple[str, str], ...]  # key in the texts, number
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An estimate in a chart, in the chart's units, and as text."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Estimates with limits over a setting, a line a name; positions are in the chart's units."""
+
+    title: str  # its key in the texts
+    x: str
+    lines: tuple[tuple[str, tuple[Mark, ...]], ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    zero: float | None = None  # where the line of no difference lies, if in the chart
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The jobs that a figure is made of, and the settings that it shows."""
+
+    jobs: tuple[JobOutput, ...]
+    settings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A part that could not be made: the step that failed, why, and what to run."""
+
+    step: str
+    error: str
+    command: str
+
+
+def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
+    """`keys` of the first job's settings, and its seed."""
+    config = jobs[0].config
+    shown = [(key, _plain(config[key])) for key in (*keys, "seed") if key in config]
+    return Sources(jobs, tuple(shown))
+
+
+def _plain(value: Any) -> str:
+    """A setting in one line."""
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items() if v is not None)
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number(interval: Interval, spec: str = "") -> Cell:
+    """A cell with an estimate and its limits."""
+    exact = interval.low == interval.value == interval.high and not spec
+    text = f"{interval.value:g}" if exact else format(interval, spec)
+    return Cell(text, None if math.isnan(interval.value) else interval.value)
+
+
+def points(interval: Interval) -> str:
+    """A difference of shares in points."""
+    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
+    return f"{value:+.1f} ({low:.1f} to {high:.1f})"
+
+
+def chart(
+    title: str,
+    x: str,
+    at: Sequence[float],
+    lines: Mapping[str, Sequence[Interval]],
+    spec: str = "",
+) -> Chart:
+    """A chart of `lines` over the values `at`; estimates that are nan are left out."""
+    known = [i for line in lines.values() for i in line if math.isfinite(i.value)]
+    ends = [v for i in known for v in (i.value, i.low, i.high) if math.isfinite(v)] or [0.0, 1.0]
+    steps = ticks(min(ends), max(ends))
+    bottom, top = steps[0], steps[-1]
+    left, right = min(at), max(at)
+
+    def across(value: float) -> float:
+        share = (value - left) / (right - left) if right > left else 0.5
+        return round(LEFT + (0.04 + 0.92 * share) * (WIDTH - LEFT - RIGHT), 2)
+
+    def up(value: float) -> float:
+        return round(TOP + (top - value) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 2)
+
+    def mark(value: float, i: Interval) -> Mark:
+        low, high = (v if math.isfinite(v) else i.value for v in (i.low, i.high))
+        text = f"{x} = {value:g}: {number(i, spec).text}"
+        return Mark(across(value), up(i.value), up(low), up(high), text)
+
+    drawn = tuple(
+        (name, tuple(mark(v, i) for v, i in zip(at, line, strict=True) if math.isfinite(i.value)))
+        for name, line in lines.items()
+    )
+    percent = spec.endswith("%")
+    y_ticks = [(up(v), f"{100 * v:.6g} %" if percent else f"{v:.6g}") for v in steps]
+    return Chart(
+        title,
+        x,
+        drawn,
+        tuple((across(v), f"{v:g}") for v in at),
+        tuple(y_ticks),
+        up(0) if bottom < 0 < top else None,
+    )
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers from at most `low` to at least `high`."""
+    span = (high - low) or abs(high) or 1.0
+    raw = span / about
+    size = 10 ** math.floor(math.log10(raw))
+    step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
+
+
+def trend(first: Interval, last: Interval) -> str:
+    """How the last estimate stands to the first: rises, falls, or same (limits overlap)."""
+    if last.low > first.high:
+        return "rises"
+    return "falls" if last.high < first.low else "same"

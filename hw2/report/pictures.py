@@ -1,0 +1,71 @@
+"""Pictures inside a page: tiles joined into one, as data URIs."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hw2.data.images import decode
+from hw2.errors import DataError
+
+PAPER = 255
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG in a page: its data URI and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def picture(pixels: np.ndarray) -> Picture:
+    """uint8 (h, w, 3) as it is, without loss."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.save(buffer, "PNG", optimize=True)
+    return Picture(_uri(buffer.getvalue()), image.width, image.height)
+
+
+def picture_file(path: Path) -> Picture:
+    """A figure that a job drew. Raises DataError if it is missing or broken."""
+    try:
+        return picture(decode(path))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def tiles(rows: Sequence[Sequence[np.ndarray] | np.ndarray]) -> Picture:
+    """Pictures of one size in a grid without gaps: labels beside it can be placed in fractions.
+
+    Rows may be of unequal length. Raises DataError for no pictures or pictures of other sizes.
+    """
+    shapes = {tile.shape for row in rows for tile in row}
+    if len(shapes) != 1:
+        raise DataError(f"a grid of pictures of the sizes {sorted(shapes)}: want one size")
+    h, w, _ = shapes.pop()
+    canvas = np.full((len(rows) * h, max(map(len, rows)) * w, 3), PAPER, np.uint8)
+    for r, row in enumerate(rows):
+        for c, tile in enumerate(row):
+            canvas[r * h : (r + 1) * h, c * w : (c + 1) * w] = tile
+    return picture(canvas)
+
+
+def read_tiles(paths: Sequence[Path]) -> list[np.ndarray]:
+    """The pictures of `paths`; DataError with the path of one that is missing or broken."""
+    found = []
+    for path in paths:
+        try:
+            found.append(decode(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+    return found
+
+
+def _uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"

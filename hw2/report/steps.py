@@ -1,0 +1,191 @@
+"""The jobs of a report: planned from its settings, run as processes, reused if nothing changed."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hw2.config import JobConfig, load
+from hw2.errors import ConfigError, Hw2Error
+from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
+from hw2.runlog.journal import write_json
+from hw2.settings.report import ReportConfig, Step
+
+OTHER = re.compile(r"\{out\}/(\w+)")
+KEPT = ".steps"  # folder in OUT: what is known of each step, and its log
+SettingsOf = Callable[[str], type[JobConfig]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step as it will run. `words` are those after the job's name; `needs` are other steps."""
+
+    name: str
+    job: str
+    words: tuple[str, ...]
+    out: Path
+    needs: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What makes its results again."""
+        return shlex.join(["python", "-m", f"jobs.{self.job}", *self.words])
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How a step went; `seconds` are those of the run that made the results."""
+
+    step: Planned
+    status: Literal["running", "done", "reused", "failed", "skipped"]
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether its results are there."""
+        return self.status in ("done", "reused")
+
+
+def plan(config: ReportConfig) -> list[Planned]:
+    """The steps of `config`, in its order.
+
+    Raises ConfigError for a step that waits for one that does not come before it.
+    """
+    planned: list[Planned] = []
+    for name, step in config.steps.items():
+        out = config.out / name
+        told = set(OTHER.findall(json.dumps(step.settings)))
+        needs = tuple(other for other in config.steps if other in told)
+        for other in needs:
+            if other not in [one.name for one in planned]:
+                raise ConfigError(f"steps.{name}: {other} must stand before it in steps")
+        words = [*_words(step, str(config.out)), "--out", str(out)]
+        planned.append(Planned(name, step.job, tuple(words), out, needs))
+    return planned
+
+
+def _words(step: Step, out: str) -> list[str]:
+    words = [] if step.config is None else ["--config", step.config]
+    for key, value in step.settings.items():
+        words += [f"--{key}", _text(value, out)]
+    return words
+
+
+def _text(value: Any, out: str) -> str:
+    """A setting as a word of the command line, which hw2.config.parse takes back."""
+    if isinstance(value, str):
+        return value.replace("{out}", out)
+    plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if plain and not set("".join(value)) & set(",\"'["):
+        return ",".join(value).replace("{out}", out)
+    return json.dumps(value, ensure_ascii=False).replace("{out}", out)
+
+
+class Runner:
+    """Runs steps in the folder of a report and remembers what made each."""
+
+    def __init__(self, out: Path, settings_of: SettingsOf) -> None:
+        self.kept, self.settings_of = out / KEPT, settings_of
+        self.kept.mkdir(exist_ok=True)
+        self.code = code_of_jobs()
+
+    def run(self, steps: list[Planned]) -> Iterator[StepResult]:
+        """Each step twice: as it begins (unless it is reused or skipped), and as it ended."""
+        ended: dict[str, StepResult] = {}
+        for step in steps:
+            lost = [name for name in step.needs if not ended[name].ok]
+            if lost:
+                result = StepResult(step, "skipped", error=f"it needs {lost[0]}, which failed")
+            elif (seconds := self._reusable(step)) is not None:
+                result = StepResult(step, "reused", seconds)
+            else:
+                yield StepResult(step, "running")
+                result = self._run(step)
+            ended[step.name] = result
+            yield result
+
+    def log_of(self, step: Planned) -> Path:
+        """Where a step's output goes."""
+        return self.kept / f"{step.name}.log"
+
+    def _run(self, step: Planned) -> StepResult:
+        began = time.monotonic()
+        try:
+            made_from = self._made_from(step, {})
+        except Hw2Error as error:
+            return StepResult(step, "failed", error=str(error))
+        # Results of other settings are moved aside: the folder is the report's.
+        words = [sys.executable, "-m", f"jobs.{step.job}", *step.words, "--overwrite", "true"]
+        with self.log_of(step).open("w") as log:
+            process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+            try:
+                code = process.wait()
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        seconds = time.monotonic() - began
+        if code:
+            return StepResult(step, "failed", seconds, self._why(step, code))
+        # A run that only found all done says nothing of how long it takes.
+        known = self._known(step)
+        if known.get("made_from", {}).get("words") == list(step.words):
+            seconds = max(seconds, float(known.get("seconds", 0.0)))
+        record = {"made_from": made_from, "left": stat_of(step.out), "seconds": seconds}
+        write_json(self._record(step), record)
+        return StepResult(step, "done", seconds)
+
+    def _why(self, step: Planned, code: int) -> str:
+        """The job's own line, or the last one."""
+        lines = self.log_of(step).read_text(errors="replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()]
+        told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        last = (told or lines or ["it said nothing"])[-1]
+        return f"{last[:500]} (exit code {code}; log: {self.log_of(step)})"
+
+    def _record(self, step: Planned) -> Path:
+        return self.kept / f"{step.name}.json"
+
+    def _known(self, step: Planned) -> dict[str, Any]:
+        try:
+            known = json.loads(self._record(step).read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _reusable(self, step: Planned) -> float | None:
+        """How long the run took whose results are still what this step would make."""
+        known = self._known(step)
+        try:
+            if known["left"] != stat_of(step.out):
+                return None
+            before = known["made_from"]
+            now = self._made_from(step, before["inputs"])
+            same = before | {"inputs": _contents(before)} == now | {"inputs": _contents(now)}
+            return float(known["seconds"]) if same else None
+        except (KeyError, TypeError, ValueError, Hw2Error):
+            return None
+
+    def _made_from(self, step: Planned, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Command, code, and the files and folders that the resolved settings name."""
+        prog = f"python -m jobs.{step.job}"
+        config = load(self.settings_of(step.job), list(step.words), prog=prog, description="")
+        tree = config.model_dump(mode="json")
+        settings = {key: value for key, value in tree.items() if key != "out"}
+        inputs = {}
+        for path in sorted(set(paths_in(settings))):
+            before = Fingerprint(**known[path]) if path in known else None
+            inputs[path] = fingerprint(Path(path), before)._asdict()
+        made = {"words": list(step.words), "settings": settings, "code": self.code}
+        return json.loads(json.dumps({**made, "inputs": inputs}))
+
+
+def _contents(made: Mapping[str, Any]) -> dict[str, str]:
+    return {path: found["content"] for path, found in made["inputs"].items()}

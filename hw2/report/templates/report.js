@@ -1,0 +1,95 @@
+"use strict";
+// Sliders, sortable tables, pictures of the cells of the confusion matrix. Without this file the
+// page shows the first state of each.
+document.documentElement.classList.remove("no-js");
+
+for (const slider of document.querySelectorAll(".slider")) {
+  const input = slider.querySelector("input"), output = slider.querySelector("output");
+  const frames = [...slider.querySelectorAll(".frame")];
+  const show = () => {
+    frames.forEach((frame, place) => { frame.hidden = place !== Number(input.value); });
+    const label = frames[Number(input.value)].dataset.label;
+    output.textContent = label;
+    input.setAttribute("aria-valuetext", label);
+  };
+  input.value = slider.dataset.start; // a browser may keep another from the last visit
+  input.addEventListener("input", show);
+  slider.querySelector(".control").hidden = false;
+  show();
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = (row) => {
+        const cell = row.cells[column];
+        return "order" in cell.dataset ? Number(cell.dataset.order) : cell.textContent;
+      };
+      const compare = (a, b) => {
+        const x = key(a), y = key(b);
+        if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1; // numbers before words
+        const order = typeof x === "number" ? x - y : x.localeCompare(y);
+        return up ? order : -order;
+      };
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+}
+
+for (const matrix of document.querySelectorAll(".matrix")) {
+  const cells = JSON.parse(matrix.querySelector(".cells").textContent);
+  const svg = matrix.querySelector("svg"), ring = matrix.querySelector(".ring");
+  const told = matrix.querySelector(".examples p"), cards = matrix.querySelector(".examples .cards");
+  const left = Number(matrix.dataset.left), unit = Number(matrix.dataset.unit);
+  let now = Number(matrix.dataset.first);
+  const show = (place) => {
+    now = place;
+    const cell = cells[place];
+    ring.setAttribute("x", left + cell.said * unit - 1.5);
+    ring.setAttribute("y", left + cell.true * unit - 1.5);
+    ring.removeAttribute("hidden");
+    told.textContent = cell.told;
+    cards.replaceChildren(...cell.cards.map((one) => {
+      const card = document.createElement("div"), img = document.createElement("img");
+      const note = document.createElement("span");
+      card.className = "card";
+      Object.assign(img, { src: one.src, alt: one.alt, width: one.width, height: one.height });
+      note.textContent = one.note;
+      card.append(img, note);
+      return card;
+    }));
+  };
+  const point = (event) => {
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const column = (at.x - left) / unit - 0.5, row = (at.y - left) / unit - 0.5;
+    let best = -1, nearest = 2.5; // a finger is wider than a cell
+    cells.forEach((cell, place) => {
+      const away = Math.hypot(cell.said - column, cell.true - row);
+      if (away < nearest) { nearest = away; best = place; }
+    });
+    if (best >= 0 && best !== now) show(best);
+  };
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("pointerdown", point);
+  svg.addEventListener("focus", () => show(now));
+  svg.addEventListener("keydown", (event) => {
+    const next = cells.findIndex((cell) => cell.true > cells[now].true);
+    const row = cells[now].true;
+    const before = cells.findLastIndex((cell) => cell.true < row);
+    const to = {
+      ArrowRight: now + 1, ArrowLeft: now - 1, ArrowDown: next, ArrowUp: before,
+      Home: 0, End: cells.length - 1,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    if (to >= 0 && to < cells.length) show(to);
+  });
+}

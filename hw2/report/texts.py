@@ -1,0 +1,51 @@
+"""The words of a page, in one language."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hw2.report.parts import Said
+from hw2.yaml_text import read_yaml
+
+FOLDER = Path(__file__).parent / "texts"
+
+
+class Texts:
+    """Texts by dotted key, with {names} to be filled in."""
+
+    def __init__(self, tree: Mapping[str, Any], language: str) -> None:
+        self.language, self._texts = language, dict(_flat(tree))
+
+    @classmethod
+    def of(cls, language: str) -> "Texts":
+        """Those of texts/LANGUAGE.yaml."""
+        return cls(read_yaml(FOLDER / f"{language}.yaml"), language)
+
+    @property
+    def keys(self) -> set[str]:
+        """All keys."""
+        return set(self._texts)
+
+    def __call__(self, key: str, **values: str) -> str:
+        """The text at `key`; a missing one is our own mistake."""
+        return self._texts[key].format(**values)
+
+    def say(self, said: Said) -> str:
+        """A sentence with its numbers."""
+        values = {
+            name: ", ".join(map(self.name, (value,) if isinstance(value, str) else value))
+            for name, value in said.values.items()
+        }
+        return self(said.key, **values)
+
+    def name(self, key: str) -> str:
+        """The text at `key`, or the key itself where it is a name that came from outside."""
+        return self._texts.get(key, key)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found = []
+    for key, value in tree.items():
+        inner = isinstance(value, Mapping)
+        found += _flat(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", str(value))]
+    return found

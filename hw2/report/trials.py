@@ -1,0 +1,52 @@
+"""The trials of a sweep over one setting, with their pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw2.errors import DataError
+from hw2.metrics.intervals import Interval
+from hw2.report.outputs import JobOutput, as_interval
+from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial; `at` is its value of the setting."""
+
+    at: float
+    point: Mapping[str, Any]
+    folder: Path
+    scores: Mapping[str, Interval]
+
+    def images(self, count: int) -> np.ndarray:
+        """The pictures of its first `count` noises (samples, ..., 3, h, w), uint8."""
+        found = []
+        for first in range(0, count, CHUNK):
+            arrays = kept_arrays(self.folder / f"chunk_{first:06d}.npz")
+            if arrays is None:
+                break
+            found.append(arrays["images"])
+        if not found or found[0].dtype != np.uint8 or found[0].shape[-3] != 3:
+            raise DataError(f"{self.folder} has no pictures that can be read: delete it")
+        return np.concatenate(found)[:count]
+
+
+def read_trials(job: JobOutput, key: str) -> list[Trial]:
+    """The trials of a sweep in the order of `key`; of several with the same value, the first.
+
+    Raises DataError if fewer than two have scores.
+    """
+    found: dict[float, Trial] = {}
+    for one in job.metric("trials"):
+        point, scores = one.get("point", {}), one.get("scores", {})
+        if key in point and scores and point[key] not in found:
+            intervals = {k: as_interval(v, f"{job.out}: {k}") for k, v in scores.items()}
+            at = float(point[key])
+            found[at] = Trial(at, point, trial_folder(job.out, point), intervals)
+    if len(found) < 2:
+        raise DataError(f"{job.out}: {len(found)} trials over {key} have scores: need two or more")
+    return [found[at] for at in sorted(found)]

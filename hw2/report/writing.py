@@ -1,0 +1,127 @@
+"""Writing the pages, metrics.json, and what MLflow keeps of them."""
+
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hw2.errors import ConfigError, StepsFailed
+from hw2.figures.files import write_atomic
+from hw2.report.content import Content, collect
+from hw2.report.page import render
+from hw2.report.steps import StepResult
+from hw2.runlog.addresses import ui_command
+from hw2.runlog.journal import write_json
+from hw2.runlog.tracker import Tracker
+from hw2.runs import code_hash
+from hw2.settings.report import ReportConfig
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def write_report(
+    config: ReportConfig, results: Sequence[StepResult], out: Path, tracker: Tracker
+) -> None:
+    """Write and log OUT/report.LANGUAGE.html (and .pdf) and OUT/metrics.json.
+
+    Raises StepsFailed at the end if a step failed or what it left cannot be shown, ConfigError if
+    PDFs are wanted and there is no browser.
+    """
+    browser = find_browser() if config.pdf else None
+    content = collect(tuple(results))
+    for language in config.languages:
+        page = out / f"report.{language}.html"
+        text = render(
+            content,
+            language,
+            ui=ui_command(tracker.tracking_uri),
+            code=code_hash()[:12],
+            offline=is_offline(content),
+        )
+        write_atomic(page, text.encode())
+        tracker.log_file(page)
+        print(f"page: {page} ({page.stat().st_size / 2**20:.1f} MB)")
+        if browser is not None:
+            tracker.log_file(print_pdf(browser, page))
+            print(f"PDF: {page.with_suffix('.pdf')}")
+    write_json(out / "metrics.json", metrics_of(content))
+    tracker.log_file(out / "metrics.json")
+    tracker.log_summary(flat(content))
+    refuse_failed(content)
+
+
+def is_offline(content: Content) -> bool:
+    """Whether the digits come from the offline tree."""
+    sheets = content.outputs.get("samples")
+    root = Path(sheets.config["data"]["root"]) if sheets else Path("hw2_data")
+    return (root / "digits" / "offline.json").is_file()
+
+
+def refuse_failed(content: Content) -> None:
+    """Raise StepsFailed if something is not on the page that should be."""
+    failed = [result for result in content.results if not result.ok]
+    if failed:
+        first = f"{failed[0].step.name}: {failed[0].error}"
+        raise StepsFailed(
+            f"{len(failed)} of {len(content.results)} steps failed, the first {first}; the page "
+            "says so in their places; the same command tries them again"
+        )
+    broken = {name: part for name, part in content.missing.items() if part.error}
+    for name, part in broken.items():
+        raise StepsFailed(f"{name} is missing on the page: {part.step}: {part.error}")
+
+
+def metrics_of(content: Content) -> dict[str, Any]:
+    """What each step came to, and its own metrics.json."""
+    return {
+        "steps": {
+            result.step.name: {
+                "status": result.status,
+                "seconds": result.seconds,
+                "error": result.error,
+                "command": result.step.command,
+            }
+            for result in content.results
+        },
+        "results": {name: output.metrics for name, output in content.outputs.items()},
+    }
+
+
+def flat(content: Content) -> dict[str, float]:
+    """Numbers for MLflow: seconds, and the values of each step's scores."""
+    found = {f"seconds/{r.step.name}": r.seconds for r in content.results if r.ok}
+    for name, output in content.outputs.items():
+        for key, value in output.metrics.items():
+            number = value.get("value") if isinstance(value, dict) else value
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if math.isfinite(number):
+                found[f"{name}/{key.replace(' ', '_')}"] = float(number)
+    return found
+
+
+def find_browser() -> Path:
+    """A Chromium; ConfigError if there is none."""
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return Path(found)
+    raise ConfigError(f"pdf=true: none of {', '.join(BROWSERS)} is installed: leave --pdf out")
+
+
+def print_pdf(browser: Path, page: Path) -> Path:
+    """Print `page` beside itself, without a network; the path. Raises ConfigError if that fails."""
+    pdf = page.with_suffix(".pdf")
+    with tempfile.TemporaryDirectory() as profile:
+        words = [str(browser), "--headless", "--no-sandbox", "--disable-gpu"]
+        words += ["--disable-dev-shm-usage", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
+        words += [f"--print-to-pdf={pdf}", page.as_uri()]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+        except subprocess.TimeoutExpired:
+            raise ConfigError(f"pdf=true: {browser} did not print within 180 s") from None
+    if done.returncode or not pdf.is_file():
+        raise ConfigError(f"pdf=true: {browser} could not print: {done.stderr.strip()[-200:]}")
+    return pdf

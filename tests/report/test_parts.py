@@ -1,0 +1,49 @@
+"""Charts, numbers, and the sentences that they choose."""
+
+import math
+
+import pytest
+
+from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.report.parts import chart, number, points, ticks, trend
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.87, 1.0), (-3.2, 41), (5, 5), (0, 0), (1e-5, 3e-5), (-2, -1)]
+)
+def test_ticks_are_few_round_numbers_around_all_values(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert found[0] <= low + 1e-9 and found[-1] >= high - 1e-9
+    assert 2 <= len(found) <= 8 and found == sorted(set(found))
+    steps = [b - a for a, b in zip(found, found[1:], strict=False)]
+    assert max(steps) - min(steps) < 1e-6 * max(steps)
+
+
+def test_a_chart_puts_more_above_less_and_leaves_out_what_is_not_known() -> None:
+    line = [Interval(1, 0, 2), UNDEFINED, Interval(3, 2.5, math.nan)]
+    made = chart("score.accuracy", "w", [0, 1, 4], {"a": line})
+    ((name, (first, last)),) = made.lines
+    assert name == "a" and first.x < last.x and first.y > last.y  # y grows downwards
+    assert first.low > first.y > first.high and last.high == last.y
+    assert [text for _, text in made.x_ticks] == ["0", "1", "4"]
+    assert made.zero is None
+    assert first.text == "w = 0: 1.0 (0.0-2.0)"
+
+
+def test_a_chart_over_zero_has_its_line() -> None:
+    made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(-1, -1, -1), Interval(1, 1, 1)]})
+    assert made.zero is not None
+    ((_, (below, above)),) = made.lines
+    assert above.y < made.zero < below.y
+
+
+def test_a_trend_needs_limits_that_do_not_meet() -> None:
+    low, high, between = Interval(1, 0.9, 1.1), Interval(2, 1.9, 2.1), Interval(1.5, 1, 2)
+    assert trend(low, high) == "rises" and trend(high, low) == "falls"
+    assert trend(low, between) == trend(between, high) == trend(high, between) == "same"
+
+
+def test_numbers_as_text() -> None:
+    assert number(Interval(0.5, 0.4, 0.6), ".0%").text == "50 % (40-60)"
+    assert number(UNDEFINED).order is None and number(UNDEFINED).text == "n/a"
+    assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 to 20.0)"

@@ -1,0 +1,42 @@
+"""The words of the page: complete and alike in all languages."""
+
+import string
+from typing import get_args
+
+import pytest
+
+from hw2.report.page import inline
+from hw2.report.parts import Said
+from hw2.report.texts import FOLDER, Texts
+from hw2.settings.report import Language
+from hw2.yaml_text import read_yaml
+
+
+def names_in(tree: dict[str, object], prefix: str = "") -> dict[str, set[str]]:
+    """By dotted key, what is to be filled in."""
+    found: dict[str, set[str]] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= names_in(value, f"{prefix}{key}.")
+        else:
+            parts = string.Formatter().parse(str(value))
+            found[f"{prefix}{key}"] = {name for _, name, _, _ in parts if name}
+    return found
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_a_language_has_all_texts_with_all_their_numbers(language: str) -> None:
+    english = names_in(read_yaml(FOLDER / "en.yaml"))
+    assert len(english) > 100
+    assert names_in(read_yaml(FOLDER / f"{language}.yaml")) == english
+    assert Texts.of(language).keys == set(english)
+
+
+def test_a_sentence_lists_names_in_its_own_language() -> None:
+    said = Said("p3.ways_never", {"ways": ("ways.joint", "ways.merged"), "n": "5"})
+    assert "joint training, merged" in Texts.of("en").say(said)
+    assert "聯合訓練, 合併" in Texts.of("zh-TW").say(said)
+
+
+def test_code_is_marked_and_all_else_escaped() -> None:
+    assert inline("a `b<c` <i>") == "a <code>b&lt;c</code> &lt;i&gt;"
