@@ -5,7 +5,6 @@ python benchmarks/clip_memory.py --images hw2_data/clip_zeroshot/val --count 100
 The sum of proportional set sizes (shared pages count once), sampled every half second.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,8 +14,7 @@ import time
 from pathlib import Path
 
 from clip_throughput import linked
-
-ROOT = Path(__file__).parents[1]
+from frame import ROOT, arguments, finish
 
 
 def tree_bytes(pid: int) -> int:
@@ -40,15 +38,15 @@ def tree_bytes(pid: int) -> int:
     return total
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the job and print its peak."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments("clip_memory", __doc__)
     parser.add_argument("--images", type=Path, default=Path("hw2_data/clip_zeroshot/val"))
     parser.add_argument("--pretrained", default="asset:clip")
     parser.add_argument("--model", default="null", help="as in jobs.clip_zero_shot")
     parser.add_argument("--count", type=int, default=100_000, help="pictures (links to the files)")
     parser.add_argument("--num_workers", default="null", help="copies of the model")
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
     # Beside the pictures: links do not cross file systems.
     with tempfile.TemporaryDirectory(dir=words.images.parent) as temporary:
         folder = Path(temporary)
@@ -65,10 +63,9 @@ def main() -> None:
             time.sleep(0.5)
         assert process.returncode == 0
         found = json.loads((folder / "out/metrics.json").read_text())
-    print(
-        f"{found['pictures']} pictures: at most {peak / 2**30:.2f} GiB, "
-        f"{found['pictures_per_second']:.0f} pictures/s, {time.monotonic() - began:.0f} s in all"
-    )
+    rate, seconds = found["pictures_per_second"], time.monotonic() - began
+    figures = {"peak, GiB": peak / 2**30, "pictures/s": rate, "seconds in all": seconds}
+    finish(words.json, vars(words), [{"pictures": found["pictures"], **figures}])
 
 
 if __name__ == "__main__":

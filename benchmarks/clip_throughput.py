@@ -10,7 +10,6 @@ random weights, which are as fast as trained ones.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from frame import ROOT, arguments, finish, in_turns, ratios, spread
+
+SIDES = ("hw2", "dataloader", "clip-benchmark")
 BATCH = 64
 TEMPLATES = ["a photo of a {c}."]
 
@@ -134,16 +135,17 @@ def linked(images: Path, count: int, folder: Path) -> Path:
     return val
 
 
-def main() -> None:
-    """Print each figure's median and range, and the ratios within a round."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    """Each figure's median and range, and the ratios within a round."""
+    parser = arguments("clip_throughput", __doc__)
     parser.add_argument("--images", type=Path, default=Path("hw2_data/clip_zeroshot/val"))
     parser.add_argument("--model", default="asset:clip", help="or an open_clip model")
     parser.add_argument("--weights", help="file; default: the asset, or random ones")
     parser.add_argument("--count", type=int, default=20_000, help="pictures (links to the files)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--peer", nargs=5, help=argparse.SUPPRESS)
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
     if words.peer:
         peer(*words.peer[:4], float(words.peer[4]))
         return
@@ -158,22 +160,20 @@ def main() -> None:
 
             weights = str(folder / "random.safetensors")
             save_file(open_clip.create_model(words.model).state_dict(), weights)
-        sides = ("hw2", "dataloader", "clip-benchmark")
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        for number in range(words.rounds):
-            for side in sides if number % 2 == 0 else reversed(sides):
-                measured = run(side, words.model, weights, images)
-                found[side].append(measured)
-                print(f"round {number + 1}, {side}: {measured}", flush=True)
-    for side in sides:
-        for key, unit in (("first", "s to the first batch"), ("rate", "pictures/s after it")):
-            values = [one[key] for one in found[side]]
-            median = statistics.median(values)
-            print(f"{side}: {median:.4g} ({min(values):.4g}-{max(values):.4g}) {unit}")
-    for side in sides[1:]:
-        ratios = [a["rate"] / b["rate"] for a, b in zip(found["hw2"], found[side], strict=True)]
-        median = statistics.median(ratios)
-        print(f"hw2 / {side}: {median:.3f} ({min(ratios):.3f}-{max(ratios):.3f})")
+        sides = {
+            side: lambda side=side: run(side, words.model, weights, images) for side in words.sides
+        }
+        found = in_turns(sides, words.rounds)
+    rows = []
+    for key, unit in (("first", "s to the first batch"), ("rate", "pictures/s after it")):
+        for side, measured in found.items():
+            rows.append({"side": side, "unit": unit, **spread([one[key] for one in measured])})
+    rates = {side: [one["rate"] for one in measured] for side, measured in found.items()}
+    for side in words.sides[1:]:
+        first = words.sides[0]
+        times = ratios(rates[first], rates[side])
+        rows.append({"side": f"{first} / {side}", "unit": "times", **times})
+    finish(words.json, vars(words), rows)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ random, with the decaying spectrum and the large common part that a text encoder
 random too. What is timed does not depend on the values.
 """
 
-import argparse
 import resource
 import time
 
 import torch
+from frame import arguments, finish
 
 from hw2.personalize.merge import MergeSystem
 
@@ -28,14 +28,14 @@ def features(count: int, seed: int) -> torch.Tensor:
     return torch.randn(count, WIDTH, generator=random) * scales + common
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Merge once and print seconds, peak memory and the worst residual."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments("merge_shapes", __doc__)
     parser.add_argument("--concepts", type=int, default=10)
     parser.add_argument("--targets", type=int, default=9, help="target features a concept")
     parser.add_argument("--captions", type=int, default=200, help="of regularisation")
     parser.add_argument("--tokens", type=int, default=12, help="a caption, start and end counted")
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
     random = torch.Generator().manual_seed(1)
     regular = features(words.captions * words.tokens, 2)
     targets = [features(words.targets, 3 + place) for place in range(words.concepts)]
@@ -56,11 +56,21 @@ def main() -> None:
     ]
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{words.concepts} concepts, {len(matrices)} matrices, {len(regular)} features kept,")
-    print(f"{system.rank} of {words.concepts * words.targets} targets independent:")
-    print(f"{seconds:.2f} s ({shared:.2f} s of it shared), peak {peak:.2f} GiB with the weights,")
-    print(f"worst residual {max(result.residual for result in results):.1e} (float32 weights),")
-    print(f"condition of captions {results[0].reg_condition:.1e}, ridge {results[0].ridge:.1g}")
+    figures = {
+        "concepts": words.concepts,
+        "matrices": len(matrices),
+        "features kept": len(regular),
+        "targets": words.concepts * words.targets,
+        "targets independent": system.rank,
+        "seconds": seconds,
+        "seconds of it shared": shared,
+        "peak, GiB, with the weights": peak,
+        "worst residual (float32 weights)": max(result.residual for result in results),
+        "condition of captions": results[0].reg_condition,
+        "ridge": results[0].ridge,
+    }
+    rows = [{"figure": name, "value": value} for name, value in figures.items()]
+    finish(words.json, vars(words), rows)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""Steps a second under Ray Train against the bare loop, in alternating pairs on one machine.
+"""Steps a second under Ray Train with one and two workers against the bare loop, in turns.
 
 python benchmarks/ray_train_overhead.py --pairs 5
+
+The batch is the same for all, so that two workers have half of it each; every process computes with
+one thread. Of each side: steps a second after the warm-up, checkpoints included; the share of a
+step spent waiting for data; seconds from the start to the first step.
 """
 
 import argparse
-import json
+import itertools
 import os
 import statistics
 import subprocess
@@ -12,6 +16,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from frame import arguments, finish, in_turns, journal_rows, ratios, spread
 
 WARM_STEPS = 10
 
@@ -37,54 +44,51 @@ def train_once(out: Path, data: Path, num_workers: int, num_steps: int) -> None:
 
 
 def measure(folder: Path, data: Path, num_workers: int, num_steps: int) -> dict[str, float]:
-    """Steps a second after the warm-up, checkpoints included, and seconds to the first step."""
+    """Steps a second after the warm-up, waiting for data, and seconds to the first step."""
     folder.mkdir()
     begin = time.time()
     words = ["--one", str(num_workers), "--steps", str(num_steps), "--data", str(data)]
     command = [sys.executable, __file__, *words, "--folder", str(folder / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, cwd=folder, env=environment, capture_output=True)
-    lines = (folder / "out" / "journal.jsonl").read_text().splitlines()
-    rows = [row for line in lines if (row := json.loads(line))["kind"] == "metrics"]
-    warm, last = rows[WARM_STEPS], rows[-1]
-    seconds = (last["time_ms"] - warm["time_ms"]) / 1000
-    speed = (last["step"] - warm["step"]) / seconds
-    return {"speed": speed, "start": rows[0]["time_ms"] / 1000 - begin}
+    rows = journal_rows(folder / "out")
+    warm, last = rows[min(WARM_STEPS, len(rows) // 2)], rows[-1]
+    speed = 1000 * (last["step"] - warm["step"]) / (last["time_ms"] - warm["time_ms"])
+    waits = [row["values"]["train/data_wait_share"] for row in rows]
+    start = rows[0]["time_ms"] / 1000 - begin
+    return {"steps/s": speed, "data wait, share": statistics.median(waits), "start, s": start}
 
 
-def main() -> None:
-    """Print a line a pair, then the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    """Run the sides in turns; their medians, and each one's pace over the one before."""
+    parser = arguments("ray_train_overhead", __doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0: without Ray")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    data = args.data.absolute()
-    if args.one is not None:
-        train_once(args.folder, data, args.one, args.steps)
+    words = parser.parse_args(argv)
+    data = words.data.absolute()
+    if words.one is not None:
+        train_once(words.folder, data, words.one, words.steps)
         return
-    ratios, starts = [], {0: [], 1: []}
+    names = {n: "bare loop" if n == 0 else f"Ray Train, {n}" for n in words.workers}
     with tempfile.TemporaryDirectory() as temporary:
-        for pair in range(args.pairs):
-            order = (0, 1) if pair % 2 == 0 else (1, 0)
-            found = {
-                n: measure(Path(temporary) / f"{pair}-{n}", data, n, args.steps) for n in order
-            }
-            ratios.append(found[1]["speed"] / found[0]["speed"])
-            for n in (0, 1):
-                starts[n].append(found[n]["start"])
-            print(
-                f"pair {pair + 1}: bare {found[0]['speed']:.2f} steps/s, "
-                f"Ray Train {found[1]['speed']:.2f} steps/s, ratio {ratios[-1]:.3f}",
-                flush=True,
-            )
-    print(
-        f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); "
-        f"start to first step: bare {statistics.median(starts[0]):.1f} s, "
-        f"Ray Train {statistics.median(starts[1]):.1f} s"
-    )
+        places = itertools.count()
+        sides = {
+            name: lambda n=n: measure(Path(temporary, str(next(places))), data, n, words.steps)
+            for n, name in names.items()
+        }
+        found = in_turns(sides, words.pairs)
+    rows: list[dict[str, Any]] = []
+    for name, measured in found.items():
+        for key in measured[0]:
+            rows.append({"side": name, "figure": key, **spread([one[key] for one in measured])})
+    for before, after in itertools.pairwise(found):
+        paces = [[one["steps/s"] for one in found[side]] for side in (after, before)]
+        rows.append({"side": f"{after} / {before}", "figure": "steps/s", **ratios(*paces)})
+    finish(words.json, vars(words), rows)
 
 
 if __name__ == "__main__":

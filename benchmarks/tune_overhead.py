@@ -1,22 +1,28 @@
-"""A sweep under Ray Tune against the same trials in plain loops, in alternating pairs.
+"""A sweep under Ray Tune against the same trials in plain loops, in turns.
 
 python benchmarks/tune_overhead.py --pairs 3
 """
 
 import argparse
+import itertools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from frame import arguments, finish, in_turns, ratios, spread
+
 NUM_TRIALS = 20
-SPACE = {"guidance_weight": [round(0.2 * i, 1) for i in range(NUM_TRIALS)]}
 
 
-def plain_loop(folder: Path, data: Path, samples: int, first: int, processes: int) -> None:
+def weights(count: int) -> list[float]:
+    """The guidance weights of `count` trials."""
+    return [round(0.2 * i, 1) for i in range(count)]
+
+
+def plain_loop(words: argparse.Namespace) -> None:
     """Every `processes`-th trial from `first` on, drawn and scored, one after the other."""
     import torch
 
@@ -27,14 +33,15 @@ def plain_loop(folder: Path, data: Path, samples: int, first: int, processes: in
     from hw2.sweeps.trial import CHUNK
 
     torch.set_num_threads(1)
-    weights, judge = find_model("asset:digits"), find_model("asset:judge")
-    work = make_guidance_work(weights, judge, DataConfig(root=data), SampleSettings(), 0)(False)
-    for weight in SPACE["guidance_weight"][first::processes]:
+    model, judge, data = find_model("asset:digits"), find_model("asset:judge"), words.data
+    work = make_guidance_work(model, judge, DataConfig(root=data), SampleSettings(), 0)(False)
+    chunks = [range(i, i + CHUNK) for i in range(0, words.samples, CHUNK)]
+    for weight in weights(words.trials)[words.one :: words.processes]:
         point = {"guidance_weight": weight}
-        drawn = [work.draw(point, range(i, i + CHUNK), dict) for i in range(0, samples, CHUNK)]
+        drawn = [work.draw(point, chunk, dict) for chunk in chunks]
         arrays = {k: _joined([d[k] for d in drawn]) for k in drawn[0]}
         scores, _ = work.score(point, arrays)
-        (folder / f"{weight}.txt").write_text(str(scores["accuracy"]))
+        (words.folder / f"{weight}.txt").write_text(str(scores["accuracy"]))
 
 
 def _joined(parts: list) -> object:
@@ -43,36 +50,35 @@ def _joined(parts: list) -> object:
     return np.concatenate(parts)
 
 
-def measure_plain(folder: Path, data: Path, samples: int, processes: int) -> float:
+def measure_plain(folder: Path, words: argparse.Namespace) -> float:
     """Seconds of all processes, from their start to the end of the last."""
     folder.mkdir()
-    words = ["--data", str(data), "--samples", str(samples), "--processes", str(processes)]
-    commands = [
-        [sys.executable, __file__, *words, "--folder", str(folder), "--one", str(first)]
-        for first in range(processes)
-    ]
+    told = ["data", "samples", "processes", "trials"]
+    told = [word for key in told for word in (f"--{key}", str(getattr(words, key)))]
+    command = [sys.executable, __file__, *told, "--folder", str(folder), "--one"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     begin = time.monotonic()
     running = [
-        subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        for command in commands
+        subprocess.Popen([*command, str(first)], env=environment)
+        for first in range(words.processes)
     ]
-    assert [process.wait() for process in running] == [0] * processes
+    assert [process.wait() for process in running] == [0] * words.processes
     return time.monotonic() - begin
 
 
-def measure_sweep(folder: Path, data: Path, samples: int, processes: int) -> float:
+def measure_sweep(folder: Path, words: argparse.Namespace) -> float:
     """Seconds of the whole job, report and MLflow included."""
     folder.mkdir()
     config = folder / "sweep.yaml"
     config.write_text(
-        f"space: {{guidance_weight: {{grid: {SPACE['guidance_weight']}}}}}\n"
-        f"baseline: {{guidance_weight: 0}}\nsamples: {samples}\n"
+        f"space: {{guidance_weight: {{grid: {weights(words.trials)}}}}}\n"
+        f"baseline: {{guidance_weight: 0}}\nsamples: {words.samples}\n"
     )
-    words = ["--config", str(config), "--out", str(folder / "out"), "--data.root", str(data)]
-    words += ["--scaling.num_workers", str(processes)]
+    told = ["--config", str(config), "--out", str(folder / "out"), "--data.root", str(words.data)]
+    told += ["--scaling.num_workers", str(words.processes)]
     begin = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "jobs.tune_guidance", *words],
+        [sys.executable, "-m", "jobs.tune_guidance", *told],
         check=True,
         cwd=folder,
         capture_output=True,
@@ -80,39 +86,32 @@ def measure_sweep(folder: Path, data: Path, samples: int, processes: int) -> flo
     return time.monotonic() - begin
 
 
-def main() -> None:
-    """Print a line a pair, then the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    """Run both in turns; seconds of each, and their ratio."""
+    parser = arguments("tune_overhead", __doc__)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=NUM_TRIALS)
     parser.add_argument("--samples", type=int, default=20, help="noises a trial")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    data = args.data.absolute()
-    if args.one is not None:
-        plain_loop(args.folder, data, args.samples, args.one, args.processes)
+    words = parser.parse_args(argv)
+    words.data = words.data.absolute()
+    if words.one is not None:
+        plain_loop(words)
         return
-    ratios = []
-    with tempfile.TemporaryDirectory() as folder:
-        for pair in range(args.pairs):
-            sides = [("plain", measure_plain), ("sweep", measure_sweep)]
-            seconds = {
-                name: measure(Path(folder, f"{name}{pair}"), data, args.samples, args.processes)
-                for name, measure in sides[:: 1 if pair % 2 == 0 else -1]
-            }
-            ratios.append(seconds["sweep"] / seconds["plain"])
-            print(
-                f"pair {pair + 1}: plain loops {seconds['plain']:.1f} s, "
-                f"sweep {seconds['sweep']:.1f} s, ratio {ratios[-1]:.3f}",
-                flush=True,
-            )
-    pictures = args.samples * 20
-    print(
-        f"{NUM_TRIALS} trials of {pictures} pictures, {args.processes} processes: median ratio "
-        f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        places = itertools.count()
+        sides = {
+            name: lambda act=act: act(Path(temporary, str(next(places))), words)
+            for name, act in (("plain loops", measure_plain), ("Tune", measure_sweep))
+        }
+        found = in_turns(sides, words.pairs)
+    rows = [{"side": side, "unit": "s", **spread(seconds)} for side, seconds in found.items()]
+    times = ratios(found["Tune"], found["plain loops"])
+    rows.append({"side": "Tune / plain loops", "unit": "times", **times})
+    finish(words.json, vars(words), rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,244 @@
+"""Guided digits from one network by our sampler and others': network calls, core-seconds, accuracy.
+
+python benchmarks/drawing_peers.py --pictures 1000 --slow_pictures 100
+
+All sides draw with asset:digits at w=2, on one thread, in batches of 50 pictures (five of each
+digit of a domain), in turns; slow sides draw fewer batches. Core-seconds of 1000 pictures are the
+median batch times their number. asset:judge reads accuracy, and diversity as a share of the real
+pictures'.
+
+  ours             the defaults of jobs.sample_digits: DDIM, 25 steps, guidance in the noisier 35 %
+  ours, everywhere the same in 20 steps, guidance in all of them
+  ours, dpmpp      DPM-Solver++ in 12 steps, guidance in all of them
+  ancestral        400 steps of diffusers' DDPMScheduler, the batch doubled, as students draw
+  diffusers DDIM   its DDIMScheduler in 50 steps, as its pipelines call it
+  diffusers DPM    its DPMSolverMultistepScheduler in 20 steps, likewise
+  package          the sampler of denoising-diffusion-pytorch in 50 steps (cond_scale 3)
+
+Then our loop against its floor: the same network calls alone, in pairs.
+"""
+
+import contextlib
+import dataclasses
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from frame import arguments, finish, in_turns, ratios
+from torch import Tensor, nn
+
+from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.diffusion.guidance import guide
+from hw2.digits.ddpm_training import read_digits
+from hw2.digits.drawing import DigitModel, draw, load_digit_model
+from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
+from hw2.domains import DIGITS, DOMAINS
+from hw2.locate import find_model
+from hw2.metrics.digit_scores import JudgedPictures, score_digits
+from hw2.models.judge import Judge
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import SampleSettings
+
+W, A_DIGIT = 2.0, 5
+BATCH = A_DIGIT * len(DIGITS)
+EVERYWHERE = SampleSettings(guidance_interval=(0.0, 1.0))
+
+Draw = Callable[[int, range], tuple[Tensor, int]]  # domain, indices -> pictures 0..255, calls
+
+
+def ours(model: DigitModel, settings: SampleSettings) -> Draw:
+    """The product's own loop."""
+
+    def act(domain: int, indices: range) -> tuple[Tensor, int]:
+        drawn = draw(model, settings, domain=domain, indices=indices, seed=0)
+        return drawn.images.flatten(0, 1), drawn.num_network_calls
+
+    return act
+
+
+def start_of(indices: range) -> Tensor:
+    """The noises that our loop starts from, for all digits."""
+    return CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).repeat(10, 1, 1, 1)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def pipeline(model: DigitModel, name: str, steps: int, **more: Any) -> Draw:
+    """diffusers' scheduler `name`, called as its pipelines call it."""
+    import diffusers
+
+    def act(domain: int, indices: range) -> tuple[Tensor, int]:
+        scheduler = getattr(diffusers, name)(
+            num_train_timesteps=model.schedule.num_train_timesteps,
+            trained_betas=model.schedule.betas.tolist(),
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            **more,
+        )
+        scheduler.set_timesteps(steps)
+        digit = torch.tensor(DIGITS).repeat_interleave(len(indices))
+        pairs = zip(*model.branches(digit, torch.full_like(digit, domain)), strict=True)
+        told = [torch.cat(pair) for pair in pairs]
+        torch.manual_seed(indices[0])
+        xt = start_of(indices)
+        for t in scheduler.timesteps:
+            doubled = scheduler.scale_model_input(torch.cat([xt, xt]), t)
+            cond, uncond = model.net(doubled, t.expand(len(doubled)), *told).chunk(2)
+            xt = scheduler.step(guide(cond, uncond, W), t, xt).prev_sample
+        return to_bytes(xt), 2 * len(scheduler.timesteps)
+
+    return act
+
+
+class ForPackage(nn.Module):
+    """Our network as denoising-diffusion-pytorch's sampler calls one: classes 0..19."""
+
+    channels = out_dim = 3
+    random_or_learned_sinusoidal_cond = False
+
+    def __init__(self, model: DigitModel) -> None:
+        super().__init__()
+        self.model, self.calls = model, 0
+
+    def forward_with_cond_scale(self, x: Tensor, t: Tensor, classes: Tensor, **told: Any) -> Any:
+        """Two calls, as its own network makes; the plain form of guidance."""
+        cond, uncond = self.model.branches(classes % 10, classes // 10)
+        answers = [self.model.net(x, t, *branch) for branch in (cond, uncond)]
+        self.calls += 2
+        return guide(answers[0], answers[1], told["cond_scale"] - 1), answers[1]
+
+
+def package(model: DigitModel, steps: int) -> Draw:
+    """The sampler of denoising-diffusion-pytorch's guided model, with its default eta of 1."""
+    from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion
+
+    net, total = ForPackage(model), model.schedule.num_train_timesteps
+    told = {"objective": "pred_v", "beta_schedule": "cosine", "sampling_timesteps": steps}
+    sampler = GaussianDiffusion(net, image_size=28, timesteps=total, **told)
+
+    def act(domain: int, indices: range) -> tuple[Tensor, int]:
+        torch.manual_seed(indices[0])
+        net.calls = 0
+        classes = torch.tensor(DIGITS).repeat_interleave(len(indices)) + 10 * domain
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            unit = sampler.sample(classes, cond_scale=1 + W)
+        return to_bytes(2 * unit - 1), net.calls
+
+    return act
+
+
+def timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    """Core-seconds of this process, and what `act` returned."""
+    begin = time.process_time()
+    found = act()
+    return time.process_time() - begin, found
+
+
+def score(pictures: list[Tensor], judge: Judge, real: JudgedPictures) -> dict[str, Any]:
+    """Judged accuracy and diversity of batches drawn for the domains in turn."""
+    digits = torch.tensor(DIGITS).repeat_interleave(A_DIGIT).repeat(len(pictures))
+    domains = torch.arange(len(pictures)).remainder(len(DOMAINS)).repeat_interleave(BATCH)
+    found = score_digits(judge_pictures(judge, torch.cat(pictures), digits, domains), real, seed=0)
+    return {"diversity": f"{found.get('diversity'):.0%}", **vars(found.get("accuracy"))}
+
+
+def against_floor(model: DigitModel, pairs: int) -> dict[str, float]:
+    """Our loop's time over that of the network calls it makes, alone."""
+    settings, total = SampleSettings(), model.schedule.num_train_timesteps
+    sizes: list[int] = []
+
+    def counting(x: Tensor, *told: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return net(x, *told)
+
+    net = model.net
+    counted = dataclasses.replace(model, net=counting)  # type: ignore[arg-type]
+    draw(counted, settings, domain=0, indices=range(A_DIGIT), seed=0)
+    told = {
+        n: (torch.randn(n, 3, 28, 28), torch.full((n,), total // 2), torch.zeros(n).long())
+        for n in set(sizes)
+    }
+
+    def bare() -> float:
+        with torch.no_grad():
+            return timed(lambda: [net(*told[n], told[n][2]) for n in sizes])[0]
+
+    def whole() -> float:
+        act = lambda: draw(model, settings, domain=0, indices=range(A_DIGIT), seed=0)  # noqa: E731
+        return timed(act)[0]
+
+    found = in_turns({"loop": whole, "calls": bare}, pairs)
+    return ratios(found["loop"], found["calls"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw in turns, judge, and print a line a side."""
+    parser = arguments("drawing_peers", __doc__)
+    parser.add_argument("--pictures", type=int, default=1000, help="of ours and the fast solver")
+    parser.add_argument("--slow_pictures", type=int, default=100, help="of the others")
+    parser.add_argument("--pairs", type=int, default=9, help="of our loop and its calls")
+    parser.add_argument("--steps", type=float, default=1.0, help="share of the steps (tests)")
+    parser.add_argument("--data", type=Path, default=Path("hw2_data"), help="the real pictures")
+    words = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    model = load_digit_model(find_model("asset:digits"))
+
+    def some(steps: int) -> int:
+        return max(2, round(steps * words.steps))
+
+    def mine(settings: SampleSettings, **more: Any) -> Draw:
+        steps = more.pop("num_inference_steps", settings.num_inference_steps)
+        return ours(model, settings.model_copy(update={"num_inference_steps": some(steps), **more}))
+
+    sides: dict[str, Draw] = {
+        "ours": mine(SampleSettings()),
+        "ours, everywhere": mine(EVERYWHERE, num_inference_steps=20),
+        "ours, dpmpp": mine(EVERYWHERE, sampler="dpmpp", num_inference_steps=12),
+        "ancestral": pipeline(model, "DDPMScheduler", some(400), clip_sample=True),
+        "diffusers DDIM": pipeline(model, "DDIMScheduler", some(50), clip_sample=True),
+        "diffusers DPM": pipeline(model, "DPMSolverMultistepScheduler", some(20)),
+        "package": package(model, some(50)),
+    }
+    fast = {side for side in sides if side.startswith("ours") or side == "diffusers DPM"}
+    wanted = {side: words.pictures if side in fast else words.slow_pictures for side in sides}
+    batches = {side: max(2, count // BATCH) for side, count in wanted.items()}
+    found: dict[str, list[tuple[float, Tensor, int]]] = {side: [] for side in sides}
+    for number in range(max(batches.values())):
+        for side in list(sides)[:: 1 if number % 2 == 0 else -1]:
+            if number < batches[side]:
+                first = number // len(DOMAINS) * A_DIGIT
+                indices, domain = range(first, first + A_DIGIT), number % len(DOMAINS)
+                with torch.no_grad():
+                    seconds, (images, calls) = timed(lambda: sides[side](domain, indices))  # noqa: B023
+                found[side].append((seconds, images, calls))
+                print(f"batch {number + 1}, {side}: {seconds:.2f} core-s", flush=True)
+    held = read_digits(DataConfig(root=words.data), "val", JUDGE_SIZE)
+    judge = load_judge(find_model("asset:judge"))
+    real = judge_pictures(judge, held.images, held.digits, held.domains)
+    rows = []
+    ours_takes = statistics.median(one[0] for one in found["ours"])
+    for side, batches_of in found.items():
+        seconds, pictures, calls = zip(*batches_of, strict=True)
+        takes = statistics.median(seconds)
+        rows.append(
+            {
+                "side": side,
+                "calls a picture": calls[0],
+                "core-s for 1000": takes * 1000 / BATCH,
+                "times ours": takes / ours_takes,
+                "pictures": BATCH * len(pictures),
+                **score(list(pictures), judge, real),
+            }
+        )
+    rows.append({"side": "our loop / its network calls", **against_floor(model, words.pairs)})
+    finish(words.json, vars(words), rows)
+
+
+if __name__ == "__main__":
+    main()

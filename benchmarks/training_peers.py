@@ -1,0 +1,320 @@
+"""Judged accuracy against core-seconds of training: jobs/configs/demo.yaml and two peers.
+
+python benchmarks/training_peers.py --core_seconds 1200
+
+Each recipe is a process of one thread, on the same pictures, until it has used the core-seconds or
+come to its end: ours; the one that students start from (reference_recipe.py); the guided model of
+denoising-diffusion-pytorch with its trainer's settings. Now and then pictures are drawn from the
+weights at hand and read by asset:judge, w=2 for all; that time does not count. Ours draws as it
+does by default, the peers by 50 DDIM steps: their own samplers would take hours.
+
+`floor` sets the pace of our loop against the forward and backward passes and the optimiser alone,
+on a batch that stays, in turns.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from frame import ROOT, arguments, finish, in_turns, ratios, spread
+
+SIDES = ("ours", "reference", "package", "floor")
+W, PEER_STEPS, FLOOR_STEPS = 2.0, 50, 20
+ENOUGH = 0.8
+
+
+class Recipe(Protocol):
+    """A training that goes on piece by piece."""
+
+    def advance(self, left: float) -> int:
+        """Train on; `left` is the share of the core-seconds left. Pictures seen, 0 at the end."""
+
+    def draw(self, domain: int, indices: Sequence[int]) -> Any:
+        """Pictures 0..255 of all digits, (10 * len(indices), 3, 28, 28), digit by digit."""
+
+
+class Ours:
+    """The product's own loop, from checkpoint to checkpoint."""
+
+    def __init__(self, words: argparse.Namespace, out: Path) -> None:
+        from hw2.config import load
+        from hw2.digits.ddpm_training import ddpm_training
+        from hw2.settings.digits import TrainDdpmConfig
+        from hw2.training import train
+
+        settings = ["--config", str(words.config), "--out", str(out), *words.ours]
+        settings += ["--data.root", str(words.data)]
+        self.config = load(TrainDdpmConfig, settings, prog="", description="")
+        made = ddpm_training(self.config, out)
+        told = {"seed": made.seed, "out": out, "meta": made.meta, "evaluate": made.evaluate}
+        self.events = train(made.net, made.objective, made.source, made.config, **told)
+
+    def advance(self, left: float) -> int:
+        from hw2.training import Saved
+
+        pictures = 0
+        for event in self.events:
+            if isinstance(event, Saved):
+                self.ema = event.ema
+                break
+            pictures += self.config.train.batch_size
+        return pictures
+
+    def draw(self, domain: int, indices: Sequence[int]) -> Any:
+        from hw2.digits.drawing import digit_model, draw
+
+        model = digit_model(self.ema, self.config.diffusion)
+        return draw(model, self.config.sample, domain=domain, indices=indices, seed=0).images
+
+
+class Peer:
+    """A peer's network on shuffled epochs of the same pictures, one class a digit and domain."""
+
+    def __init__(self, words: argparse.Namespace, out: Path) -> None:
+        import torch
+
+        from hw2.data.batches import DigitSource
+        from hw2.digits.ddpm_training import read_digits
+        from hw2.settings.data import DataConfig
+
+        torch.manual_seed(0)
+        self.source = DigitSource(read_digits(DataConfig(root=words.data), "train", 28), seed=0)
+        self.steps = 0
+        self.make(words.width)
+
+    def advance(self, left: float) -> int:
+        self.steps += 1
+        batch = self.source.batch(self.steps, range(self.batch), self.batch)
+        self.learn(batch.images.float() / 255, batch.digit + 10 * batch.domain, left)
+        return self.batch
+
+    def draw(self, domain: int, indices: Sequence[int]) -> Any:
+        import torch
+
+        from hw2.diffusion.counter import CounterRandom, Stream
+        from hw2.diffusion.guidance import Guidance, GuidedDenoiser
+        from hw2.diffusion.samplers import sample
+
+        label = torch.arange(10).repeat_interleave(len(indices)) + 10 * domain
+        start = CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).repeat(10, 1, 1, 1)
+        none = torch.full_like(label, 20)
+        net, schedule, guidance = self.network(), self.schedule, Guidance(W)
+        denoise = GuidedDenoiser(net, schedule, guidance, "epsilon", (label,), (none,))
+        told = {"num_inference_steps": PEER_STEPS}
+        with torch.no_grad():
+            *_, last = sample("ddim", denoise, schedule, start, lambda t: start, **told)
+        return (self.unit(last.xt).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+class Reference(Peer):
+    """What students start from, in its own [0, 1]."""
+
+    def make(self, width: int) -> None:
+        from reference_recipe import BATCH, ReferenceRecipe
+
+        self.recipe, self.batch = ReferenceRecipe(width), BATCH
+        self.schedule = self.recipe.schedule
+
+    def learn(self, pictures: Any, labels: Any, left: float) -> None:
+        self.recipe.net.train()
+        self.recipe.step(pictures, labels, left)
+
+    def network(self) -> Any:
+        from reference_recipe import NUM_TIMESTEPS
+
+        net = self.recipe.net.eval()
+        return lambda xt, t, label: net(xt, label, (t + 1) / NUM_TIMESTEPS)
+
+    def unit(self, x: Any) -> Any:
+        return x
+
+
+class Package(Peer):
+    """denoising-diffusion-pytorch's guided model: its README's and its Trainer's settings."""
+
+    batch = 32
+
+    def make(self, width: int) -> None:
+        import torch
+        from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion, Unet
+        from ema_pytorch import EMA
+
+        from hw2.diffusion.schedule import make_schedule
+
+        net = Unet(dim=max(8, width // 2), dim_mults=(1, 2, 4), num_classes=20)
+        self.diffusion = GaussianDiffusion(net, image_size=28, timesteps=1000)
+        self.optimizer = torch.optim.Adam(self.diffusion.parameters(), 8e-5, betas=(0.9, 0.99))
+        self.ema = EMA(self.diffusion, beta=0.995, update_every=10)
+        self.schedule = make_schedule("cosine", 1000)
+
+    def learn(self, pictures: Any, labels: Any, left: float) -> None:
+        import torch
+
+        self.diffusion(pictures, classes=labels).backward()
+        torch.nn.utils.clip_grad_norm_(self.diffusion.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update()
+
+    def network(self) -> Any:
+        net = self.ema.ema_model.model
+        return lambda xt, t, label: net(xt, t, label.clamp(max=19), cond_keep_mask=label < 20)
+
+    def unit(self, x: Any) -> Any:
+        return (x + 1) / 2
+
+
+def read(recipe: Recipe, noises: int) -> dict[str, float]:
+    """Judged accuracy of 20 * `noises` pictures, and of each domain."""
+    import torch
+
+    from hw2.digits.judging import judge_pictures, load_judge
+    from hw2.domains import DOMAINS
+    from hw2.locate import find_model
+    from hw2.metrics.intervals import mean_of_intervals, wilson
+
+    judge, digits = load_judge(find_model("asset:judge")), torch.arange(10)
+    digits, parts = digits.repeat_interleave(noises), []
+    for domain in range(len(DOMAINS)):
+        images = recipe.draw(domain, range(noises)).flatten(0, -4)
+        found = judge_pictures(judge, images, digits, torch.full_like(digits, domain))
+        parts.append(wilson(int((found.predictions == digits).sum()), len(digits)))
+    shares = {name: part.value for name, part in zip(DOMAINS, parts, strict=True)}
+    return {**vars(mean_of_intervals(parts)), **shares}
+
+
+def train(recipe: Recipe, words: argparse.Namespace, every: float, noises: int) -> Iterator[dict]:
+    """What was read each `every` core-seconds, and at the end."""
+    used, pictures, last_read = 0.0, 0, 0.0
+    while True:
+        begin = time.process_time()
+        seen = recipe.advance(max(0.0, 1 - used / words.core_seconds))
+        used, pictures = used + time.process_time() - begin, pictures + seen
+        ended = seen == 0 or used >= words.core_seconds
+        if used >= last_read + every or ended:
+            last_read = used
+            yield {"core_seconds": used, "pictures": pictures, **read(recipe, noises)}
+        if ended:
+            return
+
+
+def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
+    """Core-seconds of pieces of our loop, and of the least that they hold, in turns."""
+    import torch
+
+    from hw2.training import Row
+
+    class Stepwise(Ours):
+        def advance(self, left: float) -> int:
+            return sum(isinstance(next(self.events), Row) for _ in range(FLOOR_STEPS))
+
+    settings = [*words.ours, "--train.checkpoint_every", "1000000"]
+    ours = Stepwise(argparse.Namespace(**{**vars(words), "ours": settings}), out)
+    from hw2.models.digit_unet import build_digit_unet
+
+    net, count = build_digit_unet(ours.config.network, 0), ours.config.train.batch_size
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-5, fused=True)
+    xt, t = torch.randn(count, 3, 28, 28), torch.randint(0, 1000, (count,))
+    told = torch.randint(0, 10, (count,)), torch.randint(0, 2, (count,))
+
+    def bare() -> None:
+        for _ in range(FLOOR_STEPS):
+            net(xt, t, *told).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def seconds(act: Any) -> Any:
+        begin = time.process_time()
+        act()
+        return time.process_time() - begin
+
+    ours.advance(1), bare()
+    sides = {"ours": lambda: seconds(lambda: ours.advance(1)), "floor": lambda: seconds(bare)}
+    found = in_turns(sides, words.rounds)
+    return {side: [count * FLOOR_STEPS / s for s in values] for side, values in found.items()}
+
+
+def one(side: str, words: argparse.Namespace) -> None:
+    """Measure `side` in this process; each line of the output that is JSON is a finding."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out")
+        if side == "floor":
+            print(json.dumps(pace(words, out)), flush=True)
+            return
+        recipe = {"ours": Ours, "reference": Reference, "package": Package}[side](words, out)
+        peer = side != "ours"
+        every = words.core_seconds / words.reads if peer else words.every
+        for row in train(recipe, words, every, words.peer_noises if peer else words.noises):
+            print(json.dumps({"recipe": side, **row}), flush=True)
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each recipe: pace, last reading, core-seconds to ENOUGH or more than it was given."""
+    found = []
+    for side in dict.fromkeys(row["recipe"] for row in rows):
+        mine = [row for row in rows if row["recipe"] == side]
+        last = mine[-1]
+        reached = [row["core_seconds"] for row in mine if row["value"] >= ENOUGH]
+        used = last["core_seconds"]
+        limit = f"{reached[0]:.0f}" if reached else f"more than {used:.0f}"
+        pace = {"pictures/core-s": last["pictures"] / used, "core-s": used}
+        accuracy = {key: last[key] for key in ("value", "low", "high")}
+        found.append({"recipe": side, **pace, f"core-s to {ENOUGH:.0%}": limit, **accuracy})
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the sides one after the other and print how far each has come."""
+    parser = arguments("training_peers", __doc__)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--core_seconds", type=float, default=1200, help="of each recipe")
+    parser.add_argument("--every", type=float, default=60, help="core-seconds to our next reading")
+    parser.add_argument("--noises", type=int, default=10, help="pictures a class of a reading")
+    parser.add_argument("--reads", type=int, default=2, help="readings of a peer")
+    parser.add_argument("--peer_noises", type=int, default=5, help="pictures a class of those")
+    parser.add_argument("--rounds", type=int, default=5, help="of the floor")
+    parser.add_argument("--width", type=int, default=128, help="of the reference network; 128-256")
+    parser.add_argument("--config", type=Path, default=ROOT / "jobs/configs/demo.yaml")
+    parser.add_argument("--ours", nargs="*", default=[], help="KEY VALUE .. over that config")
+    parser.add_argument("--data", type=Path, default=Path("hw2_data"))
+    parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
+    words = parser.parse_args(argv)
+    words.ours = [f"--{w}" if n % 2 == 0 else w for n, w in enumerate(words.ours)]
+    words.data = words.data.absolute()
+    if words.one:
+        one(words.one, words)
+        return
+    rows: list[dict[str, Any]] = []
+    floor: list[dict[str, Any]] = []
+    for side in words.sides:
+        command = [sys.executable, __file__, "--one", side, *(argv or sys.argv[1:])]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("{"):
+                told = json.loads(line)
+                rows.append(told) if "recipe" in told else floor.append(told)
+        assert process.wait() == 0
+    table = summary(rows)
+    for told in floor:
+        for name in ("ours", "floor"):
+            table.append({"recipe": f"pace: {name}, pictures/core-s", **spread(told[name])})
+        share = ratios(told["ours"], told["floor"])
+        table.append({"recipe": "pace: ours / floor", **share})
+    finish(words.json, {**vars(words), "readings": rows}, table)
+
+
+if __name__ == "__main__":
+    main()
