@@ -47,8 +47,8 @@ def folder(tmp_path: Path) -> Path:
     junk = """.git/config .venv/bin/python .venv-gpu/bin/python hw2_data/face/UNet.pt
         hw2_data_real/a.png outputs/ddpm/final.safetensors outputs.old/x mlflow.db mlflow.db-wal
         mlruns/1 mlartifacts/1 mlflow-server/passwords build/lib.py dist/hw2.whl .env
-        hw2.egg-info/PKG-INFO .pytest_cache/x .mypy_cache/y hw2/__pycache__/a.pyc tests/test_a.py docs/a.md
-        benchmarks/b.py .ci/run"""
+        hw2.egg-info/PKG-INFO .pytest_cache/x .mypy_cache/y hw2/__pycache__/a.pyc
+        tests/test_a.py docs/a.md benchmarks/b.py .ci/run"""
     wanted = "hw2/docs/a.txt hw2/dist/b.py jobs/train_ddpm.py jobs/configs/mine.yaml"
     for name in (*junk.split(), *wanted.split()):
         path = tmp_path / name
