@@ -72,14 +72,19 @@ assets: setup hw2_data/digits/svhn/val.csv hw2_data/face/real hw2_data/clip_zero
 	$(BIN)/python -m jobs.train_text2image --config jobs/configs/assets_text2image.yaml
 	$(BIN)/python -m jobs.release_asset --model outputs/assets/text2image --name text2image
 
-# Ratios against plain loops, side by side.
+# Figures against peers and floors, side by side, as tables and in outputs/bench; takes hours.
 bench: setup hw2_data/digits/svhn/val.csv hw2_data/clip_zeroshot/val
 	$(BIN)/python benchmarks/ray_train_overhead.py
 	$(BIN)/python benchmarks/tune_overhead.py
 	$(BIN)/python benchmarks/clip_throughput.py
-	$(BIN)/python benchmarks/clip_throughput.py --model ViT-B-32 --count 640
+	$(BIN)/python benchmarks/clip_throughput.py --model ViT-B-32 --count 640 --json outputs/bench/clip_throughput_b32.json
 	$(BIN)/python benchmarks/clip_memory.py
 	$(BIN)/python benchmarks/merge_shapes.py
+	$(BIN)/python benchmarks/training_peers.py
+	$(BIN)/python benchmarks/drawing_peers.py
+	$(BIN)/python benchmarks/start_times.py
+	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; \
+	then $(BIN)/python benchmarks/gpu_switches.py; fi
 
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \

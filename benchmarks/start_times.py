@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run all in turns and print a line each."""
     parser = arguments("start_times", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of --help")
-    parser.add_argument("--step_rounds", type=int, default=1, help="of the first step")
+    parser.add_argument("--step_rounds", type=int, default=1, help="of the first step; 0: not")
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     parser.add_argument("--test_log", type=Path, help="what `make test` printed")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         f"jobs.train_ddpm to its first step, num_workers {n}": lambda n=n: first_step(data, n)
         for n in (0, 1)
     }
-    found |= in_turns(steps, words.step_rounds)
+    if words.step_rounds:
+        found |= in_turns(steps, words.step_rounds)
     rows = []
     for name, measured in found.items():
         row: dict[str, Any] = {"what": name, **spread([one["seconds"] for one in measured])}

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from frame import ROOT, arguments, finish, in_turns, ratios, spread
 
 SIDES = ("ours", "reference", "package", "floor")
-W, PEER_STEPS, FLOOR_STEPS = 2.0, 50, 20
+W, FLOOR_STEPS = 2.0, 20
 ENOUGH = 0.8
 
 
@@ -86,7 +86,7 @@ class Peer:
 
         torch.manual_seed(0)
         self.source = DigitSource(read_digits(DataConfig(root=words.data), "train", 28), seed=0)
-        self.steps = 0
+        self.steps, self.draw_steps = 0, words.peer_steps
         self.make(words.width)
 
     def advance(self, left: float) -> int:
@@ -107,7 +107,7 @@ class Peer:
         none = torch.full_like(label, 20)
         net, schedule, guidance = self.network(), self.schedule, Guidance(W)
         denoise = GuidedDenoiser(net, schedule, guidance, "epsilon", (label,), (none,))
-        told = {"num_inference_steps": PEER_STEPS}
+        told = {"num_inference_steps": self.draw_steps}
         with torch.no_grad():
             *_, last = sample("ddim", denoise, schedule, start, lambda t: start, **told)
         return (self.unit(last.xt).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -282,6 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--noises", type=int, default=10, help="pictures a class of a reading")
     parser.add_argument("--reads", type=int, default=2, help="readings of a peer")
     parser.add_argument("--peer_noises", type=int, default=5, help="pictures a class of those")
+    parser.add_argument("--peer_steps", type=int, default=50, help="of DDIM, to draw with a peer")
     parser.add_argument("--rounds", type=int, default=5, help="of the floor")
     parser.add_argument("--width", type=int, default=128, help="of the reference network; 128-256")
     parser.add_argument("--config", type=Path, default=ROOT / "jobs/configs/demo.yaml")
