@@ -7,17 +7,18 @@ import io
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
 
 from hw2.config import load
-from tests.docs.documents import ASSIGNMENT, ROOT
+from tests.docs.documents import ASSIGNMENT, ROOT, Block, commands
 
 # Programs of the system and of others, which the documents may name; their options are not ours.
-SYSTEM = {".", "cat", "cd", "chmod", "cp", "curl", "echo", "export", "git", "ls", "mkdir", "mv", "ssh"}
+SYSTEM = {".", "cat", "cd", "chmod", "cp", "curl", "echo", "export", "git", "ls", "mkdir", "mv"}
+SYSTEM |= {"pg_dump", "read", "rsync", "ssh"}
 
 
 class Refused(Exception):
@@ -44,32 +45,35 @@ def check(words: Sequence[str]) -> None:
 
 
 def _python(words: Sequence[str]) -> None:
-    if words[:1] == ["-m"] or tuple(words[:1]) == ("-m",):
+    if words[0] == "-m":
         module = words[1]
-        if module.startswith("jobs."):
-            resolve(module, words[2:])
+        if module.partition(".")[0] in ("hw2", "jobs"):
+            _module(module, words[2:])
         elif module not in ("pip", "pytest", "venv"):
             raise Refused(f"python -m {module}: in no list of tests/docs/checks.py")
-    elif words[0] == "-c":
-        compile(words[1], "<documents>", "exec")
-    else:
+    elif words[0] != "-":  # a here-document
         _script(words)
 
 
-def job_settings(module: str) -> Any:
-    """The class of a job's settings."""
+def _module(module: str, words: Sequence[str]) -> None:
+    """A module of ours: a job by its reader of settings, another by its argparse."""
     try:
-        return get_type_hints(importlib.import_module(module).main)["config"]
+        found = importlib.import_module(module)
+        main = getattr(found, "main", None) or importlib.import_module(f"{module}.__main__").main
     except ModuleNotFoundError:
-        raise Refused(f"{module}: no such job") from None
+        raise Refused(f"{module}: no such module") from None
+    if "config" in get_type_hints(main):
+        resolve(get_type_hints(main)["config"], module, words)
+    else:
+        _parsed(module, words, lambda: main(list(words)))
 
 
-def resolve(module: str, words: Sequence[str]) -> str:
+def resolve(settings: Any, module: str, words: Sequence[str]) -> str:
     """What a job's `--print_config` says to `words`, read by its own reader."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told):
-            load(job_settings(module), [*words, "--print_config"], prog=module, description="")
+            load(settings, [*words, "--print_config"], prog=module, description="")
     except SystemExit as ended:
         assert ended.code == 0
     except Exception as error:
@@ -78,9 +82,13 @@ def resolve(module: str, words: Sequence[str]) -> str:
 
 
 def _make(words: Sequence[str]) -> None:
+    """A target that there is, and all that it would call of ours."""
     ended = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True)
     if ended.returncode:
         raise Refused(ended.stderr.strip())
+    for command in commands(Block(Path(f"make {words[0]}"), 0, "", ended.stdout)):
+        if Path(command.words[0]).name in ("python", "mlflow", "ray"):
+            check(command.words)
 
 
 class _Parsed(Exception):
@@ -88,30 +96,38 @@ class _Parsed(Exception):
 
 
 def _script(words: Sequence[str]) -> None:
-    """A script of ours as far as its argparse goes."""
-    if not (ROOT / words[0]).is_file():
+    """A script of ours."""
+    file = ROOT / words[0]
+    if not file.is_file():
         raise Refused(f"{words[0]}: no such file")
-    original, before = argparse.ArgumentParser.parse_args, (sys.argv, sys.path[:])
+    if len(words) > 1:
+        with contextlib.ExitStack() as put_back:
+            put_back.callback(setattr, sys, "argv", sys.argv)
+            put_back.callback(setattr, sys, "path", sys.path[:])
+            sys.argv = list(words)
+            sys.path.insert(0, str(file.parent))
+            _parsed(words[0], words[1:], lambda: runpy.run_path(str(file), run_name="__main__"))
+
+
+def _parsed(name: str, words: Sequence[str], call: Callable[[], object]) -> None:
+    """Call what parses `words` by argparse, and stop it there."""
+    original, said = argparse.ArgumentParser.parse_args, io.StringIO()
 
     def parse(self: argparse.ArgumentParser, *args: Any, **more: Any) -> None:
         original(self, *args, **more)
         raise _Parsed
 
     argparse.ArgumentParser.parse_args = parse  # type: ignore[method-assign, assignment]
-    sys.argv = list(words)
-    sys.path.insert(0, str((ROOT / words[0]).parent))
-    said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+            call()
     except _Parsed:
         return
     except SystemExit:
         raise Refused(said.getvalue().strip()) from None
     finally:
         argparse.ArgumentParser.parse_args = original  # type: ignore[method-assign]
-        sys.argv, sys.path = before
-    raise Refused(f"{words[0]}: it takes no words by argparse")
+    raise Refused(f"{name}: it takes no words by argparse: {words}")
 
 
 def _click(command: click.Command, name: str, words: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def test_a_block_is_cut_into_its_commands() -> None:
     [
         ("python -m jobs.sample_digits --guidance_wait 2 --out x", "unknown key guidance_wait"),
         ("python -m jobs.sample_digits --sampler dimm --out x", "want one of ddim, ddpm"),
-        ("python -m jobs.sample_digit --out x", "no such job"),
+        ("python -m jobs.sample_digit --out x", "no such module"),
         ("python -m jobs.train_ddpm --config jobs/configs/nosuch.yaml --out x", "nosuch.yaml"),
         ("python -m jobs.sample_digits --guidance_weight 2", "required key out is missing"),
         ("make demmo", "demmo"),
