@@ -83,8 +83,7 @@ bench: setup hw2_data/digits/svhn/val.csv hw2_data/clip_zeroshot/val
 	$(BIN)/python benchmarks/training_peers.py
 	$(BIN)/python benchmarks/drawing_peers.py
 	$(BIN)/python benchmarks/start_times.py
-	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; \
-	then $(BIN)/python benchmarks/gpu_switches.py; fi
+	-$(BIN)/python benchmarks/gpu_switches.py  # refuses without a GPU
 
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \
