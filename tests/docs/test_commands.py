@@ -97,7 +97,7 @@ def test_a_misspelt_command_is_found(text: str, said: str, monkeypatch: pytest.M
 
 
 def test_every_block_says_what_it_is() -> None:
-    known = {"", "sh", "text", "yaml", "python", "json", "csv"}
+    known = {"", "sh", "text", "yaml", "python", "json", "csv", "ini", "nginx"}
     odd = [f"{b.file}:{b.line} {b.language}" for f in documents() for b in blocks(f)]
     odd = [line for line in odd if line.split(" ")[1] not in known]
     assert not odd
