@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts test lint slow assets bench ui mlflow-server submit-check setup lock clean
+.PHONY: demo faces sweeps clip concepts report test lint slow assets bench ui mlflow-server submit-check setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -36,6 +36,10 @@ concepts: setup hw2_data/textual_inversion/input.json
 	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml
 	$(BIN)/python -m jobs.generate_concepts --config jobs/configs/generate_concepts.yaml --untrained true --out outputs/concepts_untrained
 	$(BIN)/python -m jobs.grade_concepts --generated outputs/concepts --against outputs/concepts_untrained --out outputs/concept_grades
+
+# All of it as one page a language, outputs/report/report.*.html; what is done is not done again.
+report: setup hw2_data/digits/svhn/val.csv hw2_data/face/noise hw2_data/face/real hw2_data/clip_zeroshot/val hw2_data/text2image/train.csv hw2_data/textual_inversion/input.json
+	$(BIN)/python -m jobs.report --config jobs/configs/report_local.yaml
 
 # A tree that is already there, the course's for instance, is taken as it is.
 hw2_data/digits/svhn/val.csv hw2_data/face/noise hw2_data/face/real \
@@ -115,6 +119,18 @@ lock:
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header -o $(LOCK)
+
+# Known holes of what the lock pins, by pip-audit in an environment of its own (docs/reliability.md).
+AUDIT := build/audit
+audit:
+	@[ -x $(AUDIT)/bin/pip-audit ] || { $(PYTHON) -m venv $(AUDIT) && \
+	  $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(PYTHON) .ci/audit $(AUDIT)/bin/pip-audit $(LOCK)
+
+# The token of your Ray clusters, readable by you alone: Ray writes the file for everybody to read.
+cluster-token: setup
+	@umask 077 && mkdir -p ~/.ray && $(BIN)/ray get-auth-token --generate > /dev/null && \
+	  chmod 600 ~/.ray/auth_token && echo "~/.ray/auth_token: give the same file to every node"
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -224,7 +224,7 @@ def _said(job: JobOutput, first: str) -> tuple[Said, ...]:
         "prompts": first,
         "top1": format(top1, ".1%"),
         "top5": format(job.interval("prompt_sets", first, "top5"), ".1%"),
-        "chance": f"{100 * chance:g} %",
+        "chance": f"{100 * chance:.3g} %",
         "n": str(job.metric("prompt_sets", first, "top1", "n")),
     }
     said = [Said("p3.accuracy_above" if top1.low > chance else "p3.accuracy_not_above", values)]

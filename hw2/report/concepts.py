@@ -101,7 +101,7 @@ def trained(jobs: Sequence[JobOutput]) -> Trained:
         )
     columns = ("step", "source", "steps", "loss_before", "loss_after", "loss_change")
     said = (Said("p3.trained", {"better": str(better), "n": str(len(jobs))}),)
-    keys = ("model", "templates", "train")
+    keys = ("model", "templates")
     table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
     return Trained(sources(*jobs, keys=keys), table, said)
 

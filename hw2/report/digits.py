@@ -42,6 +42,7 @@ SAMPLING = (
     "guidance_weight",
     "guidance_interval",
 )
+NAMES = {"mnistm": "MNIST-M", "svhn": "SVHN", "svhn-style": "SVHN-style"}
 SHOWN = 10  # pictures of a digit in a sheet
 SCORES = {"accuracy": ".1%", "diversity": ".0%", "diversity_pixels": ".0%"}
 DISTANCES = ("frechet_judge", "kernel_judge")
@@ -136,7 +137,7 @@ def reverse(job: JobOutput) -> Reverse:
 def guidance_slider(job: JobOutput) -> GuidanceSlider:
     """The sweep of jobs.tune_guidance over the weight."""
     trials = read_trials(job, "guidance_weight")
-    names = [shown_name(_root(job), domain) for domain in DOMAINS]
+    names = [_name(job, domain) for domain in DOMAINS]
     frames = []
     for trial in trials:
         images = trial.images(SHOWN)  # (samples, domains, digits, 3, h, w)
@@ -286,4 +287,6 @@ def _root(job: JobOutput) -> Path:
 
 
 def _name(job: JobOutput, domain: str) -> str:
-    return shown_name(_root(job), domain)
+    """What the page calls a domain."""
+    name = shown_name(_root(job), domain)
+    return NAMES.get(name, name)

@@ -1,5 +1,6 @@
 """Charts, numbers, and the sentences that they choose."""
 
+import itertools
 import math
 
 import pytest
@@ -15,7 +16,7 @@ def test_ticks_are_few_round_numbers_around_all_values(low: float, high: float) 
     found = ticks(low, high)
     assert found[0] <= low + 1e-9 and found[-1] >= high - 1e-9
     assert 2 <= len(found) <= 8 and found == sorted(set(found))
-    steps = [b - a for a, b in zip(found, found[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(found)]
     assert max(steps) - min(steps) < 1e-6 * max(steps)
 
 

@@ -1,0 +1,130 @@
+"""The page in a real browser: three widths, light and dark, both languages, with and without JS."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from hw2.report.content import collect
+from hw2.report.page import render
+from tests.browser import NewPage
+from tests.report.small_report import SmallReport
+
+pytest_plugins = ["tests.browser"]
+pytestmark = pytest.mark.slow
+WIDTHS = {"phone": 390, "laptop": 1280, "print": 718}  # the last: A4 less its margins
+# Elements that stick out of the page and cannot be scrolled to in a box of their own.
+OVERFLOWING = """() => [...document.querySelectorAll('body *')].filter(e =>
+  e.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+  && !e.closest('.scroll, .formula, pre')).map(e => e.outerHTML.slice(0, 80))"""
+BROKEN = "() => [...document.images].filter(i => !i.alt || !i.naturalWidth).length"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A page a language, in files."""
+    root = tmp_path_factory.mktemp("report")
+    content = collect(SmallReport(root).all())
+    found = {}
+    for language in ("en", "zh-TW"):
+        found[language] = root / f"report.{language}.html"
+        text = render(content, language, ui="mlflow ui", code="0123", offline=True)
+        found[language].write_text(text, encoding="utf-8")
+    return found
+
+
+def opened(new_page: NewPage, path: Path, **profile: object) -> tuple[Page, list[str]]:
+    """The page, and what it asked for or complained of."""
+    page, told = new_page(**profile), []
+    page.on("request", lambda r: told.append(r.url) if not r.url.startswith("data:") else None)
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.goto(path.as_uri())
+    return page, told
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_at_all_widths(
+    pages: dict[str, Path], new_page: NewPage, screenshots: Path, language: str, scheme: str
+) -> None:
+    page, told = opened(new_page, pages[language], color_scheme=scheme)
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(21, 23, 26)")
+    for name, width in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media="print" if name == "print" else "screen")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(OVERFLOWING) == []
+        assert page.evaluate(BROKEN) == 0
+        page.screenshot(path=screenshots / f"report-{language}-{scheme}-{name}.png", full_page=True)
+    sharp = page.evaluate("getComputedStyle(document.querySelector('.cell img')).imageRendering")
+    assert sharp == "pixelated"
+    assert told == [pages[language].as_uri()]
+
+
+def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: NewPage) -> None:
+    page, told = opened(new_page, pages["en"])
+    for place, (first, label, next_label) in enumerate(
+        [(3, "w = 2", "w = 1"), (0, "η = 0", "η = 0.5")]
+    ):
+        slider = page.locator(".slider").nth(place)
+        shown = slider.locator(".frame:visible img").first
+        expect(slider.locator("output")).to_have_text(label)
+        before = shown.get_attribute("src")
+        slider.get_by_role("slider").press("ArrowLeft" if first else "ArrowRight")
+        expect(slider.locator("output")).to_have_text(next_label)
+        assert shown.get_attribute("src") != before
+        expect(slider.locator(".frame:visible")).to_have_count(1)
+    assert told == [pages["en"].as_uri()]
+
+
+def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: NewPage) -> None:
+    page, _ = opened(new_page, pages["en"])
+    words, picture = page.locator("#cell-told"), page.locator(".examples img").first
+    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")  # without a hand
+    before = picture.get_attribute("src")
+    cell = page.locator(".matrix rect.hit").last
+    cell.hover()
+    expect(words).to_have_text("true coin, said coin, 2 times")
+    assert picture.get_attribute("src") != before
+    page.locator(".matrix svg").press("Home")
+    expect(words).to_have_text("true brick, said brick, 2 times")
+    page.locator(".matrix svg").press("ArrowRight")
+    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")
+    page.locator(".matrix svg").press("ArrowDown")
+    expect(words).to_have_text("true red <b>grass</b>, said red <b>grass</b>, 3 times")
+    assert page.evaluate(BROKEN) == 0
+
+
+def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: NewPage) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page, _ = opened(new_page, pages["en"], **phone)
+    page.locator(".matrix rect.hit").first.tap()
+    expect(page.locator("#cell-told")).to_have_text("true brick, said brick, 2 times")
+
+
+def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: NewPage) -> None:
+    page, _ = opened(new_page, pages["en"])
+    table = page.locator("#runs table")
+    first = table.locator("tbody tr").first.locator("td").first
+    expect(first).to_have_text("samples")
+    head = table.get_by_role("button", name="step")
+    head.click()
+    expect(first).to_have_text("clip")
+    expect(table.locator("th").first).to_have_attribute("aria-sort", "ascending")
+    head.press("Enter")
+    expect(first).to_have_text("samples")
+    expect(table.locator("th").first).to_have_attribute("aria-sort", "descending")
+
+
+def test_without_javascript_the_first_states_are_there(
+    pages: dict[str, Path], new_page: NewPage
+) -> None:
+    page, _ = opened(new_page, pages["en"], java_script_enabled=False)
+    for place, label in enumerate(("w = 2", "η = 0")):
+        slider = page.locator(".slider").nth(place)
+        expect(slider.locator(".frame:visible")).to_have_count(1)
+        expect(slider.locator(".frame:visible .scores b")).to_have_text(label)
+        expect(slider.get_by_role("slider")).to_be_hidden()
+    expect(page.locator(".examples img").first).to_be_visible()

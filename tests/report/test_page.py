@@ -1,0 +1,120 @@
+"""The page from what the jobs left: all there, escaped, and honest about what is not."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hw2.report.content import Content, collect
+from hw2.report.page import render
+from hw2.report.parts import Missing
+from tests.report.small_report import TOGETHER, SmallReport
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallReport:
+    return SmallReport(tmp_path)
+
+
+def page(content: Content, language: str = "en") -> str:
+    return render(content, language, ui="mlflow ui", code="0123", offline=True)
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_a_page_is_whole_and_needs_no_network(small: SmallReport, language: str) -> None:
+    content = collect(small.all())
+    assert content.missing == {}
+    text = page(content, language)
+    made = Elements(text)
+    images = made.all("img")
+    assert len(images) > 40
+    assert all((i["src"] or "").startswith("data:image/png;base64,") and i["alt"] for i in images)
+    assert not made.all("link") and not made.all("iframe")
+    assert not re.search(r"url\((?!data:)|@import|src=\"http", text)
+    figures = [f["id"] for f in made.all("figure")]
+    numbers = {
+        kind: [f for f in figures if f and f.startswith(kind)] for kind in ("figure", "table")
+    }
+    for kind, found in numbers.items():
+        assert found == [f"{kind}-{n + 1}" for n in range(len(found))]
+    for result in small.all():
+        assert result.step.command in made.text
+
+
+def test_names_from_files_stay_text(small: SmallReport) -> None:
+    text = page(collect(small.all()))
+    assert "red <b>grass</b>" in Elements(text).text
+    assert "<b>grass" not in text and "<new1>" not in text
+    assert TOGETHER in Elements(text).text
+    data = re.search(r'class="cells">(.*?)</script>', text, re.S)
+    assert data is not None and "<" not in data[1]
+    assert any("red <b>grass</b>" in cell["told"] for cell in json.loads(data[1]))
+
+
+def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "Judged accuracy rises from 70.0 % (68.0-72.0) at w = 0 to 90.0 %" in text
+    assert "Diversity within a class falls" in text
+    assert "distance of MNIST-M is least between the ends of the range" in text
+    assert "only η = 0 repeats itself" in text
+    assert "Half-way, lerp keeps 0.71" in text
+    assert "not above every other way beyond the interval" in text
+    path = small.out / "guidance/metrics.json"
+    metrics = json.loads(path.read_text())
+    for trial in metrics["trials"]:
+        trial["scores"]["accuracy"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+    path.write_text(json.dumps(metrics))
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "Judged accuracy is not shown to change" in text and "rises from 70" not in text
+
+
+def test_a_failed_step_is_told_in_its_place_and_the_rest_is_there(small: SmallReport) -> None:
+    result = small.results["clip"]
+    small.results["clip"] = dataclasses.replace(result, status="failed", error="no <model>: get it")
+    (small.out / "merged/metrics.json").write_text("{")
+    (small.out / "eta_sheet/00_eta_0.5.png").write_bytes(b"")
+    del small.results["guidance"]
+    content = collect(small.all())
+    assert set(content.missing) == {"clip", "merge", "etas", "guidance"}
+    told = content.missing
+    assert told["clip"] == Missing("clip", "no <model>: get it", result.step.command)
+    assert "metrics.json: broken JSON" in told["merge"].error
+    assert "00_eta_0.5.png: " in told["etas"].error
+    made = Elements(page(content))
+    assert "Step clip failed: no <model>: get it" in made.text
+    assert "have no step called guidance" in made.text
+    assert "1 of 13 steps failed" in made.text
+    assert len(made.all("figure")) > 8
+
+
+def test_hostile_metrics_are_a_missing_figure(small: SmallReport) -> None:
+    for name in small.results:
+        for content in ("[]", '{"eval/accuracy": "<script>"}', "null"):
+            (small.out / name / "metrics.json").write_text(content)
+        if name in ("samples", "grades"):
+            (small.out / name / "config.yaml").write_text("out: [")
+    content = collect(small.all())
+    assert set(content.missing) >= {"sheets", "guidance", "clip", "merge", "concepts"}
+    assert "<script>&" not in page(content)

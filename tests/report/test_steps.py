@@ -1,0 +1,145 @@
+"""Steps run as processes, are reused while nothing changed, and fail alone."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from hw2.config import JobConfig, load
+from hw2.errors import ConfigError
+from hw2.report import steps
+from hw2.report.steps import Runner, StepResult, plan
+from hw2.settings.report import ReportConfig
+
+TOY = '''
+"""A job that takes no time.
+
+python -m jobs.toy --out x
+"""
+from pathlib import Path
+from hw2.config import JobConfig
+from hw2.errors import DataError
+from hw2.job import claim_out, run_job
+
+class ToyConfig(JobConfig):
+    value: int = 1
+    words: tuple[str, ...] = ()
+    source: Path | None = None
+
+def main(config: ToyConfig) -> None:
+    if config.value < 0:
+        raise DataError(f"value={config.value}: take one above 0")
+    out = claim_out(config)
+    with Path("ran.txt").open("a") as file:
+        file.write(out.name + "\\n")
+    (out / "metrics.json").write_text("{}")
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(ToyConfig, main, doc=__doc__))
+'''
+
+
+class Folder:
+    """A working folder with the toy job."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "jobs").mkdir()
+        (root / "jobs/toy.py").write_text(TOY)
+        (root / "input.txt").write_text("a")
+        spec = importlib.util.spec_from_file_location("toy", root / "jobs/toy.py")
+        assert spec is not None and spec.loader is not None
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+
+    def settings_of(self, job: str) -> type[JobConfig]:
+        if job != "toy":
+            raise ConfigError(f"job={job}: there is none")
+        return self.module.ToyConfig  # type: ignore[no-any-return]
+
+    def run(self, **settings: dict[str, object]) -> dict[str, StepResult]:
+        """Run steps with these settings; how each ended."""
+        tree = {name: {"job": "toy", "settings": of} for name, of in settings.items()}
+        config = ReportConfig(out=Path("report"), steps=tree)  # type: ignore[arg-type]
+        config.out.mkdir(exist_ok=True)
+        results = list(Runner(config.out, self.settings_of).run(plan(config)))
+        return {result.step.name: result for result in results}
+
+    @property
+    def ran(self) -> int:
+        """How many steps ran to their end so far."""
+        path = self.root / "ran.txt"
+        return len(path.read_text().split()) if path.exists() else 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    root = Path(steps.__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(root))  # hw2; jobs is that of the working folder
+    return Folder(tmp_path)
+
+
+def test_a_step_is_run_once_for_the_same_settings_inputs_and_code(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"value": 2, "source": "input.txt"}
+    assert folder.run(a=told)["a"].status == "done"
+    assert folder.run(a=told)["a"].status == "reused" and folder.ran == 1
+
+    os.utime("input.txt", ns=(1, 1))  # touched, the same bytes
+    assert folder.run(a=told)["a"].status == "reused"
+    Path("input.txt").write_text("b")
+    assert folder.run(a=told)["a"].status == "done" and folder.ran == 2
+
+    (folder.root / "report/a/metrics.json").unlink()
+    assert folder.run(a=told)["a"].status == "done" and folder.ran == 3
+    other = folder.run(a=told | {"value": 3})["a"]  # the old results are moved aside
+    assert other.status == "done" and (folder.root / "report/a.old-1").is_dir()
+
+    monkeypatch.setattr(steps, "code_of_jobs", lambda: "other code")
+    assert folder.run(a=told | {"value": 3})["a"].status == "done" and folder.ran == 5
+
+
+def test_one_fails_the_others_go_on_and_what_needs_it_is_skipped(folder: Folder) -> None:
+    ended = folder.run(a={"value": -1}, b={}, c={"source": "{out}/a"}, d={"valeu": 1})
+    assert ended["a"].status == "failed"
+    assert ended["a"].error.startswith("value=-1: take one above 0 (exit code 2; log: report/")
+    assert ended["b"].status == "done" and ended["b"].ok
+    assert ended["c"].status == "skipped" and "it needs a" in ended["c"].error
+    assert ended["d"].status == "failed" and "did you mean value?" in ended["d"].error
+    assert folder.ran == 1
+
+
+def test_a_command_is_what_a_shell_takes(folder: Folder) -> None:
+    words = ["a photo of a <new1>", "b"]
+    tree = {"first": {"job": "toy"}, "a": {"job": "toy", "settings": {"words": words, "seed": 3}}}
+    tree["a"]["settings"]["source"] = "{out}/first"  # type: ignore[index]
+    _, step = plan(ReportConfig(out=Path("my out"), steps=tree))  # type: ignore[arg-type]
+    assert step.needs == ("first",)
+    assert step.command == (
+        "python -m jobs.toy --words 'a photo of a <new1>,b' --seed 3 --source 'my out/first' "
+        "--out 'my out/a'"
+    )
+    config = load(folder.module.ToyConfig, list(step.words), prog="toy", description="")
+    assert config.model_dump()["words"] == tuple(words)
+
+
+@pytest.mark.parametrize("words", [["one, two"], ["[1]"], ['say "x"', "it's"]])
+def test_lists_with_marks_in_them_arrive(folder: Folder, words: list[str]) -> None:
+    tree = {"a": {"job": "toy", "settings": {"words": words}}}
+    (step,) = plan(ReportConfig(out=Path("x"), steps=tree))  # type: ignore[arg-type]
+    config = load(folder.module.ToyConfig, list(step.words), prog="toy", description="")
+    assert config.model_dump()["words"] == tuple(words)
+
+
+def test_a_step_stands_after_what_it_needs() -> None:
+    tree = {"a": {"job": "toy", "settings": {"source": "{out}/b"}}, "b": {"job": "toy"}}
+    with pytest.raises(ConfigError, match=r"steps\.a: b must stand before it"):
+        plan(ReportConfig(out=Path("x"), steps=tree))  # type: ignore[arg-type]
+
+
+def test_the_report_itself_gives_out_and_overwrite() -> None:
+    with pytest.raises(ValueError, match="leave out out of settings"):
+        ReportConfig(out=Path("x"), steps={"a": {"job": "toy", "settings": {"out": "y"}}})  # type: ignore[dict-item]
