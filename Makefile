@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts report test lint slow assets bench ui mlflow-server submit-check setup lock clean
+.PHONY: demo faces sweeps clip concepts report test lint slow assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
