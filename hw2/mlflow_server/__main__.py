@@ -34,6 +34,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 def main(config: MlflowServerConfig) -> None:
     """Serve until told to stop; then stop the server, and after it the database."""
     folder = config.folder.expanduser().absolute()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: to be told to stop
     with contextlib.suppress(KeyboardInterrupt), claimed(folder):
         refuse_taken(config)
         with opened(config.database, folder) as database:
@@ -48,11 +49,7 @@ def main(config: MlflowServerConfig) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """The folder, made if it is absent, for one server at a time; SIGTERM ends the block."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
+    """The folder, made if it is absent, for one server at a time."""
     try:
         if not folder.exists():
             folder.mkdir(parents=True)
@@ -66,7 +63,6 @@ def claimed(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"cannot use folder={folder} ({error.strerror}): use another") from None
     with lock:
-        signal.signal(signal.SIGTERM, stop)
         yield
 
 

@@ -26,11 +26,11 @@ ALTER TABLE experiments ADD CONSTRAINT {RULE} CHECK (
 """
 SQLITE_RULE = "\n".join(
     f"""
-CREATE TRIGGER IF NOT EXISTS {RULE}_{event.lower()} BEFORE {event} ON experiments
+CREATE TRIGGER IF NOT EXISTS {RULE}_{number} BEFORE {event} ON experiments
 WHEN coalesce(NEW.artifact_location, '') NOT IN ('', 'mlflow-artifacts:/' || NEW.experiment_id)
 BEGIN SELECT raise(ABORT, '{RULE}'); END;
 """
-    for event in ("INSERT", "UPDATE")
+    for number, event in enumerate(("INSERT", "UPDATE OF artifact_location"))
 )
 
 

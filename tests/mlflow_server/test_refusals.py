@@ -1,0 +1,194 @@
+"""What the tracking server refuses before it starts, and how it keeps its passwords."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from pydantic import ValidationError
+
+from hw2.errors import ConfigError
+from hw2.mlflow_server import postgres
+from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken
+from hw2.mlflow_server.database import Database, opened
+from hw2.mlflow_server.kept import kept_secret
+from hw2.settings.mlflow_server import MlflowServerConfig
+from hw2.tracking import prepare_store
+from tests.stores import free_port
+
+
+def test_a_password_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    made = kept_secret(path, "NO_SUCH_VARIABLE")
+    assert len(made) >= 32
+    assert kept_secret(path, "NO_SUCH_VARIABLE") == made
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in tmp_path.iterdir()] == ["password"]
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match=f"chmod 600 {path}") as caught:
+        kept_secret(path, "NO_SUCH_VARIABLE")
+    assert made not in str(caught.value)
+
+
+def test_the_environment_goes_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLD_PASSWORD", "from the environment")
+    assert kept_secret(tmp_path / "password", "TOLD_PASSWORD") == "from the environment"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_secret_on_the_command_line_and_nothing_that_weakens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://minio")
+    database = Database("sqlite:////x/mlflow.db", "sqlite:////x/a%20b.db", {"PGHOST": "/x"})
+    config = MlflowServerConfig()
+    given = environment(config, tmp_path, database)
+    secrets = [given["MLFLOW_AUTH_ADMIN_PASSWORD"], given["MLFLOW_FLASK_SERVER_SECRET_KEY"]]
+    assert secrets == [
+        (tmp_path / name).read_text().strip() for name in ("admin_password", "secret_key")
+    ]
+    assert not set(secrets) & set(" ".join(command(config, tmp_path)).split())
+    assert {"MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_TRACKING_URI"}.isdisjoint(given)
+    assert (given["MLFLOW_S3_ENDPOINT_URL"], given["PGHOST"]) == ("http://minio", "/x")
+    accounts = tmp_path / "accounts.ini"
+    assert "database_uri = sqlite:////x/a%%20b.db\n" in accounts.read_text()
+    assert accounts.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"host": "0.0.0.0"}, "host=0.0.0.0 lets others in"),
+        ({"host": "mlflow.example.org"}, "host=mlflow.example.org lets others in"),
+        ({"allowed_hosts": ["*"]}, "without port or wildcard"),
+        ({"allowed_hosts": ["mlflow.example.org:5000"]}, "without port or wildcard"),
+        ({"allowed_hosts": ["a,b"]}, "without port or wildcard"),
+        ({"database": "mysql://db/mlflow"}, "want own, sqlite or postgresql://"),
+    ],
+)
+def test_settings_that_open_more_than_was_said(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        MlflowServerConfig(**settings)
+
+
+def test_hosts_and_origins_are_the_servers_own() -> None:
+    alone = MlflowServerConfig(port=5001)
+    assert alone.is_loopback
+    assert alone.host_headers == [
+        "localhost", "127.0.0.1", "[::1]", "localhost:5001", "127.0.0.1:5001", "[::1]:5001"
+    ]  # fmt: skip
+    named = MlflowServerConfig(host="0.0.0.0", allowed_hosts=["mlflow.example.org"])
+    assert not named.is_loopback
+    assert {"mlflow.example.org", "mlflow.example.org:5000"} <= set(named.host_headers)
+    assert "https://mlflow.example.org" in named.origins
+
+
+def test_a_password_in_the_database_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    for address in ("postgresql://me:hunter2@db/x", "postgresql://db/x?password=hunter2"):
+        with (
+            pytest.raises(ConfigError, match="set PGPASSWORD or write") as caught,
+            opened(address, tmp_path),
+        ):
+            pass
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_database_that_is_away_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "hunter22")
+    address = f"postgresql://me@127.0.0.1:{free_port()}/x"
+    with (
+        pytest.raises(ConfigError, match=r"cannot be used .*Connection refused") as caught,
+        opened(address, tmp_path),
+    ):
+        pass
+    assert "\n" not in str(caught.value) and "hunter22" not in str(caught.value)
+
+
+def test_no_postgresql_is_told_with_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "DEBIAN", tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        pytest.raises(ConfigError, match="apt-get install postgresql, or --database sqlite"),
+        opened("own", tmp_path),
+    ):
+        pass
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_folder_too_long_for_a_socket(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    with pytest.raises(ConfigError, match="choose a shorter --folder"), opened("own", folder):
+        pass
+    assert not folder.exists()
+
+
+def test_a_folder_serves_one_server_and_a_port_too(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path),
+        pytest.raises(ConfigError, match=f"another server runs in {tmp_path}"),
+        claimed(tmp_path),
+    ):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = MlflowServerConfig(port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"port={config.port} .*choose another --port"):
+            refuse_taken(config)
+
+
+def test_experiments_of_a_sqlite_store_keep_their_files_at_the_server(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri, "before")
+    for _ in range(2):  # each start adds the rule
+        Database(uri, uri).add_rule()
+    client = MlflowClient(tracking_uri=uri)
+    for place in ("/tmp/evil", "file:///tmp/evil", "mlflow-artifacts:/2/../evil"):
+        with pytest.raises(Exception, match="files_lie_where_the_server_puts_them"):
+            client.create_experiment("evil", artifact_location=place)
+    assert client.get_experiment_by_name("evil") is None
+    client.rename_experiment(client.get_experiment_by_name("before").experiment_id, "after")
+
+
+CHILD = """
+import os, signal, time
+from hw2.mlflow_server.children import running
+with running(["sleep", "100"], signal.SIGTERM) as process:
+    print(process.pid, flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_children_end_with_their_parent(end: signal.Signals) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    parent.send_signal(end)
+    parent.communicate()
+    deadline = time.monotonic() + 20
+    while _lives(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _lives(child)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
