@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw2.errors import Hw2Error
-from hw2.report import clip, concepts, digits, faces
+from hw2.report import clip, concepts, digits, faces, guidance
 from hw2.report.outputs import JobOutput, read_output
 from hw2.report.parts import Missing
 from hw2.report.steps import StepResult
@@ -59,7 +59,7 @@ def collect(results: tuple[StepResult, ...]) -> Content:
     parts = {
         "sheets": part(digits.digit_sheets, "samples"),
         "reverse": part(digits.reverse, "samples"),
-        "guidance": part(digits.guidance_slider, "guidance"),
+        "guidance": part(guidance.guidance_slider, "guidance"),
         "given": part(faces.given_faces, "faces"),
         "etas": part(faces.eta_sheet, "eta_sheet"),
         "interpolation": part(faces.interpolation, "interpolation"),
