@@ -13,7 +13,7 @@ from torch import nn
 from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
-from hw2.training import Evaluate, Objective, Place, Row, Saved, Source, train
+from hw2.training import Begun, Evaluate, Objective, Place, Row, Saved, Source, train
 
 LOCK_SECONDS = 60.0
 
@@ -73,13 +73,15 @@ def run(
         for event in _events(training, place):
             if isinstance(event, Row):
                 tracker.log_row(event.step, event.values)
+            elif isinstance(event, Begun):
+                tracker.add_to_tag("starts", f"step {event.step} on {place.world_size}")
             else:
                 training.show(event, tracker)
                 after_checkpoint(event.step)
         tracker.flush()
 
 
-def _events(training: Training, place: Place) -> Iterator[Row | Saved]:
+def _events(training: Training, place: Place) -> Iterator[Begun | Row | Saved]:
     return train(
         training.net,
         training.objective,

@@ -74,6 +74,10 @@ class TrainState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
 
+    def is_finite(self) -> bool:
+        """Whether all that would be stored is a number."""
+        return all(bool(torch.isfinite(value).all()) for value in self.tensors().values())
+
     def check_frozen(self) -> None:
         """Raise FrozenMoved if a frozen parameter has changed by a bit since the beginning."""
         if frozen_digest(self.net) != self.frozen:

@@ -51,6 +51,13 @@ class Evaluate(Protocol):
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Training goes on after `step`, where the newest good checkpoint stands; 0: it starts."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Row:
     """The metrics of one optimiser step (counted from 1)."""
 
@@ -113,10 +120,10 @@ def train(
     meta: dict[str, Any],
     evaluate: Evaluate | None = None,
     place: Place | None = None,
-) -> Iterator[Row | Saved]:
+) -> Iterator[Begun | Row | Saved]:
     """Train `net`, continuing from the newest good checkpoint under `out`.
 
-    Yields, on every worker, a Row each `log_every` steps (worker 0's is the one to keep) and a
+    Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker 0's is the one to keep) and a
     Saved after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More
     than one worker needs an initialised torch.distributed process group.
 
@@ -124,7 +131,8 @@ def train(
     for bit the same at every checkpoint.
 
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
-    was begun with another `meta`, TrainingDiverged if the gradient is not finite.
+    was begun with another `meta`, TrainingDiverged if the gradient, or a weight that would be saved,
+    is not finite: the checkpoints from before stay.
     """
     place = place or Place()
     share = place.share(config.batch_size)
@@ -147,6 +155,11 @@ def train(
         # resumed run would add gradients up in another order than the undisturbed one.
         worker_net = DistributedDataParallel(net, find_unused_parameters=True)
     bf16 = wants_bf16(config.precision, place.device)
+
+    way_out = (
+        f"lower train.learning_rate={config.learning_rate} or set train.precision fp32; "
+        "the checkpoints from before are kept"
+    )
 
     def gradients(step: int) -> tuple[Tensor, dict[str, Tensor], float]:
         """Add to the gradients; all workers' loss and metrics, this one's seconds of waiting."""
@@ -177,6 +190,8 @@ def train(
 
     final = out / "final.safetensors"
     done = state.step >= config.num_steps and final.is_file()
+    if state.step < config.num_steps:
+        yield Begun(state.step)
     started = time.perf_counter()
 
     while state.step < config.num_steps:
@@ -188,10 +203,8 @@ def train(
         loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
         if not math.isfinite(float(norm)):
-            raise TrainingDiverged(
-                f"step {step}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}: lower "
-                f"train.learning_rate={config.learning_rate} or set train.precision fp32"
-            )
+            said = f"loss {float(loss):.4g}, gradient norm {float(norm):.4g}"
+            raise TrainingDiverged(f"step {step}: {said}: {way_out}")
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.ema.update(net, step)
@@ -201,6 +214,8 @@ def train(
         seconds = time.perf_counter() - started
         started = time.perf_counter()
         saving = step % config.checkpoint_every == 0 or step == config.num_steps
+        if saving and not state.is_finite():  # the gradient was, and the update was too large
+            raise TrainingDiverged(f"step {step}: a weight is no longer a number: {way_out}")
         measured: dict[str, float] = {}
         if saving and evaluate is not None and place.rank == 0:
             with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):

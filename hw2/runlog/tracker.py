@@ -149,6 +149,12 @@ class Tracker:
         """Set tags, each cut at 5000 characters."""
         self.journal.append("tag", {k: str(v)[:5000] for k, v in tags.items()})
 
+    def add_to_tag(self, name: str, text: str) -> None:
+        """Set `text` behind what the tag has, after a comma; at the limit the oldest goes."""
+        before = self.journal.latest("tag").get(name)
+        whole = f"{before}, {text}" if before else text
+        self.set_tags({name: whole[-5000:]})
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait up to `timeout` seconds for all that was logged; return whether it is in MLflow."""
         deadline = time.monotonic() + timeout
