@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hw2.errors import ConfigError
 from hw2.schema import PATH, Tree, fields_of, help_text, show, want
@@ -35,8 +35,23 @@ class ScalingConfig(Config):
     num_workers: int | None = Field(
         None, ge=0, description="null: as many as the cluster has; 0: this process, without Ray"
     )
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="begin and go on with as few as this when nodes are missing; a training takes "
+        "those that join, up to num_workers; null: wait for them",
+    )
     use_gpu: bool | None = Field(None, description="null: if the cluster has one")
     cpus_per_worker: float | None = Field(None, gt=0, description="null: an even share")
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> "ScalingConfig":
+        if self.num_workers is not None and (self.min_workers or 0) > self.num_workers:
+            raise ValueError(
+                f"scaling.min_workers={self.min_workers} is more than "
+                f"scaling.num_workers={self.num_workers}: lower it or raise num_workers"
+            )
+        return self
 
 
 class JobConfig(Config):

@@ -61,7 +61,10 @@ def joining() -> bool:
 
 def _set_environment() -> None:
     """Ray reads these once, when it is imported."""
-    wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    wanted = {
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "30",  # 10 minutes until a stuck one is replaced
+    }
     if joining():
         wanted["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
     else:
@@ -114,6 +117,8 @@ def own_device(scaling: ScalingConfig) -> "torch.device":
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
     """Number of workers, and whether each has a GPU: as told, else what fits, up to `at_most`.
 
+    With `min_workers`, what fits up to what is told, and no fewer than that.
+
     Raises ConfigError if more are told than fit: Ray would wait for them without end.
     """
     cpus, gpus = cluster_cpus_and_gpus()
@@ -123,9 +128,12 @@ def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
     have = int(cpus / (scaling.cpus_per_worker or 1))
     if use_gpu:
         have = min(have, gpus)
-    if (scaling.num_workers or 1) > have:
-        told = {"num_workers": scaling.num_workers, "cpus_per_worker": scaling.cpus_per_worker}
+    need = "num_workers" if scaling.min_workers is None else "min_workers"
+    if (getattr(scaling, need) or 1) > have:
+        told = {need: getattr(scaling, need), "cpus_per_worker": scaling.cpus_per_worker}
         asked = " and ".join(f"scaling.{k}={v:g}" for k, v in told.items() if v is not None)
         has = f"{cpus} CPUs" + f" and {gpus} GPUs" * use_gpu
         raise ConfigError(f"{asked}, but the cluster has {has}: it has room for {have} workers")
-    return scaling.num_workers or max(1, min(have, at_most)), use_gpu
+    if scaling.num_workers and scaling.min_workers is None:
+        return scaling.num_workers, use_gpu
+    return max(1, min(have, scaling.num_workers or at_most)), use_gpu

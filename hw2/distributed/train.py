@@ -18,6 +18,7 @@ from hw2.settings.training import LoopJobConfig
 from hw2.training import Place
 
 MAX_FAILURES = 8
+RESIZE_SECONDS = 20.0  # between looks at which nodes there are: each change repeats some steps
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step.
 PICTURES_PER_WORKER = 16
 
@@ -115,6 +116,11 @@ def _trainer(
 
     at_most = config.train.batch_size // PICTURES_PER_WORKER
     num_workers, use_gpu = share_of_cluster(config.scaling, at_most)
+    workers: int | tuple[int, int] = num_workers
+    if (least := config.scaling.min_workers) is not None:
+        workers = least, config.scaling.num_workers or max(least, at_most)
+        # A node that is gone still counts for some seconds: do not wait a minute for its workers.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
     if use_gpu:
         per_worker["GPU"] = 1
@@ -122,7 +128,10 @@ def _trainer(
         worker,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=RayScaling(
-            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker=per_worker,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         run_config=RunConfig(
             # A name of its own each time: what to resume is ours to know, not Ray's.
