@@ -123,16 +123,17 @@ def train(
 ) -> Iterator[Begun | Row | Saved]:
     """Train `net`, continuing from the newest good checkpoint under `out`.
 
-    Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker 0's is the one to keep) and a
-    Saved after each checkpoint. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More
-    than one worker needs an initialised torch.distributed process group.
+    Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
+    0's is the one to keep) and a Saved after each checkpoint. Ends with `out/final.safetensors`
+    ("net", "ema", and `meta`). More than one worker needs an initialised torch.distributed process
+    group.
 
     Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
     for bit the same at every checkpoint.
 
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
-    was begun with another `meta`, TrainingDiverged if the gradient, or a weight that would be saved,
-    is not finite: the checkpoints from before stay.
+    was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
+    finite: the checkpoints from before stay.
     """
     place = place or Place()
     share = place.share(config.batch_size)
