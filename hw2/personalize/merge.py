@@ -20,16 +20,18 @@ class MergeResult:
     """A merged matrix, and how well it is what was asked.
 
     `weight` (out, in) has the type of the matrix before. `residual` is the largest relative miss of
-    a target by `weight` as it is returned (float32 costs about 1e-7), `objective` the Frobenius
-    norm |(W - W0) C_reg^T|, `rank` the number of independent targets. `reg_condition` and
+    a target by the solution in float64, `rounded_residual` that by `weight` as it is returned
+    (float32 costs 1e-7 to 1e-6, more where a row is long and its value short). `objective` is the
+    Frobenius norm |(W - W0) C_reg^T|, `rank` the number of independent targets. `reg_condition` and
     `target_condition` are ratios of singular values: of the regularisation features with the ridge,
     and of the targets' independent part. `ridge` was added to C_reg^T C_reg, 0 where the features
     span the space. `unmet` has the targets, in the order given, that conflict with others, with
-    their relative misses in `misses`.
+    their relative misses in `misses`; rounding makes no conflict.
     """
 
     weight: Float[Tensor, "out in"]
     residual: float
+    rounded_residual: float
     objective: float
     rank: int
     ridge: float
@@ -136,12 +138,15 @@ class MergeSystem:
         changes = (self.left.T @ (self.share * wanted)) / self.target_scales[:, None]
         whitened = torch.linalg.solve_triangular(self.triangle.T, changes, upper=False)
         change = ((self.basis @ whitened).T / self.scales) @ self.axes
-        weight = (old + change).to(w0.dtype)
-        misses = self._misses(weight.double(), old, values)
+        solution = old + change
+        weight = solution.to(w0.dtype)
+        misses = self._misses(solution, old, values)
+        rounded = self._misses(weight.double(), old, values)
         unmet = [place for place, miss in enumerate(misses.tolist()) if miss > UNMET]
         return MergeResult(
             weight,
             residual=float(misses.max()) if len(misses) else 0.0,
+            rounded_residual=float(rounded.max()) if len(rounded) else 0.0,
             objective=float((change @ self.reg.T).norm()),
             rank=self.rank,
             ridge=self.ridge,

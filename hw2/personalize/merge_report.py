@@ -28,4 +28,5 @@ def report_merge(merged: Merged, out: Path, tracker: Tracker) -> None:
     unmet = sorted({place for result in merged.layers.values() for place in result.unmet})
     for place in unmet:
         print(f"not met: {merged.targets[place]}")
-    print(f"worst residual of the targets, relative: {about['worst_residual']:.1e}")
+    rounded = f"{about['worst_rounded_residual']:.1e} once rounded to the model's type"
+    print(f"worst residual of the targets, relative: {about['worst_residual']:.1e}, {rounded}")

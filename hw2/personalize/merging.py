@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hw2.data.files import read_regular
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.merge import MergeResult, MergeSystem
@@ -32,9 +33,9 @@ class Targets:
 def read_caption_texts(file: Path, count: int) -> list[str]:
     """`count` captions, evenly spread over the file: a text a line, or a CSV's column caption."""
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise DataError(f"captions={file}: is larger than {MAX_BYTES >> 20} MiB")
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
+    except DataError as error:
+        raise DataError(f"captions={file}: {error}") from None
     except OSError as error:
         raise DataError(f"captions={file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -122,6 +123,7 @@ class Merged:
         results = self.layers.values()
         return {
             "worst_residual": max(result.residual for result in results),
+            "worst_rounded_residual": max(result.rounded_residual for result in results),
             "objective": sum(result.objective**2 for result in results) ** 0.5,
             "targets": list(self.targets),
             "layers": {name: result.to_json() for name, result in self.layers.items()},

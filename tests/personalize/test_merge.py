@@ -156,8 +156,18 @@ def test_any_number_of_concepts_in_float32(count: int) -> None:
     values = torch.cat([part @ weight.T for part, weight in parts])
     result = merge_projection(w0, reg, targets, values)
     assert result.weight.dtype == torch.float32 and result.residual < 1e-6
+    assert result.residual < result.rounded_residual < 1e-5
     # One concept's own matrix meets its targets too; the merged one moves the captions less.
     assert result.objective < float(((own[0] - w0) @ reg.T).norm()) or count > 1
+
+
+def test_rounding_is_told_and_is_no_conflict() -> None:
+    w0, reg = numbers(0, 40, 96).float(), numbers(1, 500, 96).float()
+    targets = numbers(2, 2, 96).float()
+    targets[1] = targets[0] + 1e-4 * targets[1]  # nearly the same, with other values: W is large
+    result = merge_projection(w0, reg, targets, numbers(3, 2, 40).float())
+    assert result.rounded_residual > 1e-6 > result.residual
+    assert result.unmet == ()
 
 
 def test_nothing_to_merge_and_nothing_to_keep() -> None:
