@@ -131,7 +131,8 @@ def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
     columns = ("token", "prompt", "image", "text", "image_change", "best", "baseline", "passed")
     table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
     source = sources(generated, grades, keys=DRAWING)
-    return Concepts(source, str(grades.metric("clip")), tuple(shown), table)
+    clip = grades.config.get("pretrained") or grades.config.get("model") or "asset:clip"
+    return Concepts(source, str(clip), tuple(shown), table)
 
 
 def _grade(one: Mapping[str, Any]) -> tuple[Cell, ...]:
