@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hw2.claims import Claims, refuse_misfits
+from hw2.data.files import parse_json, read_json
 from hw2.errors import CheckpointError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
@@ -102,11 +104,13 @@ class CheckpointStore:
         return None
 
     def _load(self, path: Path) -> Checkpoint:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = read_json(path / MANIFEST)
         if sha256_of(path / STATE) != manifest["sha256"]:
             raise ValueError("checksum does not match its manifest")
         if path.name != _folder(manifest["step"]):
             raise ValueError(f"its manifest is that of step {manifest['step']}")
+        if not isinstance(manifest["meta"], dict):
+            raise ValueError("its manifest says nothing of the run")
         return Checkpoint(manifest["step"], load_file(path / STATE), manifest["meta"])
 
     def _prune(self, newest: Path) -> None:
@@ -118,7 +122,7 @@ class CheckpointStore:
         scores = {}
         for path in past:
             try:
-                score = json.loads((path / MANIFEST).read_text())["score"]
+                score = read_json(path / MANIFEST)["score"]
                 if score is not None and math.isfinite(score):
                     scores[path] = score
             except TORN:
@@ -154,7 +158,7 @@ def save_weights(
     part.rename(path)
 
 
-def read_meta(path: Path) -> dict[str, Any]:
+def read_meta(path: Path) -> Claims:
     """The JSON that `save_weights` put into `path`.
 
     Raises CheckpointError if the file is missing, torn, not safetensors or not ours.
@@ -168,7 +172,10 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     if meta is None:
         raise CheckpointError(f"{path}: has no hw2 metadata; it was not written by this project")
-    return json.loads(meta)
+    try:
+        return Claims(path, parse_json(meta))
+    except (ValueError, TypeError):  # no JSON, or no mapping
+        raise CheckpointError(f"{path}: its hw2 metadata is broken") from None
 
 
 def load_weights(
@@ -193,13 +200,9 @@ def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
     Raises CheckpointError that names the first five missing, unknown or misshapen weights.
     """
     want = module.state_dict()
-    wrong = [f"missing {k}" for k in want if k not in found]
-    wrong += [f"unknown {k}" for k in found if k not in want]
-    wrong += [
-        f"{k} is {tuple(found[k].shape)}, want {tuple(v.shape)}"
-        for k, v in want.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    if wrong:
-        raise CheckpointError(f"{path}: {len(wrong)} weights do not fit: {'; '.join(wrong[:5])}")
+    shapes = [{k: tuple(v.shape) for k, v in t.items()} for t in (found, want)]
+    refuse_misfits(str(path), *shapes)
+    for name, value in want.items():
+        if found[name].is_floating_point() != value.is_floating_point():
+            raise CheckpointError(f"{path}: {name} is {found[name].dtype}, want {value.dtype}")
     module.load_state_dict(found)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hw2.disclosure import masked
 from hw2.errors import ConfigError
 from hw2.schema import PATH, Tree, fields_of, help_text, show, want
 from hw2.yaml_text import Dumper, Loader, read_yaml
@@ -24,6 +25,10 @@ class Config(BaseModel):
     def part(self, cls: "type[P]") -> "P":
         """The settings of `cls`, of which this class has all."""
         return cls(**{key: getattr(self, key) for key in cls.model_fields})
+
+    def shown(self) -> Tree:
+        """All settings as JSON values, to be kept and shown: without the keys of addresses."""
+        return masked(self.model_dump(mode="json"))
 
 
 P = TypeVar("P", bound=Config)
@@ -221,9 +226,8 @@ def _print_and_exit(text: str) -> NoReturn:
 
 
 def dump(config: Config) -> str:
-    """The whole resolved configuration as YAML that `--config` takes back."""
-    tree = config.model_dump(mode="json")
-    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    """The whole resolved configuration as YAML that `--config` takes back, without secrets."""
+    return yaml.dump(config.shown(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def leaves(tree: Tree, exclude: Collection[str] = (), prefix: str = "") -> Tree:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
+from hw2.data.files import planted, read_json
+from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import ConfigError, Hw2Error
 from hw2.yaml_text import read_yaml
 
@@ -41,13 +43,15 @@ def claim_out(
     advice = "choose another --out"
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if trap := planted(out):
+            raise ConfigError(f"out={out}: {trap}: nothing is written there: {advice}")
         if record.exists():
-            here = leaves(config.model_dump(mode="json"), ignore)
+            here = leaves(config.shown(), ignore)
             try:
-                differ = difference(leaves(read_yaml(record), ignore), here)
+                differ = difference(leaves(masked(read_yaml(record)), ignore), here)
             except ConfigError as broken:
                 differ = [str(broken)]
-            known = json.loads(sums.read_text()) if sums.exists() else {}
+            known = _read_sums(sums)
             differ += [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
             if differ and not config.overwrite:
                 found = f"results of other settings ({'; '.join(differ)})"
@@ -70,6 +74,15 @@ def claim_out(
     return out
 
 
+def _read_sums(path: Path) -> Mapping[str, object]:
+    """The hashes that the folder was begun with; none if that is not what the file holds."""
+    try:
+        known = read_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def run_job(
     model_cls: type[M],
     main: Callable[[M], object],
@@ -88,11 +101,25 @@ def run_job(
     prog = f"python -m {spec.name}" if spec else f"python {Path(sys.argv[0]).name}"
     before = signal.signal(signal.SIGTERM, _stop)
     try:
+        with guarded_output():
+            return _run(model_cls, main, prog, doc, argv)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(
+    model_cls: type[M],
+    main: Callable[[M], object],
+    prog: str,
+    doc: str | None,
+    argv: list[str] | None,
+) -> int:
+    try:
         main(load(model_cls, argv, prog=prog, description=doc or ""))
         return 0
     except Hw2Error as error:
         cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback
-        print("error:", " ".join(str(cause).splitlines()), file=sys.stderr)
+        print("error:", one_line(str(cause)), file=sys.stderr)
         return getattr(cause, "exit_code", error.exit_code)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
@@ -102,8 +129,6 @@ def run_job(
             raise
         print("stopped by SIGTERM", file=sys.stderr)
         return 128 + signal.SIGTERM
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(number: int, frame: object) -> NoReturn:

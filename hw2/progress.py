@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from hw2.disclosure import one_line
+
 LINE_EVERY_SECONDS = 30.0
 
 
@@ -31,6 +33,7 @@ class Progress:
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more are done; `note` stands behind the bar."""
+        note = one_line(note)
         self.done += count
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)

@@ -58,7 +58,7 @@ def job_run(
         out,
         experiment=experiment,
         run_name=config.name or out.name,
-        config=config.model_dump(mode="json"),
+        config=config.shown(),
         config_file=out / "config.yaml",
         tags={"code_hash": code_hash()} | {f"hash.{k}": v for k, v in inputs.items()} | tags,
     )

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hw2.disclosure import mask
 from hw2.errors import CheckpointError, ConfigError
-from hw2.runlog.addresses import describe, mask, resolve_uri
+from hw2.runlog.addresses import describe, resolve_uri
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step

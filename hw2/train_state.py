@@ -5,9 +5,12 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from hw2.claims import refuse_misfits
 from hw2.errors import CheckpointError
 from hw2.models.ema import PowerEma, moving
 from hw2.settings.training import TrainConfig
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
 
 
 def frozen_digest(net: nn.Module) -> str:
@@ -55,8 +58,22 @@ class TrainState:
                 out[f"optimizer.{key}.{name}"] = value
         return out
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of `tensors()` after a step."""
+        net = self.net.state_dict()
+        out = {f"{of}.{k}": tuple(net[k].shape) for of in ("net", "ema") for k in self.names}
+        for name, param in self.params.items():
+            out[f"optimizer.step.{name}"] = ()
+            out |= {f"optimizer.{key}.{name}": tuple(param.shape) for key in MOMENTS}
+        return out
+
     def load(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Take up what `tensors` gave after `step`."""
+        """Take up what `tensors` gave after `step`; CheckpointError if they are of another run."""
+        refuse_misfits(
+            f"the checkpoint of step {step}",
+            {name: tuple(value.shape) for name, value in tensors.items()},
+            self._shapes(),
+        )
 
         def part(prefix: str) -> dict[str, Tensor]:
             start = len(prefix)
@@ -66,7 +83,7 @@ class TrainState:
         for net, found in ((self.net, part("net.")), (self.ema.net, part("ema."))):
             frozen = {k: v for k, v in net.state_dict().items() if k not in self.names}
             net.load_state_dict(frozen | found)
-        moments = {key: part(f"optimizer.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
+        moments = {key: part(f"optimizer.{key}.") for key in ("step", *MOMENTS)}
         moved = {
             index: {key: values[name] for key, values in moments.items()}
             for index, name in enumerate(self.params)

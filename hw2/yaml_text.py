@@ -8,6 +8,8 @@ import yaml
 
 from hw2.errors import ConfigError
 
+MAX_CHARACTERS = 2**20
+
 
 class Loader(yaml.SafeLoader):
     """Safe YAML with the numbers of YAML 1.2; no dates, tags, anchors or repeated keys."""
@@ -48,7 +50,13 @@ class Dumper(yaml.SafeDumper):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        with path.open(encoding="utf-8") as file:  # which may be a pipe: --config <(..)
+            text = file.read(MAX_CHARACTERS + 1)
+        if len(text) > MAX_CHARACTERS:
+            raise ConfigError(f"{path}: over {MAX_CHARACTERS} characters, too long for settings")
+        tree = yaml.load(text, Loader)
+    except ConfigError:  # a kind of ValueError
+        raise
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:

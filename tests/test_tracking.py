@@ -62,7 +62,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_weights_of_a_run_are_fetched(
     tmp_path: Path, store: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = tmp_path / "final.safetensors"
+    weights = tmp_path / "out/final.safetensors"
     with start(tmp_path / "out", store) as tracker:
         save_file({"w": torch.arange(3.0)}, weights)
         tracker.log_file(weights)
@@ -80,8 +80,9 @@ def test_weights_of_a_run_are_fetched(
 
 
 def test_fetching_in_vain_says_what_there_is(tmp_path: Path, store: str, cache: Path) -> None:
-    (tmp_path / "config.yaml").write_text("seed: 0\n")
-    with start(tmp_path / "out", store, config_file=tmp_path / "config.yaml") as tracker:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/config.yaml").write_text("seed: 0\n")
+    with start(tmp_path / "out", store, config_file=tmp_path / "out/config.yaml") as tracker:
         pass
     with pytest.raises(CheckpointError, match=r"has no final\.safetensors \(it has config\.yaml\)"):
         tracking.download(tracker.run_id, "final.safetensors", store)

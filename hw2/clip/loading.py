@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.claims import Claims, refuse_false
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
+from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
 
 DEFAULT = "asset:clip"
 SCHEMES = ("local-dir:", "hf-hub:")
@@ -138,11 +140,32 @@ def _trained_here(pretrained: str) -> ClipSource:
             f"{f' but of a {kind}' * bool(kind)}: {_OTHERS}"
         )
     meta = read_meta(path)
-    size = meta["model_cfg"]["vision_cfg"]["image_size"]
-    preprocess = Preprocess.of_config(meta["preprocess_cfg"] | {"size": size})
+    model_cfg = _own_network(meta)
+    try:
+        size = {"size": model_cfg["vision_cfg"]["image_size"]}
+        preprocess = Preprocess.of_config(meta["preprocess_cfg"] | size)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise meta.false("preprocess_cfg", error) from None
     title = Path(pretrained).name.removeprefix("asset:")
-    network = _json(meta["model_cfg"])
+    network = _json(model_cfg)
     return ClipSource(title, None, str(path), preprocess, path, sha256_of(path), network)
+
+
+def _own_network(meta: Claims) -> dict[str, Any]:
+    """The network that a file describes, in open_clip's words: of the kind trained here alone.
+
+    open_clip's own words could make it fetch a network from elsewhere.
+    """
+    try:
+        found = meta["model_cfg"]
+        text = {key: value for key, value in found["text_cfg"].items() if key != "vocab_size"}
+        described = {"embed_dim": found["embed_dim"], "vision": found["vision_cfg"], "text": text}
+        own = ClipNetworkConfig.model_validate(described, strict=True).model_cfg()
+        if own != found:
+            raise ValueError(f"want its words alone, and vocab_size {VOCABULARY}")
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise meta.false("model_cfg", error) from None
+    return own
 
 
 def _in_folder(model: str) -> ClipSource:
@@ -188,7 +211,9 @@ def load_trained(weights: Path) -> LoadedClip:
     """
     from hw2.models.clip import build_clip, clip_tokenizer  # open_clip takes seconds to import
 
-    model_cfg = read_meta(weights)["model_cfg"]
+    model_cfg = _own_network(read_meta(weights))
+    described = {**model_cfg, "text_cfg": model_cfg["text_cfg"] | {"vocab_size": 0}}
+    refuse_false(weights, "ema", described, lambda: build_clip(model_cfg, seed=0))
     net = build_clip(model_cfg, seed=0)
     load_weights(weights, net, "ema")
     return LoadedClip(net.eval(), clip_tokenizer(model_cfg))

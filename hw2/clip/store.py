@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hw2.data.files import replacing
+from hw2.data.files import replacing, unpacked_bytes
 from hw2.data.listing.parts import Part
 from hw2.data.listing.store import one_line
 from hw2.errors import ConfigError, DataError
@@ -27,7 +27,7 @@ Prompts = Sequence[Sequence[str]]  # of each class
 
 VERSION = 1  # raise it whenever embeddings of the same bytes change
 # What reading a damaged file may raise.
-BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, pa.ArrowException)
+BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, BadZipFile, pa.ArrowException)
 
 
 class EmbeddingStore:
@@ -124,6 +124,7 @@ class EmbeddingStore:
     def _table(self, content: str, columns: list[str]) -> pa.Table:
         path = self._file(content)
         with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _refuse_bomb(file, path.stat().st_size)
             return file.read(columns).select(columns)
 
     def _texts(self, prompts: Prompts) -> Path:
@@ -146,8 +147,18 @@ class EmbeddingStore:
     def read_texts(self, prompts: Prompts) -> tuple[np.ndarray, float]:
         """What `write_texts` kept. Raises DataError if it is not there or not whole."""
         path = self._texts(prompts)
-        with _whole(path), np.load(path, allow_pickle=False) as kept:
-            return kept["classes"], float(kept["scale"])
+        with _whole(path):
+            if unpacked_bytes(path) > path.stat().st_size:
+                raise ValueError("it is packed")
+            with np.load(path, allow_pickle=False) as kept:
+                return kept["classes"], float(kept["scale"])
+
+
+def _refuse_bomb(file: pq.ParquetFile, size: int) -> None:
+    """Raise ValueError for a table that `write` has not made: it packs nothing, a bomb must."""
+    kind, rows = file.schema_arrow.field("embedding").type, file.metadata.num_rows
+    if not pa.types.is_fixed_size_list(kind) or rows * kind.list_size * 4 > size:
+        raise ValueError(f"{rows} rows in {size} bytes")
 
 
 @contextmanager

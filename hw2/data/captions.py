@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from hw2.data.files import MAX_TABLE_BYTES, inside, parse_json, read_regular
 from hw2.data.images import decode
 from hw2.data.tables import BadRow
 from hw2.errors import DataError
@@ -139,6 +140,8 @@ def _advice() -> str:
 
 def _decode(path: Path, image_size: int) -> np.ndarray:
     try:
+        if path.is_symlink() and not inside(path, path.parent):
+            raise DataError("it leaves the folder by a link")
         return decode(path, image_size)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
@@ -152,9 +155,11 @@ def _bad(row: BadRow, skip_bad: bool) -> BadRow:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return read_regular(file, MAX_TABLE_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}): {_advice()}") from None
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not text in UTF-8 ({error})") from None
 
@@ -171,7 +176,7 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
 def _names(file: Path) -> tuple[str, ...]:
     text = _read(file)
     try:
-        found = json.loads(text)
+        found = parse_json(text)
         names = tuple(str(found[str(label)]) for label in range(len(found)))
     except (ValueError, KeyError, TypeError):
         names = ()

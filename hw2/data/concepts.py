@@ -1,7 +1,6 @@
 """Reading concepts to personalize: the course's input.json and the folders that it names."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from hw2.data.files import parse_json, read_regular
 from hw2.data.images import decode
 from hw2.errors import ConfigError, DataError
 
@@ -58,15 +58,15 @@ def read_concepts(file: Path) -> dict[str, Concept]:
     """
     file = file.expanduser().absolute()
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise DataError(f"{file}: is larger than {MAX_BYTES >> 20} MiB")
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        found = parse_json(read_regular(file, MAX_BYTES).decode("utf-8-sig"))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     except OSError as error:
         raise DataError(
             f"{file}: cannot be read ({error.strerror}): point --input at the course's input.json, "
             "or run `python -m jobs.prepare_data`"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{file}: not JSON in UTF-8 ({error})") from None
     if not isinstance(found, dict) or not found:
         raise DataError(f'{file}: want concepts by source, {{"0": {{"src_image": .., ..}}, ..}}')
@@ -100,7 +100,7 @@ def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h 
 
 def _concept(file: Path, source: str, entry: Any) -> Concept:
     where = f"{file}: source {source[:40]!r}"
-    if not source or source in (".", "..") or any(c in source for c in "/\\\0"):
+    if source in ("", ".", "..") or not source.isprintable() or set(source) & {"/", "\\"}:
         raise DataError(f"{where}: a source names a folder of results; want a word such as 0")
     if not isinstance(entry, dict):
         raise DataError(f"{where}: want an object with src_image, token_name, prompt, ..")
@@ -114,7 +114,7 @@ def _concept(file: Path, source: str, entry: Any) -> Concept:
             f"and {len(baselines)} entries, want as many of each"
         )
     token = _get(where, entry, "token_name")
-    if not isinstance(token, str) or not token or any(c.isspace() for c in token):
+    if not isinstance(token, str) or not token.isprintable() or token.split() != [token]:
         raise DataError(f"{where}: token_name={str(token)[:80]!r}: want one word, such as <new1>")
     word, kind = entry.get("initializer_token"), entry.get("kind")
     if word is not None and not isinstance(word, str):

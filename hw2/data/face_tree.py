@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.claims import refuse_false
 from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import replacing
 from hw2.data.offline.face_gt import draw_gt
@@ -22,6 +23,7 @@ from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.models.face_unet import FaceUNet, build_face_unet, to_course
 from hw2.progress import progress as progress_bar
+from hw2.settings.faces import FaceNetworkConfig
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 RELEASED = ASSETS / "faces" / FINAL
@@ -175,7 +177,9 @@ def _load(weights: Path) -> FaceUNet:
         raise CheckpointError(
             f"{weights}: weights of kind {meta.get('kind')!r}: give those of jobs.train_faces"
         )
-    net = build_face_unet(tuple(meta["network"]["channels"]), seed=0)
+    network = meta.settings(FaceNetworkConfig, "network")
+    refuse_false(weights, "ema", network.model_dump(), lambda: FaceUNet(network.channels))
+    net = build_face_unet(network.channels, seed=0)
     load_weights(weights, net, "ema")
     return net.eval()
 

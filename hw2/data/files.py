@@ -1,10 +1,19 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files from outside that are read with care."""
 
+import json
 import os
 import secrets
+import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from hw2.errors import DataError
+
+MAX_TABLE_BYTES = 256 * 2**20  # of a CSV: some millions of rows
+MAX_JSON_BYTES = 64 * 2**20
 
 
 @contextmanager
@@ -16,3 +25,69 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(passing, path)
     finally:
         passing.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file from outside; opening a pipe would wait for ever.
+
+    Raises OSError; and DataError, which does not name the file, unless it is a regular file of at
+    most `max_bytes`.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(21, "Is a directory")
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError("it is not a regular file")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        size = max(found.st_size, len(content))
+        raise DataError(f"{size} bytes are over the allowed {max_bytes}")
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON from outside. Raises ValueError whatever is wrong with it, also if it is nested deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """The JSON file `path`. Raises OSError, or ValueError for whatever else is wrong with it."""
+    return parse_json(read_regular(path, max_bytes))
+
+
+def inside(path: Path, folder: Path) -> bool:
+    """Whether `path`, its links followed, lies in `folder`."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null character
+        return False
+
+
+def unpacked_bytes(path: Path) -> int:
+    """What a zip says that it becomes, before anything is unpacked. Raises BadZipFile, OSError."""
+    with zipfile.ZipFile(path) as packed:
+        return sum(entry.file_size for entry in packed.infolist())
+
+
+def planted(folder: Path) -> str | None:
+    """What below `folder` could lead a writer astray, if anything: a link out of it, a device.
+
+    Who writes to such a name would write to another's file, or wait for ever.
+    """
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    if not inside(Path(entry.path), folder):
+                        return f"{entry.path} is a link that leads out of it"
+                elif entry.is_dir():
+                    waiting.append(entry.path)
+                elif not entry.is_file():
+                    return f"{entry.path} is no regular file"
+    return None

@@ -11,6 +11,7 @@ from PIL import Image
 from hw2.errors import DataError
 
 MAX_PIXELS = 64_000_000
+MAX_SCANS = 100  # of a JPEG; a progressive one has ten. One of 90 bytes costs as all the picture
 # Formats that pictures of a course come in. The others that PIL knows are attack surface; EPS
 # even runs a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -53,6 +54,7 @@ def _decode(source: Path | io.BytesIO) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
             with Image.open(source, formats=FORMATS) as opened:
                 _refuse_huge(opened)
+                _refuse_endless(opened)
                 return _rgb(opened)
     except DataError:
         raise
@@ -67,6 +69,20 @@ def _decode(source: Path | io.BytesIO) -> Image.Image:
 def _refuse_huge(opened: Image.Image) -> None:
     if opened.width * opened.height > MAX_PIXELS:
         raise DataError(f"{opened.width}x{opened.height} is over {MAX_PIXELS // 10**6} megapixels")
+
+
+def _refuse_endless(opened: Image.Image) -> None:
+    """Raise DataError for a JPEG of so many scans that it would be decoded for hours."""
+    if opened.format != "JPEG" or (file := getattr(opened, "fp", None)) is None:
+        return
+    place, scans, before = file.tell(), 0, b""
+    file.seek(0)
+    while piece := file.read(2**20):  # 0xff is followed by 0 within the pictures' data
+        scans += (before + piece).count(b"\xff\xda")
+        before = piece[-1:]
+    file.seek(place)
+    if scans > MAX_SCANS:
+        raise DataError(f"{scans} scans are over {MAX_SCANS}")
 
 
 def _rgb(opened: Image.Image) -> Image.Image:

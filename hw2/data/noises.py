@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from hw2.data.files import inside
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import ConfigError, DataError
 
@@ -59,6 +60,8 @@ def read_noises(folder: Path) -> Noises:
     noises: list[Tensor] = []
     for path in paths:
         try:
+            if path.is_symlink() and not inside(path, folder):
+                raise DataError("it leaves the folder by a link")
             noises.append(_read(path))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

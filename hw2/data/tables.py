@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from hw2.data.files import MAX_TABLE_BYTES, read_regular
 from hw2.errors import DataError
 
 
@@ -51,7 +52,9 @@ def read_table(file: Path, folder: Path) -> Table:
         DataError: the CSV is missing, empty, without a header, or not text.
     """
     try:
-        content = file.read_bytes()
+        content = read_regular(file, MAX_TABLE_BYTES)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     except OSError as error:
         raise DataError(
             f"{file}: cannot be read ({error.strerror}): point --data.root at a folder with "

@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
+from hw2.claims import refuse_false
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
@@ -77,12 +78,16 @@ def read_digit_meta(path: Path) -> DigitMeta:
     meta = read_meta(path)
     if meta.get("kind") != "digit_ddpm":
         raise CheckpointError(f"{path}: holds no digit model; train one with jobs.train_ddpm")
-    return DigitMeta(NetworkConfig(**meta["network"]), DiffusionConfig(**meta["diffusion"]))
+    return DigitMeta(
+        meta.settings(NetworkConfig, "network"), meta.settings(DiffusionConfig, "diffusion")
+    )
 
 
 def load_digit_model(path: Path) -> DigitModel:
     """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
     meta = read_digit_meta(path)
+    described = [meta.network.model_dump(), meta.diffusion.model_dump()]
+    refuse_false(path, "ema", described, lambda: DigitUNet(meta.network))
     net = DigitUNet(meta.network)
     load_weights(path, net, "ema")
     return digit_model(net.eval(), meta.diffusion)

@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2.checkpoint import fill, load_weights, read_meta
+from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, DataError
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
 from hw2.pixels import to_unit
 
 MAX_SHIFT = 2
 JUDGE_SIZE = 28
+MAX_BYTES = 64 * 2**20  # of the course's Classifier.pth, which has 4
 
 
 def shifted(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Tensor:
@@ -61,12 +63,14 @@ def load_judge(path: Path) -> Judge:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        tensors = {name: torch.as_tensor(value) for name, value in dict(state).items()}
-    except Exception:  # a torn or foreign pickle may raise anything; torch's advice is unsafe
+        state = load_torch(path, MAX_BYTES)["state_dict"]
+        tensors = {str(name): torch.as_tensor(value) for name, value in dict(state).items()}
+        refuse_unusual(tensors.values(), MAX_BYTES)
+    except Exception as error:  # whatever is in it is not what is wanted
+        why = f" ({error})" if isinstance(error, DataError) else ""
         raise CheckpointError(
-            f"{path}: not the course's Classifier.pth: want a torch file that holds nothing but "
-            "tensors, as {'state_dict': ...}"
+            f"{path}: not the course's Classifier.pth{why}: want a torch file that holds nothing "
+            "but tensors, as {'state_dict': ...}"
         ) from None
     classifier = CourseClassifier()
     fill(classifier, tensors, path)

@@ -36,7 +36,7 @@ def sweep(
             value = trial.scores.get(config.metric)
             said = trial.error or f"{config.metric} {value}"
             bar.advance(1, f"{label_of(trial.point)}: {said}")
-            recorder.record(trial, config.model_dump(mode="json") | trial.point)
+            recorder.record(trial, config.shown() | trial.point)
 
         trials = run_sweep(make, points, config, tracker.out, told)
     report_sweep(config, shown, trials, tracker.out, tracker)

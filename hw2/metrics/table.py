@@ -5,6 +5,7 @@ from typing import Any
 
 from prettytable import PrettyTable, TableStyle
 
+from hw2.disclosure import one_line
 from hw2.metrics.intervals import Interval
 
 
@@ -31,4 +32,4 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column, "")
     if column == "value" and {"low", "high"} <= row.keys():
         value = Interval(row["value"], row["low"], row["high"])
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))

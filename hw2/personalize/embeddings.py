@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hw2.data.files import parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import CheckpointError, DataError
 
@@ -153,7 +154,7 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            meta = json.loads((file.metadata() or {}).get("hw2", "{}"))
+            meta = parse_json((file.metadata() or {}).get("hw2", "{}"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     return tensors, meta if isinstance(meta, dict) else {}

@@ -1,13 +1,13 @@
 """The pictures that jobs.generate_concepts left: found by the course's names, and checked."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.data.concepts import Concept, one_concept
+from hw2.data.files import inside, read_json
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
@@ -166,6 +166,8 @@ def _numbered(folder: Path, stem: str) -> Numbered:
         match = form.fullmatch(path.name)
         if match is None:
             raise DataError(f"{path}: want the name {Path(stem).name}_N.png, N from 0 on")
+        if path.is_symlink() and not inside(path, folder):
+            raise DataError(f"{path}: it leaves the folder by a link")
         found[int(match[1])] = path
     if not found:
         raise DataError(f"{place}: no pictures: want {Path(stem).name}_0.png and on")
@@ -183,7 +185,7 @@ def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
     """The prompts, and the ways in their order where they are named."""
     wanted = f'{path}: want {{"prompts": ["a <new1> next to a <new2>", ..]}}'
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         prompts, ways = content["prompts"], content.get("ways", [])
     except FileNotFoundError:
         raise DataError(f"{wanted}; it does not exist") from None

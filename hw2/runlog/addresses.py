@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from hw2.disclosure import mask, one_line
 from hw2.errors import ConfigError
 
 STORES = re.compile(r"sqlite:///.|(https?|(postgresql|mysql|mssql)(\+\w+)?)://")
@@ -30,16 +31,9 @@ def resolve_uri(uri: str | None = None) -> str:
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
 
 
-def mask(text: str) -> str:
-    """`text` without the credentials of the addresses in it."""
-    if not text.startswith("sqlite:"):
-        text = re.sub(r"://\S*@", "://***@", text)
-    return re.sub(r"(?i)((?:password|passwd|pwd|token|secret|key)=)[^&\s]+", r"\1***", text)
-
-
 def describe(error: Exception) -> str:
     """One line about an error, without credentials."""
-    return f"{type(error).__name__}: {' '.join(mask(str(error)).split())}"[:200]
+    return f"{type(error).__name__}: {one_line(mask(str(error)))}"[:200]
 
 
 def ui_command(uri: str | None = None) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hw2.data.files import inside
 from hw2.runlog.addresses import describe
 from hw2.runlog.entries import Entry
 from hw2.tracking import connect, log_values
@@ -89,7 +90,9 @@ class Delivery:
                 self._client.set_terminated(self._run_id, value, entry.time_ms)
 
     def _send_file(self, name: str, path: Path) -> None:
-        if path.exists():
+        if not inside(path, self._out):  # a journal that someone else began could name any file
+            logger.warning("%s lies outside of %s: left out", path, self._out)
+        elif path.is_file():
             self._client.log_artifact(self._run_id, str(path), os.path.dirname(name) or None)
         else:
             logger.warning("%s is gone before it reached MLflow: left out", path)

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw2.data.files import parse_json
 from hw2.runlog.line_file import read_lines
 
 logger = logging.getLogger("hw2.tracking")
@@ -28,12 +30,36 @@ class Entry:
 
 
 def parse(line: bytes, path: Path) -> Entry | None:
-    """The entry in `line`; None, with a warning that names `path`, if it is unreadable."""
+    """The entry in `line`; None, with a warning that names `path`, if it is unreadable.
+
+    A journal may have been begun by somebody else: what is not as we write it is not believed.
+    """
     try:
-        return Entry(**json.loads(line))
+        entry = Entry(**parse_json(line))
+        if not _is_ours(entry):
+            raise ValueError
+        return entry
     except (ValueError, TypeError):
         logger.warning("%s: left out the unreadable line %.80r", path, line)
         return None
+
+
+def _is_ours(entry: Entry) -> bool:
+    whole = all(type(n) is int and 0 <= n < 2**63 for n in (entry.time_ms, entry.step))
+    if not (whole and isinstance(entry.values, dict) and isinstance(entry.kind, str)):
+        return False
+    values = entry.values.values()
+    if entry.kind in ("metrics", "summary"):
+        return all(type(value) in (int, float) for value in values)
+    if entry.kind == "artifact":
+        return all(map(_names_a_file, values))
+    return entry.kind not in ROWS or all(isinstance(value, str) for value in values)
+
+
+def _names_a_file(value: object) -> bool:
+    if not (isinstance(value, Mapping) and isinstance(value.get("path"), str)):
+        return False
+    return re.fullmatch("[0-9a-f]{64}", str(value.get("sha256"))) is not None
 
 
 def read_entries(

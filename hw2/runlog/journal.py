@@ -80,11 +80,12 @@ class Journal:
 
         Raises:
             FileNotFoundError: there is no such file.
+            ValueError: it lies outside of the journal's folder.
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         path, home = path.resolve(), self.path.parent.resolve()
-        kept = path.relative_to(home) if path.is_relative_to(home) else path  # OUT may be moved
+        kept = path.relative_to(home)  # OUT may be moved
         name = f"{folder}/{path.name}" if folder else path.name
         return self.append("artifact", {name: {"path": str(kept), "sha256": sha256}})
 

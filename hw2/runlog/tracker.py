@@ -16,8 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
+from hw2.data.files import read_json
+from hw2.disclosure import as_text, mask
 from hw2.errors import ConfigError
-from hw2.runlog.addresses import describe, mask, resolve_uri
+from hw2.runlog.addresses import describe, resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import Courier, Journal, write_json
@@ -136,7 +138,7 @@ class Tracker:
         with csv_file.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
         data = [[row.get(column) for column in columns] for row in rows]
         write_json(json_file, {"columns": columns, "data": data})
         self.log_file(csv_file, "tables")
@@ -193,8 +195,13 @@ class Tracker:
 
 
 def _read_record(out: Path) -> dict[str, Any]:
-    path = out / RUN_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    """The run that OUT began; {} if none, or if the file is not as we write it."""
+    try:
+        record = read_json(out / RUN_FILE)
+    except (FileNotFoundError, ValueError):
+        return {}
+    sound = isinstance(record, dict) and re.fullmatch("[0-9a-f]{32}", str(record.get("key")))
+    return record if sound else {}
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The MLflow runs of a sweep's trials, written behind the sweep's back."""
 
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,8 +83,10 @@ class Recorder:
                     future.result()
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
+    """What was recorded; nothing if the file is not as we write it."""
     try:
-        return json.loads(path.read_text())
+        found = read_json(path)
     except (OSError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,7 +1,6 @@
 """One trial: drawn chunk by chunk, scored at each rung, kept, and never drawn twice."""
 
 import fcntl
-import json
 import time
 import traceback
 import zipfile
@@ -14,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from hw2.data.files import replacing
+from hw2.data.files import read_json, replacing, unpacked_bytes
 from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval
@@ -24,6 +23,7 @@ from hw2.sweeps.space import Point, key_of
 Arrays = dict[str, np.ndarray]
 OfTrial = Callable[[Point], Arrays]
 CHUNK = 5  # samples drawn at once, whatever the rungs: their number moves the last bits
+MAX_BYTES = 2**31  # of arrays that a trial keeps: more is not ours
 RESULT, OUTCOMES, SHEET = "result.json", "outcomes.npz", "sheet.png"
 
 
@@ -88,22 +88,31 @@ def read_trial(out: Path, point: Point) -> TrialResult:
     """The trial at `point` as far as `out` has it; one without reports if it was not begun."""
     folder = trial_folder(out, point)
     try:
-        kept = json.loads((folder / RESULT).read_text())
-    except (OSError, ValueError):  # not begun
+        kept = read_json(folder / RESULT)
+        reports = tuple(
+            Report(int(report["samples"]), {k: _interval(v) for k, v in report["scores"].items()})
+            for report in kept["reports"]
+        )
+        seconds, error, trace = float(kept["seconds"]), str(kept["error"]), str(kept["trace"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not begun, or not ours
         return TrialResult(point, folder)
     outcomes = kept_arrays(folder / OUTCOMES) or {}
-    reports = tuple(
-        Report(report["samples"], {k: _interval(v) for k, v in report["scores"].items()})
-        for report in kept["reports"]
-    )
-    error, trace = kept["error"], kept["trace"]
-    return TrialResult(point, folder, reports, kept["seconds"], error, trace, outcomes)
+    return TrialResult(point, folder, reports, seconds, error, trace, outcomes)
 
 
 def kept_trials(out: Path) -> list[TrialResult]:
     """All trials that `out` has, finished or not."""
     points = sorted((out / "trials").glob("*/point.json"))
-    return [read_trial(out, json.loads(path.read_text())) for path in points]
+    return [read_trial(out, point) for path in points if (point := _kept_point(path))]
+
+
+def _kept_point(path: Path) -> Point | None:
+    """The point of a trial's folder; None if the folder is not named by it."""
+    try:
+        point = read_json(path)
+        return point if key_of(point) == path.parent.name else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _interval(values: Mapping[str, float | None]) -> Interval:
@@ -179,9 +188,11 @@ def _chunk(work: Work, out: Path, point: Point, first: int) -> Arrays:
 def kept_arrays(path: Path) -> Arrays | None:
     """The arrays of `path`; None if it is not there, or torn."""
     try:
+        if unpacked_bytes(path) > MAX_BYTES:
+            return None
         with np.load(path, allow_pickle=False) as kept:
             return dict(kept)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
         return None
 
 

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
+from hw2.claims import refuse_false
 from hw2.data.batches import PictureSource
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
 from hw2.errors import CheckpointError
@@ -27,6 +28,7 @@ from hw2.training import Saved
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on
 COLUMNS = 10
+MAX_SIDE = 4096
 
 
 def read_text2image(data: DataConfig, image_size: int) -> CaptionSet:
@@ -41,7 +43,7 @@ def held_out(count: int) -> int:
 
 def read_for(autoencoder: Path, data: DataConfig) -> CaptionSet:
     """The same, in the size of the autoencoder with weights `autoencoder`."""
-    return read_text2image(data, read_meta(autoencoder)["image_size"])
+    return read_text2image(data, image_size_of(autoencoder))
 
 
 @torch.no_grad()
@@ -103,9 +105,23 @@ def autoencoder_training(config: TrainAutoencoderConfig, out: Path) -> Training:
 def load_autoencoder(weights: Path) -> AutoencoderKL:
     """The averaged autoencoder of a finished training, to evaluate."""
     meta = read_meta(weights)
-    vae = build_autoencoder(AutoencoderConfig(**meta["network"]), meta["image_size"], 0)
-    load_weights(weights, Autoencoding(vae), "ema")
-    return vae.eval()
+    network, size = meta.settings(AutoencoderConfig, "network"), image_size_of(weights)
+
+    def build() -> Autoencoding:
+        return Autoencoding(build_autoencoder(network, size, 0))
+
+    refuse_false(weights, "ema", [network.model_dump(), size], build)
+    net = build()
+    load_weights(weights, net, "ema")
+    return net.vae.eval()
+
+
+def image_size_of(weights: Path) -> int:
+    """The side of the pictures of an autoencoder's file."""
+    meta = read_meta(weights)
+    if type(size := meta["image_size"]) is not int or not 0 < size <= MAX_SIDE:
+        raise meta.false("image_size", ValueError(size))
+    return size
 
 
 def find_autoencoder(model: str) -> Path:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hw2.disclosure import mask
 from hw2.errors import ConfigError
-from hw2.runlog.addresses import mask, resolve_uri, ui_command
+from hw2.runlog.addresses import resolve_uri, ui_command
 
 
 def test_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

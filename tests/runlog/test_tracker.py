@@ -20,7 +20,8 @@ pytest_plugins = ["tests.store_fixtures"]
 def test_all_of_a_run_is_in_the_store(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config_file, sheet = tmp_path / "config.yaml", tmp_path / "sheet.png"
+    (tmp_path / "out").mkdir()
+    config_file, sheet = tmp_path / "out/config.yaml", tmp_path / "out/sheet.png"
     config_file.write_text("train: {lr: 0.002}\n")
     sheet.write_bytes(b"picture")
     parent = start(tmp_path / "parent", store)

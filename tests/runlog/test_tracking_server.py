@@ -99,7 +99,8 @@ def test_weights_come_through_the_server(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    weights = tmp_path / "final.safetensors"
+    (tmp_path / "out").mkdir()
+    weights = tmp_path / "out/final.safetensors"
     save_file({"w": torch.arange(3.0)}, weights)
     with start(tmp_path / "out", server.uri, experiment="served") as tracker:
         tracker.log_file(weights)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from hw2.disclosure import HIDDEN, mask
 from hw2.errors import ConfigError, DataError
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -191,7 +192,7 @@ def readable(name: str) -> tuple[str, str | None]:
 
 def shown(images: str) -> str:
     """A place as messages may show it: without the keys that a URI may hold."""
-    return re.sub(r"//[^/@\s]*@", "//", images)
+    return mask(images).replace(f"://{HIDDEN}@", "://")
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,94 @@
+"""What a weights file says of itself, checked before a network of that size is made."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from hw2.config import Config
+from hw2.disclosure import one_line
+from hw2.errors import CheckpointError, Hw2Error
+
+MAX_NUMBER = 2**17  # in a description: channels, sides, timesteps
+SHOWN = 5
+Shape = tuple[int, ...]
+
+C = TypeVar("C", bound=Config)
+
+
+class Claims(dict[str, Any]):
+    """The metadata of the file `path`. A key that it has not is a CheckpointError."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"{self.path}: its hw2 metadata has no {key}")
+
+    def settings(self, cls: type[C], key: str) -> C:
+        """The settings at `key`. Raises CheckpointError if they are none of `cls`."""
+        try:
+            return cls(**self[key])
+        except (TypeError, ValueError) as error:
+            raise self.false(key, error) from None
+
+    def false(self, key: str, error: Exception) -> CheckpointError:
+        """The error for a value that cannot be used, for instance with another value in it."""
+        what = one_line(str(error))[:200]
+        return CheckpointError(f"{self.path}: its hw2 metadata has a false {key} ({what})")
+
+
+def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise CheckpointError unless `build()` has the weights, by shape, below `prefix` in `path`.
+
+    Nothing of that size is made: a small file may describe a network of any size. `described` is
+    what `build` is led by; it is looked through for numbers that would build for ever.
+    """
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+        found = {n[len(prefix) + 1 :]: tuple(file.get_slice(n).get_shape()) for n in names}
+    for key, number in _numbers(described):
+        if number > (len(found) if key == "layers" else MAX_NUMBER):
+            raise CheckpointError(
+                f"{path}: its metadata claims {key}={number}: no network has that"
+            )
+    try:
+        with torch.device("meta"):
+            want = {name: tuple(value.shape) for name, value in build().state_dict().items()}
+    except Hw2Error as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except Exception as error:  # of whatever kind: a network made of any numbers
+        what = f"{type(error).__name__}: {one_line(str(error))}"[:200]
+        raise CheckpointError(f"{path}: its metadata describes no network ({what})") from None
+    refuse_misfits(str(path), found, want)
+
+
+def refuse_misfits(place: str, found: Mapping[str, Shape], want: Mapping[str, Shape]) -> None:
+    """Raise CheckpointError that names the first five missing, unknown or misshapen weights."""
+    wrong = [f"missing {name}" for name in want if name not in found]
+    wrong += [f"unknown {name}" for name in found if name not in want]
+    wrong += [
+        f"{name} is {found[name]}, want {shape}"
+        for name, shape in want.items()
+        if name in found and found[name] != shape
+    ]
+    if wrong:
+        listed = "; ".join(wrong[:SHOWN])
+        raise CheckpointError(f"{place}: {len(wrong)} weights do not fit: {listed}")
+
+
+def _numbers(described: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers in a description, with their keys, and the lengths of its lists as layers."""
+    if isinstance(described, Mapping):
+        for name, value in described.items():
+            yield from _numbers(value, str(name))
+    elif isinstance(described, list | tuple):
+        yield "layers", len(described)
+        for value in described:
+            yield from _numbers(value, key)
+    elif isinstance(described, int | float):
+        yield key, abs(described)

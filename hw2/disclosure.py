@@ -1,0 +1,126 @@
+"""What may be shown and kept: texts without secrets, and without signs that fool who reads them."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar, cast
+from urllib.parse import unquote
+
+HIDDEN = "***"
+# Greedy up to the last @: who forgets to quote a password with a / in it shall not see it again.
+# Paths of local files may hold an @.
+_USERINFO = re.compile(r"(?<!sqlite)(?<!file)://\S*@")
+_NAMED = re.compile(
+    r"""(?ix) (\b(?:password|passwd|pwd)=                                        # libpq, ODBC
+        | [?&;][\w.-]*(?:password|passwd|pwd|token|secret|key|signature|sig)=     # of a URI
+        | \bauthorization['"]?\s*[:=]\s*['"]?(?:(?:bearer|basic)\s+)?)            # of HTTP
+        [^&;\s'"]+"""
+)
+_SECRET = re.compile(r"(?i)token|passw|secret|credential|(access|api|private|account|shared)_?key")
+_NO_SECRET = re.compile(r"(?i)_(path|file|uri|url)$|^tokenizers_")
+_ADDRESS = re.compile(r"(?!sqlite|file)[A-Za-z][\w+.-]*://(?:[^:@/\s]*:)?(\S+)@")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SHORTEST = 8  # of a value that is looked for by itself: "true" or "1" stand in many texts
+# Control characters but newline and tab, what turns the direction of writing, line separators.
+_SIGNS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+T = TypeVar("T")
+
+
+def mask(text: str) -> str:
+    """`text` without credentials: those in its addresses, and those in this process's environment.
+
+    Addresses may hold them before an @ and as `?access_key=..`; variables are known by their names.
+    """
+    for secret in _of_environment():
+        text = text.replace(secret, HIDDEN)
+    return _NAMED.sub(rf"\1{HIDDEN}", _USERINFO.sub(f"://{HIDDEN}@", text))
+
+
+def masked(value: T) -> T:
+    """`value` with all texts in its mappings and lists masked."""
+    if isinstance(value, str):
+        return cast(T, mask(value))
+    if isinstance(value, dict):
+        return cast(T, {masked(key): masked(inner) for key, inner in value.items()})
+    if isinstance(value, list | tuple):
+        return cast(T, type(value)(map(masked, value)))
+    return value
+
+
+def plain(text: str) -> str:
+    """`text` with control characters and changes of writing direction as visible escapes.
+
+    A name from outside could else clear a terminal, or show itself as another name.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()  # halves of surrogate pairs
+    return _SIGNS.sub(lambda sign: ascii(sign[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """`text` plain, in one line."""
+    return plain(" ".join(text.split()))
+
+
+def as_text(cell: Any) -> Any:
+    """A cell for a CSV that a spreadsheet may open: a text that it would compute begins with '.
+
+    Names from outside may be formulas, which can send what else is in the table. Numbers stay as
+    they are, also those that are texts.
+    """
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+class _Masked:
+    """A text stream that masks what is written to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(mask(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def guarded_output() -> Iterator[None]:
+    """Mask all that is printed in the block by whomever, and the traceback of what leaves it."""
+    before = sys.stdout, sys.stderr
+    sys.excepthook = _show
+    sys.stdout, sys.stderr = (cast(Any, _Masked(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _of_environment() -> list[str]:
+    """Values of variables that are secrets by their names or as addresses, the longest first."""
+    found = set()
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and not _NO_SECRET.search(name):
+            found.add(value)
+        elif address := _ADDRESS.match(value):
+            found |= {address[1], unquote(address[1])}
+    return sorted((text for text in found if len(text) >= _SHORTEST), key=len, reverse=True)
