@@ -46,6 +46,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "jobs").mkdir()
+        (root / "jobs/__init__.py").touch()  # else the regular package later in the path is taken
         (root / "jobs/toy.py").write_text(TOY)
         (root / "input.txt").write_text("a")
         spec = importlib.util.spec_from_file_location("toy", root / "jobs/toy.py")
