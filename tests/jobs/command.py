@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import IO, get_type_hints
 
 from hw2.job import run_job
 
@@ -43,16 +43,21 @@ class Folder:
 
     path: Path
 
-    def start(self, job: str, *words: object, **variables: str) -> subprocess.Popen[str]:
-        """Begin `python -m jobs.JOB WORDS` with further environment variables."""
-        environment = dict(os.environ, HOME=str(self.path), PYTHONPATH=str(ROOT), **variables)
+    def start(
+        self, job: str, *words: object, log: IO[str] | None = None, **variables: str
+    ) -> subprocess.Popen[str]:
+        """Begin `python -m jobs.JOB WORDS` with further environment variables.
+
+        What it says comes through pipes, which a long run would fill, or goes to `log`.
+        """
+        environment = dict(os.environ, HOME=str(self.path), PYTHONPATH=str(ROOT))
         environment.pop("RAY_AUTH_MODE", None)  # as a user has it
         return subprocess.Popen(
             [sys.executable, "-m", f"jobs.{job}", *map(str, words)],
             cwd=self.path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            env=environment | variables,
+            stdout=log or subprocess.PIPE,
+            stderr=log or subprocess.PIPE,
             text=True,
         )
 
@@ -94,7 +99,7 @@ def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Return when the job's journal has the row of `step`, or the job has ended."""
     deadline = time.monotonic() + 150
     while process.poll() is None and time.monotonic() < deadline:
-        if _last_step(out / "journal.jsonl") >= step:
+        if last_step(out / "journal.jsonl") >= step:
             return
         time.sleep(0.005)
 
@@ -106,7 +111,8 @@ def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.002)
 
 
-def _last_step(journal: Path) -> int:
+def last_step(journal: Path) -> int:
+    """The newest step that has a row."""
     try:
         whole = journal.read_text().rpartition("\n")[0].splitlines()
     except OSError:

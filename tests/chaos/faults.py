@@ -1,0 +1,74 @@
+"""What is done to a training; each function takes one that runs and deals one blow at random."""
+
+import os
+import signal
+import time
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.training import Disturbed, send
+from tests.stores import Server
+
+
+def kill_job(run: Disturbed, last: int) -> None:
+    """The driver's process, which without Ray is all of the job; then the same command again."""
+    moment = run.wait_for_moment(last)
+    run.job.kill()
+    fault = "SIGKILL of the driver" if run.workers else "SIGKILL of a job without Ray"
+    run.struck(fault, moment, True)
+
+
+def kill_worker(run: Disturbed, last: int) -> None:
+    """One worker of the Ray Train group, which is replaced."""
+    _hit_worker(run, last, signal.SIGKILL, "SIGKILL of a worker")
+
+
+def stop_worker(run: Disturbed, last: int) -> None:
+    """One worker is stopped and stays in memory: it is noticed, killed and replaced."""
+    stopped = _hit_worker(run, last, signal.SIGSTOP, "SIGSTOP of a worker")
+    assert stopped not in run.workers_alive()
+
+
+def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
+    begun, workers = len(run.starts()), run.workers_alive()
+    moment = run.wait_for_moment(last)
+    victim = run.draw.choice(workers)
+    send(victim, number)
+    run.struck(fault, moment, False)
+    run.wait_for_starts(begun + 1)
+    return victim
+
+
+def kill_raylet(run: Disturbed, last: int, cluster: Cluster) -> None:
+    """The raylet of the second node, which then joins anew."""
+    begun, node = len(run.starts()), cluster.nodes[-1]
+    moment = run.wait_for_moment(last)
+    os.kill(node.raylet(), signal.SIGKILL)
+    run.struck("SIGKILL of a node's raylet", moment, False)
+    node.kill()
+    cluster.join()
+    run.wait_for_starts(begun + 1)
+
+
+def kill_head(run: Disturbed, last: int, cluster: Cluster) -> None:
+    """The head with all that runs there, the driver too; then a new head, and the job again.
+
+    The worker on the other node lives on for a while, and knows of nothing.
+    """
+    moment = run.wait_for_moment(last)
+    cluster.head.kill()
+    run.job.kill()
+    cluster.start_head()
+    cluster.join()
+    run.struck("SIGKILL of the head", moment, True)
+
+
+def take_mlflow_away(run: Disturbed, last: int, server: Server, seconds: float) -> None:
+    """The tracking server is away for so long; the same command again delivers what is left."""
+    moment = run.wait_for_moment(last)
+    server.kill()
+    run.struck(f"MLflow server away for {seconds:g} s", moment, False)
+    time.sleep(seconds)
+    server.start()
+    server.wait()
+    assert run.job.wait() == 0, run.say()
+    run.start()

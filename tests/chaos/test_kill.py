@@ -1,0 +1,62 @@
+"""Ten kill points at random, then the same command: the same bits, and each row once.
+
+The undisturbed trainings run bare; so these tests also say that Ray Train computes the same numbers
+as plain processes. CHAOS_SEED=N repeats what a run has drawn; `make chaos N=50` does more.
+"""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.episodes import Ground, bare, diverging, local, without_mlflow
+from tests.chaos.training import CHECKPOINT_EVERY, Point
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
+# Ten minutes by default, half a minute with us: a test does not wait even for that.
+SOON = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "5"}
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, digits_tree: Path) -> Ground:
+    return Ground(tmp_path_factory.mktemp("chaos"), digits_tree)
+
+
+@pytest.fixture
+def draw(request: pytest.FixtureRequest) -> random.Random:
+    seed = os.environ.get("CHAOS_SEED") or str(time.time_ns() % 10**6)
+    print(f"CHAOS_SEED={seed}")
+    return random.Random(f"{seed} {request.node.name}")
+
+
+def assert_little_was_repeated(points: list[Point]) -> None:
+    print(*points, sep="\n")
+    assert all(0 <= point.repeated <= CHECKPOINT_EVERY for point in points)
+
+
+def test_a_job_without_ray(ground: Ground, draw: random.Random) -> None:
+    points = bare(ground, draw, 6)
+    assert len(points) == 6
+    assert_little_was_repeated(points)
+
+
+def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Random) -> None:
+    faults = ["worker", "stop", "worker", "driver"]
+    points = local(ground, draw, draw.sample(faults, len(faults)), **SOON)
+    assert len(points) == 4
+    assert_little_was_repeated(points)
+    said = ground.newest.say()
+    assert said.count("failed: ") >= 3  # rank by rank
+    assert "the workers start again from the newest checkpoint" in said
+    assert not (ground.newest.folder.path / ".ray" / "auth_token").exists()
+
+
+def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
+    assert_little_was_repeated(without_mlflow(ground, draw, 2))
+
+
+def test_a_loss_that_becomes_nan(ground: Ground, draw: random.Random) -> None:
+    (point,) = diverging(ground, draw)
+    assert point.repeated == 0

@@ -1,0 +1,198 @@
+"""Nodes that leave and join while a job runs: it goes on, and does nothing twice that was done."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from hw2.diffusion.counter import CounterRandom
+from hw2.digits.judge_training import judge_training
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import TrainJudgeConfig
+from hw2.settings.training import TrainConfig
+from tests.chaos.cluster import Cluster
+from tests.chaos.training import Disturbed, assert_rows_once
+from tests.clip.small import save_clip, write_set
+from tests.jobs.bare import SETTINGS
+from tests.jobs.command import Folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
+
+STEPS, CHECKPOINT_EVERY, BATCH = 3000, 100, SETTINGS["batch_size"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head of one CPU; nodes come and go."""
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+def test_a_training_takes_the_nodes_that_there_are(
+    folder: Folder, digits_tree: Path, cluster: Cluster
+) -> None:
+    node = cluster.join()
+    rate = 1e-7  # so that the weights stay, and the loss of a step tells which pictures it had
+    settings: dict[str, object] = {
+        "scaling.min_workers": 1,
+        "train.num_steps": STEPS,
+        "train.checkpoint_every": CHECKPOINT_EVERY,
+        "train.learning_rate": rate,
+    }
+    soon = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
+    draw = random.Random(1)
+    run = Disturbed(folder, digits_tree, 2, folder.path, draw, cluster.variables | soon, settings)
+    try:
+        run.start()
+        run.wait("two workers", lambda: run.step() >= CHECKPOINT_EVERY + 20, 0.2)
+        node.kill()
+        run.struck("node lost", "", restart=False)
+        run.wait_for_starts(2)
+        run.wait("one worker at work", lambda: run.step() > run.starts()[1][0] + 20, 0.2)
+        cluster.join()
+        run.struck("node back", "", restart=False)
+        assert run.job.wait() == 0, run.say()
+        assert [workers for _, workers in run.starts()] == [2, 1, 2]
+        print(*run.points(), sep="\n")
+        assert all(0 <= point.repeated <= CHECKPOINT_EVERY for point in run.points())
+        assert_rows_once(run, STEPS)
+
+        config = TrainJudgeConfig(
+            out=folder.path / "here",
+            data=DataConfig(root=digits_tree),
+            train=TrainConfig(**SETTINGS | {"num_steps": STEPS, "learning_rate": rate}),
+        )
+        training = judge_training(config, config.out)
+        rows = {e.step: e.values["train/loss"] for e in run.entries() if e.kind == "metrics"}
+        for begun, _ in run.starts():
+            step, samples = begun + 7, range(BATCH)
+            batch = training.source.batch(step, samples, BATCH)
+            loss, _ = training.objective(training.net, batch, CounterRandom(0, step, samples))
+            assert rows[step] == pytest.approx(float(loss), rel=1e-3)
+    finally:
+        run.close()
+
+
+def lose_a_node(
+    folder: Folder, cluster: Cluster, job: str, words: list[object], done: Callable[[], set[Path]]
+) -> None:
+    """Run `job` on two nodes, kill one of them in mid-work, and let another join.
+
+    Asserts that the job ends well, and that no file that `done()` had then was written again.
+    """
+    node = cluster.nodes[-1] if cluster.alive() == 2 else cluster.join()
+    with (folder.path / "log").open("w+") as log:
+        process = folder.start(
+            job, *words, "--scaling.num_workers", 2, log=log, **cluster.variables
+        )
+        deadline = time.monotonic() + 150
+        while len(done()) < 3 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert process.poll() is None and done()
+        node.kill()
+        before = {path: path.stat().st_mtime_ns for path in done()}
+        cluster.join()
+        code = process.wait()
+        log.seek(0)
+        assert code == 0, log.read()
+    assert before.keys() < done()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert folder.query("SELECT DISTINCT status FROM runs") == [("FINISHED",)]
+
+
+def as_words(settings: dict[str, object]) -> list[object]:
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+def test_drawing(
+    folder: Folder, digits_tree: Path, model: Path, judge: Path, cluster: Cluster
+) -> None:
+    settings: dict[str, object] = {
+        "model": model,
+        "judge": judge,
+        "data.root": digits_tree,
+        "num_per_class": 40,
+        "indices_per_chunk": 2,
+        "num_inference_steps": 100,
+    }
+
+    def pictures(out: str) -> set[Path]:
+        return {
+            path
+            for name in ("mnistm", "svhn")
+            for path in (folder.path / out / name).glob("*_*.png")
+        }
+
+    lose_a_node(
+        folder,
+        cluster,
+        "sample_digits",
+        as_words(settings | {"out": "out"}),
+        lambda: pictures("out"),
+    )
+    assert (
+        folder.run_here("sample_digits", settings | {"out": "here", "scaling.num_workers": 0}).code
+        == 0
+    )
+    want = {path.relative_to(folder.path / "here"): path.read_bytes() for path in pictures("here")}
+    assert len(want) == 800
+    assert {
+        path.relative_to(folder.path / "out"): path.read_bytes() for path in pictures("out")
+    } == want
+
+
+def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:
+    config = folder.path / "eight.yaml"
+    config.write_text("space: {guidance_weight: {grid: [-1, 0, 0.5, 1, 1.5, 2, 3, 4]}}\n")
+    settings: dict[str, object] = {
+        "config": config,
+        "data.root": digits_tree,
+        "samples": 5,
+        "num_inference_steps": 4,
+        "rule": "best",
+        "scaling.cpus_per_worker": 1,
+    }
+
+    def results(out: str) -> set[Path]:
+        return set((folder.path / out).glob("trials/*/result.json"))
+
+    def reports(out: str) -> dict[str, object]:
+        return {p.parent.name: json.loads(p.read_text())["reports"] for p in results(out)}
+
+    lose_a_node(
+        folder,
+        cluster,
+        "tune_guidance",
+        as_words(settings | {"out": "out"}),
+        lambda: results("out"),
+    )
+    here = settings | {"out": "here", "scaling.num_workers": 0}
+    assert folder.run_here("tune_guidance", here).code == 0
+    assert len(reports("out")) == 8
+    assert reports("out") == reports("here")
+
+
+def test_zero_shot(folder: Folder, cluster: Cluster) -> None:
+    clip = save_clip(folder.path / "clip" / "final.safetensors")
+    write_set(folder.path / "set", each=1500)
+    settings: dict[str, object] = {
+        "images": "set/val",
+        "pretrained": clip,
+        "batch_size": 8,
+        "templates": "cifar",
+    }
+
+    def parts(out: str) -> set[Path]:
+        return set((folder.path / f"{out}.cache").glob("*/*.parquet"))
+
+    words = as_words(settings | {"out": "out", "cache": "out.cache"})
+    lose_a_node(folder, cluster, "clip_zero_shot", words, lambda: parts("out"))
+    here = settings | {"out": "here", "cache": "here.cache", "scaling.num_workers": 0}
+    assert folder.run_here("clip_zero_shot", here).code == 0
+    found, want = (folder.path / out / "predictions" / "cifar" for out in ("out", "here"))
+    assert pq.read_table(found).equals(pq.read_table(want))
