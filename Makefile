@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts report test lint slow assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
+.PHONY: demo faces sweeps clip concepts report test lint slow chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -52,6 +52,11 @@ test: lint
 
 slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+# Trainings disturbed N times at random, and a table of what it cost; SEED=.. draws the same again.
+N ?= 10
+chaos: setup
+	$(BIN)/python -m tests.chaos --points $(N) $(if $(SEED),--seed $(SEED))
 
 lint: setup
 	$(BIN)/ruff check .
