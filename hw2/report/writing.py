@@ -1,6 +1,7 @@
 """Writing the pages, metrics.json, and what MLflow keeps of them."""
 
 import math
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -37,7 +38,7 @@ def write_report(
         text = render(
             content,
             language,
-            ui=ui_command(tracker.tracking_uri),
+            ui=told_ui(tracker.tracking_uri),
             code=code_hash()[:12],
             offline=is_offline(content),
         )
@@ -51,6 +52,15 @@ def write_report(
     tracker.log_file(out / "metrics.json")
     tracker.log_summary(flat(content))
     refuse_failed(content)
+
+
+def told_ui(uri: str | None) -> str:
+    """What opens MLflow's UI, from the folder in which the page's other commands run too."""
+    here = f"sqlite:///{Path.cwd()}/"
+    if uri is None or not uri.startswith(here):
+        return ui_command(uri)
+    store = f"sqlite:///{uri.removeprefix(here)}"
+    return shlex.join(["mlflow", "ui", "--backend-store-uri", store, "--port", "5000"])
 
 
 def is_offline(content: Content) -> bool:
