@@ -1,6 +1,6 @@
 """Jobs without Ray that start at once: forked from a process that has imported what they need.
 
-A kill point then costs two seconds instead of ten. Ray's jobs have to start as users start them.
+A kill point then waits for no imports. Jobs on Ray have to start as users start them.
 """
 
 import importlib
