@@ -54,7 +54,7 @@ class Server:
         )  # fmt: skip
 
     def wait(self) -> None:
-        for _ in range(600):
+        for _ in range(1800):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2)
                 return
