@@ -1,13 +1,15 @@
 """Checkpoints on disk: safetensors beside a manifest, written whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from hw2.claims import Claims, refuse_misfits
 from hw2.data.files import parse_json, read_json
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, StorageError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 TORN = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
@@ -28,6 +30,28 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the checkpoint in `folder` is what its manifest says."""
+    try:
+        return sha256_of(folder / STATE) == read_json(folder / MANIFEST)["sha256"]
+    except TORN:
+        return False
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A refused write as one line. What was there before stays."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        told = re.search(r"I/O error: (.*) \(os error", str(error))
+        why = told[1] if told else getattr(error, "strerror", None) or str(error)
+        raise StorageError(
+            f"cannot write {path} ({why}): what was saved before stays; make room, and the same "
+            "command goes on from there"
+        ) from None
 
 
 def _folder(step: int) -> str:
@@ -74,20 +98,23 @@ class CheckpointStore:
     def save(
         self, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], score: float | None
     ) -> Path:
-        """Write the checkpoint of `step`; `score` (lower is better) marks the best."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write the checkpoint of `step`; `score` (lower is better) marks the best.
+
+        Raises StorageError if the disk refuses it; then what was saved before stays.
+        """
         target = self.folder / _folder(step)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / STATE)
-        manifest = {"step": step, "sha256": sha256_of(part / STATE), "score": score, "meta": meta}
-        (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        for path in (part / STATE, part / MANIFEST, part):
-            _sync(path)
-        if target.exists():  # a torn one of the same step
-            shutil.rmtree(target)
-        part.rename(target)
-        _sync(self.folder)
-        self._prune(target)
+        with _told(target), self._passing() as part:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / STATE)
+            digest = sha256_of(part / STATE)
+            manifest = {"step": step, "sha256": digest, "score": score, "meta": meta}
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            for path in (part / STATE, part / MANIFEST, part):
+                _sync(path)
+            if target.exists():  # a torn one of the same step
+                shutil.rmtree(target)
+            part.rename(target)
+            _sync(self.folder)
+            self._prune(target)
         return target
 
     def steps(self) -> list[Path]:
@@ -113,9 +140,17 @@ class CheckpointStore:
             raise ValueError("its manifest says nothing of the run")
         return Checkpoint(manifest["step"], load_file(path / STATE), manifest["meta"])
 
+    @contextlib.contextmanager
+    def _passing(self) -> Iterator[Path]:
+        """A folder to fill and rename; what a kill or a full disk left goes with it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
+        finally:
+            for part in self.folder.glob(".part-*"):
+                shutil.rmtree(part, ignore_errors=True)
+
     def _prune(self, newest: Path) -> None:
-        for part in self.folder.glob(".part-*"):
-            shutil.rmtree(part, ignore_errors=True)
         paths = self.steps()
         # Later steps than the one just saved were torn, or this run would have gone on from them.
         past = paths[: paths.index(newest) + 1]
@@ -153,9 +188,13 @@ def save_weights(
         if only is None or name in only
     }
     part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
-    _sync(part)
-    part.rename(path)
+    with _told(path):
+        try:
+            save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+            _sync(part)
+            part.rename(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def read_meta(path: Path) -> Claims:

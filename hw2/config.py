@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from hw2.disclosure import masked
 from hw2.errors import ConfigError
+from hw2.places import uri_of
 from hw2.schema import PATH, Tree, fields_of, help_text, show, want
 from hw2.yaml_text import Dumper, Loader, read_yaml
 
@@ -59,10 +60,14 @@ class ScalingConfig(Config):
         return self
 
 
+# pathlib folds the // of a URI, which is put back where it is kept.
+Place = Annotated[Path, PlainSerializer(lambda path: uri_of(path) or str(path), when_used="json")]
+
+
 class JobConfig(Config):
     """The settings that every job has."""
 
-    out: Path = Field(description="folder of the results")
+    out: Place = Field(description="folder of the results, or its URI as s3://bucket/folder")
     seed: int = Field(0, ge=0, lt=2**63, description="of everything drawn")
     name: str | None = Field(None, description="the run's name in MLflow; null: the job's")
     overwrite: bool = Field(False, description="move results of other settings aside, start anew")

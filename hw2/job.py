@@ -7,13 +7,17 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json
 from hw2.disclosure import guarded_output, masked, one_line
-from hw2.errors import ConfigError, Hw2Error
+from hw2.errors import NO_ROOM, ConfigError, Hw2Error
+from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from hw2.mirror import Mirror
 
 M = TypeVar("M", bound=Config)
 
@@ -22,6 +26,7 @@ def claim_out(
     config: JobConfig,
     ignore: Collection[str] = (),
     inputs: Mapping[str, str] | None = None,
+    mirror: "Mirror | None" = None,
 ) -> Path:
     """Make the folder of the results and write the resolved settings to its config.yaml.
 
@@ -32,19 +37,23 @@ def claim_out(
         config: the settings; `out`, `name` and `overwrite` never count as other settings.
         ignore: dotted keys and sections that do not change the results either.
         inputs: hashes of what the results are made from, by name; they count like settings.
-    Returns: the absolute path of the folder.
+        mirror: of an `out` in a bucket; what is there is copied here, once it is claimed.
+    Returns: the absolute path of the folder, or of its copy here.
     Raises:
         ConfigError: the folder holds other results, is not ours, or cannot be made.
+        StorageError: the bucket is away.
     """
-    out = config.out.expanduser().absolute()
+    out = mirror.folder if mirror else config.out.expanduser().absolute()
+    shown = mirror.bucket.shown if mirror else out
     record, draft, sums = out / "config.yaml", out / ".config.yaml.tmp", out / "inputs.json"
     inputs = dict(inputs or {})
     ignore = {"out", "name", "overwrite", *ignore}
     advice = "choose another --out"
     try:
         out.mkdir(parents=True, exist_ok=True)
+        others = mirror.pull_settings() if mirror else False
         if trap := planted(out):
-            raise ConfigError(f"out={out}: {trap}: nothing is written there: {advice}")
+            raise ConfigError(f"out={shown}: {trap}: nothing is written there: {advice}")
         if record.exists():
             here = leaves(config.shown(), ignore)
             try:
@@ -55,13 +64,17 @@ def claim_out(
             differ += [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
             if differ and not config.overwrite:
                 found = f"results of other settings ({'; '.join(differ)})"
-                raise ConfigError(f"out={out} holds {found}: {advice}, or --overwrite true")
-            if differ:
+                raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
+            if differ and mirror:
+                mirror.set_aside()
+            elif differ:
                 asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
                 out.rename(next(aside for aside in asides if not aside.exists()))
                 out.mkdir()
-        elif any(path not in (draft, sums) for path in out.iterdir()):
-            raise ConfigError(f"out={out} holds files that no job has made: {advice}")
+        elif others or any(path not in (draft, sums) for path in out.iterdir()):
+            raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
+        if mirror:
+            mirror.take_over()
         sums.with_suffix(".tmp").write_text(json.dumps(inputs))
         sums.with_suffix(".tmp").replace(sums)
         with draft.open("w", encoding="utf-8") as file:
@@ -70,7 +83,7 @@ def claim_out(
             os.fsync(file.fileno())
         draft.replace(record)
     except OSError as error:
-        raise ConfigError(f"cannot use out={out} ({error.strerror}): {advice}") from None
+        raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
 
 
@@ -115,12 +128,21 @@ def _run(
     argv: list[str] | None,
 ) -> int:
     try:
-        main(load(model_cls, argv, prog=prog, description=doc or ""))
+        config = load(model_cls, argv, prog=prog, description=doc or "")
+        refuse_lost(config)
+        main(config)
         return 0
     except Hw2Error as error:
         cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback
         print("error:", one_line(str(cause)), file=sys.stderr)
         return getattr(cause, "exit_code", error.exit_code)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        advice = "make room, and the same command goes on"
+        print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
+        return Hw2Error.exit_code
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 128 + signal.SIGINT

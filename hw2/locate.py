@@ -1,18 +1,38 @@
-"""Finding weights: a file, a run's folder, an MLflow run, or a released asset."""
+"""Finding weights: a file, a run's folder, a bucket, an MLflow run, or a released asset."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
+from hw2.data.files import replacing
 from hw2.errors import CheckpointError
+from hw2.places import cache_folder, uri_of
 
 ASSETS = Path(__file__).parent / "assets"
 FINAL = "final.safetensors"
 
 
+class Found(type(Path())):  # type: ignore[misc]
+    """Weights that each process finds for itself: on another node they lie elsewhere."""
+
+    model: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (find_model, (self.model,)) if self.model else (Path, (str(self),))
+
+
+def _found(path: Path, model: str) -> Path:
+    found = Found(path)
+    found.model = model
+    return found
+
+
 def find_model(model: str) -> Path:
     """The weights file meant by `model`.
 
-    `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), anything
-    else a file, or a folder with final.safetensors. Raises CheckpointError if there is none.
+    `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), a URI as
+    s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder
+    with final.safetensors. Raises CheckpointError if there is none.
     """
     kind, _, rest = model.partition(":")
     if kind == "asset":
@@ -20,16 +40,36 @@ def find_model(model: str) -> Path:
         if not path.is_file():
             have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{FINAL}"))) or "none"
             raise CheckpointError(f"model={model}: no such asset; there is {have}")
-        return path
+        return _found(path, model)
     if kind == "run":
         from hw2.tracking import download
 
-        return download(rest, FINAL)
+        return _found(download(rest, FINAL), model)
+    if uri := uri_of(model):
+        return _found(_fetch(uri), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
     path = path / FINAL if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(
             f"model={model}: {path} does not exist; give a checkpoint file, the folder of a "
-            "finished training, run:ID or asset:NAME"
+            "finished training, its URI, run:ID or asset:NAME"
         )
+    return path
+
+
+def _fetch(uri: str) -> Path:
+    """A copy of weights in a bucket; its path names their version, so it never changes."""
+    from hw2.storage import Bucket
+
+    bucket = Bucket(uri)
+    bucket.refuse_unusable()
+    name, stamp = bucket.patiently(lambda: bucket.find("", FINAL))
+    if stamp is None:
+        raise CheckpointError(f"model={bucket.shown}: no such file, and no folder with {FINAL}")
+    version = hashlib.sha256(f"{uri} {name} {stamp}".encode()).hexdigest()[:24]
+    path = cache_folder() / "models" / version / (name or bucket.path().rpartition("/")[2])
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as passing:
+            bucket.patiently(lambda: bucket.get(name, passing))
     return path

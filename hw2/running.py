@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from hw2.errors import ConfigError
+from hw2.errors import NO_ROOM, ConfigError, StorageError
+from hw2.mirror import Mirror
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
 from hw2.training import Begun, Evaluate, Objective, Place, Row, Saved, Source, train
@@ -54,14 +55,22 @@ def only_writer(out: Path) -> Iterator[None]:
         yield
 
 
+def _alone(step: int, error: StorageError | None = None) -> None:
+    if error is not None:
+        raise error
+
+
 def run(
     training: Training,
     place: Place | None = None,
-    after_checkpoint: Callable[[int], None] = lambda step: None,
+    after_checkpoint: Callable[..., None] = _alone,
+    mirror: Mirror | None = None,
 ) -> None:
     """Run `training` as one worker; worker 0 writes rows and pictures to the run of `out`.
 
-    `after_checkpoint(step)` is called on every worker. Worker 0 must be the `only_writer` of `out`.
+    `after_checkpoint(step)` is called on every worker; on worker 0 with a StorageError behind, if
+    that could not keep the checkpoint: to be raised on all, since the others wait for it. Worker 0
+    must be the only one that writes to `out`, which `mirror` brings to a bucket.
     """
     place = place or Place()
     if place.rank != 0:
@@ -69,15 +78,31 @@ def run(
             if isinstance(event, Saved):
                 after_checkpoint(event.step)
         return
-    with Tracker.attach(training.out) as tracker:
-        for event in _events(training, place):
-            if isinstance(event, Row):
-                tracker.log_row(event.step, event.values)
-            elif isinstance(event, Begun):
-                tracker.add_to_tag("starts", f"step {event.step} on {place.world_size}")
-            else:
-                training.show(event, tracker)
-                after_checkpoint(event.step)
+    unsaved: int | None = None  # a step whose checkpoint the others wait for, perhaps
+    with Tracker.attach(training.out, mirror=mirror) as tracker:
+        try:
+            for event in _events(training, place):
+                if isinstance(event, Row):
+                    unsaved = event.step
+                    tracker.log_row(event.step, event.values)
+                elif isinstance(event, Begun):
+                    tracker.add_to_tag("starts", f"step {event.step} on {place.world_size}")
+                else:
+                    training.show(event, tracker)
+                    if mirror:
+                        mirror.push()
+                    unsaved = None
+                    after_checkpoint(event.step)
+            if mirror:
+                mirror.push()
+        except (StorageError, OSError) as error:
+            if not isinstance(error, StorageError):
+                if error.errno not in NO_ROOM:
+                    raise
+                error = StorageError(f"cannot write {error.filename} ({error.strerror}): make room")
+            if unsaved is None:
+                raise error from None
+            after_checkpoint(unsaved, error)
         tracker.flush()
 
 

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
 from hw2.job import claim_out
-from hw2.runlog.addresses import ui_command
+from hw2.locate import Found
+from hw2.places import uri_of
+from hw2.runlog.addresses import resolve_uri, ui_command
 from hw2.runlog.tracker import Tracker
+from hw2.tracking import refuse_silent
 
 if TYPE_CHECKING:
     from hw2.data.tables import BadRow
+    from hw2.mirror import Mirror
 
 
 @runtime_checkable
@@ -48,26 +52,51 @@ def job_run(
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
     refused like one of other settings. The keys `not_results` do not decide what the folder holds.
     """
-    inputs = {name: sha256_of(path) for name, path in (files or {}).items()}
+    files = files or {}
+    inputs = {name: sha256_of(path) for name, path in files.items()}
     inputs |= hashes or {}
     if "train" in splits:
         inputs["data.root"] = splits["train"].content_hash
-    out = claim_out(config, ignore=(*NOT_RESULTS, *not_results), inputs=inputs)
+    ignore = (*NOT_RESULTS, *not_results)
     tags = {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
-    tracker = Tracker.start(
-        out,
-        experiment=experiment,
-        run_name=config.name or out.name,
-        config=config.shown(),
-        config_file=out / "config.yaml",
-        tags={"code_hash": code_hash()} | {f"hash.{k}": v for k, v in inputs.items()} | tags,
-    )
-    with tracker:
-        bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]
-        if bad:
-            tracker.log_table("bad_pictures", bad)
-        yield out, tracker
+    refuse_silent(resolve_uri())
+    with _mirror(config.out, files) as mirror:
+        out = claim_out(config, ignore, inputs, mirror)
+        if mirror:
+            mirror.start()
+        tracker = Tracker.start(
+            out,
+            experiment=experiment,
+            run_name=config.name or out.name,
+            config=config.shown(),
+            config_file=out / "config.yaml",
+            tags={"code_hash": code_hash()} | {f"hash.{k}": v for k, v in inputs.items()} | tags,
+            mirror=mirror,
+        )
+        with tracker:
+            bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]
+            if bad:
+                tracker.log_table("bad_pictures", bad)
+            yield out, tracker
+    if mirror:
+        print(f"results: {mirror.bucket.shown}")
     print(f"MLflow: {ui_command(tracker.tracking_uri)}")
+
+
+@contextmanager
+def _mirror(out: Path, files: Mapping[str, Path]) -> "Iterator[Mirror | None]":
+    """What brings OUT to its bucket; None for a folder, which all nodes of a cluster must see."""
+    from hw2.distributed.sight import refuse_unseen
+
+    refuse_unseen(*(path for path in files.values() if not isinstance(path, Found)))
+    if uri := uri_of(out):
+        from hw2.mirror import mirrored
+
+        with mirrored(uri) as mirror:
+            yield mirror
+    else:
+        refuse_unseen(out)
+        yield None
 
 
 def code_hash() -> str:

@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 _importing = threading.Lock()
 
 
@@ -65,6 +66,15 @@ def log_values(
     for at in range(0, max(len(fixed), len(marks)), 100):
         part = slice(at, at + 100)
         client.log_batch(run_id, params=fixed[part], tags=marks[part], synchronous=True)
+
+
+def refuse_silent(uri: str, timeout: float = 15.0) -> None:
+    """Raise ConfigError if the server at `uri` does not answer within `timeout` seconds.
+
+    Nothing is made there. A file does not have to answer.
+    """
+    if _sqlite_file(uri) is None:
+        _within(timeout, uri, lambda: connect(uri).search_experiments(max_results=1))
 
 
 def prepare_store(uri: str, experiment: str, timeout: float = 15.0) -> str:
@@ -183,6 +193,7 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
     """Try `call` until it returns; a thread, because some of it cannot be interrupted."""
     _import_mlflow()  # which takes seconds that are not the store's
     results: list[T] = []
+    refused = threading.Event()
     reason = "no answer"
     deadline = time.monotonic() + timeout
 
@@ -193,11 +204,19 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
                 results.append(call())
             except Exception as error:
                 reason = describe(error)
+                if getattr(error, "error_code", "") in REFUSED:
+                    refused.set()  # to ask again would not help
+                    return
                 time.sleep(0.3)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(timeout)
+    if refused.is_set():
+        raise ConfigError(
+            f"the tracking server {mask(uri)} refuses this account ({reason}): set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (docs/mlflow.md)"
+        )
     if not results:
         way_out = "move it away" if uri.startswith("sqlite:") else "start it"
         raise ConfigError(

@@ -19,7 +19,8 @@ from hw2.checkpoint import (
     read_meta,
     save_weights,
 )
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, StorageError
+from tests.full_disks import small_disk
 
 META = {"seed": 1, "name": "test"}
 
@@ -210,3 +211,26 @@ def test_the_manifest_is_readable_json(tmp_path: Path) -> None:
     path = CheckpointStore(tmp_path).save(7, tensors(7), META, 0.25)
     manifest = json.loads((path / MANIFEST).read_text())
     assert (manifest["step"], manifest["score"], manifest["meta"]) == (7, 0.25, META)
+
+
+def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 3) as disk:
+        store = CheckpointStore(disk / "checkpoints", keep_last=1)
+        large = {"weight": torch.zeros(2**18)}  # a megabyte
+        store.save(1, large, META, None)
+        (disk / "filler").write_bytes(bytes(2**20))
+        for write in (
+            lambda: store.save(2, large, META, None),
+            lambda: save_weights(disk / "final.safetensors", {"net": nn.Linear(512, 512)}, META),
+        ):
+            with pytest.raises(StorageError) as refused:
+                write()
+            assert "(No space left on device): what was saved before stays" in str(refused.value)
+        assert names(store) == [1]
+        assert not list(store.folder.glob(".part-*"))  # the room that there is stays free
+        kept = store.latest()
+        assert kept is not None
+        assert kept.step == 1
+        (disk / "filler").unlink()
+        store.save(2, large, META, None)
+        assert names(store) == [2]

@@ -247,7 +247,7 @@ def test_help_names_every_key(capsys: pytest.CaptureFixture[str]):
     assert "usage: python -m jobs.demo [--config FILE]" in said and " Draws. " in said
     assert "example: python -m jobs.demo --out x --seed 0" in said
     assert "train: How to train." in said and "judge (or null): Who judges." in said
-    assert "--out folder of the results (a path; required)" in said
+    assert "--out folder of the results, or its URI as s3://bucket/folder (a path; required)" in said
     assert "--train.num_steps optimiser steps (an integer >= 1; default 7)" in said
     assert "--train.batch_size pictures a step (an integer >= 1 and <= 4096; default 128)" in said
     assert "--sampler (one of ddim, ddpm; default ddim)" in said

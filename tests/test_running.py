@@ -1,5 +1,6 @@
 """Running a training in this process: who writes, what goes to the run."""
 
+import errno
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hw2 import running
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
@@ -93,3 +94,32 @@ def test_a_run_that_nobody_began_is_refused(toy: Training, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="names no run"):
         run(replace(toy, out=nowhere))
     assert not list(nowhere.iterdir())
+
+
+def test_what_worker_0_cannot_keep_is_told_at_the_checkpoint(
+    toy: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    def after_checkpoint(step: int, error: StorageError | None = None) -> None:
+        told.append((step, error))
+        if error is not None:
+            raise error
+
+    def full(saved: Saved, tracker: Tracker) -> None:
+        if saved.step == 10:
+            raise OSError(errno.ENOSPC, "No space left on device", "figure.png")
+
+    with pytest.raises(StorageError, match=r"cannot write figure\.png \(No space left"):
+        run(replace(toy, show=full), after_checkpoint=after_checkpoint)
+    (first, none), (second, error) = told
+    assert (first, none, second) == (5, None, 10)
+    assert isinstance(error, StorageError)
+
+    def refused(*rest: object, **more: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("hw2.training.save_weights", refused)
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(toy, after_checkpoint=after_checkpoint)
+    assert told[2:] == [(12, None)]  # at the end nobody waits

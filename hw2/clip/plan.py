@@ -18,6 +18,7 @@ from hw2.data.labels import read_labels
 from hw2.data.listing.parts import Part
 from hw2.data.listing.pictures import Listing, list_pictures
 from hw2.errors import ConfigError
+from hw2.places import cache_folder, uri_of
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
 TEXTS_PER_PIECE = 2048
@@ -68,7 +69,8 @@ class Plan:
 
         Raises ConfigError if something is to be made and the store cannot be written.
         """
-        cache = config.cache or config.out.expanduser().absolute().parent / CACHE
+        beside = cache_folder() if uri_of(config.out) else config.out.expanduser().absolute().parent
+        cache = config.cache or beside / CACHE
         store = cls.store_of(cache.expanduser().absolute(), source, config.precision)
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}

@@ -4,10 +4,15 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hw2.config import ScalingConfig
+from hw2.distributed.entrypoint import held_by_entrypoint
+from hw2.distributed.exposure import warn_if_open
+from hw2.distributed.reach import refuse_silent
+from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
     starts, bound to loopback, with a token that only this process and its workers know, and stops
     with the block. `scaling.num_workers` 0 wants no Ray.
 
-    Raises ConfigError if the cluster is smaller than `scaling`.
+    Raises ConfigError if the cluster is smaller than `scaling`, does not answer or refuses us.
     """
     if scaling.num_workers == 0:
         own_device(scaling)  # refused before anything is written
@@ -38,7 +43,16 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
         yield
         return
     if joining():
-        ray.init(logging_level=logging.WARNING)
+        refuse_silent()
+        try:
+            ray.init(logging_level=logging.WARNING)
+        except ray.exceptions.AuthenticationError as error:
+            raise ConfigError(
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses this token, or wants"
+                " one: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token file"
+            ) from error
+        warn_if_open()
+        warn_if_shared()
     else:
         ray.init(
             address="local",
@@ -65,6 +79,8 @@ def _set_environment() -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "30",  # 10 minutes until a stuck one is replaced
     }
+    if not sys.stderr.isatty():
+        wanted["RAY_COLOR_PREFIX"] = "0"  # no escapes in `ray job logs` before what workers say
     if joining():
         wanted["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
     else:
@@ -98,11 +114,11 @@ def prepare_local_worker() -> None:
 
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:
-    """Whole CPUs and GPUs of the connected cluster."""
+    """Whole CPUs and GPUs of the connected cluster, without what a submitted job itself holds."""
     import ray
 
-    resources = ray.cluster_resources()
-    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    resources, held = ray.cluster_resources(), held_by_entrypoint()
+    return int(resources.get("CPU", 0) - held[0]), int(resources.get("GPU", 0) - held[1])
 
 
 def own_device(scaling: ScalingConfig) -> "torch.device":
@@ -119,17 +135,20 @@ def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
 
     With `min_workers`, what fits up to what is told, and no fewer than that.
 
-    Raises ConfigError if more are told than fit: Ray would wait for them without end.
+    Raises ConfigError if more are told than fit: Ray would wait for them without end. A cluster
+    that grows (HW2_CLUSTER_GROWS, as in cluster.yaml) is trusted to bring them: Ray does not tell
+    how far it can grow.
     """
     cpus, gpus = cluster_cpus_and_gpus()
+    grows = joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
     use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
-    if use_gpu and not gpus:
+    if use_gpu and not gpus and not grows:
         raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
     have = int(cpus / (scaling.cpus_per_worker or 1))
     if use_gpu:
         have = min(have, gpus)
     need = "num_workers" if scaling.min_workers is None else "min_workers"
-    if (getattr(scaling, need) or 1) > have:
+    if (getattr(scaling, need) or 1) > have and not grows:
         told = {need: getattr(scaling, need), "cpus_per_worker": scaling.cpus_per_worker}
         asked = " and ".join(f"scaling.{k}={v:g}" for k, v in told.items() if v is not None)
         has = f"{cpus} CPUs" + f" and {gpus} GPUs" * use_gpu

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hw2.distributed.session import connected, joining, own_device, share_of_cluster
-from hw2.errors import Hw2Error
+from hw2.distributed.sight import unseen
+from hw2.errors import Hw2Error, StorageError
+from hw2.mirror import Address, Mirror, joined
 from hw2.progress import following
-from hw2.runlog.tracker import Tracker
+from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.running import Training, only_writer, run
 from hw2.settings.training import LoopJobConfig
 from hw2.training import Place
@@ -39,6 +41,8 @@ def run_training(
     """
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
     out, journal = tracker.out, tracker.out / "journal.jsonl"
+    address = tracker.mirror.address if tracker.mirror else None
+    run_file = (out / RUN_FILE).read_bytes() if (out / RUN_FILE).exists() else b""
     # Ray Train moves each worker to a folder of its own.
     there = cast(C, config.absolute())
 
@@ -54,49 +58,88 @@ def run_training(
         # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
         # those that go on would wait for the others.
         with contextlib.ExitStack() as held:
-            error: Hw2Error | None = None
             try:
-                training = make(there, out)
-                if place.rank == 0:
-                    held.enter_context(only_writer(out))
-            except Hw2Error as mine:
-                error = mine
-            if (error := _anyones(error, place.world_size)) is not None:
-                return error
-            try:
-                # The checkpoints are our own, verified and shared with runs without Ray: Ray is
-                # told of the step alone. Every worker must report the same number of times.
-                run(training, place, lambda step: ray_train.report({"step": step}))
-            except Hw2Error as alike:  # the batch's size, the gradient's norm: all see the same
+                here, mirror, newest = _folder(address, out, run_file, place, held)
+                error: Hw2Error | None = None
+                try:
+                    if mirror is not None and newest is not None:
+                        mirror.pull_below(newest)
+                    training = make(there, here)
+                    if place.rank == 0 and mirror is None:
+                        held.enter_context(only_writer(out))
+                except Hw2Error as mine:
+                    error = mine
+                _agree(error, place.world_size)
+
+                def saved(step: int, error: StorageError | None = None) -> None:
+                    # The checkpoints are our own, verified and shared with runs without Ray: Ray
+                    # is told of the step alone. Every worker must report the same number of times.
+                    _agree(error, place.world_size)
+                    ray_train.report({"step": step})
+
+                run(training, place, saved, mirror)
+            except Hw2Error as alike:  # agreed on; the batch's size, the gradient's norm
                 return alike
         return None
 
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
             with only_writer(out):
-                run(make(there, out), Place(device=own_device(config.scaling)))
+                if mirror := tracker.mirror:
+                    mirror.pull_checkpoint()
+                run(make(there, out), Place(device=own_device(config.scaling)), mirror=mirror)
             return
-        with connected(config.scaling):
-            error = _trainer(worker, config, out / "ray", name).fit().return_value
+        lent = tracker.mirror.lent() if tracker.mirror else contextlib.nullcontext()
+        with connected(config.scaling), lent:
+            trainer = _trainer(worker, config, tracker, name)
+            error = trainer.fit().return_value
     if error is not None:
         raise error
 
 
-def _anyones(error: Hw2Error | None, world_size: int) -> Hw2Error | None:
-    """The first worker's error, if any has one; every worker must ask."""
+def _folder(
+    address: Address | None, out: Path, run_file: bytes, place: Place, held: contextlib.ExitStack
+) -> tuple[Path, Mirror | None, str | None]:
+    """Where this worker finds OUT, a copy if that is in a bucket; and the checkpoint to copy."""
+    error: Hw2Error | None = None
+    newest, mirror = None, None
+    try:
+        if address is not None:
+            mirror = held.enter_context(joined(address, writes=place.rank == 0))
+            newest = mirror.pull_checkpoint() if place.rank == 0 else None
+        elif not (out / RUN_FILE).is_file() or (out / RUN_FILE).read_bytes() != run_file:
+            raise unseen(out)
+    except Hw2Error as mine:
+        error = mine
+    newest = _agree(error, place.world_size, newest)  # else one could copy a later one
+    return mirror.folder if mirror else out, mirror, newest
+
+
+def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> str | None:
+    """Raise the first worker's error, if any has one; else the word of worker 0. All must ask."""
     import torch.distributed
 
-    errors = [error]
+    told = [(error, word)] * world_size
     if world_size > 1:
-        errors *= world_size
-        torch.distributed.all_gather_object(errors, error)
-    return next((found for found in errors if found is not None), None)
+        torch.distributed.all_gather_object(told, (error, word))
+    for found, _ in told:
+        if found is not None:
+            raise found
+    return told[0][1]
+
+
+def _storage(tracker: Tracker) -> dict[str, Any]:
+    """Where Ray keeps what it wants to keep for itself; all nodes must see it."""
+    if tracker.mirror is None:
+        return {"storage_path": str((tracker.out / "ray").resolve())}
+    bucket = tracker.mirror.bucket
+    return {"storage_path": bucket.path("ray"), "storage_filesystem": bucket.files}
 
 
 def _trainer(
     worker: Callable[[], object],
     config: LoopJobConfig,
-    storage: Path,
+    tracker: Tracker,
     name: str,
 ) -> Any:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, UserCallback
@@ -136,7 +179,7 @@ def _trainer(
         run_config=RunConfig(
             # A name of its own each time: what to resume is ours to know, not Ray's.
             name=f"{name}-{time.time_ns()}",
-            storage_path=str(storage.resolve()),
+            **_storage(tracker),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             callbacks=[Tell()],
             # On a cluster the workers may have to wait, which Ray tells at this level.

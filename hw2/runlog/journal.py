@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -98,11 +99,18 @@ class Journal:
         """All metrics that have steps, in the order in which they were written."""
         return [entry for entry, _ in read_entries(self.path, 0, ("metrics",)) if entry]
 
-    def read(self, offset: int, kinds: Collection[str] = ROWS + FILES) -> tuple[list[Entry], int]:
-        """About `BATCH_VALUES` values of `kinds` from byte `offset` on; and where they end."""
+    def read(
+        self, offset: int, kinds: Collection[str] = ROWS + FILES, limit: float = math.inf
+    ) -> tuple[list[Entry], int]:
+        """About `BATCH_VALUES` values of `kinds` from byte `offset` on; and where they end.
+
+        What lies beyond byte `limit` is left out.
+        """
         entries: list[Entry] = []
         count = 0
         for entry, end in read_entries(self.path, offset, kinds):
+            if end > limit:
+                break
             offset = end
             if entry:
                 entries.append(entry)
@@ -163,6 +171,7 @@ class Courier:
             again after 0.5, 1, 2 ... 30 seconds.
         describe: One line about an error of `send`, fit to be read by anybody.
         what: Files alone, with `journal.files.lock` and so on, or all else.
+        limit: How many bytes of the journal may be delivered by now.
     """
 
     def __init__(
@@ -172,8 +181,10 @@ class Courier:
         send: Send,
         describe: Describe,
         what: Literal["rows", "files"] = "rows",
+        limit: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._journal, self._key, self._send, self._describe = journal, key, send, describe
+        self._limit = limit
         self._what, suffix = what, "" if what == "rows" else f".{what}"
         self._mark = journal.path.with_suffix(f"{suffix}.delivered")
         self._lock = journal.path.with_suffix(f"{suffix}.lock")
@@ -231,7 +242,7 @@ class Courier:
 
     def _deliver(self) -> bool:
         kinds = ROWS if self._what == "rows" else FILES
-        entries, end = self._journal.read(offset := self._delivered(), kinds)
+        entries, end = self._journal.read(offset := self._delivered(), kinds, self._limit())
         if end == offset:
             return False
         if entries:

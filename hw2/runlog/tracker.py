@@ -7,6 +7,7 @@ waits for a server, rows outlive its absence, and a job that continues in OUT co
 import csv
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -14,16 +15,19 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.data.files import read_json
 from hw2.disclosure import as_text, mask
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 from hw2.runlog.addresses import describe, resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import Courier, Journal, write_json
 from hw2.tracking import open_run, prepare_store
+
+if TYPE_CHECKING:
+    from hw2.mirror import Mirror
 
 logger = logging.getLogger("hw2.tracking")
 RUN_FILE = "mlflow_run.json"
@@ -37,14 +41,22 @@ class Tracker:
     As a context manager it finishes the run, FAILED or KILLED if an exception leaves the block.
     """
 
-    def __init__(self, out: Path, run_id: str, tracking_uri: str | None, owner: bool) -> None:
+    def __init__(
+        self,
+        out: Path,
+        run_id: str,
+        tracking_uri: str | None,
+        owner: bool,
+        mirror: "Mirror | None" = None,
+    ) -> None:
         self.out, self.run_id, self.tracking_uri, self._owner = out, run_id, tracking_uri, owner
+        self.mirror = mirror
         self.journal = Journal(out / "journal.jsonl")
         self._couriers: list[Courier] = []
         if tracking_uri:
             delivery = Delivery(tracking_uri, run_id, out)
             self._couriers = [
-                Courier(self.journal, run_id, delivery.rows, describe),
+                Courier(self.journal, run_id, delivery.rows, describe, limit=self._kept),
                 Courier(self.journal, run_id, delivery.files, describe, what="files"),
             ]
 
@@ -61,6 +73,7 @@ class Tracker:
         parent_run_id: str | None = None,
         tracking_uri: str | None = None,
         timeout: float = 15.0,
+        mirror: "Mirror | None" = None,
     ) -> "Tracker":
         """Begin the run of the job in `out`, or continue the one that `out` began before.
 
@@ -74,9 +87,11 @@ class Tracker:
             parent_run_id: The sweep's run, of which this is a trial.
             tracking_uri: Default MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
             timeout: Seconds in which a server has to answer.
+            mirror: What brings `out` to a bucket; rows are delivered once they are there.
 
         Raises:
             ConfigError: the store is of an unknown kind or does not answer.
+            StorageError: the bucket is away.
         """
         out.mkdir(parents=True, exist_ok=True)
         uri = resolve_uri(tracking_uri)
@@ -86,9 +101,11 @@ class Tracker:
         if "key" not in record:  # kept before the run exists: a kill in between leaves no orphan
             record = {"key": uuid.uuid4().hex}
             write_json(out / RUN_FILE, record)
+        if mirror:
+            mirror.push()
         run_id = open_run(uri, experiment_id, record["key"], run_name, parent, timeout)
         write_json(out / RUN_FILE, {**record, "run_id": run_id, "tracking_uri": mask(uri)})
-        tracker = cls(out, run_id, uri, owner=True)
+        tracker = cls(out, run_id, uri, owner=True, mirror=mirror)
         changed = tracker.journal.append_params({k: v[:500] for k, v in _flatten(config).items()})
         tracker.set_tags(environment_tags() | {f"resumed.{k}": v for k, v in changed.items()})
         tracker.set_tags(tags or {})
@@ -98,8 +115,12 @@ class Tracker:
         return tracker
 
     @classmethod
-    def attach(cls, out: Path, tracking_uri: str | None = None) -> "Tracker":
+    def attach(
+        cls, out: Path, tracking_uri: str | None = None, mirror: "Mirror | None" = None
+    ) -> "Tracker":
         """Write to the run that `start` began in `out`; deliver only when the driver is gone.
+
+        With a `mirror`, leave all delivery to the driver, which reads what is in the bucket.
 
         Args:
             tracking_uri: Default what `start` used, or MLFLOW_TRACKING_URI if that has credentials.
@@ -110,6 +131,8 @@ class Tracker:
         record = _read_record(out)
         if "run_id" not in record:
             raise ConfigError(f"{out / RUN_FILE} names no run: call Tracker.start there first")
+        if mirror:
+            return cls(out, str(record["run_id"]), None, owner=False, mirror=mirror)
         known = str(record["tracking_uri"])
         uri = tracking_uri or (os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known)
         return cls(out, str(record["run_id"]), uri and resolve_uri(uri), owner=False)
@@ -160,9 +183,21 @@ class Tracker:
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait up to `timeout` seconds for all that was logged; return whether it is in MLflow."""
         deadline = time.monotonic() + timeout
-        written = self.journal.settle()
+        written = self.journal.settle() and self._pushed()
         arrived = [courier.flush(deadline - time.monotonic()) for courier in self._couriers]
         return written and bool(arrived) and all(arrived)
+
+    def _pushed(self) -> bool:
+        try:
+            if self.mirror:
+                self.mirror.push()
+            return True
+        except StorageError as error:
+            logger.warning("%s", error)
+            return False
+
+    def _kept(self) -> float:
+        return self.mirror.kept(self.journal.path) if self.mirror else math.inf
 
     def finish(self, status: str = "FINISHED", timeout: float = 30.0) -> bool:
         """End the run as FINISHED, FAILED or KILLED; return whether all of it is in MLflow."""

@@ -1,0 +1,54 @@
+"""Whether the cluster of RAY_ADDRESS answers, before Ray itself asks: it tries for minutes."""
+
+import os
+import socket
+
+from hw2.errors import ConfigError
+
+ANSWER_SECONDS = 15.0
+
+
+def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
+    """Raise ConfigError if no Ray answers at RAY_ADDRESS within `seconds`.
+
+    A head that wants another token than ours answers; `ray.init` then says so itself.
+    """
+    address = os.environ["RAY_ADDRESS"]
+    advice = "start the cluster (`ray status` shows it), or unset RAY_ADDRESS for a local Ray"
+    if (why := _silence(address, seconds)) is not None:
+        raise ConfigError(f"RAY_ADDRESS={address}: {why}: {advice}")
+
+
+def _silence(address: str, seconds: float) -> str | None:
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if address.startswith("ray://"):  # Ray's client; what it leads to, the server there asks
+        host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), seconds).close()
+        except (OSError, ValueError) as error:
+            return f"no answer within {seconds:g} s ({error})"
+        return None
+    try:
+        head = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError) as error:
+        return str(error)
+    return _ask(head, seconds) if head else None  # "local", or "auto" without a cluster
+
+
+def _ask(head: str, seconds: float) -> str | None:
+    import grpc
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    refused = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    try:
+        with grpc.insecure_channel(head) as channel:
+            stub = NodeInfoGcsServiceStub(channel)
+            stub.CheckAlive(CheckAliveRequest(), timeout=seconds, wait_for_ready=True)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no answer within {seconds:g} s"
+        if error.code() not in refused:
+            return f"what answers there is no Ray head ({error.code().name})"
+    return None

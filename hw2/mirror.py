@@ -1,0 +1,376 @@
+"""OUT in a bucket: a working folder on this machine that is kept like it.
+
+The bucket is the truth. Whoever works at OUT copies it into a folder of its own, writes there, and
+brings the news to the bucket every ten seconds, at each checkpoint and at the end: a checkpoint's
+manifest after its weights, the journal after the files that it speaks of. A kill in between leaves
+nothing that could be taken for whole, and the same command goes on from the bucket, on any machine.
+
+A metric row may be delivered to MLflow when the journal in the bucket has it (`kept`) and the file
+`.owner` there still names this run, which is looked at in this order. A later start writes itself
+there before it copies the journal: so it knows each row that its predecessor has delivered.
+"""
+
+import fcntl
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw2.checkpoint import MANIFEST, is_whole
+from hw2.errors import StorageError
+from hw2.places import cache_folder
+from hw2.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
+
+logger = logging.getLogger("hw2.storage")
+JOURNAL, OWNER, CHECKPOINTS, RAY = "journal.jsonl", ".owner", "checkpoints/", "ray/"
+SETTINGS = ("config.yaml", "inputs.json")
+PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8
+
+
+class TakenOver(StorageError):
+    """A later start of the job works at OUT now."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """What another process needs to work at the same OUT: the URI, and the run that owns it."""
+
+    uri: str
+    run: str
+
+
+class Mirror:
+    """The working folder `folder` of the OUT at `address`. Made by `mirrored` and `joined`."""
+
+    def __init__(self, address: Address, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self.bucket = Bucket(address.uri)
+        self._writer: str | None = None  # in `.owner` while this process writes
+        self._known: dict[str, Stamp | None] = {}  # of files as the bucket has them; None: not here
+        self._seen: dict[str, Stamp] = {}  # of files in the bucket, as they were copied
+        self._kept: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._beat: tuple[threading.Thread, threading.Event] | None = None
+
+    # --- who writes ---------------------------------------------------------------------------
+
+    def take_over(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Be the one that writes: first for a job's start, later among the processes of its run."""
+        self._writer = uuid.uuid4().hex
+        owner = f"{self.address.run} {self._writer}"
+        self.bucket.patiently(lambda: self.bucket.write_text(OWNER, owner), patience)
+        self.pull(patience)
+
+    def join(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Be the one that writes, unless a later start has taken OUT over."""
+        self.bucket.patiently(self._check, patience)
+        self.take_over(patience)
+        self.start()
+
+    def set_aside(self) -> None:
+        """Move what is in the bucket to URI.old-N, and begin anew."""
+        self.bucket.patiently(self.bucket.move_aside)
+        for path in self.folder.iterdir():
+            path.unlink()
+        self._known, self._seen = {}, {}
+
+    def _check(self) -> None:
+        run, _, writer = (self.bucket.read_text(OWNER) or "").partition(" ")
+        if run != self.address.run or self._writer not in (None, writer):
+            raise TakenOver(
+                f"out={self.bucket.shown}: a later start of this job works there: let it finish"
+            )
+
+    # --- from the bucket ----------------------------------------------------------------------
+
+    def pull(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Copy all that is new in the bucket but checkpoints."""
+        self._pull(lambda name: not name.startswith((CHECKPOINTS, RAY)), patience)
+
+    def pull_settings(self) -> bool:
+        """Copy what says whose results they are; return whether there are any files at all."""
+        self._pull(lambda name: name in SETTINGS, ANSWER_SECONDS)
+        return bool(self.bucket.patiently(self.bucket.names, ANSWER_SECONDS))
+
+    def pull_checkpoint(self) -> str | None:
+        """Copy the newest checkpoint that is whole, and what is known of the others.
+
+        Returns its folder, for `pull_below` by the other workers; None if there is none.
+        """
+        self._pull(lambda name: name.startswith(CHECKPOINTS) and name.endswith(MANIFEST))
+        with self._lock:
+            for name in self.bucket.patiently(lambda: self.bucket.names(CHECKPOINTS[:-1])):
+                self._known.setdefault(name, None)  # to be taken away there when its time comes
+        for name in sorted((name for name in self._known if name.endswith(MANIFEST)), reverse=True):
+            folder = name.removesuffix(f"/{MANIFEST}")
+            self.pull_below(folder)
+            if is_whole(self.folder / folder):
+                return folder
+        return None
+
+    def pull_below(self, folder: str) -> None:
+        """Copy what is new below one folder of OUT."""
+        self._pull(lambda name: name.startswith(f"{folder}/"))
+
+    def _pull(self, wanted: Callable[[str], bool], patience: float = PATIENCE_SECONDS) -> None:
+        def pull() -> None:
+            found = self.bucket.names()
+            fresh = [n for n, stamp in found.items() if wanted(n) and self._seen.get(n) != stamp]
+            self._each(lambda name: self._get(name, found[name]), fresh)
+
+        with self._lock:
+            self.bucket.patiently(pull, patience)
+
+    def _get(self, name: str, stamp: Stamp) -> None:
+        path = self.folder / name
+        if path.exists() and self._known.get(name) != self._stamp(path) and path.name != JOURNAL:
+            return  # it has changed here since
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            self.bucket.get(name, part)
+            if path.name == JOURNAL and path.exists():
+                _prolong(path, part)
+            else:
+                os.replace(part, path)
+        except FileNotFoundError:
+            return  # taken away since it was listed, as old checkpoints are
+        finally:
+            part.unlink(missing_ok=True)
+        self._known[name], self._seen[name] = self._stamp(path), stamp
+
+    # --- to the bucket ------------------------------------------------------------------------
+
+    def push(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Bring all that is new here to the bucket, and take away there what was removed here.
+
+        Raises StorageError if the bucket is away for longer, or a later start works there.
+        """
+        with self._lock:
+            self.bucket.patiently(self._push, patience)
+
+    def kept(self, path: Path) -> int:
+        """How many bytes of the journal `path` are in the bucket of which this run is the owner."""
+        return self._kept.get(str(path.relative_to(self.folder)), 0)
+
+    def _push(self) -> None:
+        if self._writer is None:
+            return
+        # Journals are measured first: what they speak of is there by then.
+        journals = {
+            str(path.relative_to(self.folder)): Stamp(path.stat().st_size, 0)
+            for path in self.folder.rglob(JOURNAL)
+        }
+        here = self._here() | journals
+        new = sorted((n for n in here if self._known.get(n) != here[n]), key=_turn)
+        gone = [
+            name for name, stamp in self._known.items() if name not in here and self._gone(name)
+        ]
+        if not new and not gone:
+            return
+        self._check()
+        for _, names in itertools.groupby(new, _turn):
+            self._each(lambda name: self._put(name, here[name]), names)
+        for name in sorted(gone, key=lambda name: not name.endswith(MANIFEST)):
+            self.bucket.delete(name)
+            del self._known[name]
+        self._check()
+        self._kept |= {name: stamp.size for name, stamp in journals.items()}
+
+    def _put(self, name: str, stamp: Stamp) -> None:
+        try:
+            self.bucket.put(name, self.folder / name, stamp.size)
+        except FileNotFoundError:
+            return  # removed since
+        self._known[name] = stamp
+
+    def _gone(self, name: str) -> bool:
+        path = self.folder / name
+        return not (path if self._known[name] else path.parent).exists()
+
+    def _here(self) -> dict[str, Stamp]:
+        found = {}
+        for folder, folders, files in os.walk(self.folder):
+            folders[:] = [name for name in folders if name[0] != "."]
+            for file in files:
+                path = Path(folder, file)
+                name = str(path.relative_to(self.folder))
+                if file[0] == "." or path.suffix in (".lock", ".tmp") or name.startswith(RAY):
+                    continue
+                try:
+                    found[name] = self._stamp(path)
+                except FileNotFoundError:
+                    continue
+        return found
+
+    def _stamp(self, path: Path) -> Stamp:
+        found = path.stat()
+        return Stamp(found.st_size, 0 if path.name == JOURNAL else found.st_mtime_ns)
+
+    def _each(self, work: Callable[[str], None], names: Iterable[str]) -> None:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="bucket") as pool:
+            list(pool.map(work, names))
+
+    # --- in the background --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Push every ten seconds from now on."""
+        self._every(PUSH_SECONDS, self._push)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Another process of this run writes in the block; its rows and files come here."""
+        self.push()
+        self.stop()
+        self._writer = None
+        self._every(FOLLOW_SECONDS, self._follow)
+        try:
+            yield
+        finally:
+            self.stop()
+            failing = sys.exc_info()[0] is not None
+            try:
+                self.join(ANSWER_SECONDS if failing else PATIENCE_SECONDS)
+            except StorageError as error:
+                if not failing:
+                    raise
+                logger.warning("%s", error)
+
+    def _follow(self) -> None:
+        self.pull(0.0)
+        self._check()
+        journal = self.folder / JOURNAL
+        self._kept[JOURNAL] = journal.stat().st_size if journal.exists() else 0
+
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        stop = threading.Event()
+
+        def beat() -> None:
+            away = False
+            while not stop.wait(seconds):
+                try:
+                    with self._lock:
+                        work()
+                    away = False
+                except TakenOver:
+                    return  # the next push says so
+                except (*AWAY, StorageError) as error:
+                    if not away:
+                        logger.warning("%s is away (%s)", self.bucket.shown, in_words(error))
+                    away = True
+
+        thread = threading.Thread(target=beat, name="mirror", daemon=True)
+        self._beat = thread, stop
+        thread.start()
+
+    def stop(self) -> None:
+        """No more pushes in the background."""
+        if self._beat is not None:
+            thread, stop = self._beat
+            stop.set()
+            thread.join(ANSWER_SECONDS)
+            self._beat = None
+
+
+def _turn(name: str) -> int:
+    """What goes first: whose results they are; then files; then what vouches for them."""
+    last = name.rpartition("/")[2]
+    if last == JOURNAL:
+        return 3
+    return 0 if name in SETTINGS else 2 if name.startswith(CHECKPOINTS) and last == MANIFEST else 1
+
+
+def _prolong(path: Path, longer: Path) -> None:
+    """Add to the journal `path`, which others have open, what `longer` has beyond it."""
+    with path.open("r+b") as here, longer.open("rb") as there:
+        fcntl.flock(here, fcntl.LOCK_EX)
+        mine = here.read()
+        if there.read(len(mine)) != mine:
+            raise StorageError(f"{path} is not the beginning of the bucket's")
+        shutil.copyfileobj(there, here)
+
+
+@contextmanager
+def mirrored(uri: str) -> Iterator[Mirror]:
+    """The working folder of a job's start, for the block; what it holds is pushed at the end.
+
+    Raises StorageError if the bucket does not answer within ANSWER_SECONDS.
+    """
+    bucket = Bucket(uri)
+    bucket.refuse_unusable()
+    with _working_folder(uri) as folder:
+        mirror = Mirror(Address(uri, uuid.uuid4().hex), folder)
+        try:
+            yield mirror
+        except BaseException:
+            _end(mirror, ANSWER_SECONDS)
+            raise
+        _end(mirror, PATIENCE_SECONDS)
+
+
+def _end(mirror: Mirror, patience: float) -> None:
+    mirror.stop()
+    failing = sys.exc_info()[0] is not None
+    try:
+        mirror.push(patience)
+    except StorageError as error:
+        (mirror.folder.parent / ".left").touch()
+        left = f"what is not there is in {mirror.folder}"
+        if not failing:
+            raise StorageError(f"{error}; {left}") from None
+        logger.warning("%s; %s", error, left)
+
+
+@contextmanager
+def joined(address: Address, writes: bool) -> Iterator[Mirror]:
+    """The working folder of another process of the run, filled; pushed by its own calls."""
+    with _working_folder(address.uri) as folder:
+        mirror = Mirror(address, folder)
+        if writes:
+            mirror.join()
+        try:
+            yield mirror
+        finally:
+            mirror.stop()
+            try:
+                mirror.push(ANSWER_SECONDS)
+            except StorageError as error:
+                logger.warning("%s", error)
+
+
+@contextmanager
+def _working_folder(uri: str) -> Iterator[Path]:
+    """A new folder, removed with the block; those of processes that were killed go first."""
+    base = cache_folder() / "out" / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    base.mkdir(parents=True, exist_ok=True)
+    with (base / ".lock").open("w") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        for left in base.glob("*/.lock"):
+            with left.open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                if not left.with_name(".left").exists():
+                    shutil.rmtree(left.parent, ignore_errors=True)
+        home = Path(tempfile.mkdtemp(dir=base))
+        lock = (home / ".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = home / (uri.partition("?")[0].rstrip("/").rpartition("/")[2] or "out")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        if not (home / ".left").exists():
+            shutil.rmtree(home, ignore_errors=True)
+        lock.close()

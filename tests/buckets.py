@@ -1,0 +1,70 @@
+"""A real server of the S3 protocol on loopback, which can go away and come back."""
+
+import logging
+import time
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from pyarrow import fs
+
+from hw2.storage import Bucket
+
+BUCKET = "results"
+# Keys that moto takes as long as it asks for none; and no look for a role of this machine.
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing-secret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class BucketServer:
+    """A server with one bucket."""
+
+    def __init__(self) -> None:
+        moto_server = pytest.importorskip("moto.server")
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._make = moto_server.ThreadedMotoServer
+        self.port = 0
+        self.start()
+        files, _ = fs.FileSystem.from_uri(f"{self.uri('')}&allow_bucket_creation=true")
+        files.create_dir(BUCKET)
+
+    def start(self) -> None:
+        """Answer again, at the same port with the same files."""
+        self._server = self._make(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self._server.start()
+        self.port = self._server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        self._server.stop()
+
+    def uri(self, folder: str, bucket: str = BUCKET) -> str:
+        """The URI of a folder of the bucket."""
+        address = f"endpoint_override=127.0.0.1:{self.port}&scheme=http"
+        return f"s3://{bucket}/{folder}?{address}"
+
+    def ask_for_keys(self, asked: bool) -> None:
+        """Whether to know no keys at all from now on, as if those given were wrong."""
+        url = f"http://127.0.0.1:{self.port}/moto-api/reset-auth"
+        kind = {"Content-Type": "text/plain"}
+        count = b"0" if asked else b"inf"
+        urllib.request.urlopen(urllib.request.Request(url, count, kind, method="POST"))
+
+    def read(self, folder: str) -> dict[str, bytes]:
+        """All files below a folder by name."""
+        bucket = Bucket(self.uri(folder))
+        return {
+            name: bucket.files.open_input_stream(bucket.path(name)).read()
+            for name in bucket.names()
+        }
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return when `condition()` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come true"
+        time.sleep(0.02)

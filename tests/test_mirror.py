@@ -1,0 +1,180 @@
+"""OUT in a bucket: what a kill leaves is never taken for whole, and one run alone writes there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from hw2.checkpoint import CheckpointStore
+from hw2.errors import StorageError
+from hw2.mirror import Mirror, TakenOver, joined, mirrored
+from hw2.storage import Bucket
+from tests.buckets import BucketServer, wait_for
+
+pytest_plugins = ["tests.bucket_fixtures"]
+
+
+@pytest.fixture
+def uri(
+    server: BucketServer,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return server.uri(f"outs/{request.node.name}")
+
+
+def save(mirror: Mirror, step: int) -> None:
+    """A checkpoint of the step."""
+    store = CheckpointStore(mirror.folder / "checkpoints")
+    store.save(step, {"weight": torch.tensor([float(step)])}, {}, None)
+
+
+def write(mirror: Mirror, *lines: str) -> Path:
+    """Add lines to the journal."""
+    journal = mirror.folder / "journal.jsonl"
+    with journal.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    return journal
+
+
+def test_an_empty_folder_goes_on_from_the_bucket(uri: str) -> None:
+    with mirrored(uri) as first:
+        first.take_over()
+        for step in (5, 10, 15):
+            save(first, step)
+            first.push()
+        (first.folder / "figures").mkdir()
+        (first.folder / "figures" / "x.png").write_bytes(b"picture")
+        (first.folder / ".passing").write_bytes(b"")
+        before = first.folder
+    assert not before.exists()  # pushed and cleaned up at the end
+    with mirrored(uri) as second:
+        assert second.pull_settings()
+        second.take_over()
+        files = [path for path in second.folder.rglob("*") if path.is_file()]
+        assert [path.name for path in files] == ["x.png"]  # checkpoints are for those who train
+        assert second.pull_checkpoint() == "checkpoints/step_00000015"
+        newest = CheckpointStore(second.folder / "checkpoints").latest()
+        assert newest is not None
+        assert newest.tensors["weight"].item() == 15
+        save(second, 20)
+        second.push()
+        names = {name.partition("/step_")[2] for name in Bucket(uri).names()} - {""}
+        assert names == {
+            f"{step:08d}/{file}"
+            for step in (15, 20)
+            for file in ("manifest.json", "state.safetensors")
+        }  # what was pruned is gone there too, also what was not copied here
+
+
+def test_a_killed_push_is_never_a_whole_checkpoint(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    put, turns = Bucket.put, []
+
+    def dying(self: Bucket, name: str, path: Path, size: int) -> None:
+        turns.append(name)
+        if name == "checkpoints/step_00000010/manifest.json":
+            raise Killed
+        put(self, name, path, size)
+
+    with mirrored(uri) as first:
+        first.take_over()
+        save(first, 5)
+        first.push()
+        monkeypatch.setattr(Bucket, "put", dying)
+        save(first, 10)
+        journal = write(first, "a row")
+        with pytest.raises(Killed):
+            first.push()
+        assert first.kept(journal) == 0
+        monkeypatch.setattr(Bucket, "put", put)
+        assert "checkpoints/step_00000010/state.safetensors" in Bucket(uri).names()
+        assert "journal.jsonl" not in turns
+        with mirrored(uri) as second:
+            second.take_over()
+            assert second.pull_checkpoint() == "checkpoints/step_00000005"
+        first._writer = None  # it is dead
+
+
+def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
+    with mirrored(uri) as first:
+        first.take_over()
+        journal = write(first, "one")
+        first.push()
+        assert first.kept(journal) == 4
+        with mirrored(uri) as second:
+            second.take_over()
+            assert (second.folder / "journal.jsonl").read_text() == "one\n"
+            write(first, "two")
+            with pytest.raises(TakenOver, match="a later start of this job works there"):
+                first.push()
+            assert first.kept(journal) == 4  # "two" is not delivered
+            with pytest.raises(TakenOver), joined(first.address, writes=True):
+                pass
+            write(second, "three")
+            second.push()
+        first._writer = None
+    with mirrored(uri) as third:
+        third.take_over()
+        assert (third.folder / "journal.jsonl").read_text() == "one\nthree\n"
+
+
+def test_what_a_worker_writes_comes_to_the_driver(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hw2.mirror.FOLLOW_SECONDS", 0.1)
+    with mirrored(uri) as driver:
+        driver.take_over()
+        journal = write(driver, "begun")
+        held = journal.open("ab")
+        with driver.lent(), joined(driver.address, writes=True) as worker:
+            write(worker, "row 1")
+            worker.push()
+            wait_for(lambda: driver.kept(journal) == 12)
+            assert journal.read_text() == "begun\nrow 1\n"
+            write(worker, "row 2")
+            (worker.folder / "final").write_text("weights")
+        held.write(b"done\n")
+        held.close()
+        assert journal.read_text() == "begun\nrow 1\nrow 2\ndone\n"  # the file that was held open
+        assert (driver.folder / "final").read_text() == "weights"
+        driver.push()
+        assert driver.kept(journal) == journal.stat().st_size
+        Bucket(uri).write_text("journal.jsonl", f"another one{journal.read_text()}")
+        with pytest.raises(StorageError, match="is not the beginning"):
+            driver.pull()
+        driver._writer = None
+
+
+def test_folders_of_the_killed_are_removed(uri: str, tmp_path: Path) -> None:
+    with mirrored(uri) as one:
+        left = shutil.copytree(one.folder.parent, one.folder.parent.with_name("killed"))
+        with mirrored(uri) as other:
+            assert one.folder.exists()
+            assert other.folder.exists()
+            assert not left.exists()
+
+
+def test_results_that_cannot_be_pushed_stay(
+    uri: str,
+    server: BucketServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hw2.mirror.PATIENCE_SECONDS", 0.1)
+    refused = pytest.raises(StorageError, match="no answer; what is not there is in ")
+    with refused as told, mirrored(uri) as mirror:
+        mirror.take_over()
+        (mirror.folder / "metrics.json").write_text(json.dumps({"accuracy": 1.0}))
+        server.stop()
+    server.start()
+    assert str(mirror.folder) in str(told.value)
+    with mirrored(uri):
+        assert (mirror.folder / "metrics.json").exists()

@@ -1,0 +1,98 @@
+"""A bucket of a real server: what is read and written, what is refused and in which words."""
+
+import pickle
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from hw2.errors import CheckpointError, ConfigError, StorageError
+from hw2.locate import FINAL, find_model
+from hw2.storage import Bucket
+from tests.buckets import BucketServer
+
+pytest_plugins = ["tests.bucket_fixtures"]
+
+
+def test_files_by_name(server: BucketServer, tmp_path: Path) -> None:
+    bucket, file = Bucket(server.uri("files/a%20b")), tmp_path / "file"
+    file.write_bytes(b"0123456789")
+    assert bucket.names() == {}
+    bucket.put("deep/er/x.bin", file, 4)
+    bucket.write_text(".hidden", "")
+    for hostile in ("../out", "deep/../../../out"):
+        bucket.write_text(hostile, "")
+    assert {name: stamp.size for name, stamp in bucket.names().items()} == {"deep/er/x.bin": 4}
+    bucket.get("deep/er/x.bin", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"0123"
+    assert (bucket.read_text(".hidden"), bucket.read_text("none")) == ("", None)
+    bucket.delete("deep/er/x.bin")
+    bucket.delete("deep/er/x.bin")
+    assert bucket.names() == {}
+    assert pickle.loads(pickle.dumps(bucket.files)) == bucket.files  # Ray Train sends it around
+
+
+def test_what_is_refused_at_once(server: BucketServer) -> None:
+    Bucket(server.uri("nothing/there/yet")).refuse_unusable()
+    with pytest.raises(StorageError, match=r"s3://none/x cannot be used .*no such bucket"):
+        Bucket(server.uri("x", bucket="none")).refuse_unusable()
+    with pytest.raises(ConfigError, match="unknown option colour: there are region, "):
+        Bucket("s3://results/x?colour=red").refuse_unusable()
+    with pytest.raises(ConfigError, match="leave the keys out") as refused:
+        Bucket("s3://AKIA123:hunter2@results/x")
+    assert "hunter2" not in str(refused.value)
+    server.ask_for_keys(True)
+    try:
+        with pytest.raises(StorageError, match="it refuses the credentials: give") as refused:
+            Bucket(server.uri("x")).refuse_unusable()
+        assert "testing" not in str(refused.value)
+    finally:
+        server.ask_for_keys(False)
+
+
+def test_a_silent_server_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"endpoint_override=127.0.0.1:{silent.getsockname()[1]}&scheme=http"
+        with pytest.raises(StorageError, match=r"s3://results/x .* within 0\.5 s: no answer"):
+            Bucket(f"s3://results/x?{address}").refuse_unusable(0.5)
+
+
+def test_a_bucket_that_comes_back(
+    server: BucketServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bucket = Bucket(server.uri("back"))
+    bucket.write_text("x", "x")
+    server.stop()
+    timer = threading.Timer(1.5, server.start)
+    timer.start()
+    try:
+        with pytest.raises(StorageError, match=r"cannot be used within 0\.1 s: no answer"):
+            bucket.patiently(bucket.names, 0.1)
+        assert bucket.patiently(bucket.names, 60.0).keys() == {"x"}
+    finally:
+        timer.join()
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away == "s3://results/back cannot be used (no answer): trying again for 60 s"
+    assert back == "s3://results/back is back"
+
+
+def test_weights_in_a_bucket(
+    server: BucketServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    bucket = Bucket(server.uri("trained"))
+    bucket.write_text(FINAL, "weights")
+    for uri in (server.uri("trained"), server.uri(f"trained/{FINAL}")):
+        path = find_model(uri)
+        assert (path.name, path.read_text()) == (FINAL, "weights")
+    sent = pickle.dumps(path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other node"))
+    there = pickle.loads(sent)
+    assert there.is_relative_to(tmp_path / "other node")
+    assert there.read_text() == "weights"
+    with pytest.raises(CheckpointError, match="model=s3://results/none: no such file"):
+        find_model(server.uri("none"))
