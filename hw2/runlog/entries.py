@@ -52,8 +52,14 @@ def _is_ours(entry: Entry) -> bool:
     if entry.kind in ("metrics", "summary"):
         return all(type(value) in (int, float) for value in values)
     if entry.kind == "artifact":
-        return all(map(_names_a_file, values))
+        return all(map(_is_below, entry.values)) and all(map(_names_a_file, values))
     return entry.kind not in ROWS or all(isinstance(value, str) for value in values)
+
+
+def _is_below(name: str) -> bool:
+    """Whether `name` is one that MLflow takes for a place below the run's folder."""
+    parts = name.split("/")
+    return name.isprintable() and len(name) < 400 and not {"", ".", ".."}.intersection(parts)
 
 
 def _names_a_file(value: object) -> bool:

@@ -13,6 +13,8 @@ from hw2.metrics.table import format_table
 from hw2.progress import progress
 from tests.stores import start
 
+pytest_plugins = ["tests.store_fixtures"]
+
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202egpj.exe\u2066\r\n\x9bA\x00"
 
 
