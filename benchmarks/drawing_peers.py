@@ -19,7 +19,6 @@ Then our loop against its floor: the same network calls alone, in pairs.
 """
 
 import contextlib
-import dataclasses
 import io
 import statistics
 import time
@@ -43,8 +42,7 @@ from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
 
-W, A_DIGIT = 2.0, 5
-BATCH = A_DIGIT * len(DIGITS)
+W = 2.0
 EVERYWHERE = SampleSettings(guidance_interval=(0.0, 1.0))
 
 Draw = Callable[[int, range], tuple[Tensor, int]]  # domain, indices -> pictures 0..255, calls
@@ -142,13 +140,14 @@ def timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 def score(pictures: list[Tensor], judge: Judge, real: JudgedPictures) -> dict[str, Any]:
     """Judged accuracy and diversity of batches drawn for the domains in turn."""
-    digits = torch.tensor(DIGITS).repeat_interleave(A_DIGIT).repeat(len(pictures))
-    domains = torch.arange(len(pictures)).remainder(len(DOMAINS)).repeat_interleave(BATCH)
+    batch, count = len(pictures[0]), len(pictures)
+    digits = torch.tensor(DIGITS).repeat_interleave(batch // len(DIGITS)).repeat(count)
+    domains = torch.arange(count).remainder(len(DOMAINS)).repeat_interleave(batch)
     found = score_digits(judge_pictures(judge, torch.cat(pictures), digits, domains), real, seed=0)
     return {"diversity": f"{found.get('diversity'):.0%}", **vars(found.get("accuracy"))}
 
 
-def against_floor(model: DigitModel, pairs: int) -> dict[str, float]:
+def against_floor(model: DigitModel, noises: int, pairs: int) -> dict[str, float]:
     """Our loop's time over that of the network calls it makes, alone."""
     settings, total = SampleSettings(), model.schedule.num_train_timesteps
     sizes: list[int] = []
@@ -158,8 +157,9 @@ def against_floor(model: DigitModel, pairs: int) -> dict[str, float]:
         return net(x, *told)
 
     net = model.net
-    counted = dataclasses.replace(model, net=counting)  # type: ignore[arg-type]
-    draw(counted, settings, domain=0, indices=range(A_DIGIT), seed=0)
+    hook = net.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
+    draw(model, settings, domain=0, indices=range(noises), seed=0)
+    hook.remove()
     told = {
         n: (torch.randn(n, 3, 28, 28), torch.full((n,), total // 2), torch.zeros(n).long())
         for n in set(sizes)
@@ -170,7 +170,7 @@ def against_floor(model: DigitModel, pairs: int) -> dict[str, float]:
             return timed(lambda: [net(*told[n], told[n][2]) for n in sizes])[0]
 
     def whole() -> float:
-        act = lambda: draw(model, settings, domain=0, indices=range(A_DIGIT), seed=0)  # noqa: E731
+        act = lambda: draw(model, settings, domain=0, indices=range(noises), seed=0)  # noqa: E731
         return timed(act)[0]
 
     found = in_turns({"loop": whole, "calls": bare}, pairs)
@@ -182,12 +182,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments("drawing_peers", __doc__)
     parser.add_argument("--pictures", type=int, default=1000, help="of ours and the fast solver")
     parser.add_argument("--slow_pictures", type=int, default=100, help="of the others")
+    parser.add_argument("--noises", type=int, default=5, help="pictures of each digit in a batch")
     parser.add_argument("--pairs", type=int, default=9, help="of our loop and its calls")
     parser.add_argument("--steps", type=float, default=1.0, help="share of the steps (tests)")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"), help="the real pictures")
     words = parser.parse_args(argv)
     torch.set_num_threads(1)
     model = load_digit_model(find_model("asset:digits"))
+    batch = words.noises * len(DIGITS)
 
     def some(steps: int) -> int:
         return max(2, round(steps * words.steps))
@@ -207,13 +209,13 @@ def main(argv: list[str] | None = None) -> None:
     }
     fast = {side for side in sides if side.startswith("ours") or side == "diffusers DPM"}
     wanted = {side: words.pictures if side in fast else words.slow_pictures for side in sides}
-    batches = {side: max(2, count // BATCH) for side, count in wanted.items()}
+    batches = {side: max(2, count // batch) for side, count in wanted.items()}
     found: dict[str, list[tuple[float, Tensor, int]]] = {side: [] for side in sides}
     for number in range(max(batches.values())):
         for side in list(sides)[:: 1 if number % 2 == 0 else -1]:
             if number < batches[side]:
-                first = number // len(DOMAINS) * A_DIGIT
-                indices, domain = range(first, first + A_DIGIT), number % len(DOMAINS)
+                first = number // len(DOMAINS) * words.noises
+                indices, domain = range(first, first + words.noises), number % len(DOMAINS)
                 with torch.no_grad():
                     seconds, (images, calls) = timed(lambda: sides[side](domain, indices))  # noqa: B023
                 found[side].append((seconds, images, calls))
@@ -230,13 +232,15 @@ def main(argv: list[str] | None = None) -> None:
             {
                 "side": side,
                 "calls a picture": calls[0],
-                "core-s for 1000": takes * 1000 / BATCH,
+                "core-s for 1000": takes * 1000 / batch,
                 "times ours": takes / ours_takes,
-                "pictures": BATCH * len(pictures),
+                "pictures": batch * len(pictures),
                 **score(list(pictures), judge, real),
             }
         )
-    rows.append({"side": "our loop / its network calls", **against_floor(model, words.pairs)})
+    rows.append(
+        {"side": "our loop / its network calls", **against_floor(model, words.noises, words.pairs)}
+    )
     finish(words.json, vars(words), rows)
 
 

@@ -34,15 +34,15 @@ def test_the_reference_recipe_learns() -> None:
 
 
 def test_drawing(run: Run, digits_tree: Path) -> None:
-    sizes = ["--pictures", 2, "--slow_pictures", 2, "--steps", 0.01, "--pairs", 1]
-    *sides, loop = run("drawing_peers", *sizes, "--data", digits_tree)
+    sizes = ["--pictures", 2, "--slow_pictures", 2, "--steps", 0.01, "--noises", 1]
+    *sides, loop = run("drawing_peers", *sizes, "--pairs", 1, "--data", digits_tree)
     calls = {row["side"]: row["calls a picture"] for row in sides}
     assert calls["ancestral"] == 2 * 4  # steps, each with the doubled batch
     assert {calls[side] for side in calls if side != "ancestral"} == {3, 4}
     assert next(iter(calls)) == "ours"
     for row in sides:
         assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
-        assert row["pictures"] == 100
+        assert row["pictures"] == 20
         assert row["core-s for 1000"] > 0
     assert loop["side"] == "our loop / its network calls"
     assert loop["value"] > 0
