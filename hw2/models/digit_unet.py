@@ -71,7 +71,9 @@ class DigitUNet(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """The prediction for `xt` at timestep `t` in 0 .. T-1, under labels or null labels."""
         label = self.digit(digit) + self.domain(domain)
-        return self.shuffle(self.unet(self.unshuffle(xt), t, class_labels=label).sample)
+        # Channels last: oneDNN's convolutions are a quarter faster so, forward and backward.
+        patches = self.unshuffle(xt).contiguous(memory_format=torch.channels_last)
+        return self.shuffle(self.unet(patches, t, class_labels=label).sample.contiguous())
 
 
 def build_digit_unet(config: NetworkConfig, seed: int) -> DigitUNet:
