@@ -68,6 +68,8 @@ def test_workers_with_gpus_come_and_go() -> None:
     assert (gpu["min_workers"], gpu["max_workers"]) == (0, 4)
     assert gpu["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert "InstanceMarketOptions" not in head["node_config"]
+    for kind in LISTS[1:]:
+        assert " HW2_CLUSTER_GROWS=1; ray start " in prepared[kind][-1]
     # Ray does not look inside of these.
     assert set(prepared["provider"]) == {"type", "region", "cache_stopped_nodes"}
     keys = {"InstanceType", "ImageId", "BlockDeviceMappings"}

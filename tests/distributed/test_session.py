@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hw2.config import ScalingConfig
 from hw2.distributed.batch import map_pieces
-from hw2.distributed.session import connected
+from hw2.distributed.session import connected, share_of_cluster
+from hw2.errors import ConfigError
 from tests.distributed.private_ray import make
 from tests.jobs.command import ROOT
 
@@ -53,3 +56,19 @@ def test_no_workers_want_no_ray() -> None:
 
 def test_nothing_to_do_starts_nothing() -> None:
     assert list(map_pieces(make, [], ScalingConfig(num_workers=2))) == []
+
+
+def test_a_cluster_that_grows_may_be_asked_for_more(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ScalingConfig(num_workers=9, use_gpu=True)
+    for address, grows in (("there", "0"), ("", "1")):  # the second is a Ray of one's own
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setenv("HW2_CLUSTER_GROWS", grows)
+        with pytest.raises(ConfigError, match="the cluster has no GPU"):
+            share_of_cluster(more, 99)
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    assert share_of_cluster(more, 99) == (9, True)
+    assert share_of_cluster(ScalingConfig(use_gpu=True), 99) == (1, True)
+    assert share_of_cluster(ScalingConfig(num_workers=9), 99) == (9, False)
+    assert share_of_cluster(ScalingConfig(), 99) == (4, False)  # nobody asked: what is there
