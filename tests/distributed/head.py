@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,23 +88,27 @@ def running_head(path: Path, num_cpus: int, **variables: str) -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(file),
         "RAY_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # as in cluster.yaml
         **variables,
     }
     options = {"num-cpus": num_cpus, "object-store-memory": 200 * 2**20, "temp-dir": path}
     options |= {"dashboard-host": "127.0.0.1", **ports}
     words = [f"--{key}={value}" for key, value in options.items()]
-    log = (path / "head.log").open("w")
-    process = subprocess.Popen(
-        Head.words("start", "--head", "--block", "--disable-usage-stats", *words),
-        env={k: v for k, v in environment.items() if k != "RAY_ADDRESS"},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    own = environment | {"PYTHONUNBUFFERED": "1"}  # it is asked in its log whether it is ready
+    del own["RAY_ADDRESS"]
+    with (path / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            Head.words("start", "--head", "--block", "--disable-usage-stats", *words),
+            env=own,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     head = Head(path, process, ports, token, environment)
     try:
-        wait_for(lambda: _answers(head) or process.poll() is not None, 90)
-        assert process.poll() is None, (path / "head.log").read_text()
+        said = path / "head.log"
+        wait_for(lambda: "runtime started" in said.read_text() or process.poll() is not None, 120)
+        assert process.poll() is None, said.read_text()
         yield head
     finally:
         family = descendants(process.pid)
@@ -116,17 +118,6 @@ def running_head(path: Path, num_cpus: int, **variables: str) -> Iterator[Head]:
         for pid in (process.pid, *family):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        log.close()
-
-
-def _answers(head: Head) -> bool:
-    try:
-        urllib.request.urlopen(f"{head.dashboard}/api/version", timeout=5)
-    except urllib.error.HTTPError:  # it wants the token
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
