@@ -25,6 +25,9 @@ STEPS = f"{HERE} --train.num_steps 2 --train.batch_size 4 --train.checkpoint_eve
 NETWORK = "--network.patch 4 --network.channels 64 --network.attention false"
 CONCEPT = f"{STEPS} --num_shown 1 --sample.num_inference_steps 2"
 TREE = "--num_train 20 --num_val 20 --num_faces 20 --num_noises 4 --num_clip_train 20"
+DRAWN = f"{HERE} --samples 1 --num_inference_steps 2"
+FEW = f'{DRAWN} --space {{"sampler":{{"grid":["ddim","dpmpp"]}}}} --baseline {{"sampler":"ddim"}}'
+# By the configuration, or else the job.
 SMALL = {
     "prepare_data": f"{TREE} --num_clip_val 1 --num_text2image 40",
     "train_ddpm": f"{STEPS} {NETWORK} --sample.num_inference_steps 2 --num_per_class 1",
@@ -43,9 +46,13 @@ SMALL = {
     "merge_concepts": "--num_captions 20",
     "generate_concepts": f"{HERE} --num_pictures 1 --num_inference_steps 2",
     "grade_concepts": HERE,
-    "tune_guidance": f"{HERE} --samples 1",
-    "tune_eta": f"{HERE} --samples 2",
+    "guidance": f'{DRAWN} --space {{"guidance_weight":{{"grid":[0,2]}}}}',
+    "few_steps": FEW,
+    "my_sweep": FEW,
+    "eta": f'{HERE} --samples 1 --space {{"eta":{{"grid":[0,1]}}}} --num_inference_steps 2',
 }
+# What `make demo` has done when the tutorial goes on.
+MADE = ["jobs.prepare_data --out hw2_data", "jobs.train_ddpm --config jobs/configs/demo.yaml"]
 # Of `make concepts`, which the page on personalization shows for one concept.
 CONCEPTS = [
     f"jobs.{job} --config jobs/configs/{job}.yaml {key} {source} --out outputs/{name}_{source}"
@@ -76,8 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     for name in ("jobs", "tune_configs"):
         (folder / name).symlink_to(ROOT / name)
-    assert run(folder, ("jobs.prepare_data", "--out", "hw2_data")) == 0
-    for words in CONCEPTS:
+    for words in (*MADE, *CONCEPTS):
         assert run(folder, tuple(words.split())) == 0, words
     return folder
 
@@ -85,7 +91,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, command: tuple[str, ...]) -> int:
     """The exit code of a job's command with what SMALL adds."""
     module, *words = command
-    words += SMALL[module.removeprefix("jobs.")].split()
+    config = Path(words[words.index("--config") + 1]).stem if "--config" in words else ""
+    words += SMALL.get(config, SMALL.get(module.removeprefix("jobs."), "")).split()
     main = importlib.import_module(module).main
     with contextlib.chdir(folder):
         return run_job(get_type_hints(main)["config"], main, argv=words)
@@ -99,7 +106,7 @@ def test_the_commands_of_a_page_work_one_after_the_other(name: str, place: Path)
         if not (ROOT / file).exists():
             (place / file).write_text(text)
     for command in job_commands(page):
-        if "prepare_data" in command[0] and (place / "hw2_data").exists():
+        if command[0] == "jobs.prepare_data":  # `place` has a tree
             continue
         assert run(place, command) == 0, command
         out = place / command[command.index("--out") + 1]
