@@ -26,7 +26,7 @@ class Texts:
         """All keys."""
         return set(self._texts)
 
-    def __call__(self, key: str, **values: str) -> str:
+    def __call__(self, key: str, **values: object) -> str:
         """The text at `key`; a missing one is our own mistake."""
         return self._texts[key].format(**values)
 
