@@ -89,6 +89,7 @@ def running_head(path: Path, num_cpus: int, **variables: str) -> Iterator[Head]:
         "RAY_AUTH_TOKEN_PATH": str(file),
         "RAY_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}",
         "RAY_JOB_STOP_WAIT_TIME_S": "30",  # as in cluster.yaml
+        "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
         **variables,
     }
     options = {"num-cpus": num_cpus, "object-store-memory": 200 * 2**20, "temp-dir": path}
