@@ -1,14 +1,17 @@
 """The page in a real browser: three widths, light and dark, both languages, with and without JS."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from hw2.report.content import collect
 from hw2.report.page import render
-from tests.browser import NewPage
 from tests.report.small_report import SmallReport
+
+if TYPE_CHECKING:  # imported here it would come before pytest takes it for a plugin
+    from tests.browser import NewPage
 
 pytest_plugins = ["tests.browser"]
 pytestmark = pytest.mark.slow
@@ -33,7 +36,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def opened(new_page: NewPage, path: Path, **profile: object) -> tuple[Page, list[str]]:
+def opened(new_page: "NewPage", path: Path, **profile: object) -> tuple[Page, list[str]]:
     """The page, and what it asked for or complained of."""
     page, told = new_page(**profile), []
     page.on("request", lambda r: told.append(r.url) if not r.url.startswith("data:") else None)
@@ -46,7 +49,7 @@ def opened(new_page: NewPage, path: Path, **profile: object) -> tuple[Page, list
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_at_all_widths(
-    pages: dict[str, Path], new_page: NewPage, screenshots: Path, language: str, scheme: str
+    pages: dict[str, Path], new_page: "NewPage", screenshots: Path, language: str, scheme: str
 ) -> None:
     page, told = opened(new_page, pages[language], color_scheme=scheme)
     paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
@@ -63,7 +66,7 @@ def test_it_fits_at_all_widths(
     assert told == [pages[language].as_uri()]
 
 
-def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: NewPage) -> None:
+def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, told = opened(new_page, pages["en"])
     for place, (first, label, next_label) in enumerate(
         [(3, "w = 2", "w = 1"), (0, "η = 0", "η = 0.5")]
@@ -79,7 +82,7 @@ def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: NewPage) ->
     assert told == [pages["en"].as_uri()]
 
 
-def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: NewPage) -> None:
+def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     words, picture = page.locator("#cell-told"), page.locator(".examples img").first
     expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")  # without a hand
@@ -97,14 +100,14 @@ def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: N
     assert page.evaluate(BROKEN) == 0
 
 
-def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: NewPage) -> None:
+def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     page, _ = opened(new_page, pages["en"], **phone)
     page.locator(".matrix rect.hit").first.tap()
     expect(page.locator("#cell-told")).to_have_text("true brick, said brick, 2 times")
 
 
-def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: NewPage) -> None:
+def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     table = page.locator("#runs table")
     first = table.locator("tbody tr").first.locator("td").first
@@ -119,7 +122,7 @@ def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: NewP
 
 
 def test_without_javascript_the_first_states_are_there(
-    pages: dict[str, Path], new_page: NewPage
+    pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
     page, _ = opened(new_page, pages["en"], java_script_enabled=False)
     for place, label in enumerate(("w = 2", "η = 0")):
