@@ -55,7 +55,8 @@ class Mirror:
     def __init__(self, address: Address, folder: Path) -> None:
         self.address, self.folder = address, folder
         self.bucket = Bucket(address.uri)
-        self._writer: str | None = None  # in `.owner` while this process writes
+        self._writes = False
+        self._writer: str | None = None  # in `.owner` while this process alone writes
         self._known: dict[str, Stamp | None] = {}  # of files as the bucket has them; None: not here
         self._seen: dict[str, Stamp] = {}  # of files in the bucket, as they were copied
         self._kept: dict[str, int] = {}
@@ -66,7 +67,7 @@ class Mirror:
 
     def take_over(self, patience: float = PATIENCE_SECONDS) -> None:
         """Be the one that writes: first for a job's start, later among the processes of its run."""
-        self._writer = uuid.uuid4().hex
+        self._writes, self._writer = True, uuid.uuid4().hex
         owner = f"{self.address.run} {self._writer}"
         self.bucket.patiently(lambda: self.bucket.write_text(OWNER, owner), patience)
         self.pull(patience)
@@ -76,6 +77,11 @@ class Mirror:
         self.bucket.patiently(self._check, patience)
         self.take_over(patience)
         self.start()
+
+    def join_beside(self) -> None:
+        """Write beside the others of this run, each its own files."""
+        self.bucket.patiently(self._check)
+        self._writes = True
 
     def set_aside(self) -> None:
         """Move what is in the bucket to URI.old-N, and begin anew."""
@@ -164,7 +170,7 @@ class Mirror:
         return self._kept.get(str(path.relative_to(self.folder)), 0)
 
     def _push(self) -> None:
-        if self._writer is None:
+        if not self._writes:
             return
         # Journals are measured first: what they speak of is there by then.
         journals = {
@@ -232,7 +238,7 @@ class Mirror:
         """Another process of this run writes in the block; its rows and files come here."""
         self.push()
         self.stop()
-        self._writer = None
+        self._writes, self._writer = False, None
         self._every(FOLLOW_SECONDS, self._follow)
         try:
             yield
@@ -332,8 +338,8 @@ def _end(mirror: Mirror, patience: float) -> None:
 
 
 @contextmanager
-def joined(address: Address, writes: bool) -> Iterator[Mirror]:
-    """The working folder of another process of the run, filled; pushed by its own calls."""
+def joined(address: Address, writes: bool = False) -> Iterator[Mirror]:
+    """The working folder of another process of the run; filled and pushed if it `writes` alone."""
     with _working_folder(address.uri) as folder:
         mirror = Mirror(address, folder)
         if writes:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
+from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.job import claim_out
 from hw2.locate import Found
 from hw2.places import uri_of
 from hw2.runlog.addresses import resolve_uri, ui_command
 from hw2.runlog.tracker import Tracker
+from hw2.settings.training import TrainingJobConfig
 from hw2.tracking import refuse_silent
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ def job_run(
     files: Mapping[str, Path] | None = None,
     hashes: Mapping[str, str] | None = None,
     not_results: Collection[str] = (),
+    shared: Collection[Path] = (),
 ) -> Iterator[tuple[Path, Tracker]]:
     """The job's folder and MLflow run, finished with the block; prints how to look at it.
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
     refused like one of other settings. The keys `not_results` do not decide what the folder holds.
+    On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """
     files = files or {}
     inputs = {name: sha256_of(path) for name, path in files.items()}
@@ -60,7 +64,13 @@ def job_run(
     ignore = (*NOT_RESULTS, *not_results)
     tags = {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
     refuse_silent(resolve_uri())
-    with _mirror(config.out, files) as mirror:
+    missing = [path for path in files.values() if not isinstance(path, Found)]
+    if isinstance(config, TrainingJobConfig):
+        missing.append(config.data.root)
+    refuse_missing(*missing)
+    for path in shared:
+        refuse_unseen(path)
+    with _mirror(config.out) as mirror:
         out = claim_out(config, ignore, inputs, mirror)
         if mirror:
             mirror.start()
@@ -84,11 +94,8 @@ def job_run(
 
 
 @contextmanager
-def _mirror(out: Path, files: Mapping[str, Path]) -> "Iterator[Mirror | None]":
+def _mirror(out: Path) -> "Iterator[Mirror | None]":
     """What brings OUT to its bucket; None for a folder, which all nodes of a cluster must see."""
-    from hw2.distributed.sight import refuse_unseen
-
-    refuse_unseen(*(path for path in files.values() if not isinstance(path, Found)))
     if uri := uri_of(out):
         from hw2.mirror import mirrored
 

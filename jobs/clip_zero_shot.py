@@ -35,6 +35,7 @@ def main(config: ClipZeroShotConfig) -> None:
         splits={},
         hashes=source.hashes | plan.hashes | {"images": listing.fingerprint},
         not_results=("images", "labels", "cache", "max_bad_share", "num_examples"),
+        shared=[plan.store.folder] if pieces else [],
     )
     with connected(scaling), run as (out, tracker):
         with progress(plan.num_pictures, "embedding", "pictures", plan.num_known) as bar:

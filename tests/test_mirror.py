@@ -101,7 +101,7 @@ def test_a_killed_push_is_never_a_whole_checkpoint(
         with mirrored(uri) as second:
             second.take_over()
             assert second.pull_checkpoint() == "checkpoints/step_00000005"
-        first._writer = None  # it is dead
+        first._writes = False  # it is dead
 
 
 def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
@@ -121,7 +121,7 @@ def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
                 pass
             write(second, "three")
             second.push()
-        first._writer = None
+        first._writes = False
     with mirrored(uri) as third:
         third.take_over()
         assert (third.folder / "journal.jsonl").read_text() == "one\nthree\n"
@@ -151,7 +151,7 @@ def test_what_a_worker_writes_comes_to_the_driver(
         Bucket(uri).write_text("journal.jsonl", f"another one{journal.read_text()}")
         with pytest.raises(StorageError, match="is not the beginning"):
             driver.pull()
-        driver._writer = None
+        driver._writes = False
 
 
 def test_folders_of_the_killed_are_removed(uri: str, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hw2.config import ScalingConfig
 from hw2.distributed.entrypoint import held_by_entrypoint
@@ -14,6 +15,7 @@ from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import refuse_silent
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
+from hw2.mirror import Mirror
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +113,13 @@ def prepare_local_worker() -> None:
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
     logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def ray_storage(out: Path, mirror: Mirror | None) -> dict[str, Any]:
+    """Where Ray keeps what it wants to keep for itself, which all nodes must see: OUT/ray."""
+    if mirror is None:
+        return {"storage_path": str((out / "ray").resolve())}
+    return {"storage_path": mirror.bucket.path("ray"), "storage_filesystem": mirror.bucket.files}
 
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:

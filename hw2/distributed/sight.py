@@ -17,51 +17,56 @@ def unseen(path: Path) -> ConfigError:
     )
 
 
-def refuse_unseen(*paths: Path) -> None:
-    """Raise ConfigError if a node of the connected cluster does not see what this one has there.
+def refuse_unseen(path: Path) -> None:
+    """Raise ConfigError unless all nodes of the connected cluster have the same folder at `path`.
 
-    Where a folder is, or would be made, a passing file tells: under the same path another node may
-    have another disk. Without a cluster, or with this node alone, nothing is asked.
+    It need not be there yet. A passing file tells: under the same path another node may have
+    another disk. Without a cluster, or with this node alone, nothing is asked.
     """
-    if not paths or "ray" not in sys.modules:
-        return
-    import ray
-
-    if not ray.is_initialized():
-        return
-    here = ray.get_runtime_context().get_node_id()
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-    if not nodes:
-        return
-    for path in paths:
+    if nodes := _other_nodes():
         path = path.expanduser().absolute()
-        if path.is_file():
-            if not _all_see(path, path.stat().st_size, nodes):
-                raise unseen(path)
-            continue
         folder = next(folder for folder in (path, *path.parents) if folder.is_dir())
         try:
             with tempfile.NamedTemporaryFile(prefix=".seen-", dir=folder) as probe:
-                seen = _all_see(Path(probe.name), 0, nodes)
+                seen = _all_have(Path(probe.name), nodes)
         except OSError:
-            continue  # it cannot be written at all, which the job will say
+            return  # it cannot be written at all, which the job will say
         if not seen:
             raise unseen(path)
 
 
-def _all_see(path: Path, size: int, nodes: list[str]) -> bool:
+def refuse_missing(*paths: Path) -> None:
+    """Raise ConfigError if one of `paths`, which are here, is not on all nodes too."""
+    if nodes := _other_nodes():
+        for path in paths:
+            if not _all_have(path.expanduser().absolute(), nodes):
+                raise unseen(path)
+
+
+def _other_nodes() -> list[str]:
+    if "ray" not in sys.modules:
+        return []
+    import ray
+
+    if not ray.is_initialized():
+        return []
+    here = ray.get_runtime_context().get_node_id()
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+
+
+def _all_have(path: Path, nodes: list[str]) -> bool:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=0, max_retries=0)
-    def sees(path: str, size: int) -> bool:
+    def has(path: str) -> bool:
         import os
 
-        return os.path.exists(path) and os.path.getsize(path) == size
+        return os.path.exists(path)
 
     asked = [
-        sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(path), size
+        has.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(path)
         )
         for node in nodes
     ]

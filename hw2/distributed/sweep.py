@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hw2.distributed.session import connected, own_device
 from hw2.distributed.tuning import run_under_tune
+from hw2.mirror import Mirror
 from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
@@ -38,23 +39,29 @@ def sweep(
             bar.advance(1, f"{label_of(trial.point)}: {said}")
             recorder.record(trial, config.shown() | trial.point)
 
-        trials = run_sweep(make, points, config, tracker.out, told)
+        trials = run_sweep(make, points, config, tracker.out, told, tracker.mirror)
     report_sweep(config, shown, trials, tracker.out, tracker)
 
 
 def run_sweep(
-    make: MakeWork, points: Sequence[Point], config: SweepConfig, out: Path, told: Told
+    make: MakeWork,
+    points: Sequence[Point],
+    config: SweepConfig,
+    out: Path,
+    told: Told,
+    mirror: Mirror | None = None,
 ) -> list[TrialResult]:
     """The results of a trial at each of `points` (with Optuna: of those that it asks for).
 
     `make(on_gpu)` runs once in each process that runs trials. `told` is called in this process
     with each trial as it ends. A trial that fails is told with its error and the others go on.
-    What `out` has of a trial is not done again: the same call continues a sweep.
+    What `out` has of a trial is not done again: the same call continues a sweep. `mirror` brings
+    it to a bucket and back.
     """
     if config.scaling.num_workers == 0:
         return _one_by_one(make, points, config, out, told)
     with connected(config.session):
-        return run_under_tune(make, points, config, out, told)
+        return run_under_tune(make, points, config, out, told, mirror)
 
 
 def _one_by_one(

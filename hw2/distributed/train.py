@@ -9,7 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from hw2.distributed.session import connected, joining, own_device, share_of_cluster
+from hw2.distributed.session import (
+    connected,
+    joining,
+    own_device,
+    ray_storage,
+    share_of_cluster,
+)
 from hw2.distributed.sight import unseen
 from hw2.errors import Hw2Error, StorageError
 from hw2.mirror import Address, Mirror, joined
@@ -128,14 +134,6 @@ def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> 
     return told[0][1]
 
 
-def _storage(tracker: Tracker) -> dict[str, Any]:
-    """Where Ray keeps what it wants to keep for itself; all nodes must see it."""
-    if tracker.mirror is None:
-        return {"storage_path": str((tracker.out / "ray").resolve())}
-    bucket = tracker.mirror.bucket
-    return {"storage_path": bucket.path("ray"), "storage_filesystem": bucket.files}
-
-
 def _trainer(
     worker: Callable[[], object],
     config: LoopJobConfig,
@@ -179,7 +177,7 @@ def _trainer(
         run_config=RunConfig(
             # A name of its own each time: what to resume is ours to know, not Ray's.
             name=f"{name}-{time.time_ns()}",
-            **_storage(tracker),
+            **ray_storage(tracker.out, tracker.mirror),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             callbacks=[Tell()],
             # On a cluster the workers may have to wait, which Ray tells at this level.

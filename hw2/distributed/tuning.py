@@ -10,12 +10,13 @@ from typing import Any
 
 from hw2.config import ScalingConfig
 from hw2.distributed.search import point_of, searched
-from hw2.distributed.session import cluster_cpus_and_gpus, share_of_cluster
+from hw2.distributed.session import cluster_cpus_and_gpus, ray_storage, share_of_cluster
 from hw2.errors import ConfigError
 from hw2.metrics.intervals import UNDEFINED
+from hw2.mirror import Mirror, joined
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, read_trial, run_trial
+from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial
 
 
 def run_under_tune(
@@ -24,6 +25,7 @@ def run_under_tune(
     config: SweepConfig,
     out: Path,
     told: Callable[[TrialResult], None],
+    mirror: Mirror | None = None,
 ) -> list[TrialResult]:
     """As `hw2.distributed.sweep.run_sweep`, on the Ray that is connected."""
     _quiet_tune()
@@ -35,7 +37,8 @@ def run_under_tune(
     # Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
     # limit as well, it is left out, and models are loaded less often.
     limited = num_workers < fitting or config.search.method == "optuna"
-    here = _Here(told)
+    here = _Here(told, mirror)
+    address = mirror.address if mirror else None
 
     class Trial(tune.Trainable):
         """One actor's trials, one after the other: the model is loaded once."""
@@ -45,12 +48,22 @@ def run_under_tune(
 
             logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
             torch.set_num_threads(1)
+            self.held, self.out, self.mirror = contextlib.ExitStack(), out, None
+            if address is not None:  # a folder of its own: it may run on another node
+                self.mirror = self.held.enter_context(joined(address))
+                self.mirror.join_beside()
+                self.out = self.mirror.folder
             self.work = make(resources.get("gpu", 0) > 0)
             self.reset_config(config)
 
+        def cleanup(self) -> None:
+            self.held.close()
+
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.point = point_of(new_config)
-            self.reports: Iterator[Report] = run_trial(self.work, out, self.point, rungs)
+            if self.mirror:
+                self.mirror.pull_below(name_of(self.point))
+            self.reports: Iterator[Report] = run_trial(self.work, self.out, self.point, rungs)
             return True
 
         def step(self) -> dict[str, Any]:
@@ -58,8 +71,11 @@ def run_under_tune(
             try:
                 report = next(self.reports)
             except Exception as error:
-                fail_trial(out, self.point, error)
+                fail_trial(self.out, self.point, error)
                 return {"done": True, "failed": True}
+            finally:
+                if self.mirror:
+                    self.mirror.push()
             done = report.samples == rungs[-1]
             value = report.scores.get(metric, UNDEFINED).value
             return {"samples": report.samples, metric: value, "done": done}
@@ -72,6 +88,7 @@ def run_under_tune(
 
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
+            here.fetch(point_of(trial.config))
             here.end(read_trial(out, point_of(trial.config)))
 
         def on_trial_complete(
@@ -83,6 +100,7 @@ def run_under_tune(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             died = f"its process died more than {config.max_failures} times, or could not start"
+            here.fetch(point_of(trial.config))
             fail_trial(out, point_of(trial.config), _trace(trial) or died)
             self._end(trial)
 
@@ -101,8 +119,8 @@ def run_under_tune(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            storage_path=str(out),
-            name="ray",
+            **ray_storage(out, mirror),
+            name="tune",
             verbose=0,
             callbacks=[Tell()],
             failure_config=tune.FailureConfig(max_failures=config.max_failures),
@@ -116,9 +134,13 @@ def run_under_tune(
 class _Here:
     """Who is told in this process. Tune pickles its callbacks to restore them, which we do not."""
 
-    def __init__(self, told: Callable[[TrialResult], None]) -> None:
-        self.told = told
+    def __init__(self, told: Callable[[TrialResult], None], mirror: Mirror | None) -> None:
+        self.told, self.mirror = told, mirror
         self.ended: dict[str, TrialResult] = {}  # by folder: Optuna may ask for a point twice
+
+    def fetch(self, point: Point) -> None:
+        if self.mirror:
+            self.mirror.pull_below(name_of(point))
 
     def end(self, trial: TrialResult) -> None:
         self.ended[trial.folder.name] = trial

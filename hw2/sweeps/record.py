@@ -47,6 +47,7 @@ class Recorder:
             tracking_uri=self.parent.tracking_uri,
             tags={"trial": trial.folder.name},
             timeout=self.timeout,
+            mirror=self.parent.mirror,
         )
         for report in trial.reports:
             row: dict[str, float] = {}

@@ -79,9 +79,14 @@ class TrialResult:
         return self.reports[-1].samples if self.reports else 0
 
 
+def name_of(point: Point) -> str:
+    """The name in OUT of what is kept of the trial at `point`: its settings alone decide it."""
+    return f"trials/{key_of(point)}"
+
+
 def trial_folder(out: Path, point: Point) -> Path:
-    """Where the trial at `point` is kept: its settings alone decide the name."""
-    return out / "trials" / key_of(point)
+    """Where the trial at `point` is kept."""
+    return out / name_of(point)
 
 
 def read_trial(out: Path, point: Point) -> TrialResult:
