@@ -15,6 +15,7 @@ from hw2.checkpoint import load_weights, read_meta, sha256_of
 from hw2.claims import Claims, refuse_false
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
+from hw2.data.files import read_json
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
@@ -183,7 +184,7 @@ def _in_folder(model: str) -> ClipSource:
                     f"model={model}: {config_file} does not exist: want it and the weights beside "
                     "it, as open_clip pushes them to the hub"
                 )
-            config = json.loads(config_file.read_text())
+            config = read_json(config_file)
             found = factory._find_checkpoint_in_dir(folder)
         else:
             with fetching(f"model={model}"):

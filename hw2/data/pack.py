@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import replacing
+from hw2.data.files import parse_json, replacing
 from hw2.data.tables import BadRow
 
 COLUMNS = ("image", "digit", "domain")
@@ -94,7 +94,7 @@ def open_pack(path: Path) -> Pack | None:
         whole = pa.py_buffer(mapped)
         batch = pa.ipc.open_file(whole).get_batch(0)
         about = {key.decode(): value.decode() for key, value in batch.schema.metadata.items()}
-        shape = tuple(json.loads(about["shape"]))
+        shape = tuple(parse_json(about["shape"]))
         columns = [batch.column(name).buffers()[1] for name in COLUMNS]
         # Through the writable map rather than Arrow's read-only views, which torch warns about.
         images, digits, domains = (
@@ -112,7 +112,7 @@ def open_pack(path: Path) -> Pack | None:
         found = content_hash(images.numpy(), digits.numpy(), domains.numpy())
         if about["seal"] != _seal(found, about["bad"]):
             return None
-        bad = tuple(BadRow(**row) for row in json.loads(about["bad"]))
+        bad = tuple(BadRow(**row) for row in parse_json(about["bad"]))
         return Pack(images, digits, domains, found, bad)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
         return None

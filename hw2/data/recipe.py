@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hw2.data.files import replacing
+from hw2.data.files import read_json, replacing
 from hw2.errors import ConfigError
 
 Recipe = dict[str, int | str]
@@ -30,7 +30,7 @@ def refuse_another(path: Path, recipe: Recipe) -> None:
     if not path.is_file():
         return
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
     except ValueError:
         found = {}
     if found != recipe:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +17,7 @@ from hw2.data.concepts import read_concepts
 from hw2.data.faces import read_pictures
 from hw2.data.labels import read_labels
 from hw2.data.noises import read_noises
+from hw2.data.pack import open_pack, write_pack
 from hw2.data.tables import read_table
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.generated import find_alone, find_together
@@ -131,6 +134,21 @@ def test_classes_nested_deep(tmp_path: Path) -> None:
     (tmp_path / "clip_zeroshot/id2label.json").write_text("[" * 200_000)
     with pytest.raises(DataError, match="want names by label"):
         read_classes(tmp_path, 8)
+
+
+@pytest.mark.parametrize("key", ["shape", "bad"])
+def test_a_packed_split_that_was_put_there(key: str, tmp_path: Path) -> None:
+    images, labels = np.zeros((1, 3, 4, 4), np.uint8), np.zeros(1, np.int64)
+    write_pack(tmp_path / "a.arrow", images, labels, labels, ())
+    assert open_pack(tmp_path / "a.arrow") is not None
+    batch = pa.ipc.open_file(tmp_path / "a.arrow").get_batch(0)
+    for text in ("[" * 100_000, "[-1]", "[1e30]", "{}", "[4294967296, 3, 4, 4]"):
+        false = batch.schema.metadata | {key.encode(): text.encode()}
+        lying = batch.replace_schema_metadata(false)
+        sink = pa.OSFile(str(tmp_path / "b.arrow"), "wb")
+        with sink, pa.ipc.new_file(sink, lying.schema) as writer:
+            writer.write_batch(lying)
+        assert open_pack(tmp_path / "b.arrow") is None
 
 
 def test_a_file_over_its_limit_is_not_read(tmp_path: Path) -> None:
