@@ -103,7 +103,7 @@ class Tracker:
             write_json(out / RUN_FILE, record)
         if mirror:
             mirror.push()
-        run_id = open_run(uri, experiment_id, record["key"], run_name, parent, timeout)
+        run_id = open_run(uri, experiment_id, record["key"], mask(run_name), parent, timeout)
         write_json(out / RUN_FILE, {**record, "run_id": run_id, "tracking_uri": mask(uri)})
         tracker = cls(out, run_id, uri, owner=True, mirror=mirror)
         changed = tracker.journal.append_params({k: v[:500] for k, v in _flatten(config).items()})
@@ -172,7 +172,7 @@ class Tracker:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, each cut at 5000 characters."""
-        self.journal.append("tag", {k: str(v)[:5000] for k, v in tags.items()})
+        self.journal.append("tag", {k: mask(str(v))[:5000] for k, v in tags.items()})
 
     def add_to_tag(self, name: str, text: str) -> None:
         """Set `text` behind what the tag has, after a comma; at the limit the oldest goes."""

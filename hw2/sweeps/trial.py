@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hw2.data.files import read_json, replacing, unpacked_bytes
+from hw2.disclosure import mask
 from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval
@@ -165,7 +166,7 @@ def fail_trial(out: Path, point: Point, error: BaseException | str) -> None:
         line = str(error) if told else f"{type(error).__name__}: {error}"
         trace = "" if told else "".join(traceback.format_exception(error))
     kept.folder.mkdir(parents=True, exist_ok=True)
-    _keep(kept.folder, list(kept.reports), kept.seconds, " ".join(line.split()), trace)
+    _keep(kept.folder, list(kept.reports), kept.seconds, mask(" ".join(line.split())), mask(trace))
 
 
 def cut(drawn: Arrays, samples: int, drawn_samples: int) -> Arrays:
