@@ -5,15 +5,16 @@ import sys
 PROBE_SECONDS = 3.0
 
 
-def warn_if_open() -> None:
-    """One line on stderr if the connected cluster answers other hosts without a token."""
-    import ray
+def warn_if_open(gcs_address: str | None = None) -> None:
+    """One line on stderr if a head, None: the connected one, answers others without a token."""
+    if gcs_address is None:
+        import ray
 
-    address = ray.get_runtime_context().gcs_address
-    if open_to_others(address):
+        gcs_address = ray.get_runtime_context().gcs_address
+    if open_to_others(gcs_address):
         print(
-            f"warning: the Ray cluster at {address} answers other hosts without a token, so anyone "
-            "who reaches it may run code there: start it with RAY_AUTH_MODE=token "
+            f"warning: the Ray cluster at {gcs_address} answers other hosts without a token, so "
+            "anyone who reaches it may run code there: start it with RAY_AUTH_MODE=token "
             "(docs/cluster.md)",
             file=sys.stderr,
         )
@@ -22,9 +23,9 @@ def warn_if_open() -> None:
 def open_to_others(gcs_address: str) -> bool:
     """Whether the head at `gcs_address` (host:port) lets in who comes from outside with no token.
 
-    It is asked, as a stranger would: settings of this process say nothing about the cluster, and a
-    head listens on all interfaces whatever address it has been told. Where it has a loopback
-    address, it is asked at this machine's own address. An answer that does not come is a refusal.
+    It is asked, as a stranger would: settings of this process say nothing about the cluster. A head
+    that is known here by a loopback address may listen on all interfaces, so it is asked at this
+    machine's own address. An answer that does not come is a refusal.
     """
     import grpc
     from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest

@@ -1,42 +1,45 @@
-"""A cluster that lets in who has no token is told of; one that listens to this machine is not."""
+"""A cluster that lets in who has no token is told of; one with a token, or on loopback, is not."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from hw2.distributed.exposure import open_to_others
+from hw2.distributed.exposure import open_to_others, warn_if_open
 from tests.jobs.command import ROOT
 
 
-def test_a_cluster_bound_to_loopback_is_closed(ray_session: None) -> None:
-    import ray
-
-    assert not open_to_others(ray.get_runtime_context().gcs_address)  # and it has no token
+def test_a_cluster_bound_to_loopback_is_closed(
+    ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warn_if_open()  # it has no token either
+    assert capsys.readouterr().err == ""
 
 
 def test_where_nobody_answers_nobody_gets_in() -> None:
     assert not open_to_others("127.0.0.1:1")
 
 
-@pytest.mark.slow
-def test_a_job_warns_of_a_cluster_without_a_token() -> None:
+@pytest.mark.parametrize(
+    ("mode", "host"),
+    [("disabled", "10.99.0.1"), ("token", "10.99.0.1"), ("disabled", "127.0.0.1")],
+)
+def test_a_cluster_is_asked_as_a_stranger_would(mode: str, host: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
+    alone = ["unshare", "--map-root-user", "--net", sys.executable, "-m"]
     done = subprocess.run(
-        [
-            "unshare",
-            "--map-root-user",
-            "--net",
-            sys.executable,
-            "-m",
-            "tests.distributed.open_head",
-        ],
+        [*alone, "tests.distributed.stranger", mode, host],
         cwd=ROOT,
+        env=environment,  # its own RAY_AUTH_MODE says nothing
         capture_output=True,
         text=True,
     )
     print(done.stderr, file=sys.stderr)
     assert done.returncode == 0
-    assert "connected" in done.stderr
-    (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning: "))
-    assert warning.startswith("warning: the Ray cluster at 10.99.0.1:")
-    assert "answers other hosts without a token" in warning
+    names = (host, "127.0.0.1") if (mode, host) == ("disabled", "10.99.0.1") else ()
+    said = "answers other hosts without a token, so anyone who reaches it may run code there"
+    how = "start it with RAY_AUTH_MODE=token (docs/cluster.md)"
+    assert done.stderr.splitlines() == [
+        f"warning: the Ray cluster at {name}:6379 {said}: {how}" for name in names
+    ]
