@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on this machine, started by hand so that nodes can be killed."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -14,31 +15,37 @@ from tests.chaos.training import send
 from tests.jobs.command import descendants
 from tests.stores import free_port
 
-ALIVE = 0  # rpc::GcsNodeInfo
+UP_SECONDS = 150.0
 RAY = Path(sys.executable).with_name("ray")
 
 
 class Node:
     """One `ray start --block`: a raylet and what belongs to it; the head's has the GCS too."""
 
-    def __init__(self, words: Sequence[str], log: Path, folder: Path) -> None:
+    def __init__(self, words: Sequence[str], log: Path, variables: dict[str, str]) -> None:
+        self.log = log
         with log.open("w") as told:
             self.process = subprocess.Popen(
                 [RAY, "start", "--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1",
                  "--min-worker-port", "0", "--max-worker-port", "0",
                  "--dashboard-agent-listen-port", "0", "--include-log-monitor", "false", *words],
-                env=os.environ | {"RAY_TMPDIR": str(folder)},
+                env=os.environ | variables,
                 stdout=told,
                 stderr=told,
             )  # fmt: skip
 
+    def wait(self) -> None:
+        """Until it belongs to the cluster."""
+        deadline = time.monotonic() + UP_SECONDS
+        while "Ray runtime started" not in (said := self.log.read_text()):
+            assert self.process.poll() is None and time.monotonic() < deadline, said
+            time.sleep(0.1)
+
     def raylet(self) -> int:
         """The raylet's process."""
-        found = [
-            p for p, title in descendants(self.process.pid).items() if "/raylet/raylet" in title
-        ]
-        assert len(found) == 1
-        return found[0]
+        family = descendants(self.process.pid).items()
+        (found,) = (pid for pid, title in family if "/raylet/raylet " in title)
+        return found
 
     def kill(self) -> None:
         """As when its machine loses power."""
@@ -49,57 +56,49 @@ class Node:
 
 
 class Cluster:
-    """A head with `cpus` logical CPUs, and further nodes; all on loopback."""
+    """A head with `cpus` logical CPUs, and one further node with one; behind a token."""
 
     def __init__(self, cpus: int = 1) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hw2-", dir="/tmp"))  # short: sockets lie in it
         self.cpus, self.port = cpus, free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.variables = {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "disabled"}
-        self.nodes: list[Node] = []
+        self.variables = {
+            "RAY_ADDRESS": self.address,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            # Ray's name for "no further nodes, loopback alone", which all other tests have.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        }
+        self._nodes: list[Node] = []
         self.start_head()
+        self.join()
 
-    def _start(self, *words: str) -> Node:
-        own = Path(tempfile.mkdtemp(prefix="n", dir=self.folder))
-        words = (*words, "--object-store-memory", str(100 * 2**20))
-        self.nodes.append(Node(words, self.folder / f"node-{own.name}", own))
-        return self.nodes[-1]
-
-    def start_head(self) -> Node:
+    def start_head(self) -> None:
         """The head, at the same address each time."""
         self.head = self._start(
             "--head", "--port", str(self.port), "--num-cpus", str(self.cpus),
             "--include-dashboard", "false", "--no-monitor",
         )  # fmt: skip
-        self._wait_for_nodes(1)
-        return self.head
 
-    def join(self, cpus: int = 1) -> Node:
-        """A further node, when the cluster has it."""
-        before = self.alive()
-        node = self._start("--address", self.address, "--num-cpus", str(cpus))
-        self._wait_for_nodes(before + 1)
-        return node
+    def join(self) -> None:
+        """A further node of one logical CPU."""
+        self.node = self._start("--address", self.address, "--num-cpus", "1")
 
-    def alive(self) -> int:
-        """How many nodes the head believes in; 0 if it does not answer."""
-        from ray._raylet import GcsClient
-
+    def _start(self, *words: str) -> Node:
+        own = Path(tempfile.mkdtemp(prefix="n", dir=self.folder))
+        mine = self.variables | {"RAY_TMPDIR": str(own)}
+        mine.pop("RAY_ADDRESS")
+        words = (*words, "--object-store-memory", str(100 * 2**20))
+        self._nodes.append(Node(words, self.folder / f"node-{own.name}", mine))
         try:
-            found = GcsClient(address=self.address).get_all_node_info(timeout=2).values()
-        except Exception:  # of Ray's own kinds, which its C++ side makes
-            return 0
-        return sum(node.state == ALIVE for node in found)
-
-    def _wait_for_nodes(self, count: int) -> None:
-        deadline = time.monotonic() + 150
-        while self.alive() < count:
-            said = "".join(path.read_text() for path in self.folder.glob("node-*"))
-            assert time.monotonic() < deadline, f"{count} nodes did not come up: {said}"
-            time.sleep(0.2)
+            self._nodes[-1].wait()
+        except AssertionError:
+            self.close()
+            raise
+        return self._nodes[-1]
 
     def close(self) -> None:
         """End all of it."""
-        for node in self.nodes:
+        for node in self._nodes:
             node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -68,7 +68,6 @@ def on_cluster(ground: Ground, draw: Random, faults: Sequence[str]) -> list[Poin
     """Two workers on two nodes; `faults` are names of ON_CLUSTER."""
     cluster = Cluster()
     try:
-        cluster.join()
         run = ground.training(2, draw, **cluster.variables)
 
         def strike(name: str) -> Strike:

@@ -40,7 +40,7 @@ def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
 
 def kill_raylet(run: Disturbed, last: int, cluster: Cluster) -> None:
     """The raylet of the second node, which then joins anew."""
-    begun, node = len(run.starts()), cluster.nodes[-1]
+    begun, node = len(run.starts()), cluster.node
     moment = run.wait_for_moment(last)
     os.kill(node.raylet(), signal.SIGKILL)
     run.struck("SIGKILL of a node's raylet", moment, False)

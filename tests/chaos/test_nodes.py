@@ -27,7 +27,7 @@ STEPS, CHECKPOINT_EVERY, BATCH = 3000, 100, SETTINGS["batch_size"]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head of one CPU; nodes come and go."""
+    """A head and a node, of one CPU each."""
     cluster = Cluster()
     yield cluster
     cluster.close()
@@ -36,7 +36,6 @@ def cluster() -> Iterator[Cluster]:
 def test_a_training_takes_the_nodes_that_there_are(
     folder: Folder, digits_tree: Path, cluster: Cluster
 ) -> None:
-    node = cluster.join()
     rate = 1e-7  # so that the weights stay, and the loss of a step tells which pictures it had
     settings: dict[str, object] = {
         "scaling.min_workers": 1,
@@ -50,7 +49,7 @@ def test_a_training_takes_the_nodes_that_there_are(
     try:
         run.start()
         run.wait("two workers", lambda: run.step() >= CHECKPOINT_EVERY + 20, 0.2)
-        node.kill()
+        cluster.node.kill()
         run.struck("node lost", "", restart=False)
         run.wait_for_starts(2)
         run.wait("one worker at work", lambda: run.step() > run.starts()[1][0] + 20, 0.2)
@@ -85,7 +84,6 @@ def lose_a_node(
 
     Asserts that the job ends well, and that no file that `done()` had then was written again.
     """
-    node = cluster.nodes[-1] if cluster.alive() == 2 else cluster.join()
     with (folder.path / "log").open("w+") as log:
         process = folder.start(
             job, *words, "--scaling.num_workers", 2, log=log, **cluster.variables
@@ -94,7 +92,7 @@ def lose_a_node(
         while len(done()) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         assert process.poll() is None and done()
-        node.kill()
+        cluster.node.kill()
         before = {path: path.stat().st_mtime_ns for path in done()}
         cluster.join()
         code = process.wait()
