@@ -96,7 +96,7 @@ class Disturbed:
 
     def starts(self) -> list[tuple[int, int]]:
         """(step after which it began, workers), each time that the training began or went on."""
-        return [_start(entry) for entry in self.entries() if _is_start(entry)]
+        return [_start(entry) for entry in self.entries() if is_start(entry)]
 
     def wait(self, what: str, done: Callable[[], bool], pause: float = 0.005) -> None:
         """Until `done()`; the job must not end before."""
@@ -160,7 +160,7 @@ class Disturbed:
         for entry in self.entries():
             if entry.kind == "metrics":
                 seen = max(seen, entry.step)
-            elif _is_start(entry) and entry.time_ms >= strike.time_ms:
+            elif is_start(entry) and entry.time_ms >= strike.time_ms:
                 begun, _ = _start(entry)
                 seconds = (entry.time_ms - strike.time_ms) / 1000
                 return Point(strike.fault, strike.moment, seen - begun, seconds, strike.torn)
@@ -193,7 +193,8 @@ def assert_rows_once(run: Disturbed, steps: int = STEPS) -> None:
     assert run.folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
 
-def _is_start(entry: Entry) -> bool:
+def is_start(entry: Entry) -> bool:
+    """Whether it tells that the training began or went on."""
     return entry.kind == "tag" and "starts" in entry.values
 
 
