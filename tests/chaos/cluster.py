@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.training import send
-from tests.jobs.command import descendants
+from tests.jobs.command import ROOT, descendants
 from tests.stores import free_port
 
 UP_SECONDS = 150.0
@@ -86,7 +86,7 @@ class Cluster:
 
     def _start(self, *words: str) -> Node:
         own = Path(tempfile.mkdtemp(prefix="n", dir=self.folder))
-        mine = self.variables | {"RAY_TMPDIR": str(own)}
+        mine = self.variables | {"RAY_TMPDIR": str(own), "PYTHONPATH": str(ROOT)}
         mine.pop("RAY_ADDRESS")
         words = (*words, "--object-store-memory", str(100 * 2**20))
         self._nodes.append(Node(words, self.folder / f"node-{own.name}", mine))
