@@ -1,17 +1,30 @@
 """Settings of the data tree and of what makes it."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hw2.config import Config
+from hw2.places import uri_of
 from hw2.settings.values import SourceName
+
+
+def _local(folder: Path) -> Path:
+    if uri := uri_of(folder):
+        raise ValueError(
+            f"{uri} is no folder: want one of this machine, or one that all share (NFS)"
+        )
+    return folder
+
+
+Folder = Annotated[Path, AfterValidator(_local)]
 
 
 class DataConfig(Config):
     """The pictures to train on."""
 
-    root: Path = Field(Path("hw2_data"), description="the hw2_data tree")
+    root: Folder = Field(Path("hw2_data"), description="the hw2_data tree")
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
     cache: Path | None = Field(None, description="where packed splits go; default: in the tree")
 
@@ -25,7 +38,7 @@ class DataConfig(Config):
 class PrepareDataConfig(Config):
     """Settings of jobs.prepare_data."""
 
-    out: Path = Field(Path("hw2_data"), description="the tree to build")
+    out: Folder = Field(Path("hw2_data"), description="the tree to build")
     seed: int = Field(0, ge=0, lt=2**63, description="decides every byte of the offline tree")
     source: SourceName = Field(
         "offline", description="made from installed packages, or the real MNIST and SVHN"

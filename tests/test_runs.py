@@ -1,0 +1,32 @@
+"""What a job looks at before it writes anything."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hw2 import runs, tracking
+from hw2.settings.data import DataConfig, PrepareDataConfig
+from tests.jobs.command import Folder
+
+
+def test_a_silent_tracking_server_is_told_before_anything_is_written(
+    tmp_path: Path, digits_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter2@127.0.0.1:9")
+    monkeypatch.setattr(runs, "refuse_silent", partial(tracking.refuse_silent, timeout=0.5))
+    settings = {"out": "out", "data.root": digits_tree, "train.num_steps": 1}
+    ended = Folder(tmp_path).run_here("train_judge", {**settings, "scaling.num_workers": 0})
+    refusal = ended.refusal()
+    assert refusal.startswith("the tracking store http://***@127.0.0.1:9 cannot be used within 0.5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_tree_is_no_bucket() -> None:
+    for kind in (
+        lambda: DataConfig(root="s3://bucket/x"),
+        lambda: PrepareDataConfig(out="gs://b/x"),
+    ):
+        with pytest.raises(ValidationError, match="is no folder: want one of this machine"):
+            kind()
