@@ -18,7 +18,7 @@ from tests.docs.documents import ASSIGNMENT, ROOT, Block, commands
 
 # Programs of the system and of others, which the documents may name; their options are not ours.
 SYSTEM = {".", "cat", "cd", "chmod", "cp", "curl", "echo", "export", "git", "ls", "mkdir", "mv"}
-SYSTEM |= {"pg_dump", "read", "rsync", "ssh"}
+SYSTEM |= {"pg_dump", "read", "rsync", "ssh", "tee"}
 
 
 class Refused(Exception):
