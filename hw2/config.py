@@ -54,8 +54,8 @@ class ScalingConfig(Config):
     def _least_and_most(self) -> "ScalingConfig":
         if self.num_workers is not None and (self.min_workers or 0) > self.num_workers:
             raise ValueError(
-                f"scaling.min_workers={self.min_workers} is more than "
-                f"scaling.num_workers={self.num_workers}: lower it or raise num_workers"
+                f"min_workers={self.min_workers} is more than num_workers={self.num_workers}: "
+                "lower it or raise num_workers"
             )
         return self
 

@@ -193,6 +193,13 @@ def test_refusals(words: str, message: str):
     assert said.endswith(message) if message.startswith("want") else said == message
 
 
+def test_no_more_workers_are_needed_than_wanted():
+    assert ScalingConfig(num_workers=2, min_workers=2).min_workers == 2
+    assert ScalingConfig(min_workers=3).num_workers is None
+    with pytest.raises(ValidationError, match="min_workers=3 is more than num_workers=2: lower it"):
+        ScalingConfig(num_workers=2, min_workers=3)
+
+
 def test_missing_keys():
     assert refusal() == "required key out is missing: give --out (a path)"
     with pytest.raises(ConfigError, match=r"required key train\.num_steps is missing"):
@@ -247,7 +254,9 @@ def test_help_names_every_key(capsys: pytest.CaptureFixture[str]):
     assert "usage: python -m jobs.demo [--config FILE]" in said and " Draws. " in said
     assert "example: python -m jobs.demo --out x --seed 0" in said
     assert "train: How to train." in said and "judge (or null): Who judges." in said
-    assert "--out folder of the results, or its URI as s3://bucket/folder (a path; required)" in said
+    assert (
+        "--out folder of the results, or its URI as s3://bucket/folder (a path; required)" in said
+    )
     assert "--train.num_steps optimiser steps (an integer >= 1; default 7)" in said
     assert "--train.batch_size pictures a step (an integer >= 1 and <= 4096; default 128)" in said
     assert "--sampler (one of ddim, ddpm; default ddim)" in said
