@@ -101,13 +101,15 @@ def test_a_job_gets_what_submit_check_shows_and_its_failure_is_told(cluster: Clu
     entry = ["--working-dir", ".", "--entrypoint-num-cpus", 2, "--", "python", "-c", PROGRAM]
     submitted = cluster.head.ray("job", "submit", *entry)
     assert submitted.returncode == 1
-    (line,) = (line for line in submitted.stdout.splitlines() if line.startswith('["'))
+    # The reason of the failure repeats the log.
+    line = next(line for line in submitted.stdout.splitlines() if line.startswith('["'))
     address, files, cpus = json.loads(line)
     assert cpus == CPUS - 2  # workers that want what the job holds would wait for ever
     assert address.endswith(f":{cluster.head.ports['port']}")
     with packed(ROOT) as package:
         assert sorted(files) == sorted(package.namelist())
-    (info,) = (job for job in cluster.client.list_jobs() if "SystemExit(3)" in job.entrypoint)
+    jobs = [job for job in cluster.client.list_jobs() if job.submission_id]
+    (info,) = (job for job in jobs if "SystemExit(3)" in job.entrypoint)
     assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 3)
 
 
