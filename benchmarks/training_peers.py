@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from frame import ROOT, arguments, finish, in_turns, ratios, spread
 
 SIDES = ("ours", "reference", "package", "floor")
-W, FLOOR_STEPS = 2.0, 20
+W, FLOOR_STEPS = 2.0, 5
 ENOUGH = 0.8
 
 
