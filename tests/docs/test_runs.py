@@ -24,7 +24,7 @@ HERE = "--scaling.num_workers 0"
 STEPS = f"{HERE} --train.num_steps 2 --train.batch_size 4 --train.checkpoint_every 2"
 NETWORK = "--network.patch 4 --network.channels 64 --network.attention false"
 CONCEPT = f"{STEPS} --num_shown 1 --sample.num_inference_steps 2"
-TREE = "--num_train 20 --num_val 20 --num_faces 20 --num_noises 4 --num_clip_train 20"
+TREE = "--num_train 20 --num_val 20 --num_faces 20 --num_noises 2 --num_clip_train 20"
 DRAWN = f"{HERE} --samples 1 --num_inference_steps 2"
 FEW = f'{DRAWN} --space {{"sampler":{{"grid":["ddim","dpmpp"]}}}} --baseline {{"sampler":"ddim"}}'
 # By the configuration, or else the job.
@@ -34,7 +34,7 @@ SMALL = {
     "sample_digits": f"{HERE} --num_per_class 1 --num_inference_steps 2",
     "train_judge": STEPS,
     "sample_faces": f"{HERE} --num_inference_steps 2",
-    "eta_sheet": f"{HERE} --num_inference_steps 2 --etas 0,1",
+    "eta_sheet": f"{HERE} --num_inference_steps 2 --etas 0,1 --noises 00,01",
     "interpolate_faces": f"{HERE} --num_inference_steps 2 --num_alphas 3",
     "train_faces": f"{STEPS} --num_inference_steps 2",
     "clip_zero_shot": HERE,
@@ -53,14 +53,14 @@ SMALL = {
 }
 # What `make demo` has done when the tutorial goes on.
 MADE = ["jobs.prepare_data --out hw2_data", "jobs.train_ddpm --config jobs/configs/demo.yaml"]
-# Of `make concepts`, which the page on personalization shows for one concept.
+# Of `make concepts`, of which the page on personalization shows the first concept alone.
 CONCEPTS = [
     f"jobs.{job} --config jobs/configs/{job}.yaml {key} {source} --out outputs/{name}_{source}"
     for job, key, name in (
         ("textual_inversion", "--source", "inversion"),
         ("custom_diffusion", "--sources", "custom"),
     )
-    for source in "012"
+    for source in "12"
 ]
 
 
