@@ -1,0 +1,159 @@
+"""OUT in a bucket: kill -9, then the same command on another machine; workers on other nodes.
+
+The undisturbed trainings, which the others must equal to the bit, run bare with a local OUT.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.buckets import VARIABLES, BucketServer, wait_for
+from tests.chaos.training import undisturbed
+from tests.distributed.head import Head, free_ports, running_head
+from tests.full_disks import grow, small_disk
+from tests.jobs.bare import SETTINGS, STEPS
+from tests.jobs.command import Folder, bits
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytest_plugins = ["tests.bucket_fixtures"]
+
+
+def words(tree: Path, workers: int) -> list[object]:
+    """The command's words, less OUT."""
+    settings = {f"train.{key}": value for key, value in SETTINGS.items()}
+    settings |= {"data.root": tree, "scaling.num_workers": workers}
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+def assert_each_row_once(folder: Folder) -> None:
+    assert folder.steps("train/loss") == list(range(1, STEPS + 1))
+    assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
+
+
+def steps_in(server: BucketServer, name: str) -> list[str]:
+    """The checkpoints in a bucket that have their manifest."""
+    return [file for file in server.read(name) if file.endswith("manifest.json")]
+
+
+def copied(server: BucketServer, name: str, path: Path) -> Path:
+    """What the bucket has of an OUT, in a folder."""
+    for file, content in server.read(name).items():
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_bytes(content)
+    return path
+
+
+def test_a_killed_job_goes_on_on_another_machine(
+    folder: Folder, digits_tree: Path, server: BucketServer
+) -> None:
+    want = undisturbed(folder.path / "want", digits_tree, 1)
+    command = [*words(digits_tree, 0), "--out", server.uri("bare")]
+    job = folder.start("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "here"))
+    wait_for(lambda: len(steps_in(server, "bare")) >= 2 or job.poll() is not None, 150)
+    job.kill()
+    job.communicate()
+    server.stop()
+    ended = folder.run("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "there"))
+    assert ended.refusal() == "s3://results/bare cannot be used within 15 s: no answer"
+    server.start()
+    ended = folder.run("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "there"))
+    assert ended.code == 0
+    assert bits(copied(server, "bare", folder.path / "got")) == bits(want)
+    assert_each_row_once(folder)
+    other = [*command, "--train.batch_size", 10]
+    ended = folder.run("train_judge", *other, XDG_CACHE_HOME=str(folder.path / "there"))
+    assert "out=s3://results/bare holds results of other settings" in ended.refusal()
+    assert bits(copied(server, "bare", folder.path / "got")) == bits(want)
+
+
+def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(folder: Folder, digits_tree: Path) -> None:
+    want = undisturbed(folder.path / "want", digits_tree, 1)
+    with small_disk(folder.path / "disk", 50) as disk:  # two checkpoints of 22 MB, not three
+        out = disk / "out"
+        command = [*words(digits_tree, 0), "--out", out]
+        refusal = folder.run("train_judge", *command).refusal()
+        assert refusal.startswith(f"cannot write {out}/checkpoints/step_")
+        assert "(No space left on device): what was saved before stays; make room" in refusal
+        assert len(list(out.glob("checkpoints/step_*/manifest.json"))) == 2
+        grow(disk, 200)
+        assert folder.run("train_judge", *command).code == 0
+        assert bits(out) == bits(want)
+    assert_each_row_once(folder)
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[Head, Path]]:
+    """A cluster of two nodes of one CPU, and a folder that is another disk on the second."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("only root can give a node disks of its own")
+    path = Path(tempfile.mkdtemp(prefix="hw2-", dir="/tmp"))  # short: sockets lie in it
+    own = path / "own"
+    own.mkdir()
+    with contextlib.ExitStack() as held:
+        held.callback(shutil.rmtree, path, ignore_errors=True)
+        head = held.enter_context(running_head(path, 1, **VARIABLES))
+        agent, *ports = free_ports(3)
+        start = head.words(
+            "start", "--block", f"--address=127.0.0.1:{head.ports['port']}", "--num-cpus=1",
+            "--object-store-memory=100000000", "--disable-usage-stats",
+            f"--dashboard-agent-listen-port={agent}",
+            f"--runtime-env-agent-port={ports[0]}", f"--metrics-export-port={ports[1]}",
+        )  # fmt: skip
+        mounted = f'mount -t tmpfs none "{own}" && exec "$@"'
+        log = held.enter_context((path / "second.log").open("w"))
+        second = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", mounted, "sh", *start],
+            env={k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"},
+            stdout=log,
+            stderr=log,
+        )
+        held.callback(second.wait, 60)
+        held.callback(second.terminate)
+        yield head, own
+
+
+def test_workers_on_other_nodes(
+    folder: Folder, digits_tree: Path, server: BucketServer, node: tuple[Head, Path]
+) -> None:
+    head, own = node
+    want = undisturbed(folder.path / "want", digits_tree, 2)
+    variables = {
+        "RAY_ADDRESS": f"127.0.0.1:{head.ports['port']}",
+        "RAY_AUTH_TOKEN": head.token,
+        "XDG_CACHE_HOME": str(own / "cache"),
+    }
+    command = words(digits_tree, 2)
+    said = ""
+    for _ in range(60):  # until the second node has joined
+        local = folder.run("train_judge", *command, "--out", own / "out", **variables)
+        said = local.refusal()
+        if "room for 1 workers" not in said:
+            break
+        time.sleep(1)
+    assert said.startswith(f"{own}/out is not on all nodes of the cluster: give a folder that")
+    assert not list(own.iterdir())
+
+    command += ["--out", server.uri("ray")]
+    job = folder.start("train_judge", *command, **variables)
+    wait_for(lambda: len(steps_in(server, "ray")) >= 1 or job.poll() is not None, 150)
+    server.stop()
+    time.sleep(8)
+    server.start()
+    known = len(steps_in(server, "ray"))
+    wait_for(lambda: len(steps_in(server, "ray")) > known or job.poll() is not None, 150)
+    job.kill()
+    _, told = job.communicate()
+    print(told)
+    assert "s3://results/ray cannot be used (no answer): trying again for 300 s" in told
+    shutil.rmtree(own / "cache")
+    ended = folder.run("train_judge", *command, **variables)
+    assert ended.code == 0
+    assert bits(copied(server, "ray", folder.path / "got")) == bits(want)
+    assert_each_row_once(folder)
