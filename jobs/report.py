@@ -31,7 +31,7 @@ def main(config: ReportConfig) -> None:
     run = job_run(config, "report", splits={}, not_results=("steps", "languages", "pdf"))
     with run as (out, tracker):
         results: list[StepResult] = []
-        for result in Runner(out, settings_of).run(steps):
+        for result in Runner(config.out, settings_of).run(steps):
             about = f"[{len(results) + 1}/{len(steps)}] {result.step.name}: {result.status}"
             if result.status == "running":
                 print(about, result.step.command, sep="\n  ", flush=True)
