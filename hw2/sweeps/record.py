@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hw2.data.files import read_json
 from hw2.errors import ConfigError
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
