@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
-from hw2.claims import refuse_false
+from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import replacing
 from hw2.data.offline.face_gt import draw_gt
@@ -21,9 +21,8 @@ from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
-from hw2.models.face_unet import FaceUNet, build_face_unet, to_course
+from hw2.models.face_unet import FaceUNet, to_course
 from hw2.progress import progress as progress_bar
-from hw2.settings.faces import FaceNetworkConfig
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 RELEASED = ASSETS / "faces" / FINAL
@@ -177,9 +176,21 @@ def _load(weights: Path) -> FaceUNet:
         raise CheckpointError(
             f"{weights}: weights of kind {meta.get('kind')!r}: give those of jobs.train_faces"
         )
-    network = meta.settings(FaceNetworkConfig, "network")
-    refuse_false(weights, "ema", network.model_dump(), lambda: FaceUNet(network.channels))
-    net = build_face_unet(network.channels, seed=0)
+    return read_face_unet(weights, meta)
+
+
+def read_face_unet(weights: Path, meta: Claims) -> FaceUNet:
+    """The averaged network in `weights`, as its metadata describes it, of any width.
+
+    Raises CheckpointError if it is not what the metadata claims.
+    """
+    network = meta["network"]
+
+    def build() -> FaceUNet:
+        return FaceUNet(tuple(network["channels"]))
+
+    refuse_false(weights, "ema", network, build)
+    net = build()
     load_weights(weights, net, "ema")
     return net.eval()
 

@@ -114,7 +114,9 @@ def open_pack(path: Path) -> Pack | None:
             return None
         bad = tuple(BadRow(**row) for row in parse_json(about["bad"]))
         return Pack(images, digits, domains, found, bad)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+    except (OSError, ArithmeticError, LookupError, pa.ArrowException):
+        return None
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # of lies about shape and rows
         return None
 
 

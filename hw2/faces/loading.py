@@ -10,14 +10,13 @@ from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from hw2.checkpoint import load_weights, read_meta
-from hw2.claims import refuse_false
+from hw2.checkpoint import read_meta
+from hw2.data.face_tree import read_face_unet
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.schedule import NoiseSchedule, linear_schedule
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
-from hw2.models.face_unet import SHOWN, FaceUNet, from_course
-from hw2.settings.faces import FaceNetworkConfig
+from hw2.models.face_unet import SHOWN, from_course
 
 NUM_TRAIN_TIMESTEPS = 1000
 MAX_BYTES = 2 * 2**30
@@ -93,11 +92,7 @@ def load_face_model(unet: str) -> FaceModel:
     meta = read_meta(path)
     if meta.get("kind") != "face_ddpm":
         raise CheckpointError(f"{path}: holds no face model; train one with jobs.train_faces")
-    network = meta.settings(FaceNetworkConfig, "network")
-    refuse_false(path, "ema", network.model_dump(), lambda: FaceUNet(network.channels))
-    net = FaceUNet(network.channels)
-    load_weights(path, net, "ema")
-    return FaceModel(net.eval())
+    return FaceModel(read_face_unet(path, meta))
 
 
 def _course_state(path: Path) -> dict[str, Tensor]:

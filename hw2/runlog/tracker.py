@@ -159,7 +159,7 @@ class Tracker:
         csv_file, json_file = (self.out / "tables" / f"{name}.{kind}" for kind in ("csv", "json"))
         csv_file.parent.mkdir(exist_ok=True)
         with csv_file.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer = csv.DictWriter(file, columns)  # of RFC 4180: a lone return is quoted too
             writer.writeheader()
             writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
         data = [[row.get(column) for column in columns] for row in rows]

@@ -96,7 +96,7 @@ def test_what_must_not_travel_is_told(
         "error: 105.9 MB is more than Ray takes (104.9 MB): see .rayignore",
         "error: leads out of the folder: notes.txt",
         "error: looks like a secret: hw2/constants.py:1: the value of MLFLOW_TRACKING_PASSWORD",
-        "error: looks like a secret: jobs/id_rsa:1: the name of a file of secrets",
+        "error: looks like a secret: jobs/id_rsa: the name of a file of secrets",
         "error: looks like a secret: jobs/server.sh:3: a password in an address",
     ]
 
