@@ -135,7 +135,11 @@ def test_optuna_asks_for_its_own() -> None:
         ({"guidance_interval": {"grid": [[1, 0]]}}, {}, "(1.0, 0.0): want the lower share first"),
         ({"num_inference_steps": {"grid": [2.5]}}, {}, "space.num_inference_steps: 2.5: Input "),
         ({"clip_x0": {"grid": [1]}}, {}, "space.clip_x0: 1: Input should be a valid boolean"),
-        ({"sampler": {"grid": ["ddmi"]}}, {}, "space.sampler: ddmi: Input should be 'ddpm', "),
+        (
+            {"sampler": {"grid": ["ddmi"]}},
+            {},
+            "space.sampler: ddmi: Input should be 'ddim', 'ddpm', ",
+        ),
         ({"num_inference_steps": {"grid": [2000]}}, {}, "steps=2000"),
         (
             {"eta": {"uniform": [0, 7]}},
