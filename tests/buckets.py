@@ -53,6 +53,10 @@ class BucketServer:
         count = b"0" if asked else b"inf"
         urllib.request.urlopen(urllib.request.Request(url, count, kind, method="POST"))
 
+    def names(self, folder: str) -> list[str]:
+        """All files below a folder."""
+        return list(Bucket(self.uri(folder)).names())
+
     def read(self, folder: str) -> dict[str, bytes]:
         """All files below a folder by name."""
         bucket = Bucket(self.uri(folder))

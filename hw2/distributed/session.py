@@ -48,10 +48,12 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
         refuse_silent()
         try:
             ray.init(logging_level=logging.WARNING)
-        except ray.exceptions.AuthenticationError as error:
+        # Without a token Ray says only that it cannot connect.
+        except (ray.exceptions.AuthenticationError, ConnectionError) as error:
             raise ConfigError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses this token, or wants"
-                " one: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token file"
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster answers and cannot be joined"
+                " (it refuses this token, or wants one): set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN_PATH to the cluster's token file"
             ) from error
         warn_if_open()
         warn_if_shared()

@@ -19,11 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 SOON = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "5"}
 
 
-not_run = pytest.mark.skip(
-    reason="written, but not yet run to the end: see tests/jobs/test_kill.py"
-)
-
-
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory, digits_tree: Path) -> Ground:
     return Ground(tmp_path_factory.mktemp("chaos"), digits_tree)
@@ -47,7 +42,6 @@ def test_a_job_without_ray(ground: Ground, draw: random.Random) -> None:
     assert_little_was_repeated(points)
 
 
-@not_run
 def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Random) -> None:
     faults = ["worker", "stop", "worker", "driver"]
     points = local(ground, draw, draw.sample(faults, len(faults)), **SOON)
@@ -59,7 +53,6 @@ def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Rand
     assert not (ground.newest.folder.path / ".ray" / "auth_token").exists()
 
 
-@not_run
 def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
     assert_little_was_repeated(without_mlflow(ground, draw, 2))
 

@@ -23,7 +23,6 @@ from tests.jobs.command import Folder
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(290),
-    pytest.mark.skip(reason="written, but not yet run to the end: no word on whether it passes"),
 ]
 
 STEPS, CHECKPOINT_EVERY, BATCH = 3000, 100, SETTINGS["batch_size"]

@@ -39,7 +39,7 @@ def assert_each_row_once(folder: Folder) -> None:
 
 def steps_in(server: BucketServer, name: str) -> list[str]:
     """The checkpoints in a bucket that have their manifest."""
-    return [file for file in server.read(name) if file.endswith("manifest.json")]
+    return [file for file in server.names(name) if file.endswith("manifest.json")]
 
 
 def copied(server: BucketServer, name: str, path: Path) -> Path:
@@ -126,6 +126,7 @@ def test_workers_on_other_nodes(
     want = undisturbed(folder.path / "want", digits_tree, 2)
     variables = {
         "RAY_ADDRESS": f"127.0.0.1:{head.ports['port']}",
+        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": head.token,
         "XDG_CACHE_HOME": str(own / "cache"),
     }
