@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo faces sweeps clip concepts report test lint slow chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
+.PHONY: demo faces sweeps clip concepts report test lint slow unproven chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -51,7 +51,11 @@ test: lint
 	$(BIN)/python -m pytest -q -m "not slow"
 
 slow: setup
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "slow and not unproven"
+
+# What was not yet seen to pass: to be run on an idle machine, and promoted.
+unproven: setup
+	$(BIN)/python -m pytest -q -m unproven
 
 # Trainings disturbed N times at random, and a table of what it cost; SEED=.. draws the same again.
 N ?= 10

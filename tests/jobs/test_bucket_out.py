@@ -50,6 +50,7 @@ def copied(server: BucketServer, name: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.unproven
 def test_a_killed_job_goes_on_on_another_machine(
     folder: Folder, digits_tree: Path, server: BucketServer
 ) -> None:
@@ -119,6 +120,7 @@ def node() -> Iterator[tuple[Head, Path]]:
         yield head, own
 
 
+@pytest.mark.unproven
 def test_workers_on_other_nodes(
     folder: Folder, digits_tree: Path, server: BucketServer, node: tuple[Head, Path]
 ) -> None:
