@@ -27,7 +27,7 @@ ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("source", ["0", "1"])
 def test_inversion_raises_the_image_score_of_a_kept_out_concept(
     source: str, tmp_path: Path

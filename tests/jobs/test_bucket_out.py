@@ -21,7 +21,7 @@ from tests.full_disks import grow, small_disk
 from tests.jobs.bare import SETTINGS, STEPS
 from tests.jobs.command import Folder, bits
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 pytest_plugins = ["tests.bucket_fixtures"]
 
 

@@ -25,7 +25,7 @@ def wait_for_parts(cache: Path, count: int, process: subprocess.Popen[str]) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     clip = save_clip(tmp_path / "clip" / "final.safetensors")
     write_set(tmp_path / "set", each=1500)

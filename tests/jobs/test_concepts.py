@@ -43,7 +43,7 @@ def learn(folder: Folder, job: str, place: dict[str, object], **settings: object
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> None:
     for source in "01":
         learn(folder, "textual_inversion", place, source=source, out=f"inversion_{source}")
@@ -94,7 +94,7 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str, object]) -> None:
     seed = time.time_ns() % 10**6
     print(f"seed of the kills: {seed}")

@@ -153,7 +153,7 @@ def test_the_same_again_and_after_an_interruption(
     assert told.endswith("delete it, and it is drawn again")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 def test_ray_actors_draw_the_same_bytes(
     folder: Folder, drawn: Path, face_tree: Path, truth: Path

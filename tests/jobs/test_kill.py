@@ -45,7 +45,7 @@ def assert_each_row_once(folder: Folder) -> None:
     assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_a_bare_job_killed_at_random_moments(folder: Folder, digits_tree: Path) -> None:
     want = undisturbed(folder.path / "want", digits_tree, 1)
     draw, out = seeded(), folder.path / "out"
@@ -61,7 +61,7 @@ def test_a_bare_job_killed_at_random_moments(folder: Folder, digits_tree: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_ray_workers_and_the_driver_killed_at_random_moments(
     folder: Folder, digits_tree: Path
 ) -> None:

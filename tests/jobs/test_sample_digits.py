@@ -38,7 +38,7 @@ def made(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_pictures_do_not_depend_on_workers_or_interruptions(
     folder: Folder, digits_tree: Path, model: Path, judge: Path
 ) -> None:

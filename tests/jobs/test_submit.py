@@ -20,7 +20,7 @@ from hw2.distributed.upload import packed
 from tests.distributed.head import Head, running_head, wait_for
 from tests.jobs.command import ROOT, Folder, bits
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CPUS, STEPS = 6, 60
 PATIENCE = 250  # seconds; a busy machine takes many times what an idle one takes
 TINY = {"network.patch": 4, "network.channels": 64, "network.attention": "false"}

@@ -59,7 +59,7 @@ def reports(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tree: Path) -> None:
     seed = time.time_ns() % 10**6
     print(f"seed of the kill: {seed}")
@@ -153,7 +153,7 @@ def faces(folder: Folder) -> Path:
     return folder.path
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> None:
     config = yaml(folder, "eta", "space: {eta: {grid: [0, 1]}}\nbaseline: {eta: 0}\n")
     settings = {

@@ -46,7 +46,7 @@ def spoilt_tree(digits_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return tree
 
 
-@pytest.mark.timeout(250)
+@pytest.mark.timeout(900)
 def test_bad_pictures_are_refused_or_left_out_and_told(
     folder: Folder, spoilt_tree: Path, judge: Path
 ) -> None:

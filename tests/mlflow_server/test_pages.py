@@ -11,7 +11,7 @@ from tests.mlflow_server.conftest import Jobs
 from tests.mlflow_server.served import Served
 
 pytest_plugins = ["tests.browser"]
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
 expect.set_options(timeout=60_000)  # a cold page on a busy machine
 
 
