@@ -87,7 +87,7 @@ def test_ray_workers_and_the_driver_killed_at_random_moments(
     assert ended.code == 0
     assert bits(out) == bits(want)
     assert_each_row_once(folder)
-    # On a machine that is too busy Ray's controller tells of late answers, and that they are harmless.
+    # On a busy machine Ray's controller tells of late answers, and that they are harmless.
     known = ("train_judge: ", "(TrainController pid=")
     assert [line for line in ended.err.splitlines() if not line.startswith(known)] == []
     assert not (folder.path / ".ray" / "auth_token").exists()
