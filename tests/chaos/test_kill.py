@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.episodes import Ground, bare, diverging, local, without_mlflow
 from tests.chaos.training import CHECKPOINT_EVERY, Point
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
 # Ten minutes by default, half a minute with us: a test does not wait even for that.
 SOON = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "5"}
 
@@ -42,7 +42,6 @@ def test_a_job_without_ray(ground: Ground, draw: random.Random) -> None:
     assert_little_was_repeated(points)
 
 
-@pytest.mark.unproven
 def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Random) -> None:
     faults = ["worker", "stop", "worker", "driver"]
     points = local(ground, draw, draw.sample(faults, len(faults)), **SOON)
@@ -54,7 +53,6 @@ def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Rand
     assert not (ground.newest.folder.path / ".ray" / "auth_token").exists()
 
 
-@pytest.mark.unproven
 def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
     assert_little_was_repeated(without_mlflow(ground, draw, 2))
 
