@@ -1,4 +1,4 @@
-"""Ten kill points at random, then the same command: the same bits, and each row once.
+"""Kill points at random, then the same command: the same bits, and each row once.
 
 The undisturbed trainings run bare; so these tests also say that Ray Train computes the same numbers
 as plain processes. CHAOS_SEED=N repeats what a run has drawn; `make chaos N=50` does more.
