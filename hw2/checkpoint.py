@@ -147,8 +147,12 @@ class CheckpointStore:
         try:
             yield Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
         finally:
-            for part in self.folder.glob(".part-*"):
-                shutil.rmtree(part, ignore_errors=True)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what a killed write left. Only the one writer of the folder may call this."""
+        for part in self.folder.glob(".part-*"):
+            shutil.rmtree(part, ignore_errors=True)
 
     def _prune(self, newest: Path) -> None:
         paths = self.steps()

@@ -240,6 +240,8 @@ def train(
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
             yield Saved(step, state.ema.net)
 
+    if place.rank == 0:
+        store.sweep()  # a run killed in its last checkpoint writes no other one
     if place.rank == 0 and not done:
         nets = {"net": net, "ema": state.ema.net}
         save_weights(final, nets, {**meta, "step": state.step}, only=state.names)

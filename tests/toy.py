@@ -81,9 +81,9 @@ def _train_and_tell(out: Path, steps: Connection) -> None:
 
 def kill_at_random(out: Path, seed: int) -> None:
     """Train with settings KILLED; SIGKILL each process somewhere in a step, go on with another."""
-    draw, done, kills = random.Random(seed), 0, 0
+    draw, done, kills, ended = random.Random(seed), 0, 0, False
     fork = multiprocessing.get_context("fork")
-    while done < KILLED["num_steps"]:
+    while not ended:  # also one that was killed after its last step
         heard, told = fork.Pipe(duplex=False)
         process = fork.Process(target=_train_and_tell, args=(out, told))
         process.start()
@@ -96,7 +96,7 @@ def kill_at_random(out: Path, seed: int) -> None:
             process.kill()
             kills += 1
         except EOFError:  # it came to its end
-            done = KILLED["num_steps"]
+            ended = True
         process.join()
     print(kills)
 
