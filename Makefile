@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+# Tests compute with one thread each: two processes of them for two cores.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 .PHONY: demo faces sweeps clip concepts report test lint slow unproven chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
@@ -48,14 +50,14 @@ hw2_data/text2image/train.csv hw2_data/textual_inversion/input.json: | setup
 	$(BIN)/python -m jobs.prepare_data --out hw2_data
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 slow: setup
-	$(BIN)/python -m pytest -q -m "slow and not unproven"
+	$(PYTEST) -m "slow and not unproven"
 
 # What was not yet seen to pass: to be run on an idle machine, and promoted.
 unproven: setup
-	$(BIN)/python -m pytest -q -m unproven
+	$(PYTEST) -m unproven
 
 # Trainings disturbed N times at random, and a table of what it cost; SEED=.. draws the same again.
 N ?= 10

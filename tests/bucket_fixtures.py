@@ -8,7 +8,7 @@ from tests.buckets import VARIABLES, BucketServer
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[BucketServer]:
+def bucket_server() -> Iterator[BucketServer]:
     """A server, whose keys this process and those that it starts have."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in VARIABLES.items():

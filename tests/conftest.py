@@ -32,6 +32,14 @@ for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
 install_import_hook("hw2", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process for a file, whose fixtures it shares; one for each thing that several share."""
+    for item in items:
+        shared = {"ray_session", "starting"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group(shared.pop() if shared else item.path.name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Sums in the same order on every machine, and no fight over few cores."""

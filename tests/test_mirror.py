@@ -18,13 +18,13 @@ pytest_plugins = ["tests.bucket_fixtures"]
 
 @pytest.fixture
 def uri(
-    server: BucketServer,
+    bucket_server: BucketServer,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return server.uri(f"outs/{request.node.name}")
+    return bucket_server.uri(f"outs/{request.node.name}")
 
 
 def save(mirror: Mirror, step: int) -> None:
@@ -165,7 +165,7 @@ def test_folders_of_the_killed_are_removed(uri: str, tmp_path: Path) -> None:
 
 def test_results_that_cannot_be_pushed_stay(
     uri: str,
-    server: BucketServer,
+    bucket_server: BucketServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hw2.mirror.PATIENCE_SECONDS", 0.1)
@@ -173,8 +173,8 @@ def test_results_that_cannot_be_pushed_stay(
     with refused as told, mirrored(uri) as mirror:
         mirror.take_over()
         (mirror.folder / "metrics.json").write_text(json.dumps({"accuracy": 1.0}))
-        server.stop()
-    server.start()
+        bucket_server.stop()
+    bucket_server.start()
     assert str(mirror.folder) in str(told.value)
     with mirrored(uri):
         assert (mirror.folder / "metrics.json").exists()

@@ -15,8 +15,8 @@ from tests.buckets import BucketServer
 pytest_plugins = ["tests.bucket_fixtures"]
 
 
-def test_files_by_name(server: BucketServer, tmp_path: Path) -> None:
-    bucket, file = Bucket(server.uri("files/a%20b")), tmp_path / "file"
+def test_files_by_name(bucket_server: BucketServer, tmp_path: Path) -> None:
+    bucket, file = Bucket(bucket_server.uri("files/a%20b")), tmp_path / "file"
     file.write_bytes(b"0123456789")
     assert bucket.names() == {}
     bucket.put("deep/er/x.bin", file, 4)
@@ -33,22 +33,22 @@ def test_files_by_name(server: BucketServer, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(bucket.files)) == bucket.files  # Ray Train sends it around
 
 
-def test_what_is_refused_at_once(server: BucketServer) -> None:
-    Bucket(server.uri("nothing/there/yet")).refuse_unusable()
+def test_what_is_refused_at_once(bucket_server: BucketServer) -> None:
+    Bucket(bucket_server.uri("nothing/there/yet")).refuse_unusable()
     with pytest.raises(StorageError, match=r"s3://none/x cannot be used .*no such bucket"):
-        Bucket(server.uri("x", bucket="none")).refuse_unusable()
+        Bucket(bucket_server.uri("x", bucket="none")).refuse_unusable()
     with pytest.raises(ConfigError, match="unknown option colour: there are region, "):
         Bucket("s3://results/x?colour=red").refuse_unusable()
     with pytest.raises(ConfigError, match="leave the keys out") as refused:
         Bucket("s3://AKIA123:hunter2@results/x")
     assert "hunter2" not in str(refused.value)
-    server.ask_for_keys(True)
+    bucket_server.ask_for_keys(True)
     try:
         with pytest.raises(StorageError, match="it refuses the credentials: give") as refused:
-            Bucket(server.uri("x")).refuse_unusable()
+            Bucket(bucket_server.uri("x")).refuse_unusable()
         assert "testing" not in str(refused.value)
     finally:
-        server.ask_for_keys(False)
+        bucket_server.ask_for_keys(False)
 
 
 def test_a_silent_server_is_not_waited_for() -> None:
@@ -59,13 +59,13 @@ def test_a_silent_server_is_not_waited_for() -> None:
 
 
 def test_a_bucket_that_comes_back(
-    server: BucketServer,
+    bucket_server: BucketServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bucket = Bucket(server.uri("back"))
+    bucket = Bucket(bucket_server.uri("back"))
     bucket.write_text("x", "x")
-    server.stop()
-    timer = threading.Timer(1.5, server.start)
+    bucket_server.stop()
+    timer = threading.Timer(1.5, bucket_server.start)
     timer.start()
     try:
         with pytest.raises(StorageError, match=r"cannot be used within 0\.1 s: no answer"):
@@ -79,14 +79,14 @@ def test_a_bucket_that_comes_back(
 
 
 def test_weights_in_a_bucket(
-    server: BucketServer,
+    bucket_server: BucketServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
-    bucket = Bucket(server.uri("trained"))
+    bucket = Bucket(bucket_server.uri("trained"))
     bucket.write_text(FINAL, "weights")
-    for uri in (server.uri("trained"), server.uri(f"trained/{FINAL}")):
+    for uri in (bucket_server.uri("trained"), bucket_server.uri(f"trained/{FINAL}")):
         path = find_model(uri)
         assert (path.name, path.read_text()) == (FINAL, "weights")
     sent = pickle.dumps(path)
@@ -95,4 +95,4 @@ def test_weights_in_a_bucket(
     assert there.is_relative_to(tmp_path / "other node")
     assert there.read_text() == "weights"
     with pytest.raises(CheckpointError, match="model=s3://results/none: no such file"):
-        find_model(server.uri("none"))
+        find_model(bucket_server.uri("none"))

@@ -37,14 +37,14 @@ def assert_each_row_once(folder: Folder) -> None:
     assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
 
-def steps_in(server: BucketServer, name: str) -> list[str]:
+def steps_in(bucket_server: BucketServer, name: str) -> list[str]:
     """The checkpoints in a bucket that have their manifest."""
-    return [file for file in server.names(name) if file.endswith("manifest.json")]
+    return [file for file in bucket_server.names(name) if file.endswith("manifest.json")]
 
 
-def copied(server: BucketServer, name: str, path: Path) -> Path:
+def copied(bucket_server: BucketServer, name: str, path: Path) -> Path:
     """What the bucket has of an OUT, in a folder."""
-    for file, content in server.read(name).items():
+    for file, content in bucket_server.read(name).items():
         (path / file).parent.mkdir(parents=True, exist_ok=True)
         (path / file).write_bytes(content)
     return path
@@ -52,26 +52,26 @@ def copied(server: BucketServer, name: str, path: Path) -> Path:
 
 @pytest.mark.unproven
 def test_a_killed_job_goes_on_on_another_machine(
-    folder: Folder, digits_tree: Path, server: BucketServer
+    folder: Folder, digits_tree: Path, bucket_server: BucketServer
 ) -> None:
     want = undisturbed(folder.path / "want", digits_tree, 1)
-    command = [*words(digits_tree, 0), "--out", server.uri("bare")]
+    command = [*words(digits_tree, 0), "--out", bucket_server.uri("bare")]
     job = folder.start("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "here"))
-    wait_for(lambda: len(steps_in(server, "bare")) >= 2 or job.poll() is not None, 150)
+    wait_for(lambda: len(steps_in(bucket_server, "bare")) >= 2 or job.poll() is not None, 150)
     job.kill()
     job.communicate()
-    server.stop()
+    bucket_server.stop()
     ended = folder.run("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "there"))
     assert ended.refusal() == "s3://results/bare cannot be used within 15 s: no answer"
-    server.start()
+    bucket_server.start()
     ended = folder.run("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "there"))
     assert ended.code == 0
-    assert bits(copied(server, "bare", folder.path / "got")) == bits(want)
+    assert bits(copied(bucket_server, "bare", folder.path / "got")) == bits(want)
     assert_each_row_once(folder)
     other = [*command, "--train.batch_size", 10]
     ended = folder.run("train_judge", *other, XDG_CACHE_HOME=str(folder.path / "there"))
     assert "out=s3://results/bare holds results of other settings" in ended.refusal()
-    assert bits(copied(server, "bare", folder.path / "got")) == bits(want)
+    assert bits(copied(bucket_server, "bare", folder.path / "got")) == bits(want)
 
 
 def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(folder: Folder, digits_tree: Path) -> None:
@@ -122,7 +122,7 @@ def node() -> Iterator[tuple[Head, Path]]:
 
 @pytest.mark.unproven
 def test_workers_on_other_nodes(
-    folder: Folder, digits_tree: Path, server: BucketServer, node: tuple[Head, Path]
+    folder: Folder, digits_tree: Path, bucket_server: BucketServer, node: tuple[Head, Path]
 ) -> None:
     head, own = node
     want = undisturbed(folder.path / "want", digits_tree, 2)
@@ -143,14 +143,14 @@ def test_workers_on_other_nodes(
     assert said.startswith(f"{own}/out is not on all nodes of the cluster: give a folder that")
     assert not list(own.iterdir())
 
-    command += ["--out", server.uri("ray")]
+    command += ["--out", bucket_server.uri("ray")]
     job = folder.start("train_judge", *command, **variables)
-    wait_for(lambda: len(steps_in(server, "ray")) >= 1 or job.poll() is not None, 150)
-    server.stop()
+    wait_for(lambda: len(steps_in(bucket_server, "ray")) >= 1 or job.poll() is not None, 150)
+    bucket_server.stop()
     time.sleep(8)
-    server.start()
-    known = len(steps_in(server, "ray"))
-    wait_for(lambda: len(steps_in(server, "ray")) > known or job.poll() is not None, 150)
+    bucket_server.start()
+    known = len(steps_in(bucket_server, "ray"))
+    wait_for(lambda: len(steps_in(bucket_server, "ray")) > known or job.poll() is not None, 150)
     job.kill()
     _, told = job.communicate()
     print(told)
@@ -158,5 +158,5 @@ def test_workers_on_other_nodes(
     shutil.rmtree(own / "cache")
     ended = folder.run("train_judge", *command, **variables)
     assert ended.code == 0
-    assert bits(copied(server, "ray", folder.path / "got")) == bits(want)
+    assert bits(copied(bucket_server, "ray", folder.path / "got")) == bits(want)
     assert_each_row_once(folder)
