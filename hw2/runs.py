@@ -97,7 +97,7 @@ def job_run(
 def _mirror(out: Path) -> "Iterator[Mirror | None]":
     """What brings OUT to its bucket; None for a folder, which all nodes of a cluster must see."""
     if uri := uri_of(out):
-        from hw2.mirror import mirrored
+        from hw2.bucket_out import mirrored
 
         with mirrored(uri) as mirror:
             yield mirror

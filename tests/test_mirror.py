@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from hw2.bucket_out import joined, mirrored
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
-from hw2.mirror import Mirror, TakenOver, joined, mirrored
+from hw2.mirror import Mirror, TakenOver
 from hw2.storage import Bucket
 from tests.buckets import BucketServer, wait_for
 
@@ -168,7 +169,7 @@ def test_results_that_cannot_be_pushed_stay(
     bucket_server: BucketServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hw2.mirror.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("hw2.bucket_out.PATIENCE_SECONDS", 0.1)
     refused = pytest.raises(StorageError, match="no answer; what is not there is in ")
     with refused as told, mirrored(uri) as mirror:
         mirror.take_over()

@@ -62,7 +62,7 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
             address="local",
             include_dashboard=False,
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-            runtime_env={"worker_process_setup_hook": f"{__name__}.prepare_local_worker"},
+            runtime_env={"worker_process_setup_hook": "hw2.distributed.local_worker.prepare"},
             logging_level=logging.WARNING,
         )
     try:
@@ -101,20 +101,6 @@ def _set_environment() -> None:
             wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-
-
-def prepare_local_worker() -> None:
-    """Run in each worker process of a local Ray, which has no dashboard.
-
-    Ray Train's cleaner asks the dashboard every second whether the training lives. It warns each
-    time that there is none, and fails loudly where it finds several Rays on the machine. A local
-    Ray dies with its driver and leaves nothing to clean.
-    """
-    import ray
-
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def ray_storage(out: Path, mirror: Mirror | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from hw2.bucket_out import joined
 from hw2.distributed.session import (
     connected,
     joining,
@@ -18,7 +19,7 @@ from hw2.distributed.session import (
 )
 from hw2.distributed.sight import unseen
 from hw2.errors import Hw2Error, StorageError
-from hw2.mirror import Address, Mirror, joined
+from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.running import Training, only_writer, run

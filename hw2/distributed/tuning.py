@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import cluster_cpus_and_gpus, ray_storage, share_of_cluster
 from hw2.errors import ConfigError
 from hw2.metrics.intervals import UNDEFINED
-from hw2.mirror import Mirror, joined
+from hw2.mirror import Mirror
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial

@@ -46,6 +46,13 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["elsewhere"]  # at the same time, by other processes
 
 
+def test_what_all_processes_of_ray_import_is_light() -> None:
+    program = "import sys, hw2.distributed.local_worker; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert "hw2.distributed.local_worker" in (loaded := told.stdout.split())
+    assert not {"torch", "pyarrow", "pydantic", "ray", "numpy"} & set(loaded)
+
+
 def test_no_workers_want_no_ray() -> None:
     here = ScalingConfig(num_workers=0)
     with connected(here):
