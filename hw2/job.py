@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -113,6 +114,7 @@ def run_job(
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     prog = f"python -m {spec.name}" if spec else f"python {Path(sys.argv[0]).name}"
     before = signal.signal(signal.SIGTERM, _stop)
+    _terminated.clear()
     try:
         with guarded_output():
             return _run(model_cls, main, prog, doc, argv)
@@ -144,14 +146,14 @@ def _run(
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except SystemExit as stop:
-        if stop.code != signal.SIGTERM:
-            raise
-        print("stopped by SIGTERM", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        name, number = ("SIGTERM", 15) if _terminated.is_set() else ("Ctrl-C", 2)
+        print(f"stopped by {name}", file=sys.stderr)
+        return 128 + number
+
+
+_terminated = threading.Event()  # told apart from Ctrl-C, as which it goes through Ray
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    raise SystemExit(number)  # as Ray's own handler does, which replaces this one in ray.init
+    _terminated.set()
+    raise KeyboardInterrupt

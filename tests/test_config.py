@@ -447,15 +447,24 @@ def test_process_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int
 
 
 RAY = """
-import ray, signal, os
+import os, signal, threading, time
+import ray
+from hw2.config import ScalingConfig
+from hw2.distributed.session import connected
 from hw2.errors import DataError
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 @ray.remote
-def task():
-    raise DataError("picture 3 is torn")
-if config.seed == 0:
-    ray.get(task.remote())
-os.kill(os.getpid(), signal.SIGTERM)
+def task(seed):
+    if seed == 0:
+        raise DataError("picture 3 is torn")
+    threading.Event().wait()
+with connected(ScalingConfig(num_workers=1)):
+    if config.seed:
+        threading.Timer(5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        ray.get(task.remote(config.seed))
+    finally:
+        time.sleep(4 * config.seed)  # Ray's own handler gives three seconds, then aborts
+        print("cleaned", flush=True)
 """
 
 
@@ -465,6 +474,6 @@ os.kill(os.getpid(), signal.SIGTERM)
 )
 def test_process_under_ray(tmp_path: Path, seed: int, code: int, said: str):
     process = start(tmp_path, RAY, "--out", "x", "--seed", str(seed))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == code
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (code, "cleaned\n")
     assert err.splitlines()[-1] == said

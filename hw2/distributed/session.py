@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,31 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
         share_of_cluster(scaling, 1)
         yield
         return
+    with _own_signals():
+        _start_or_join()
+    try:
+        share_of_cluster(scaling, 1)
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """What SIGTERM does stays as it was.
+
+    Ray has it raise SystemExit, which gets lost where the driver waits in `ray.get`, so that the
+    job went on, or ended by an error of Ray's. KeyboardInterrupt comes through.
+    """
+    mine = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(mine) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, mine)
+
+
+def _start_or_join() -> None:
+    import ray
+
     if joining():
         refuse_silent()
         try:
@@ -65,11 +92,6 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
             runtime_env={"worker_process_setup_hook": "hw2.distributed.local_worker.prepare"},
             logging_level=logging.WARNING,
         )
-    try:
-        share_of_cluster(scaling, 1)
-        yield
-    finally:
-        ray.shutdown()
 
 
 def joining() -> bool:

@@ -136,8 +136,9 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
     bare = folder.start("train_ddpm", *words, "--out", "want", "--scaling.num_workers", 0)
     wait_for(lambda: bool(list(out.glob("checkpoints/step_*"))), PATIENCE)
     cluster.client.stop_job(stopped)
-    info, _ = cluster.ended(stopped)
+    info, log = cluster.ended(stopped)
     assert info.status == JobStatus.STOPPED
+    assert "stopped by SIGTERM" in log
     assert not (out / "final.safetensors").exists()
 
     assert f"train_ddpm: {STEPS}/{STEPS} steps loss" in cluster.done(submit())
