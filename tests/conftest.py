@@ -18,6 +18,7 @@ os.environ.update(
     RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60",
     RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="120",  # a hang fails a test, not after 30 minutes
     MLFLOW_DISABLE_TELEMETRY="true",
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # seven more processes, for judging language models
     DO_NOT_TRACK="true",
     OMP_NUM_THREADS="1",
     MPLBACKEND="Agg",

@@ -37,8 +37,8 @@ def place(folder: Folder) -> dict[str, object]:
 
 
 def learn(folder: Folder, job: str, place: dict[str, object], **settings: object) -> None:
-    given = words(**place, **FEW, **{"train.num_steps": 4, "scaling.num_workers": 0}, **settings)
-    ended = folder.run(job, *given)
+    given = place | FEW | {"train.num_steps": 4, "scaling.num_workers": 0} | settings
+    ended = folder.run_here(job, given)
     assert ended.code == 0, ended.err
 
 
@@ -53,8 +53,8 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
     learn(folder, "custom_diffusion", place, **joint)
     captions = folder.path / "captions.txt"
     captions.write_text("a photo of a cup\na red car on the street\n")
-    merge = {"concepts": "custom_0,custom_1", "captions": captions, "num_targets": 2}
-    ended = folder.run("merge_concepts", "--model", "pipeline", *words(**merge, out="merged"))
+    merge = {"model": "pipeline", "concepts": "custom_0,custom_1", "captions": captions}
+    ended = folder.run_here("merge_concepts", merge | {"num_targets": 2, "out": "merged"})
     assert ended.code == 0, ended.err
     assert json.loads((folder.path / "merged/metrics.json").read_text())["worst_residual"] < 1e-6
 
@@ -68,11 +68,10 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
         "joint": "joint",
         "merged": "merged",
     }
-    for out, workers in (("drawn", 0), ("drawn_by_ray", 2)):
-        ended = folder.run(
-            "generate_concepts", *words(**draw, **{"scaling.num_workers": workers}, out=out)
-        )
-        assert ended.code == 0, ended.err
+    here = {"scaling.num_workers": 0, "out": "drawn"}
+    by_ray = words(**draw, **{"scaling.num_workers": 2}, out="drawn_by_ray")
+    assert folder.run_here("generate_concepts", draw | here).code == 0
+    assert folder.run("generate_concepts", *by_ray).code == 0
     drawn = sorted(p.relative_to(folder.path / "drawn") for p in folder.path.glob("drawn/**/*.png"))
     names = [str(path) for path in drawn]
     assert (
@@ -86,7 +85,7 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
         assert np.array_equal(*pixels), name
 
     grade = {"input": "concepts/input.json", "sources": "0,1", "generated": "drawn"}
-    ended = folder.run("grade_concepts", *words(**grade, out="grades"))
+    ended = folder.run_here("grade_concepts", grade | {"out": "grades"})
     assert ended.code == 0, ended.err
     assert set(Path(folder.path / "grades").glob("*.json"))
     statuses = folder.query("SELECT status FROM runs")
@@ -100,7 +99,8 @@ def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str,
     print(f"seed of the kills: {seed}")
     draw = random.Random(seed)
     given = {**place, **FEW, "train.num_steps": 200, "scaling.num_workers": 1}
-    assert folder.run("textual_inversion", *words(**given, out="whole")).code == 0
+    alone = given | {"scaling.num_workers": 0, "out": "whole"}
+    assert folder.run_here("textual_inversion", alone).code == 0
 
     job = folder.start("textual_inversion", *words(**given, out="killed"))
     checkpoints = folder.path / "killed" / "checkpoints"
