@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 # Tests compute with one thread each: two processes of them for two cores.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
 
 .PHONY: demo faces sweeps clip concepts report test lint slow unproven chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 

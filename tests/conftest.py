@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Read by Ray, MLflow and OpenMP when they are imported, and inherited by every process started.
 os.environ.update(
@@ -33,12 +35,16 @@ for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
 install_import_hook("hw2", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process for a file, whose fixtures it shares; one for each thing that several share."""
-    for item in items:
-        shared = {"ray_session", "starting"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group(shared.pop() if shared else item.path.name))
+class ByFixtures(LoadScopeScheduling):
+    """A file's tests in one process, for the fixtures that they share; a tracking server's too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/mlflow_server" if file.startswith("tests/mlflow_server/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFixtures:
+    return ByFixtures(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
