@@ -1,9 +1,10 @@
 """OUT in a bucket: a working folder on this machine that is kept like it.
 
 The bucket is the truth. Whoever works at OUT copies it into a folder of its own, writes there, and
-brings the news to the bucket every ten seconds, at each checkpoint and at the end: a checkpoint's
-manifest after its weights, the journal after the files that it speaks of. A kill in between leaves
-nothing that could be taken for whole, and the same command goes on from the bucket, on any machine.
+brings the news to the bucket every ten seconds, at each checkpoint and at the end: the journal
+after the files that it speaks of, a checkpoint's manifest after its weights and its steps' rows. A
+kill in between leaves nothing that could be taken for whole, and the same command goes on from the
+bucket, on any machine.
 
 A metric row may be delivered to MLflow when the journal in the bucket has it (`kept`) and the file
 `.owner` there still names this run, which is looked at in this order. A later start writes itself
@@ -31,6 +32,7 @@ from hw2.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, i
 logger = logging.getLogger("hw2.storage")
 JOURNAL, OWNER, CHECKPOINTS, RAY = "journal.jsonl", ".owner", "checkpoints/", "ray/"
 SETTINGS = ("config.yaml", "inputs.json")
+MANIFESTS = 3  # their turn
 PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8
 
 
@@ -164,18 +166,20 @@ class Mirror:
 
     def kept(self, path: Path) -> int:
         """How many bytes of the journal `path` are in the bucket of which this run is the owner."""
-        return self._kept.get(str(path.relative_to(self.folder)), 0)
+        return self._kept.get(self._name(path), 0)
 
     def _push(self) -> None:
         if not self._writes:
             return
-        # Journals are measured first: what they speak of is there by then.
+        # Manifests are listed before journals are measured, and these before files are: what the
+        # one vouches for, and what the other speaks of, is there by then.
+        manifests = set(map(self._name, self.folder.glob(f"{CHECKPOINTS}*/{MANIFEST}")))
         journals = {
-            str(path.relative_to(self.folder)): Stamp(path.stat().st_size, 0)
-            for path in self.folder.rglob(JOURNAL)
+            self._name(path): Stamp(path.stat().st_size, 0) for path in self.folder.rglob(JOURNAL)
         }
         here = self._here() | journals
-        new = sorted((n for n in here if self._known.get(n) != here[n]), key=_turn)
+        late = {n for n in here if _turn(n) == MANIFESTS and n not in manifests | set(self._known)}
+        new = sorted((n for n in here.keys() - late if self._known.get(n) != here[n]), key=_turn)
         gone = [
             name for name, stamp in self._known.items() if name not in here and self._gone(name)
         ]
@@ -207,7 +211,7 @@ class Mirror:
             folders[:] = [name for name in folders if name[0] != "."]
             for file in files:
                 path = Path(folder, file)
-                name = str(path.relative_to(self.folder))
+                name = self._name(path)
                 if file[0] == "." or path.suffix in (".lock", ".tmp") or name.startswith(RAY):
                     continue
                 try:
@@ -215,6 +219,9 @@ class Mirror:
                 except FileNotFoundError:
                     continue
         return found
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.folder))
 
     def _stamp(self, path: Path) -> Stamp:
         found = path.stat()
@@ -286,11 +293,16 @@ class Mirror:
 
 
 def _turn(name: str) -> int:
-    """What goes first: whose results they are; then files; then what vouches for them."""
+    """What goes first: whose results they are; files; what speaks of them; checkpoints' manifests.
+
+    A checkpoint counts from its manifest on, and must find its steps' rows in the journal.
+    """
     last = name.rpartition("/")[2]
-    if last == JOURNAL:
-        return 3
-    return 0 if name in SETTINGS else 2 if name.startswith(CHECKPOINTS) and last == MANIFEST else 1
+    if name in SETTINGS:
+        return 0
+    if name.startswith(CHECKPOINTS) and last == MANIFEST:
+        return MANIFESTS
+    return 2 if last == JOURNAL else 1
 
 
 def _prolong(path: Path, longer: Path) -> None:

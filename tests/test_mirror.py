@@ -11,7 +11,7 @@ from hw2.bucket_out import joined, mirrored
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
 from hw2.mirror import Mirror, TakenOver
-from hw2.storage import Bucket
+from hw2.storage import Bucket, Stamp
 from tests.buckets import BucketServer, wait_for
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -78,10 +78,9 @@ def test_a_killed_push_is_never_a_whole_checkpoint(
     class Killed(BaseException):
         pass
 
-    put, turns = Bucket.put, []
+    put = Bucket.put
 
     def dying(self: Bucket, name: str, path: Path, size: int) -> None:
-        turns.append(name)
         if name == "checkpoints/step_00000010/manifest.json":
             raise Killed
         put(self, name, path, size)
@@ -98,11 +97,31 @@ def test_a_killed_push_is_never_a_whole_checkpoint(
         assert first.kept(journal) == 0
         monkeypatch.setattr(Bucket, "put", put)
         assert "checkpoints/step_00000010/state.safetensors" in Bucket(uri).names()
-        assert "journal.jsonl" not in turns
+        assert Bucket(uri).read_text("journal.jsonl") == "a row\n"  # of what the checkpoint ends
         with mirrored(uri) as second:
             second.take_over()
             assert second.pull_checkpoint() == "checkpoints/step_00000005"
         first._writes = False  # it is dead
+
+
+def test_a_checkpoint_waits_for_its_rows(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = Mirror._here
+
+    def meanwhile(mirror: Mirror) -> dict[str, Stamp]:
+        """Another thread trains on after the journal was measured."""
+        monkeypatch.setattr(Mirror, "_here", walk)
+        write(mirror, "row 2")
+        save(mirror, 2)
+        return walk(mirror)
+
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        write(mirror, "row 1")
+        monkeypatch.setattr(Mirror, "_here", meanwhile)
+        for journal, whole in (("row 1\n", False), ("row 1\nrow 2\n", True)):
+            mirror.push()
+            assert Bucket(uri).read_text("journal.jsonl") == journal
+            assert ("checkpoints/step_00000002/manifest.json" in Bucket(uri).names()) == whole
 
 
 def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:

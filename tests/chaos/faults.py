@@ -29,6 +29,7 @@ def stop_worker(run: Disturbed, last: int) -> None:
 
 
 def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
+    run.wait("its workers", lambda: len(run.workers_alive()) == run.workers, 0.2)
     begun, workers = len(run.starts()), run.workers_alive()
     moment = run.wait_for_moment(last)
     victim = run.draw.choice(workers)

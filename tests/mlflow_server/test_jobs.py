@@ -133,6 +133,7 @@ def test_a_wrong_password_is_told_and_nothing_is_written(
     before = runs()
     wrong = served.as_user("amy") | {"MLFLOW_TRACKING_PASSWORD": "not-amys-password"}
     words = ["--out", "out", "--data.root", digits_tree, "--scaling.num_workers", 0]
+    words += ["--train.num_steps", 1]
     ended = Folder(tmp_path).run("train_judge", *words, **wrong)
     assert ended.refusal().startswith(f"the tracking server {served.address} refuses this account")
     assert "not-amys-password" not in ended.out + ended.err
