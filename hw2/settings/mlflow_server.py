@@ -78,5 +78,10 @@ class MlflowServerConfig(Config):
 
     @property
     def origins(self) -> list[str]:
-        """The pages whose scripts may write: the server's own, also behind TLS."""
-        return [f"{scheme}://{host}" for host in self.host_headers for scheme in ("http", "https")]
+        """The pages whose scripts may write: the server's own, also behind TLS.
+
+        Without https://[::1] and the like: Flask-CORS reads brackets as a regular expression, by
+        which any origin that begins with https://1 could read. With a port it matches nothing else.
+        """
+        hosts = [host for host in self.host_headers if not host.endswith("]")]
+        return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]

@@ -108,15 +108,18 @@ def node() -> Iterator[tuple[Head, Path]]:
             f"--runtime-env-agent-port={ports[0]}", f"--metrics-export-port={ports[1]}",
         )  # fmt: skip
         mounted = f'mount -t tmpfs none "{own}" && exec "$@"'
-        log = held.enter_context((path / "second.log").open("w"))
+        told = path / "second.log"
+        log = held.enter_context(told.open("w"))
         second = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", mounted, "sh", *start],
-            env={k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"},
+            env={k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"}
+            | {"PYTHONUNBUFFERED": "1"},
             stdout=log,
             stderr=log,
         )
         held.callback(second.wait, 60)
         held.callback(second.terminate)
+        wait_for(lambda: "runtime started" in told.read_text() or second.poll() is not None, 120)
         yield head, own
 
 
@@ -133,14 +136,9 @@ def test_workers_on_other_nodes(
         "XDG_CACHE_HOME": str(own / "cache"),
     }
     command = words(digits_tree, 2)
-    said = ""
-    for _ in range(60):  # until the second node has joined
-        local = folder.run("train_judge", *command, "--out", own / "out", **variables)
-        said = local.refusal()
-        if "room for 1 workers" not in said:
-            break
-        time.sleep(1)
-    assert said.startswith(f"{own}/out is not on all nodes of the cluster: give a folder that")
+    local = folder.run("train_judge", *command, "--out", own / "out", **variables)
+    said = f"{own}/out is not on all nodes of the cluster: give a folder that"
+    assert local.refusal().startswith(said)
     assert not list(own.iterdir())
 
     command += ["--out", bucket_server.uri("ray")]

@@ -75,11 +75,11 @@ def jobs(
             "tune_guidance": ("first", f"--out sweep {tree} {scaling} {sweep}"),
             "clip_zero_shot": ("first", f"--out clip --images set/val {scaling}"),
         }
-        ids = {
-            name: cluster.submit(node, folder, f"jobs.{name} {settings}")
-            for name, (node, settings) in words.items()
-        }
-        ended = {name: cluster.finish(job) for name, job in ids.items()}
+        ids, ended = dict[str, str](), dict[str, tuple[str, str]]()
+        # One after the other: two cores have the nodes, the server and its database besides.
+        for name, (node, settings) in words.items():
+            ids[name] = cluster.submit(node, folder, f"jobs.{name} {settings}")
+            ended[name] = cluster.finish(ids[name])
         yield Jobs(cluster, folder, ids, ended)
     finally:
         cluster.stop()

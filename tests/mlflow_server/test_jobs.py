@@ -42,7 +42,7 @@ def content(path: Path) -> bytes:
 def test_jobs_of_both_nodes_are_done(jobs: Jobs) -> None:
     assert {name: status for name, (status, _) in jobs.ended.items()} == {
         name: "SUCCEEDED" for name in RUNS
-    }, jobs.ended
+    }, "\n".join(log for _, log in jobs.ended.values())
     told = {
         name: jobs.cluster.call("GET", f"/api/jobs/{job}").json() for name, job in jobs.ids.items()
     }
