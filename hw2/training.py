@@ -242,6 +242,6 @@ def train(
 
     if place.rank == 0:
         store.sweep()  # a run killed in its last checkpoint writes no other one
-    if place.rank == 0 and not done:
-        nets = {"net": net, "ema": state.ema.net}
-        save_weights(final, nets, {**meta, "step": state.step}, only=state.names)
+        if not done:
+            nets = {"net": net, "ema": state.ema.net}
+            save_weights(final, nets, {**meta, "step": state.step}, only=state.names)
