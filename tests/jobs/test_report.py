@@ -28,7 +28,6 @@ steps:
 
 
 @pytest.mark.slow
-@pytest.mark.unproven
 def test_a_report_with_a_step_that_fails_and_the_second_call(
     face_tree: Path, folder: Folder
 ) -> None:

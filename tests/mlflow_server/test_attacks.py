@@ -9,7 +9,7 @@ import pytest
 
 from tests.mlflow_server.served import Served
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STORE = "/api/2.0/mlflow-artifacts/artifacts"
 SECRET = b"of the server alone"
 

@@ -15,7 +15,7 @@ from tests.mlflow_server.conftest import Jobs
 from tests.mlflow_server.served import Served
 from tests.stores import history, start
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RUNS = {"train_judge": 1, "tune_guidance": 3, "clip_zero_shot": 1}  # a sweep and its two trials
 
 

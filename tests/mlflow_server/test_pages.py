@@ -11,7 +11,7 @@ from tests.mlflow_server.conftest import Jobs
 from tests.mlflow_server.served import Served
 
 pytest_plugins = ["tests.browser"]
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 expect.set_options(timeout=60_000)  # a cold page on a busy machine
 
 
@@ -65,7 +65,8 @@ def test_the_curves_of_a_training_are_shown(
 ) -> None:
     page, address, (run,) = page_of(new_page, served, "train_judge")
     page.goto(f"{address}/{run.info.run_id}/model-metrics")
-    expect(page.get_by_text("train/loss").first).to_be_visible()
+    page.get_by_role("searchbox", name="Search metric charts").fill("train/loss")
+    expect(page.get_by_text(f"{run.info.run_name} (train/loss)").first).to_be_visible()
     expect(page.locator(".js-plotly-plot .scatterlayer path.js-line").first).to_be_attached()
     page.screenshot(path=screenshots / "mlflow_curves.png")
 
