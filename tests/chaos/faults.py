@@ -23,9 +23,9 @@ def kill_worker(run: Disturbed, last: int) -> None:
 
 
 def stop_worker(run: Disturbed, last: int) -> None:
-    """One worker is stopped and stays in memory: it is noticed, killed and replaced."""
-    stopped = _hit_worker(run, last, signal.SIGSTOP, "SIGSTOP of a worker")
-    assert stopped not in run.workers_alive()
+    """One worker is stopped: it is noticed and replaced, and then wakes beside its successor."""
+    stopped = _hit_worker(run, last, signal.SIGSTOP, "SIGSTOP of a worker, SIGCONT once replaced")
+    send(stopped, signal.SIGCONT)
 
 
 def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
