@@ -68,6 +68,7 @@ class Cluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             # Ray's name for "no further nodes, loopback alone", which all other tests have.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+            "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
         }
         self._nodes: list[Node] = []
         self.start_head()
