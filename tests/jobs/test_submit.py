@@ -113,7 +113,6 @@ def test_a_job_gets_what_submit_check_shows_and_its_failure_is_told(cluster: Clu
     assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 3)
 
 
-@pytest.mark.unproven
 def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
     cluster: Cluster, tree: Path, folder: Folder
 ) -> None:
@@ -155,7 +154,6 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
         assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
 
 
-@pytest.mark.unproven
 def test_jobs_of_each_kind_side_by_side(cluster: Cluster, tree: Path) -> None:
     space = {"space": {"guidance_weight": {"grid": [0, 1]}}, "samples": 1, "metric": "accuracy"}
     config = cluster.shared / "sweep.yaml"
