@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.episodes import Ground, bare, diverging, local, without_mlflow
 from tests.chaos.training import CHECKPOINT_EVERY, Point
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # Ten minutes by default, half a minute with us: a test does not wait even for that.
 SOON = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "5"}
 

@@ -50,7 +50,6 @@ def copied(bucket_server: BucketServer, name: str, path: Path) -> Path:
     return path
 
 
-@pytest.mark.unproven
 def test_a_killed_job_goes_on_on_another_machine(
     folder: Folder, digits_tree: Path, bucket_server: BucketServer
 ) -> None:
@@ -123,7 +122,6 @@ def node() -> Iterator[tuple[Head, Path]]:
         yield head, own
 
 
-@pytest.mark.unproven
 def test_workers_on_other_nodes(
     folder: Folder, digits_tree: Path, bucket_server: BucketServer, node: tuple[Head, Path]
 ) -> None:
