@@ -22,7 +22,7 @@ from tests.jobs.command import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
 
-STEPS, CHECKPOINT_EVERY, BATCH = 1500, 100, SETTINGS["batch_size"]
+STEPS, CHECKPOINT_EVERY, BATCH = 1000, 100, SETTINGS["batch_size"]
 
 
 @pytest.fixture(scope="module")
