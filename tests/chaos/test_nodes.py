@@ -117,7 +117,7 @@ def test_drawing(
         "data.root": digits_tree,
         "num_per_class": 40,
         "indices_per_chunk": 2,
-        "num_inference_steps": 100,
+        "num_inference_steps": 40,
     }
 
     def pictures(out: str) -> set[Path]:
