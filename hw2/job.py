@@ -146,9 +146,13 @@ def _run(
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
-        name, number = ("SIGTERM", 15) if _terminated.is_set() else ("Ctrl-C", 2)
-        print(f"stopped by {name}", file=sys.stderr)
-        return 128 + number
+        number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT
+    except SystemExit as stop:  # of Ray's handler, which stands in place of ours while Ray starts
+        if stop.code != signal.SIGTERM:
+            raise
+        number = signal.SIGTERM
+    print("stopped by", "Ctrl-C" if number == signal.SIGINT else "SIGTERM", file=sys.stderr)
+    return 128 + number
 
 
 _terminated = threading.Event()  # told apart from Ctrl-C, as which it goes through Ray

@@ -446,6 +446,12 @@ def test_process_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int
     assert process.returncode == code
 
 
+def test_process_stopped_while_ray_starts(tmp_path: Path):
+    process = start(tmp_path, "raise SystemExit(15)", "--out", "x")  # as Ray's own handler does
+    assert process.communicate(timeout=60) == ("", "stopped by SIGTERM\n")
+    assert process.returncode == 143
+
+
 RAY = """
 import os, signal, threading, time
 import ray

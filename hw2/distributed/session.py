@@ -57,15 +57,17 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """What SIGTERM does stays as it was.
+    """What SIGTERM does is after the block what it was before, also if Ray does not start.
 
-    Ray has it raise SystemExit, which gets lost where the driver waits in `ray.get`, so that the
-    job went on, or ended by an error of Ray's. KeyboardInterrupt comes through.
+    By Ray's handlers the process aborts three seconds after the signal, and the SystemExit before
+    that is lost where the driver waits in `ray.get`.
     """
     mine = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(mine) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, mine)
+    try:
+        yield
+    finally:
+        if callable(mine) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, mine)
 
 
 def _start_or_join() -> None:
