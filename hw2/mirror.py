@@ -177,9 +177,10 @@ class Mirror:
         journals = {
             self._name(path): Stamp(path.stat().st_size, 0) for path in self.folder.rglob(JOURNAL)
         }
-        here = self._here() | journals
-        late = {n for n in here if _turn(n) == MANIFESTS and n not in manifests | set(self._known)}
-        new = sorted((n for n in here.keys() - late if self._known.get(n) != here[n]), key=_turn)
+        timely = manifests | self._known.keys()
+        found = self._here() | journals
+        here = {n: found[n] for n in found if _turn(n) != MANIFESTS or n in timely}
+        new = sorted((n for n in here if self._known.get(n) != here[n]), key=_turn)
         gone = [
             name for name, stamp in self._known.items() if name not in here and self._gone(name)
         ]
