@@ -66,8 +66,8 @@ def ways_out(place: Place) -> list[str]:
     plain += [f"file://{place.server}/stolen.txt", "mine.txt/../../../../stolen.txt"]
     plain += ["..\\..\\..\\stolen.txt", "./../../../stolen.txt", "//etc/passwd"]
     once = [quote(path, safe="") for path in plain]
-    dots = [path.replace(".", "%2e") for path in plain[:4]]
-    twice = [quote(path, safe="") for path in once[:4]]
+    dots = [path.replace(".", "%2e") for path in plain]
+    twice = [quote(path, safe="") for path in once]
     return list(dict.fromkeys([*plain, *once, *dots, *twice]))
 
 
