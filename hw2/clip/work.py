@@ -104,7 +104,8 @@ def make_encoder(
                 store.write_texts(piece["prompts"], classes.cpu().numpy(), model.scale)
                 return {}
             part, content = piece["part"], piece["content"]
-            if "pixels" in piece:
+            # Ray gives a piece again if a node took the answer with it: it may be kept by now.
+            if "pixels" in piece and not store.has(content):
                 pixels = piece["pixels"]
                 embeddings = encode(pixels) if len(pixels) else np.empty((0, 1), np.float32)
                 store.write(content, embeddings, piece["reasons"])
