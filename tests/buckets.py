@@ -1,9 +1,7 @@
 """A real server of the S3 protocol on loopback, which can go away and come back."""
 
 import logging
-import time
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 from pyarrow import fs
@@ -64,11 +62,3 @@ class BucketServer:
             name: bucket.files.open_input_stream(bucket.path(name)).read()
             for name in bucket.names()
         }
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return when `condition()` holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.02)

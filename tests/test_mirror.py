@@ -12,7 +12,8 @@ from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
 from hw2.mirror import Mirror, TakenOver
 from hw2.storage import Bucket, Stamp
-from tests.buckets import BucketServer, wait_for
+from tests.buckets import BucketServer
+from tests.waiting import wait_for
 
 pytest_plugins = ["tests.bucket_fixtures"]
 

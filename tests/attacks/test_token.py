@@ -15,8 +15,9 @@ import pytest
 
 from hw2.distributed.exposure import open_to_others
 from hw2.distributed.token_file import warn_if_shared
-from tests.distributed.head import Head, running_head, wait_for
+from tests.distributed.head import Head, running_head
 from tests.jobs.command import descendants
+from tests.waiting import wait_for
 
 LOOPBACK = "0100007F"
 WRONG = "f" * 64
@@ -100,7 +101,7 @@ def test_the_dashboard_is_bound_to_loopback_and_the_token_is_nowhere(head: Head)
     told = [path for path in (head.path).rglob("*.log") if head.token in path.read_text("latin-1")]
     told += [path for path in head.path.rglob("*.out") if head.token in path.read_text("latin-1")]
     assert not told
-    titles = descendants(head.process.pid).values()
+    titles = descendants(head.node.process.pid).values()
     assert titles and not [title for title in titles if head.token in title]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.episodes import Ground, bare, diverging, local, without_mlflow
+from tests.chaos.episodes import Ground, bare, diverging, local, on_cluster, without_mlflow
 from tests.chaos.training import CHECKPOINT_EVERY, Point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -48,13 +48,19 @@ def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Rand
     assert len(points) == 4
     assert_little_was_repeated(points)
     said = ground.newest.say()
-    assert said.count("failed: ") >= 3  # rank by rank
+    assert said.count("failed: ") >= 2  # of three: one just before the driver's end is not heard
     assert "the workers start again from the newest checkpoint" in said
     assert not (ground.newest.folder.path / ".ray" / "auth_token").exists()
 
 
+def test_a_node_and_the_head_of_a_cluster(ground: Ground, draw: random.Random) -> None:
+    points = on_cluster(ground, draw, ["raylet", "head"])
+    assert len(points) == 2
+    assert_little_was_repeated(points)
+
+
 def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
-    assert_little_was_repeated(without_mlflow(ground, draw, 2))
+    assert_little_was_repeated(without_mlflow(ground, draw, 60))
 
 
 def test_a_loss_that_becomes_nan(ground: Ground, draw: random.Random) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import ray
 
 from hw2.distributed.exposure import warn_if_open
-from tests.distributed.head import wait_for
+from tests.waiting import wait_for
 
 ADDRESS, PORT = "10.99.0.1", 6379
 SERVER = Path(ray.__file__).parent / "core" / "src" / "ray" / "gcs" / "gcs_server"

@@ -123,7 +123,7 @@ def last_step(journal: Path) -> int:
 
 def descendants(pid: int) -> dict[int, str]:
     """Process title by id of all that `pid` has started, directly or not."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True)
+    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True)
     table = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     family, found = {pid}, {}
     for _ in range(6):  # parents may be listed after their children

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.buckets import VARIABLES, BucketServer, wait_for
+from tests.buckets import VARIABLES, BucketServer
 from tests.chaos.training import undisturbed
-from tests.distributed.head import Head, free_ports, running_head
+from tests.distributed.head import Head, running_head
+from tests.distributed.node import Node
 from tests.full_disks import grow, small_disk
 from tests.jobs.bare import SETTINGS, STEPS
 from tests.jobs.command import Folder, bits
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -99,26 +101,14 @@ def node() -> Iterator[tuple[Head, Path]]:
     with contextlib.ExitStack() as held:
         held.callback(shutil.rmtree, path, ignore_errors=True)
         head = held.enter_context(running_head(path, 1, **VARIABLES))
-        agent, *ports = free_ports(3)
-        start = head.words(
-            "start", "--block", f"--address=127.0.0.1:{head.ports['port']}", "--num-cpus=1",
-            "--object-store-memory=100000000", "--disable-usage-stats",
-            f"--dashboard-agent-listen-port={agent}",
-            f"--runtime-env-agent-port={ports[0]}", f"--metrics-export-port={ports[1]}",
-        )  # fmt: skip
         mounted = f'mount -t tmpfs none "{own}" && exec "$@"'
-        told = path / "second.log"
-        log = held.enter_context(told.open("w"))
-        second = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", mounted, "sh", *start],
-            env={k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"}
-            | {"PYTHONUNBUFFERED": "1"},
-            stdout=log,
-            stderr=log,
-        )
-        held.callback(second.wait, 60)
-        held.callback(second.terminate)
-        wait_for(lambda: "runtime started" in told.read_text() or second.poll() is not None, 120)
+        second = Node(
+            path / "second.log", head.environment,
+            f"--address=127.0.0.1:{head.ports['port']}", "--num-cpus=1",
+            before=["unshare", "-m", "sh", "-c", mounted, "sh"],
+        )  # fmt: skip
+        held.callback(second.stop)
+        second.wait()
         yield head, own
 
 
@@ -143,7 +133,7 @@ def test_workers_on_other_nodes(
     job = folder.start("train_judge", *command, **variables)
     wait_for(lambda: len(steps_in(bucket_server, "ray")) >= 1 or job.poll() is not None, 150)
     bucket_server.stop()
-    time.sleep(8)
+    time.sleep(30)
     bucket_server.start()
     known = len(steps_in(bucket_server, "ray"))
     wait_for(lambda: len(steps_in(bucket_server, "ray")) > known or job.poll() is not None, 150)

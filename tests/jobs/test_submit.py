@@ -17,8 +17,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from hw2.distributed.exposure import open_to_others
 from hw2.distributed.upload import packed
-from tests.distributed.head import Head, running_head, wait_for
+from tests.distributed.head import Head, running_head
 from tests.jobs.command import ROOT, Folder, bits
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CPUS, STEPS = 6, 60

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clip.small import write_set
 from tests.mlflow_server.served import Served
-from tests.two_nodes import TwoNodes
+from tests.mlflow_server.two_nodes import TwoNodes
 
 
 @pytest.fixture(scope="session")

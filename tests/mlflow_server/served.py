@@ -46,18 +46,18 @@ def request(port: int, method: str, path: str, body: object = None, **headers: s
 class Served:
     """`python -m hw2.mlflow_server` with a folder of its own, and two accounts beside admin."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.folder, self.port, self.log = folder, free_port(), folder / "log.txt"
         self.accounts = {"amy": "amys-own-password", "bob": "bobs-own-password"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hw2.mlflow_server", "--folder", str(folder / "server"),
-                 "--port", str(self.port), "--workers", "1"],
+                 "--port", str(self.port), "--workers", "1", *words],
                 stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
 
-    def wait(self) -> None:
-        """Return when it has said where it is, its accounts made."""
+    def wait(self, new: bool = True) -> None:
+        """Return when it has said where it is; the accounts are made then, if it is `new`."""
         assert self.process.stdout is not None
         self.said = ""
         while not self.said.startswith("MLflow: "):
@@ -66,7 +66,7 @@ class Served:
         password = (self.folder / "server/admin_password").read_text().strip()
         self.secrets = [*self.accounts.values(), password]
         self.accounts["admin"] = password
-        for name in ("amy", "bob"):
+        for name in ("amy", "bob") if new else ():
             account = {"username": name, "password": self.accounts[name]}
             assert self.call("POST", "/api/2.0/mlflow/users/create", account).status == 200
 

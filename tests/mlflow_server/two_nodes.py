@@ -1,15 +1,13 @@
 """A real Ray cluster: a head with its dashboard and a second raylet, both on this machine."""
 
-import os
 import secrets
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.distributed.node import Node, environment
 from tests.jobs.command import ROOT
 from tests.mlflow_server.served import Answer, request
 from tests.stores import free_port
@@ -26,28 +24,18 @@ class TwoNodes:
     def __init__(self, folder: Path, variables: Mapping[str, Mapping[str, str]]) -> None:
         self.folder, self.token, self.port = folder, secrets.token_hex(32), free_port()
         self._gcs = f"127.0.0.1:{free_port()}"
-        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._nodes: list[Node] = []
         self._variables = variables
         head = ["--head", f"--port={self._gcs.partition(':')[2]}", "--dashboard-host=127.0.0.1",
                 f"--dashboard-port={self.port}", "--include-dashboard=true"]  # fmt: skip
         self._start("first", *head)
 
     def _start(self, name: str, *words: str) -> None:
-        environment = os.environ | {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": self.token,
-            "PYTHONPATH": str(ROOT),
-            **self._variables[name],
-        }
-        del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # 0 refuses a second node
-        command = [
-            Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1",
-            "--node-ip-address=127.0.0.1", "--object-store-memory=100000000",
-            f"--dashboard-agent-listen-port={free_port()}", f'--resources={{"{name}": 1}}',
-            f"--temp-dir={self.folder}", *words,
-        ]  # fmt: skip
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self._nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        own = environment(RAY_AUTH_TOKEN=self.token, PYTHONPATH=str(ROOT), **self._variables[name])
+        place = ("--node-ip-address=127.0.0.1", f"--temp-dir={self.folder}")
+        what = ("--num-cpus=1", f'--resources={{"{name}": 1}}')
+        log = self.folder / f"{name}.log"
+        self._nodes.append(Node(log, own, *what, *place, *words))
 
     def wait(self) -> None:
         """Return when both nodes are there and the dashboard takes jobs."""
@@ -58,7 +46,7 @@ class TwoNodes:
     def _until(self, done: Any) -> None:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
-            assert all(node.poll() is None for node in self._nodes), "a node has ended"
+            assert all(node.process.poll() is None for node in self._nodes), "a node has ended"
             try:
                 if done():
                     return
@@ -97,6 +85,4 @@ class TwoNodes:
     def stop(self) -> None:
         """End both nodes, the second before the head."""
         for node in reversed(self._nodes):
-            node.send_signal(signal.SIGTERM)
-        for node in self._nodes:
-            node.wait(timeout=60)
+            node.stop()
