@@ -20,7 +20,7 @@ from tests.clip.small import save_clip, write_set
 from tests.jobs.bare import SETTINGS
 from tests.jobs.command import Folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS, CHECKPOINT_EVERY, BATCH = 1000, 100, SETTINGS["batch_size"]
 
