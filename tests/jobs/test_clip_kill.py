@@ -28,7 +28,7 @@ def wait_for_parts(cache: Path, count: int, process: subprocess.Popen[str]) -> N
 @pytest.mark.timeout(900)
 def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     clip = save_clip(tmp_path / "clip" / "final.safetensors")
-    write_set(tmp_path / "set", each=800)
+    write_set(tmp_path / "set", each=1000)
     seed = time.time_ns() % 10**6
     print(f"seed of the kills: {seed}")
     draw = random.Random(seed)
@@ -51,12 +51,12 @@ def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     job.communicate()
     time.sleep(3)  # actors that had a part in hand may still write it
     done = {path: path.stat().st_mtime_ns for path in cache.glob("*/*.parquet")}
-    assert before < len(done) < 125
+    assert before < len(done) < 94
     assert not (tmp_path / "out" / "metrics.json").exists()
 
     assert folder.run("clip_zero_shot", *words("out", 2)).code == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert len(list(cache.glob("*/*.parquet"))) == 125  # of 64 pictures
+    assert len(list(cache.glob("*/*.parquet"))) == 94  # of 64 pictures
     assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
     assert folder.run("clip_zero_shot", *words("whole", 0)).code == 0
