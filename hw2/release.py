@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from hw2.checkpoint import read_meta
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
+from hw2.yaml_text import Dumper, read_yaml
 
 CARD_FILE, PIPELINE = "card.md", "pipeline"
 CARD = """# {name}
@@ -81,7 +82,7 @@ def release(run: Path, name: str, command: str, note: str = "", assets: Path = A
         # Of a score by digit the card is silent; metrics.json has it.
         rows="\n".join(_row(k, v) for k, v in figures.items() if k.count("/") < 3),
         note=f"\n{note}\n" if note else "",
-        settings=yaml.safe_dump(yaml.safe_load(config.read_text()), sort_keys=False),
+        settings=yaml.dump(read_yaml(config), Dumper=Dumper, sort_keys=False),
     )
     (folder / CARD_FILE).write_text(card)
     return folder

@@ -21,7 +21,7 @@ def main(config: PrepareDataConfig) -> None:
     check_clip(config.out, *scenes)
     check_text2image(config.out, config.seed, config.num_text2image)
     check_concepts(config.out, config.seed)
-    digits = prepare_digits(
+    prepare_digits(
         config.out,
         config.seed,
         config.num_train,
@@ -29,7 +29,6 @@ def main(config: PrepareDataConfig) -> None:
         source=config.source,
         cache=config.cache,
     )
-    print(f"{digits}: {config.num_train} train and {config.num_val} val pictures a domain at most")
     write_clip(config.out, *scenes)
     print(describe_clip(config.out))
     write_text2image(config.out, config.seed, config.num_text2image)

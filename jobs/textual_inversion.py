@@ -1,6 +1,6 @@
 """Learn a concept from a few pictures: one new row of the token table (textual inversion).
 
-python -m jobs.textual_inversion --input hw2_data/textual_inversion/input.json --source 0
+python -m jobs.textual_inversion --config jobs/configs/textual_inversion.yaml --source 0
 """
 
 from hw2.job import run_job

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
-from hw2.data.recipe import Recipe, claim, refuse_another
+from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
 from hw2.domains import DOMAINS, Domain
 from hw2.progress import progress as progress_bar
 
@@ -44,7 +44,8 @@ def write_digits(
     """Write `root`/digits, or what is still missing of it.
 
     The recipe file comes first, the pictures next and each CSV last, all by renaming: an
-    interrupted tree has no CSV to be taken for whole, and the same call goes on with it.
+    interrupted tree has no CSV to be taken for whole, and the same call goes on with it. A folder
+    that we did not make is left as it is, which a printed line says.
 
     Args:
         root: the data tree.
@@ -56,8 +57,13 @@ def write_digits(
         The digits folder.
 
     Raises:
-        ConfigError: the folder holds a tree that this recipe did not make.
+        ConfigError: the folder holds a tree of another recipe.
     """
+    folder = digits_folder(root)
+    # A recipe of another source is ours too: its tree may be half-made.
+    if is_anothers(_recipe_path(root, source)) and not any(folder.glob("*.json")):
+        print(f"{folder}: not made by this job, left as it is")
+        return folder
     refuse_another(_recipe_path(root, source), source.recipe())
     for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace
         for split in SPLITS:
@@ -65,9 +71,9 @@ def write_digits(
     claim(_recipe_path(root, source), source.recipe())
     tasks: list[Task] = []
     for domain in DOMAINS:
-        folder = picture_folder(root, domain)
-        folder.mkdir(parents=True, exist_ok=True)
-        there = {entry.name for entry in os.scandir(folder)}
+        pictures = picture_folder(root, domain)
+        pictures.mkdir(parents=True, exist_ok=True)
+        there = {entry.name for entry in os.scandir(pictures)}
         for split in SPLITS:
             names = _names(source, domain, split)
             missing = [index for index, name in enumerate(names) if name not in there]
@@ -83,7 +89,9 @@ def write_digits(
             if not path.is_file() or path.read_text() != table:
                 with replacing(path) as passing:
                     passing.write_text(table)
-    return digits_folder(root)
+    train, val = (max(len(source.labels(domain, split)) for domain in DOMAINS) for split in SPLITS)
+    print(f"{folder}: {train} train and {val} val pictures a domain at most")
+    return folder
 
 
 def _recipe_path(root: Path, source: PictureSource) -> Path:

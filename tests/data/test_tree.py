@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hw2.data import face_tree
 from hw2.data.prepare import prepare_digits
 from hw2.errors import ConfigError
+from hw2.settings.data import PrepareDataConfig
+from jobs import prepare_data
 
 
 def files(root: Path) -> dict[str, str]:
@@ -102,11 +105,36 @@ def test_a_tree_made_otherwise_is_left_alone(offline_tree: Path, tmp_path: Path)
     assert after == before
 
 
-def test_the_courses_own_data_is_left_alone(course_tree: Path) -> None:
+def test_the_courses_own_data_is_left_alone(
+    course_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = files(course_tree)
-    with pytest.raises(ConfigError, match="this recipe did not make"):
-        prepare_digits(course_tree, progress=False)
+    for source in ("offline", "torchvision"):  # of which nothing is downloaded then
+        prepare_digits(course_tree, source=source, progress=False)
+        told = capsys.readouterr().out
+        assert told == f"{course_tree / 'digits'}: not made by this job, left as it is\n"
     assert files(course_tree) == before
+
+
+def test_the_other_parts_are_made_beside_the_courses_digits(
+    course_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_tree, "RELEASED", course_tree / "none")  # GT takes half a minute
+    before = files(course_tree)
+    sizes = {"num_faces": 10, "num_noises": 2, "num_clip_train": 10, "num_clip_val": 1}
+    prepare_data.main(PrepareDataConfig(out=course_tree, num_text2image=10, **sizes))
+    after = files(course_tree)
+    assert {name: after.pop(name) for name in before} == before
+    parts = {"face", "clip_zeroshot", "text2image", "textual_inversion"}
+    assert {name.split("/")[0] for name in after} == parts
+
+
+def test_a_tree_begun_from_another_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits/torchvision.json").write_text("{}")
+    with pytest.raises(ConfigError, match="this recipe did not make"):
+        prepare_digits(tmp_path, progress=False)
+    assert list(files(tmp_path)) == ["digits/torchvision.json"]
 
 
 @pytest.mark.parametrize(

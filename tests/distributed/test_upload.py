@@ -48,7 +48,8 @@ def folder(tmp_path: Path) -> Path:
         hw2_data_real/a.png outputs/ddpm/final.safetensors outputs.old/x mlflow.db mlflow.db-wal
         mlruns/1 mlartifacts/1 mlflow-server/passwords build/lib.py dist/hw2.whl .env
         hw2.egg-info/PKG-INFO .pytest_cache/x .mypy_cache/y hw2/__pycache__/a.pyc
-        tests/test_a.py docs/a.md benchmarks/b.py .ci/run"""
+        tests/test_a.py docs/a.md benchmarks/b.py .ci/run accounts.csv accounts-2026.csv
+        mlflow.dump backup/artifacts/a.png hw2_data_small/a.png test.log"""
     wanted = "hw2/docs/a.txt hw2/dist/b.py jobs/train_ddpm.py jobs/configs/mine.yaml"
     for name in (*junk.split(), *wanted.split()):
         path = tmp_path / name
@@ -121,6 +122,8 @@ LETTERS = base64.b64encode(bytes(range(60))).decode()
         (".env.local", "x=1", "the name of a file of secrets"),
         ("conf/tls.key", "x", "the name of a file of secrets"),
         ("home/.netrc", "x", "the name of a file of secrets"),
+        ("class/Accounts.csv", "x", "the name of a file of secrets"),
+        ("mlflow.dump", "x", "the name of a file of secrets"),
     ],
 )
 def test_a_secret_is_found_and_not_repeated(name: str, text: str, what: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,11 +33,25 @@ def copy(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("assets", "__pycache__")
     for folder in ("hw2", "jobs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "hw2/assets").symlink_to(ROOT / "hw2/assets")
-    for name, text in EXAMPLES.items():
-        with (tmp_path / name).open("a") as file:  # the copy's; the folders are no links
-            file.write(f"\n\n{text}")
+    for name, text in EXAMPLES.items():  # the copy's; the folders are no links
+        path = tmp_path / name
+        path.write_text(extended(path.read_text(), text) if path.exists() else text)
     return tmp_path
+
+
+def extended(code: str, example: str) -> str:
+    """An example at the end of a file of ours, its import among those at the top."""
+    _, imports, rest = re.split(r"(?m)^(import \w+\n)\n+", example)
+    return code.replace("from jaxtyping", f"{imports}from jaxtyping", 1) + f"\n\n{rest}"
+
+
+def test_the_examples_pass_lint(copy: Path) -> None:
+    for words in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, *EXAMPLES]
+        ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout
 
 
 def run(copy: Path, job: str, *words: object) -> str:
@@ -53,16 +68,17 @@ def test_a_sampler_a_data_set_and_a_metric_are_a_file_each(copy: Path) -> None:
     small = {"num_train": 20, "num_val": 297, "num_faces": 10, "num_noises": 2}
     small |= {"num_clip_train": 10, "num_clip_val": 1, "num_text2image": 0}
     sizes = [str(word) for key, value in small.items() for word in (f"--{key}", value)]
-    run(copy, "prepare_data", "--source", "uci", *sizes)
+    run(copy, "prepare_data", "--source", "uci", "--out", "hw2_data_uci", *sizes)
     tables = {
-        split: (copy / f"hw2_data/digits/mnistm/{split}.csv").read_text().splitlines()
+        split: (copy / f"hw2_data_uci/digits/mnistm/{split}.csv").read_text().splitlines()
         for split in ("train", "val")
     }
     assert {split: len(table) for split, table in tables.items()} == {"train": 21, "val": 298}
-    assert json.loads((copy / "hw2_data/digits/uci.json").read_text())["num_val"] == 297
+    assert json.loads((copy / "hw2_data_uci/digits/uci.json").read_text())["num_val"] == 297
 
     settings = ["--sampler", "plms", "--num_inference_steps", 5, "--guidance_interval", "0,1"]
     settings += ["--num_per_class", 5, "--scaling.num_workers", 0, "--out", "out"]
+    settings += ["--data.root", "hw2_data_uci"]
     said = run(copy, "sample_digits", *settings)
     assert "coverage of real pictures" in said
     metrics = json.loads((copy / "out/metrics.json").read_text())
