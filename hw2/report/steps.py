@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hw2.config import JobConfig, load
 from hw2.errors import ConfigError, Hw2Error
+from hw2.job import set_aside
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
 from hw2.runlog.journal import write_json
 from hw2.settings.report import ReportConfig, Step
@@ -117,11 +118,18 @@ class Runner:
 
     def _run(self, step: Planned) -> StepResult:
         began = time.monotonic()
+        known = self._known(step)
         try:
             made_from = self._made_from(step, {})
-        except Hw2Error as error:
+            same = _same(known.get("made_from"), made_from)
+            # The job itself would go on with what other code has left in its folder.
+            if not same and step.out.exists():
+                set_aside(step.out)
+            record = {"made_from": made_from, "seconds": known.get("seconds", 0.0) if same else 0.0}
+            write_json(self._record(step), record)
+        except (Hw2Error, OSError) as error:
             return StepResult(step, "failed", error=str(error))
-        # Results of other settings are moved aside: the folder is the report's.
+        # The job may know more of what it reads than the report: the folder is the report's.
         words = [sys.executable, "-m", f"jobs.{step.job}", *step.words, "--overwrite", "true"]
         with self.log_of(step).open("w") as log:
             process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
@@ -135,11 +143,12 @@ class Runner:
         if code:
             return StepResult(step, "failed", seconds, self._why(step, code))
         # A run that only found all done says nothing of how long it takes.
-        known = self._known(step)
-        if known.get("made_from", {}).get("words") == list(step.words):
-            seconds = max(seconds, float(known.get("seconds", 0.0)))
-        record = {"made_from": made_from, "left": stat_of(step.out), "seconds": seconds}
-        write_json(self._record(step), record)
+        seconds = max(seconds, record["seconds"])
+        try:
+            left = stat_of(step.out)
+        except OSError as error:
+            return StepResult(step, "failed", seconds, f"it left nothing ({error})")
+        write_json(self._record(step), {**record, "left": left, "seconds": seconds})
         return StepResult(step, "done", seconds)
 
     def _why(self, step: Planned, code: int) -> str:
@@ -164,13 +173,12 @@ class Runner:
         """How long the run took whose results are still what this step would make."""
         known = self._known(step)
         try:
-            if known["left"] != stat_of(step.out):
+            if known["left"] != stat_of(step.out) or not (step.out / "mlflow_run.json").is_file():
                 return None
             before = known["made_from"]
             now = self._made_from(step, before["inputs"])
-            same = before | {"inputs": _contents(before)} == now | {"inputs": _contents(now)}
-            return float(known["seconds"]) if same else None
-        except (KeyError, TypeError, ValueError, Hw2Error):
+            return float(known["seconds"]) if _same(before, now) else None
+        except (KeyError, TypeError, ValueError, OSError, Hw2Error):
             return None
 
     def _made_from(self, step: Planned, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +193,13 @@ class Runner:
             inputs[path] = fingerprint(Path(path), before)._asdict()
         made = {"words": list(step.words), "settings": settings, "code": self.code}
         return json.loads(json.dumps({**made, "inputs": inputs}))
+
+
+def _same(before: Any, now: Mapping[str, Any]) -> bool:
+    """Whether both are of one command and code and of inputs of the same bytes."""
+    if not isinstance(before, Mapping) or not isinstance(before.get("inputs"), Mapping):
+        return False
+    return {**before, "inputs": _contents(before)} == {**now, "inputs": _contents(now)}
 
 
 def _contents(made: Mapping[str, Any]) -> dict[str, str]:

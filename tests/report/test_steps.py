@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,12 @@ def main(config: ToyConfig) -> None:
     out = claim_out(config)
     with Path("ran.txt").open("a") as file:
         file.write(out.name + "\\n")
+    pieces = out / "pieces.txt"  # goes on with what is there
+    pieces.write_text((pieces.read_text() if pieces.exists() else "") + "piece\\n")
+    if Path("stop.txt").exists():
+        raise DataError("stopped half-way")
     (out / "metrics.json").write_text("{}")
+    (out / "mlflow_run.json").write_text("{}")
 
 if __name__ == "__main__":
     raise SystemExit(run_job(ToyConfig, main, doc=__doc__))
@@ -101,6 +107,34 @@ def test_a_step_is_run_once_for_the_same_settings_inputs_and_code(
 
     monkeypatch.setattr(steps, "code_of_jobs", lambda: "other code")
     assert folder.run(a=told | {"value": 3})["a"].status == "done" and folder.ran == 5
+
+
+@pytest.mark.parametrize("gone", ["report/a", "report/a/mlflow_run.json"])
+def test_results_that_are_gone_are_made_again(folder: Folder, gone: str) -> None:
+    folder.run(a={})
+    path = Path(gone)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert folder.run(a={})["a"].status == "done" and folder.ran == 2
+
+
+@pytest.mark.parametrize("changed", ["nothing", "code", "settings", "inputs"])
+def test_only_what_was_begun_by_the_same_is_gone_on_with(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    told = {"value": 2, "source": "input.txt"}
+    Path("stop.txt").touch()
+    assert folder.run(a=told)["a"].error.startswith("stopped half-way")
+    Path("stop.txt").unlink()
+    if changed == "code":
+        monkeypatch.setattr(steps, "code_of_jobs", lambda: "other code")
+    elif changed == "settings":
+        told["value"] = 3
+    elif changed == "inputs":
+        Path("input.txt").write_text("b")
+    assert folder.run(a=told)["a"].status == "done"
+    pieces = Path("report/a/pieces.txt").read_text().split()
+    assert len(pieces) == (2 if changed == "nothing" else 1)
+    assert Path("report/a.old-1").is_dir() == (changed != "nothing")
 
 
 def test_one_fails_the_others_go_on_and_what_needs_it_is_skipped(folder: Folder) -> None:
