@@ -27,7 +27,7 @@ def main(config: ReportConfig) -> None:
     from hw2.report.writing import write_report
     from hw2.runs import job_run
 
-    steps = plan(config)
+    steps = plan(config, settings_of)
     run = job_run(config, "report", splits={}, not_results=("steps", "languages", "pdf"))
     with run as (out, tracker):
         results: list[StepResult] = []

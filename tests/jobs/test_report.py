@@ -63,6 +63,6 @@ def test_a_report_with_a_step_that_fails_and_the_second_call(
 def test_local_report_names_jobs_and_settings_that_there_are() -> None:
     for name in ("local", "full"):
         words = ["--config", str(ROOT / f"jobs/configs/report_{name}.yaml")]
-        for step in plan(load(ReportConfig, words, prog="report", description="")):
+        for step in plan(load(ReportConfig, words, prog="report", description=""), settings_of):
             found = [str(ROOT / word) if word.endswith(".yaml") else word for word in step.words]
             load(settings_of(step.job), found, prog=step.job, description="")
