@@ -12,7 +12,10 @@ from hw2.report.steps import StepResult
 
 TRAININGS = ("textual_inversion", "custom_diffusion")
 # What cannot be read or does not have the form that its job gives it.
-BROKEN = (Hw2Error, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)
+BROKEN = (
+    *(Hw2Error, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
