@@ -11,6 +11,7 @@ import pytest
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
+from hw2.yaml_text import read_yaml
 from tests.report.small_report import RUN, TOGETHER, SmallReport, interval
 
 
@@ -189,3 +190,33 @@ def test_what_was_drawn_from_other_noises_is_not_put_beside(small: SmallReport) 
     path = small.out / "concepts_untrained/config.yaml"
     path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
     assert "a row each for separate" in page(collect(small.all()))
+
+
+def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) -> None:
+    path = small.out / "grades/config.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("model: null", "model: ViT-B-32")
+        .replace("pretrained: null", "pretrained: openai")
+    )
+    parts = collect(small.all()).parts
+    assert {"step", "seed"} <= dict(parts["sheets"].model).keys()
+    assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
+    assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
+    assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
+
+
+def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
+    path = small.out / "guidance/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    for trial in trials:
+        trial["scores"]["frechet_judge/svhn"] |= {"low": 0.0, "high": 9.0}
+    changed(path, trials=trials)
+    said = [one.key for one in collect(small.all()).parts["guidance"].said]
+    assert "p1.w_frechet_inside" in said and "p1.w_frechet_unclear" in said
+    assert not any(key.startswith("p1.w_unconditional") for key in said)  # guidance in a part only
+    path = small.out / "guidance/config.yaml"
+    settings = read_yaml(path) | {"guidance_interval": [0, 1]}
+    path.write_text(json.dumps(settings))
+    said = [one.key for one in collect(small.all()).parts["guidance"].said]
+    assert "p1.w_unconditional_chance" in said
