@@ -69,8 +69,7 @@ def claim_out(
             if differ and mirror:
                 mirror.set_aside()
             elif differ:
-                asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
-                out.rename(next(aside for aside in asides if not aside.exists()))
+                set_aside(out)
                 out.mkdir()
         elif others or any(path not in (draft, sums) for path in out.iterdir()):
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
@@ -86,6 +85,12 @@ def claim_out(
     except OSError as error:
         raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
+
+
+def set_aside(out: Path) -> None:
+    """Move a folder of results to the first of OUT.old-1, OUT.old-2, .. that is free."""
+    asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
+    out.rename(next(aside for aside in asides if not aside.exists()))
 
 
 def _read_sums(path: Path) -> Mapping[str, object]:

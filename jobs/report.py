@@ -10,6 +10,7 @@ from typing import get_type_hints
 from hw2.config import JobConfig
 from hw2.errors import ConfigError
 from hw2.job import run_job
+from hw2.places import uri_of
 from hw2.settings.report import ReportConfig
 
 
@@ -24,10 +25,14 @@ def settings_of(job: str) -> type[JobConfig]:
 def main(config: ReportConfig) -> None:
     """Run what is missing, collect what was left, write the pages, as one MLflow run."""
     from hw2.report.steps import Runner, StepResult, plan
-    from hw2.report.writing import write_report
+    from hw2.report.writing import find_browser, write_report
     from hw2.runs import job_run
 
-    steps = plan(config)
+    if uri := uri_of(config.out):
+        raise ConfigError(f"out={uri}: the steps' folders lie in it: give a local folder")
+    config = config.model_copy(update={"out": config.out.expanduser()})
+    steps = plan(config, settings_of)
+    browser = find_browser() if config.pdf else None
     run = job_run(config, "report", splits={}, not_results=("steps", "languages", "pdf"))
     with run as (out, tracker):
         results: list[StepResult] = []
@@ -38,7 +43,7 @@ def main(config: ReportConfig) -> None:
                 continue
             results.append(result)
             print(f"{about}, {result.seconds:.0f} s {result.error}".rstrip(), flush=True)
-        write_report(config, results, out, tracker)
+        write_report(config.languages, results, out, tracker, browser)
 
 
 if __name__ == "__main__":

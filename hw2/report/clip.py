@@ -20,8 +20,9 @@ from hw2.data.images import decode_bytes
 from hw2.data.listing.parts import read_part
 from hw2.data.listing.pictures import Listing
 from hw2.errors import DataError
+from hw2.metrics.intervals import wilson
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import Cell, Said, Sources, Table, number, points, sources
+from hw2.report.parts import Cell, Said, Sources, Table, number, points, shown, sources
 from hw2.report.pictures import Picture, picture, picture_file
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -61,6 +62,7 @@ class ZeroShot:
 
     source: Sources
     model: str
+    prompts: str  # the set of the pictures and of the matrix
     scores: Table
     comparisons: Table
     said: tuple[Said, ...]
@@ -84,7 +86,8 @@ def zero_shot(job: JobOutput) -> ZeroShot:
     keys = ("images", "model", "pretrained", "templates", "precision")
     return ZeroShot(
         sources(job, keys=keys),
-        config.pretrained or config.model or "asset:clip",
+        job.clip_name,
+        first,
         _scores(job),
         _comparisons(job),
         _said(job, first),
@@ -183,9 +186,7 @@ def _worst(matrix: Matrix) -> Table:
             Cell(matrix.names[true]),
             Cell(matrix.names[said]),
             Cell(str(times), times),
-            Cell(
-                f"{times / matrix.totals[true]:.0%}".replace("%", " %"), times / matrix.totals[true]
-            ),
+            number(wilson(times, matrix.totals[true]), ".0%"),
         )
         for true, said, times in heapq.nlargest(WORST, wrong, key=lambda cell: cell[2])
     ]
@@ -208,7 +209,7 @@ def _comparisons(job: JobOutput) -> Table:
     for one in job.metric("comparisons"):
         difference = points(as_interval(one["difference"]))
         cells = (
-            Cell(f"{one['b']} - {one['a']}"),
+            Cell(f"{one['b']} \u2212 {one['a']}"),
             Cell(difference, one["difference"]["value"]),
             Cell(f"{one['only_b_right']} : {one['only_a_right']}", one["only_b_right"]),
             Cell(f"{one['p_holm']:.2g}", one["p_holm"]),
@@ -222,8 +223,8 @@ def _said(job: JobOutput, first: str) -> tuple[Said, ...]:
     chance = float(job.metric("chance"))
     values = {
         "prompts": first,
-        "top1": format(top1, ".1%"),
-        "top5": format(job.interval("prompt_sets", first, "top5"), ".1%"),
+        "top1": shown(top1, ".1%"),
+        "top5": shown(job.interval("prompt_sets", first, "top5"), ".1%"),
         "chance": f"{100 * chance:.3g} %",
         "n": str(job.metric("prompt_sets", first, "top1", "n")),
     }

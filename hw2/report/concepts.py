@@ -1,22 +1,31 @@
-"""Personalization from what its jobs left: concepts alone and together, trainings, the merge."""
+"""Personalization from what its jobs left: trainings, concepts alone and together."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hw2.data.concepts import concept_pictures, read_concepts
+from hw2.data.concepts import Concept, concept_pictures, read_concepts
 from hw2.errors import DataError
-from hw2.metrics.intervals import Interval
 from hw2.personalize.generating import picture_path, source_stem, together_stem
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import EMPTY, Cell, Grid, Said, Sources, Table, number, sources
+from hw2.report.parts import EMPTY, Cell, Grid, Said, Sources, Table, clear, number, shown, sources
 from hw2.report.pictures import read_tiles, tiles
 
 COLUMNS = 5
 PASSED = {"True": "\u2713", "False": "\u2717"}
 UNTRAINED = "untrained"
+NOTHING = Table((), ())
 DRAWING = ("model", "num_inference_steps", "guidance_weight", "num_pictures")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A row of the table of trainings; `better`: its error is lower beyond the interval."""
+
+    job: JobOutput
+    row: tuple[Cell, ...]
+    better: bool
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Alone:
-    """A concept's given pictures over the best that were drawn of it."""
+    """A concept's given pictures over some that were drawn of it."""
 
     token: str
     grid: Grid
@@ -39,17 +48,17 @@ class Alone:
 
 @dataclass(frozen=True)
 class Concepts:
-    """Each concept by itself, with its scores."""
+    """Each concept by itself, with its scores; without grades these are empty."""
 
     source: Sources
-    clip: str
     concepts: tuple[Alone, ...]
-    table: Table
+    clip: str = ""
+    table: Table = NOTHING
 
     @property
-    def prompts(self) -> str:
+    def prompts(self) -> tuple[str, ...]:
         """All their prompts."""
-        return "; ".join(prompt for one in self.concepts for prompt in one.prompts)
+        return tuple(prompt for one in self.concepts for prompt in one.prompts)
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,9 @@ class Together:
 
     prompt: str
     grid: Grid
-    scores: Table
-    differences: Table
-    said: tuple[Said, ...]
+    scores: Table = NOTHING
+    differences: Table = NOTHING
+    said: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,70 +78,72 @@ class Several:
 
     source: Sources
     prompts: tuple[Together, ...]
+    clip: str = ""
 
 
-@dataclass(frozen=True)
-class Merge:
-    """The closed form's own figures, a row a layer."""
+def training(job: JobOutput) -> Training:
+    """A training of jobs.textual_inversion or jobs.custom_diffusion."""
+    keys = ("eval/loss_untrained", "eval/loss", "eval/loss_change")
+    before, after, change = map(job.interval, keys)
+    train = job.config["train"]
+    steps, rate = train["num_steps"], train["learning_rate"]
+    row = (
+        Cell(job.name),
+        Cell(", ".join(map(str, job.config.get("sources") or [job.config.get("source")]))),
+        Cell(str(steps), steps),
+        Cell(f"{rate:g}", rate),
+        Cell(str(job.config["templates"])),
+        number(before),
+        number(after),
+        number(change),
+    )
+    return Training(job, row, change.high < 0)
 
-    source: Sources
-    table: Table
-    said: tuple[Said, ...]
+
+def trained(trainings: Sequence[Training]) -> Trained:
+    """All of them in one table."""
+    settings = ("step", "source", "steps", "rate", "templates")
+    columns = (*settings, "loss_before", "loss_after", "loss_change")
+    values = {"better": str(sum(one.better for one in trainings)), "n": str(len(trainings))}
+    table = Table(tuple(f"table.{c}" for c in columns), tuple(one.row for one in trainings))
+    source = sources(*(one.job for one in trainings), keys=("model",))
+    return Trained(source, table, (Said("p3.trained", values),))
 
 
-def trained(jobs: Sequence[JobOutput]) -> Trained:
-    """The trainings of jobs.textual_inversion and jobs.custom_diffusion."""
-    rows, better = [], 0
-    for job in jobs:
-        before, after, change = (
-            job.interval(key) for key in ("eval/loss_untrained", "eval/loss", "eval/loss_change")
-        )
-        better += change.high < 0
-        about = job.config.get("sources") or [job.config.get("source")]
-        rows.append(
-            (
-                Cell(job.name),
-                Cell(", ".join(map(str, about))),
-                Cell(str(job.config["train"]["num_steps"]), job.config["train"]["num_steps"]),
-                number(before),
-                number(after),
-                number(change),
-            )
-        )
-    columns = ("step", "source", "steps", "loss_before", "loss_after", "loss_change")
-    said = (Said("p3.trained", {"better": str(better), "n": str(len(jobs))}),)
-    keys = ("model", "templates")
-    table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
-    return Trained(sources(*jobs, keys=keys), table, said)
+def alone(concept: Concept, rows: Sequence[Sequence[Path]]) -> Alone:
+    """A concept's given pictures over drawn ones, a row a prompt."""
+    made = [read_tiles(paths) for paths in rows]
+    own = concept_pictures(concept, made[0][0].shape[0]).movedim(1, -1).numpy()[:COLUMNS]
+    token = concept.token_name
+    about = Said("alt.concept", {"token": token})
+    return Alone(token, Grid(tiles([list(own), *made]), about, title=token), concept.prompts)
+
+
+def together_grid(prompt: str, ways: Mapping[str, Sequence[Path]]) -> Grid:
+    """Pictures of a prompt with several concepts, a row a way."""
+    about = Said("alt.together", {"prompt": prompt, "ways": named_ways(ways)})
+    count = max(map(len, ways.values()))
+    rows = [read_tiles(paths) for paths in ways.values()]
+    return Grid(tiles(rows), about, tuple(ways), tuple(f"{n:02d}" for n in range(count)))
 
 
 def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
     """The concepts that were drawn alone: given pictures, then the best of each prompt."""
     given = read_concepts(Path(grades.config["input"]))
-    shown, rows = [], []
+    made, rows = [], []
     for name, found in grades.metric("concepts").items():
         if not found["prompts"] or name not in given:
             continue
         best = [
-            read_tiles(
-                [picture_path(generated.out, source_stem(name, place), n) for n in one["best"]]
-            )
+            [picture_path(generated.out, source_stem(name, place), n) for n in one["best"]]
             for place, one in enumerate(found["prompts"])
         ]
-        side = best[0][0].shape[0]
-        own = concept_pictures(given[name], side).movedim(1, -1).numpy()[:COLUMNS]
-        made = tiles([list(own), *best])
-        prompts = tuple(str(one["prompt"]) for one in found["prompts"])
-        about = Said("alt.concept", {"token": str(found["token"])})
-        shown.append(
-            Alone(str(found["token"]), Grid(made, about, title=str(found["token"])), prompts)
-        )
+        made.append(alone(given[name], best))
         rows += [(Cell(str(found["token"])), *_grade(one)) for one in found["prompts"]]
     columns = ("token", "prompt", "image", "text", "image_change", "best", "baseline", "passed")
     table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
     source = sources(generated, grades, keys=DRAWING)
-    clip = grades.config.get("pretrained") or grades.config.get("model") or "asset:clip"
-    return Concepts(source, str(clip), tuple(shown), table)
+    return Concepts(source, tuple(made), grades.clip_name, table)
 
 
 def _grade(one: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -155,15 +166,14 @@ def several(generated: JobOutput, grades: JobOutput, untrained: JobOutput | None
     prompts = []
     for place, found in enumerate(grades.metric("together")):
         folders = {way: generated.out for way in found["ways"]}
-        if untrained is not None:
+        if untrained is not None and _same_noises(generated, untrained, place):
             folders = {UNTRAINED: untrained.out, **folders}
         count = min(COLUMNS, int(found["pictures"]))
-        rows = [
-            read_tiles([picture_path(out, together_stem(way, place), n) for n in range(count)])
+        paths = {
+            way: [picture_path(out, together_stem(way, place), n) for n in range(count)]
             for way, out in folders.items()
-        ]
-        about = Said("alt.together", {"prompt": str(found["prompt"]), "ways": named_ways(folders)})
-        grid = Grid(tiles(rows), about, tuple(folders), tuple(f"{n:02d}" for n in range(count)))
+        }
+        grid = together_grid(str(found["prompt"]), paths)
         named = [tokens.get(name, name) for name in found["concepts"]]
         prompts.append(
             Together(
@@ -176,8 +186,15 @@ def several(generated: JobOutput, grades: JobOutput, untrained: JobOutput | None
         )
     if not prompts:
         raise DataError(f"{generated.out}: no prompt has several concepts: give some as together")
-    extra = (untrained,) if untrained is not None else ()
-    return Several(sources(generated, grades, *extra, keys=DRAWING), tuple(prompts))
+    extra = (untrained,) if any(UNTRAINED in one.grid.rows for one in prompts) else ()
+    source = sources(generated, grades, *(job for job in extra if job), keys=DRAWING)
+    return Several(source, tuple(prompts), grades.clip_name)
+
+
+def _same_noises(generated: JobOutput, untrained: JobOutput, place: int) -> bool:
+    """Whether prompt `place` of both is the same, drawn from the same noises."""
+    prompts = [list(job.config["together"])[place : place + 1] for job in (generated, untrained)]
+    return generated.seed == untrained.seed and prompts[0] == prompts[1]
 
 
 def _together_scores(found: Mapping[str, Any], tokens: Sequence[str]) -> Table:
@@ -191,7 +208,8 @@ def _together_scores(found: Mapping[str, Any], tokens: Sequence[str]) -> Table:
 
 def _differences(found: Mapping[str, Any]) -> Table:
     rows = [
-        (Cell(pair), number(as_interval(of))) for pair, of in found["differences_of_both"].items()
+        (Cell(_pair(pair)), number(as_interval(of)))
+        for pair, of in found["differences_of_both"].items()
     ]
     return Table(("table.ways", "table.both_difference"), tuple(rows))
 
@@ -200,19 +218,20 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
     both = {way: as_interval(of["both"]) for way, of in found["ways"].items()}
     there = {way: as_interval(of["both_there"]) for way, of in found["ways"].items()}
     best = max(both, key=lambda way: both[way].value)
-    values: dict[str, str | tuple[str, ...]] = {
+    values: dict[str, str | tuple[Said, ...]] = {
         "way": f"ways.{best}",
-        "both": str(both[best]),
-        "there": format(there[best], ".0%"),
+        "both": shown(both[best]),
+        "there": shown(there[best], ".0%"),
     }
     pairs = {pair: as_interval(of) for pair, of in found["differences_of_both"].items()}
-    clear = [pair for pair, of in pairs.items() if best in pair.split(" - ") and _clear(of)]
+    of_best = {pair: of for pair, of in pairs.items() if best in pair.split(" - ")}
     if len(both) == 1:
         kind = "only"
     else:
-        kind = {len(both) - 1: "clear", 0: "tied"}.get(len(clear), "partly")
-        values["pairs"] = "; ".join(
-            f"{pair}: {of}" for pair, of in pairs.items() if best in pair.split(" - ")
+        kind = {len(both) - 1: "clear", 0: "tied"}.get(sum(map(clear, of_best.values())), "partly")
+        values["pairs"] = tuple(
+            Said("format.named", {"name": _pair(pair), "value": shown(of)})
+            for pair, of in of_best.items()
         )
     said = [Said(f"p3.ways_{kind}", values)]
     none = [way for way, share in there.items() if share.value == 0]
@@ -226,33 +245,7 @@ def named_ways(ways: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"ways.{way}" for way in ways)
 
 
-def _clear(interval: Interval) -> bool:
-    return interval.low > 0 or interval.high < 0
-
-
-def merge(job: JobOutput) -> Merge:
-    """The layers of jobs.merge_concepts."""
-    layers, rows, unmet = job.metric("layers"), [], set()
-    targets = job.metric("targets")
-    for name, of in layers.items():
-        unmet |= set(of.get("unmet", []))
-        rows.append(
-            (
-                Cell(str(name)),
-                Cell(f"{of['residual']:.1e}", of["residual"]),
-                Cell(f"{of['objective']:.3g}", of["objective"]),
-                Cell(f"{of['rank']}", of["rank"]),
-            )
-        )
-    columns = ("table.layer", "table.residual", "table.moved", "table.rank")
-    worst = float(job.metric("worst_residual"))
-    values = {
-        "layers": str(len(layers)),
-        "targets": str(len(targets)),
-        "worst": f"{worst:.1e}",
-        "moved": f"{float(job.metric('objective')):.3g}",
-        "unmet": str(len(unmet)),
-    }
-    said = (Said("p3.merge_met" if not unmet else "p3.merge_unmet", values),)
-    keys = ("model", "concepts", "num_captions", "num_targets")
-    return Merge(sources(job, keys=keys), Table(columns, tuple(rows)), said)
+def _pair(pair: str) -> Said:
+    """ "a - b" of the grades, as the page names it."""
+    first, second = pair.split(" - ")
+    return Said("format.difference", {"a": f"ways.{first}", "b": f"ways.{second}"})

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw2.errors import Hw2Error
-from hw2.report import clip, concepts, digits, faces, guidance
+from hw2.report import clip, concepts, digits, drawn, faces, guidance, merged
 from hw2.report.outputs import JobOutput, read_output
 from hw2.report.parts import Missing
 from hw2.report.steps import StepResult
 
 TRAININGS = ("textual_inversion", "custom_diffusion")
 # What cannot be read or does not have the form that its job gives it.
-BROKEN = (Hw2Error, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)
+BROKEN = (
+    *(Hw2Error, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,21 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         except BROKEN as error:
             return Missing(needs[0], _line(error), outputs[needs[0]].command)
 
-    learnt = [n for n, result in by_name.items() if result.step.job in TRAININGS]
+    ungraded: dict[str, Missing] = {}
+
+    def graded(make: Callable[..., Any], bare: Callable[..., Any], **optional: str) -> Any:
+        """Pictures stay on the page where their grades cannot be shown."""
+        whole = part(make, "concepts", "grades", **optional)
+        if not isinstance(whole, Missing) or isinstance(shown := part(bare, "concepts"), Missing):
+            return whole
+        if whole.step != "grades":
+            whole = Missing("grades", whole.error, outputs["grades"].command)
+        ungraded["grades"] = whole
+        return shown
+
+    steps = [n for n, result in by_name.items() if result.step.job in TRAININGS]
+    learnt = {name: part(concepts.training, name) for name in steps}
+    trained = [one for one in learnt.values() if not isinstance(one, Missing)]
     parts = {
         "sheets": part(digits.digit_sheets, "samples"),
         "reverse": part(digits.reverse, "samples"),
@@ -65,13 +82,16 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         "interpolation": part(faces.interpolation, "interpolation"),
         "eta": part(faces.eta_slider, "eta"),
         "clip": part(clip.zero_shot, "clip"),
-        "trained": part(lambda *jobs: concepts.trained(jobs), *learnt)
-        if learnt
-        else Missing("inversion_0", "", ""),
-        "concepts": part(concepts.concepts, "concepts", "grades"),
-        "several": part(concepts.several, "concepts", "grades", untrained="concepts_untrained"),
-        "merge": part(concepts.merge, "merged"),
+        "trained": concepts.trained(trained)
+        if trained
+        else next(iter(learnt.values()), Missing("inversion_0", "", "")),
+        "concepts": graded(concepts.concepts, drawn.drawn_alone),
+        "several": graded(concepts.several, drawn.drawn_together, untrained="concepts_untrained"),
+        "merge": part(merged.merge, "merged"),
     }
+    # Told beside what can be shown without them.
+    parts |= {f"trained/{name}": one for name, one in learnt.items() if isinstance(one, Missing)}
+    parts |= ungraded
     return Content(parts, results, outputs)
 
 

@@ -20,6 +20,7 @@ from hw2.report.parts import (
     Sources,
     Table,
     number,
+    shown,
     sources,
 )
 from hw2.report.pictures import Picture, picture, read_tiles, tiles
@@ -79,21 +80,21 @@ def digit_sheets(job: JobOutput) -> DigitSheets:
         made = tiles([read_tiles(row) for row in paths])
         grids.append(labelled(made, name_of(job, domain), columns))
     found = ["eval/accuracy", *(f"eval/accuracy/{domain}" for domain in _domains(job))]
-    numbers = [format(job.interval(key), ".1%") for key in found]
-    each = ", ".join(
+    numbers = [shown(job.interval(key), ".1%") for key in found]
+    each = tuple(
         f"{name_of(job, domain)} {text}"
         for domain, text in zip(_domains(job), numbers[1:], strict=True)
     )
-    real = format(job.interval("eval/accuracy_real"), ".1%")
+    real = shown(job.interval("eval/accuracy_real"), ".1%")
     diversity = job.interval("eval/diversity")
     said = (
         Said("p1.sheets_accuracy", {"mean": numbers[0], "each": each, "real": real}),
-        Said(f"p1.sheets_diversity_{_against_one(diversity)}", {"share": format(diversity, ".0%")}),
+        Said(f"p1.sheets_diversity_{_against_one(diversity)}", {"share": shown(diversity, ".0%")}),
         Said("p1.sheets_calls", {"calls": f"{job.metric('network calls a picture'):g}"}),
     )
-    shown = sources(job, keys=(*SAMPLING, "num_per_class", "judge"))
+    source = sources(job, keys=(*SAMPLING, "num_per_class", "judge"))
     count = str(int(job.metric("eval/accuracy", "n")))
-    return DigitSheets(shown, tuple(grids), _scores(job), said, _trained(job), count)
+    return DigitSheets(source, tuple(grids), _scores(job), said, _trained(job), count)
 
 
 def reverse(job: JobOutput) -> Reverse:
@@ -143,10 +144,12 @@ def _scores(job: JobOutput) -> Table:
 def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
     """How the weights were trained, as they say of themselves."""
     weights = find_model(str(job.config["model"]))
-    found: dict[str, Any] = dict(read_meta(weights).get("diffusion", {}))
+    meta = read_meta(weights)
+    found: dict[str, Any] = dict(meta.get("diffusion", {}))
+    found |= {key: meta[key] for key in ("step", "seed") if key in meta}
     card = weights.with_name("config.yaml")
     trained = read_yaml(card).get("train", {}) if card.is_file() else {}
-    for key in ("num_steps", "batch_size", "learning_rate"):
+    for key in ("batch_size", "learning_rate"):
         if key in trained:
             found[key] = trained[key]
     return tuple(

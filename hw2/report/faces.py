@@ -1,7 +1,7 @@
 """Problem 2 from what its jobs left: given faces, the eta sheet and slider, slerp and lerp."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from hw2.report.parts import (
     Frame,
     Grid,
     Said,
+    Slider,
     Sources,
     Table,
     chart,
-    number,
+    shown,
     sources,
     trend,
 )
@@ -39,6 +40,7 @@ class GivenFaces:
     """The faces of the given noises, and how far they are from the given pictures."""
 
     source: Sources
+    eta: str
     grid: Grid
     said: tuple[Said, ...]
 
@@ -63,17 +65,6 @@ class Interpolation:
     said: tuple[Said, ...]
 
 
-@dataclass(frozen=True)
-class EtaSlider:
-    """Faces over eta, with curves and what they show."""
-
-    source: Sources
-    frames: tuple[Frame, ...]
-    start: int
-    charts: tuple[Chart, ...]
-    said: tuple[Said, ...]
-
-
 def given_faces(job: JobOutput) -> GivenFaces:
     """The pictures of jobs.sample_faces, compared with the given ones where there are some."""
     names = sorted(path.stem for path in job.out.glob("*.png"))
@@ -89,13 +80,14 @@ def given_faces(job: JobOutput) -> GivenFaces:
     if "mse" in job.metrics:
         kind = "passed" if job.metric("passed") else "failed"
         values = {
-            "mse": format(job.interval("mse"), ".3g"),
+            "mse": shown(job.interval("mse"), ".3g"),
             "n": str(len(job.metric("mse_by_picture"))),
             "worst": f"{max(job.metric('mse_by_picture').values()):.3g}",
             "mark": f"{job.metric('pass_mark'):g}",
         }
         said.append(Said(f"p2.given_{kind}", values))
-    return GivenFaces(sources(job, keys=SAMPLING), grid, tuple(said))
+    source = sources(job, keys=SAMPLING)
+    return GivenFaces(source, f"{job.config['eta']:g}", grid, tuple(said))
 
 
 def eta_sheet(job: JobOutput) -> EtaSheet:
@@ -106,14 +98,14 @@ def eta_sheet(job: JobOutput) -> EtaSheet:
         tiles([read_tiles(row) for row in paths]),
         Said(
             "alt.eta_sheet",
-            {"noises": ", ".join(noises), "etas": ", ".join(f"{e:g}" for e in etas)},
+            {"noises": tuple(noises), "etas": tuple(f"{e:g}" for e in etas)},
         ),
         tuple(noises),
         tuple(f"η = {eta:g}" for eta in etas),
     )
     found = job.metric("distance_from_first_eta")
     apart = [as_interval(found.get(f"{eta:g}")) for eta in etas]
-    curve = chart("score.distance", "η", etas, {"": apart})
+    curve = chart("score.distance_first", "η", etas, {"": apart})
     keys = tuple(key for key in SAMPLING if key != "eta")
     said = _said_of_distances(etas, apart)
     return EtaSheet(sources(job, keys=(*keys, "etas")), grid, curve, said)
@@ -121,10 +113,14 @@ def eta_sheet(job: JobOutput) -> EtaSheet:
 
 def _said_of_distances(etas: Sequence[float], apart: Sequence[Interval]) -> tuple[Said, ...]:
     pairs = sorted(zip(etas, apart, strict=True), key=lambda pair: pair[0])
-    means = [interval.value for _, interval in pairs]
-    rises = all(a < b for a, b in itertools.pairwise(means))
-    each = ", ".join(f"{eta:g}: {interval}" for eta, interval in pairs if eta != etas[0])
-    values = {"each": each, "first": f"{etas[0]:g}", "last": f"{pairs[-1][0]:g}"}
+    rises = all(trend(a, b) == "rises" for (_, a), (_, b) in itertools.pairwise(pairs))
+    each = tuple(
+        Said("format.named", {"name": f"{eta:g}", "value": shown(interval)})
+        for eta, interval in pairs
+        if eta != etas[0]
+    )
+    ends = {"first": f"{etas[0]:g}", "last": f"{pairs[-1][0]:g}"}
+    values: Mapping[str, str | tuple[Said, ...]] = {"each": each, **ends}
     return (Said("p2.eta_rises" if rises else "p2.eta_not_rises", values),)
 
 
@@ -171,7 +167,7 @@ def _order(lerp: float, slerp: float) -> str:
     return "less" if lerp < slerp else "more"
 
 
-def eta_slider(job: JobOutput) -> EtaSlider:
+def eta_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_eta over eta."""
     trials = read_trials(job, "eta")
     frames = []
@@ -185,7 +181,7 @@ def eta_slider(job: JobOutput) -> EtaSlider:
             tiles(rows), Said("alt.eta_frame", {"n": str(len(faces)), "eta": f"{trial.at:g}"})
         )
         scores = [
-            (f"score.{key}", number(trial.scores[key], spec).text)
+            (f"score.{key}", shown(trial.scores[key], spec))
             for key, spec in SCORES.items()
             if np.isfinite(trial.scores[key].value)
         ]
@@ -198,7 +194,7 @@ def eta_slider(job: JobOutput) -> EtaSlider:
     )
     keys = ("unet", "num_inference_steps", "precision", "samples")
     said = _said_of_eta(trials)
-    return EtaSlider(sources(job, keys=keys), tuple(frames), 0, charts, said)
+    return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 
 
 def _said_of_eta(trials: Sequence[Trial]) -> tuple[Said, ...]:
@@ -206,12 +202,12 @@ def _said_of_eta(trials: Sequence[Trial]) -> tuple[Said, ...]:
     exact = [f"{at:g}" for at, share in repeated.items() if share.value == 1]
     rest = [f"{at:g}" for at, share in repeated.items() if share.value < 1]
     kind = "only_zero" if exact == ["0"] and rest else "other"
-    listed = {"exact": ", ".join(exact) or EMPTY, "rest": ", ".join(rest) or EMPTY}
+    listed = {"exact": tuple(exact) or EMPTY, "rest": tuple(rest) or EMPTY}
     said = [Said(f"p2.repeats_{kind}", listed)]
     first, last = trials[0], trials[-1]
     ends = (first.scores["frechet"], last.scores["frechet"])
     if all(np.isfinite(end.value) for end in ends):
-        values = {"from": str(ends[0]), "to": str(ends[1])}
+        values = {"from": shown(ends[0]), "to": shown(ends[1])}
         values |= {"first": f"{first.at:g}", "last": f"{last.at:g}"}
         said.append(Said(f"p2.frechet_{trend(*ends)}", values))
     return tuple(said)

@@ -3,14 +3,20 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from hw2.data.concepts import read_concepts
+from hw2.errors import Hw2Error
 
 PACKAGE = Path(__file__).parents[1]
 # Written again by each run of a job, also where nothing was left to do; and what jobs keep of
 # their inputs (packed splits, embeddings).
 LOGS = {"mlflow_run.json", "__pycache__", ".cache", ".embeddings"}
 SUFFIXES = (".pyc", ".arrow", ".lock")
+# What jobs read beside what a setting names, by its key: given faces, names of classes.
+BESIDE = {"noise": "GT", "images": "id2label.json"}
 NOT_RESULTS = ("hw2/report/", "hw2/settings/report.py", "jobs/report.py", "jobs/configs/report_")
 
 
@@ -52,17 +58,33 @@ def code_of_jobs() -> str:
     return digest.hexdigest()
 
 
-def paths_in(tree: Any) -> Iterator[str]:
-    """The texts in nested settings that name something that is there."""
+def paths_in(tree: Any, key: str = "") -> Iterator[str]:
+    """What is there of the files and folders that nested settings name, and of those beside them.
+
+    A text is a path or TOKEN=PATH; `key` is that of the setting.
+    """
     if isinstance(tree, str):
-        if tree and len(tree) < 4096 and "\0" not in tree and os.path.exists(tree):
-            yield tree
+        for text in {tree, tree.rpartition("=")[2]}:
+            path = os.path.expanduser(text)
+            if not text or len(path) >= 4096 or "\0" in path or not os.path.exists(path):
+                continue
+            yield path
+            yield from _beside(key, Path(path).absolute())
     elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from paths_in(value)
+        for name, value in tree.items():
+            yield from paths_in(value, str(name))
     elif isinstance(tree, Iterable):
         for value in tree:
-            yield from paths_in(value)
+            yield from paths_in(value, key)
+
+
+def _beside(key: str, path: Path) -> Iterator[str]:
+    if key == "input":  # the course's input.json, and its concepts' pictures
+        with suppress(Hw2Error):  # its job says what is wrong with it
+            for concept in read_concepts(path).values():
+                yield from map(str, concept.pictures)
+    elif key in BESIDE and (beside := path.parent / BESIDE[key]).exists():
+        yield str(beside)
 
 
 def _sum(path: Path) -> bytes:
@@ -74,9 +96,13 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.is_dir():
         yield path.name, path
         return
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if name not in LOGS)
-        for name in sorted(files):
-            if name not in LOGS and not name.startswith("journal.") and not name.endswith(SUFFIXES):
-                place = Path(folder, name)
+    seen = set()  # of folders that are linked: a link may lead back
+    for folder, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = sorted(name for name in folders if name not in LOGS and real not in seen)
+        for name in sorted(files if real not in seen else ()):
+            place = Path(folder, name)
+            passing = name in LOGS or name.startswith("journal.") or name.endswith(SUFFIXES)
+            if not passing and place.is_file():  # nor a broken link, nor a pipe
                 yield place.relative_to(path).as_posix(), place
+        seen.add(real)

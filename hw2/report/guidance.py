@@ -1,7 +1,7 @@
 """The guidance slider from what its sweep left, and what came out of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,23 +9,23 @@ from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.report.digits import DISTANCES, SCORES, SHOWN, labelled, name_of
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import Chart, Frame, Said, Sources, chart, number, points, sources, trend
+from hw2.report.parts import (
+    Chart,
+    Frame,
+    Said,
+    Slider,
+    chart,
+    clear,
+    points,
+    shown,
+    sources,
+    trend,
+)
 from hw2.report.pictures import tiles
 from hw2.report.trials import Trial, read_trials
 
 
-@dataclass(frozen=True)
-class GuidanceSlider:
-    """Sheets over the guidance weight, with curves and what they show."""
-
-    source: Sources
-    frames: tuple[Frame, ...]
-    start: int
-    charts: tuple[Chart, ...]
-    said: tuple[Said, ...]
-
-
-def guidance_slider(job: JobOutput) -> GuidanceSlider:
+def guidance_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_guidance over the weight."""
     trials = read_trials(job, "guidance_weight")
     names = [name_of(job, domain) for domain in DOMAINS]
@@ -38,10 +38,10 @@ def guidance_slider(job: JobOutput) -> GuidanceSlider:
         for place, name in enumerate(names):
             rows = images[:, place].transpose(1, 0, 3, 4, 2)  # digits, samples, h, w, 3
             grids.append(labelled(tiles(list(rows)), name, len(images)))
-        scores = [(f"score.{k}", number(trial.scores[k], s).text) for k, s in SCORES.items()]
+        scores = [(f"score.{k}", shown(trial.scores[k], s)) for k, s in SCORES.items()]
         for key in DISTANCES[:1]:
             for domain, name in zip(DOMAINS, names, strict=True):
-                told = format(trial.scores[f"{key}/{domain}"], "")
+                told = shown(trial.scores[f"{key}/{domain}"], "")
                 scores.append((f"score.{key}", f"{name} {told}"))
         frames.append(Frame(f"w = {trial.at:g}", tuple(grids), tuple(scores)))
     at = [trial.at for trial in trials]
@@ -59,7 +59,7 @@ def guidance_slider(job: JobOutput) -> GuidanceSlider:
     start = next((i for i, t in enumerate(trials) if t.point == job.metric("best", "point")), 0)
     keys = ("model", "sampler", "num_inference_steps", "guidance_interval", "samples", "judge")
     said = _said_of_guidance(job, trials, names)
-    return GuidanceSlider(sources(job, keys=keys), tuple(frames), start, charts, said)
+    return Slider(sources(job, keys=keys), tuple(frames), start, charts, said)
 
 
 def _said_of_guidance(
@@ -67,45 +67,48 @@ def _said_of_guidance(
 ) -> tuple[Said, ...]:
     """What came out of the sweep, in sentences that the numbers choose."""
     guided = [trial for trial in trials if trial.at >= 0]
-    said = []
-    if len(guided) > 1:
-        first, last = guided[0], guided[-1]
-        said += [
-            _change("p1.w", key, spec, first, last)
-            for key, spec in SCORES.items()
-            if key != "diversity_pixels"
-        ]
-        for domain, name in zip(DOMAINS, names, strict=True):
-            said.append(_lowest(f"frechet_judge/{domain}", name, guided))
     paired = [
         one
         for one in job.metric("differences")
-        if one.get("metric") == "accuracy" and one["point"]["guidance_weight"] > 0
+        if one.get("metric") == "accuracy" and one["point"]["guidance_weight"] >= 0
     ]
+    said = []
+    if len(guided) > 1:
+        # Paired differences say more of the same accuracies, and could seem to contradict them.
+        keys = ("diversity",) if paired else ("accuracy", "diversity")
+        said += [_change("p1.w", key, SCORES[key], guided[0], guided[-1]) for key in keys]
+        for domain, name in zip(DOMAINS, names, strict=True):
+            said.append(_lowest(f"frechet_judge/{domain}", name, guided))
     if paired:
-        best = max(paired, key=lambda one: one["value"])
-        interval = as_interval(best)
-        kind = "clear" if interval.low > 0 or interval.high < 0 else "unclear"
-        values = {
-            "w": f"{best['point']['guidance_weight']:g}",
-            "base": f"{best['baseline']['guidance_weight']:g}",
-            "gain": points(interval),
-            "n": str(best["n"]),
-        }
-        said.append(Said(f"p1.w_paired_{kind}", values))
+        said.append(_most(paired))
     unconditional = [trial for trial in trials if trial.at == -1]
-    if unconditional:
+    everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
+    if unconditional and everywhere:
         found = unconditional[0].scores["accuracy"]
         kind = "chance" if found.low <= 1 / len(DIGITS) <= found.high else "not_chance"
-        values = {"accuracy": format(found, ".1%"), "chance": f"{100 / len(DIGITS):g} %"}
+        values = {"accuracy": shown(found, ".1%"), "chance": f"{100 / len(DIGITS):g} %"}
         said.append(Said(f"p1.w_unconditional_{kind}", values))
     return tuple(said)
 
 
+def _most(paired: Sequence[Mapping[str, Any]]) -> Said:
+    """The largest paired difference, of those that are shown if there are any."""
+    found = [one for one in paired if clear(as_interval(one))]
+    most = max(found or paired, key=lambda one: abs(one["value"]))
+    values = {
+        "w": f"{most['point']['guidance_weight']:g}",
+        "base": f"{most['baseline']['guidance_weight']:g}",
+        "gain": points(as_interval(most)),
+        "n": str(most["n"]),
+        "of": str(len(paired)),
+    }
+    return Said(f"p1.w_paired_{'clear' if found else 'unclear'}", values)
+
+
 def _change(stem: str, key: str, spec: str, first: Trial, last: Trial) -> Said:
     values = {
-        "from": format(first.scores[key], spec),
-        "to": format(last.scores[key], spec),
+        "from": shown(first.scores[key], spec),
+        "to": shown(last.scores[key], spec),
         "first": f"{first.at:g}",
         "last": f"{last.at:g}",
     }
@@ -113,17 +116,20 @@ def _change(stem: str, key: str, spec: str, first: Trial, last: Trial) -> Said:
 
 
 def _lowest(key: str, name: str, trials: Sequence[Trial]) -> Said:
-    """Where a distance is least: within the range, or at one of its ends."""
+    """Where a distance is least: within the range, or at one of its ends, if limits show it."""
     found = [trial.scores[key].value for trial in trials]
     place = int(np.nanargmin(found)) if np.isfinite(found).any() else 0
     kind = {0: "first", len(trials) - 1: "last"}.get(place, "inside")
+    ends = [trials[end].scores[key] for end in (0, -1) if trials[end] is not trials[place]]
+    if not all(trials[place].scores[key].high < end.low for end in ends):
+        kind = "unclear"
     values = {
         "name": name,
         "w": f"{trials[place].at:g}",
-        "least": format(trials[place].scores[key], ""),
+        "least": shown(trials[place].scores[key]),
         "first": f"{trials[0].at:g}",
-        "at_first": format(trials[0].scores[key], ""),
+        "at_first": shown(trials[0].scores[key]),
         "last": f"{trials[-1].at:g}",
-        "at_last": format(trials[-1].scores[key], ""),
+        "at_last": shown(trials[-1].scores[key]),
     }
     return Said(f"p1.w_frechet_{kind}", values)

@@ -35,6 +35,12 @@ class JobOutput:
         """Of everything that it drew."""
         return int(self.config["seed"])
 
+    @property
+    def clip_name(self) -> str:
+        """The CLIP that it looked with, as its settings name it."""
+        named = [str(self.config[k]) for k in ("model", "pretrained") if self.config.get(k)]
+        return " / ".join(named) or "asset:clip"
+
     def metric(self, *keys: str) -> Any:
         """The value at `keys` of metrics.json; DataError if it has none."""
         found: Any = self.metrics

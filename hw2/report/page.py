@@ -9,11 +9,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from hw2.report import parts
 from hw2.report.clip import Matrix
 from hw2.report.content import Content
 from hw2.report.parts import Missing
 from hw2.report.texts import Texts
 
+SIZE = {"WIDTH": parts.WIDTH, "HEIGHT": parts.HEIGHT, "LEFT": parts.LEFT, "RIGHT": parts.RIGHT}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -44,6 +46,7 @@ def render(content: Content, language: str, *, ui: str, code: str, offline: bool
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["size"] = SIZE
     environment.filters |= {"inline": inline, "cells": cells}
     environment.tests["missing"] = lambda part: isinstance(part, Missing)
     # Ours, not from outside: as they are.

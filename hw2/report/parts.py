@@ -10,6 +10,8 @@ from hw2.report.outputs import JobOutput
 from hw2.report.pictures import Picture
 
 EMPTY = "\u2013"  # where there is no number
+TO = " \u2026 "  # between limits: a dash beside a minus sign misleads
+DIGIT = 6.0  # width of a letter of a chart, in its units
 WIDTH, HEIGHT = 320.0, 200.0  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 32.0
 
@@ -18,18 +20,18 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 32.0
 class Said:
     """A sentence: its key in the texts, chosen by the numbers, and the numbers that it quotes.
 
-    A value may be a key in the texts itself, or several values that are listed.
+    A value may be a key in the texts itself, a sentence, or several of these that are listed.
     """
 
     key: str
-    values: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    values: "Mapping[str, str | Said | tuple[str | Said, ...]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
     """A cell of a table; `order` is what a sorted column goes by, the text if None."""
 
-    text: str
+    text: str | Said
     order: float | None = None
 
 
@@ -86,10 +88,22 @@ class Chart:
 
 @dataclass(frozen=True)
 class Sources:
-    """The jobs that a figure is made of, and the settings that it shows."""
+    """The jobs that a figure is made of, their seeds, and the settings that it shows."""
 
     jobs: tuple[JobOutput, ...]
+    seeds: tuple[int, ...]
     settings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A sweep over one setting, a frame a trial, with curves and what they show."""
+
+    source: Sources
+    frames: tuple[Frame, ...]
+    start: int
+    charts: tuple[Chart, ...]
+    said: tuple[Said, ...]
 
 
 @dataclass(frozen=True)
@@ -102,10 +116,10 @@ class Missing:
 
 
 def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
-    """`keys` of the first job's settings, and its seed."""
+    """`keys` of the first job's settings, and the seeds of all."""
     config = jobs[0].config
-    shown = [(key, _plain(config[key])) for key in (*keys, "seed") if key in config]
-    return Sources(jobs, tuple(shown))
+    told = [(key, _plain(config[key])) for key in keys if key in config]
+    return Sources(jobs, tuple(job.seed for job in jobs), tuple(told))
 
 
 def _plain(value: Any) -> str:
@@ -122,14 +136,24 @@ def _plain(value: Any) -> str:
 def number(interval: Interval, spec: str = "") -> Cell:
     """A cell with an estimate and its limits."""
     exact = interval.low == interval.value == interval.high and not spec
-    text = f"{interval.value:g}" if exact else format(interval, spec)
+    text = f"{interval.value:g}" if exact else shown(interval, spec)
     return Cell(text, None if math.isnan(interval.value) else interval.value)
+
+
+def shown(interval: Interval, spec: str = "") -> str:
+    """An estimate with its limits, in signs of no language."""
+    return format(interval, spec).replace(" to ", TO).replace("n/a", EMPTY)
 
 
 def points(interval: Interval) -> str:
     """A difference of shares in points."""
     value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
-    return f"{value:+.1f} ({low:.1f} to {high:.1f})"
+    return f"{value:+.1f} ({low:.1f}{TO}{high:.1f})"
+
+
+def clear(interval: Interval) -> bool:
+    """Whether a difference is shown: its interval is on one side of 0."""
+    return interval.low > 0 or interval.high < 0
 
 
 def chart(
@@ -168,10 +192,19 @@ def chart(
         title,
         x,
         drawn,
-        tuple((across(v), f"{v:g}") for v in at),
+        tuple(_apart([(across(v), f"{v:g}") for v in at])),
         tuple(y_ticks),
         up(0) if bottom < 0 < top else None,
     )
+
+
+def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Those labels, from the left, that stand clear of the one before."""
+    kept: list[tuple[float, str]] = []
+    for place, text in labels:
+        if not kept or place - kept[-1][0] > DIGIT * (len(text) + len(kept[-1][1]) + 1) / 2:
+            kept.append((place, text))
+    return kept
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:

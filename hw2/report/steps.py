@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hw2.config import JobConfig, load
+from hw2.disclosure import mask, masked
 from hw2.errors import ConfigError, Hw2Error
+from hw2.job import set_aside
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
 from hw2.runlog.journal import write_json
 from hw2.settings.report import ReportConfig, Step
 
-OTHER = re.compile(r"\{out\}/(\w+)")
+OTHER = re.compile(r"\{out\}/([^/\",]+)")
 KEPT = ".steps"  # folder in OUT: what is known of each step, and its log
 SettingsOf = Callable[[str], type[JobConfig]]
 
@@ -34,8 +36,8 @@ class Planned:
 
     @property
     def command(self) -> str:
-        """What makes its results again."""
-        return shlex.join(["python", "-m", f"jobs.{self.job}", *self.words])
+        """What makes its results again, to be shown: without the keys of addresses."""
+        return mask(shlex.join(["python", "-m", f"jobs.{self.job}", *self.words]))
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,34 @@ class StepResult:
         return self.status in ("done", "reused")
 
 
-def plan(config: ReportConfig) -> list[Planned]:
+def plan(config: ReportConfig, settings_of: SettingsOf) -> list[Planned]:
     """The steps of `config`, in its order.
 
-    Raises ConfigError for a step that waits for one that does not come before it.
+    Raises ConfigError for a step that its job would refuse, or that waits for one that does not
+    come before it.
     """
     planned: list[Planned] = []
     for name, step in config.steps.items():
         out = config.out / name
-        told = set(OTHER.findall(json.dumps(step.settings)))
-        needs = tuple(other for other in config.steps if other in told)
+        needs = tuple(dict.fromkeys(OTHER.findall(json.dumps(step.settings))))
         for other in needs:
+            if other not in config.steps:
+                raise ConfigError(f"steps.{name}: {{out}}/{other}: there is no step {other}")
             if other not in [one.name for one in planned]:
                 raise ConfigError(f"steps.{name}: {other} must stand before it in steps")
         words = [*_words(step, str(config.out)), "--out", str(out)]
         planned.append(Planned(name, step.job, tuple(words), out, needs))
+        try:
+            settings(planned[-1], settings_of)
+        except ConfigError as error:
+            raise ConfigError(f"steps.{name}: {error}") from None
     return planned
+
+
+def settings(step: Planned, settings_of: SettingsOf) -> JobConfig:
+    """The settings of a step as its job resolves them; ConfigError as the job would raise."""
+    prog = f"python -m jobs.{step.job}"
+    return load(settings_of(step.job), list(step.words), prog=prog, description="")
 
 
 def _words(step: Step, out: str) -> list[str]:
@@ -82,7 +96,7 @@ def _text(value: Any, out: str) -> str:
     """A setting as a word of the command line, which hw2.config.parse takes back."""
     if isinstance(value, str):
         return value.replace("{out}", out)
-    plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    plain = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
     if plain and not set("".join(value)) & set(",\"'["):
         return ",".join(value).replace("{out}", out)
     return json.dumps(value, ensure_ascii=False).replace("{out}", out)
@@ -117,11 +131,19 @@ class Runner:
 
     def _run(self, step: Planned) -> StepResult:
         began = time.monotonic()
+        known = self._known(step)
         try:
             made_from = self._made_from(step, {})
-        except Hw2Error as error:
+            same = _same(known.get("made_from"), made_from)
+            # The job itself would go on with what other code has left in its folder.
+            if not same and step.out.exists():
+                set_aside(step.out)
+            longest = float(known.get("seconds", 0)) if same else 0.0
+            record = {"made_from": made_from, "seconds": longest}
+            write_json(self._record(step), record)
+        except (Hw2Error, OSError) as error:
             return StepResult(step, "failed", error=str(error))
-        # Results of other settings are moved aside: the folder is the report's.
+        # The job may know more of what it reads than the report: the folder is the report's.
         words = [sys.executable, "-m", f"jobs.{step.job}", *step.words, "--overwrite", "true"]
         with self.log_of(step).open("w") as log:
             process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
@@ -135,11 +157,12 @@ class Runner:
         if code:
             return StepResult(step, "failed", seconds, self._why(step, code))
         # A run that only found all done says nothing of how long it takes.
-        known = self._known(step)
-        if known.get("made_from", {}).get("words") == list(step.words):
-            seconds = max(seconds, float(known.get("seconds", 0.0)))
-        record = {"made_from": made_from, "left": stat_of(step.out), "seconds": seconds}
-        write_json(self._record(step), record)
+        seconds = max(seconds, longest)
+        try:
+            left = stat_of(step.out)
+        except OSError as error:
+            return StepResult(step, "failed", seconds, f"it left nothing ({error})")
+        write_json(self._record(step), {**record, "left": left, "seconds": seconds})
         return StepResult(step, "done", seconds)
 
     def _why(self, step: Planned, code: int) -> str:
@@ -164,27 +187,30 @@ class Runner:
         """How long the run took whose results are still what this step would make."""
         known = self._known(step)
         try:
-            if known["left"] != stat_of(step.out):
+            if known["left"] != stat_of(step.out) or not (step.out / "mlflow_run.json").is_file():
                 return None
             before = known["made_from"]
             now = self._made_from(step, before["inputs"])
-            same = before | {"inputs": _contents(before)} == now | {"inputs": _contents(now)}
-            return float(known["seconds"]) if same else None
-        except (KeyError, TypeError, ValueError, Hw2Error):
+            return float(known["seconds"]) if _same(before, now) else None
+        except (KeyError, TypeError, ValueError, OSError, Hw2Error):
             return None
 
     def _made_from(self, step: Planned, known: Mapping[str, Any]) -> dict[str, Any]:
         """Command, code, and the files and folders that the resolved settings name."""
-        prog = f"python -m jobs.{step.job}"
-        config = load(self.settings_of(step.job), list(step.words), prog=prog, description="")
-        tree = config.model_dump(mode="json")
-        settings = {key: value for key, value in tree.items() if key != "out"}
+        tree = settings(step, self.settings_of).model_dump(mode="json", exclude={"out"})
         inputs = {}
-        for path in sorted(set(paths_in(settings))):
+        for path in sorted(set(paths_in(tree))):
             before = Fingerprint(**known[path]) if path in known else None
             inputs[path] = fingerprint(Path(path), before)._asdict()
-        made = {"words": list(step.words), "settings": settings, "code": self.code}
-        return json.loads(json.dumps({**made, "inputs": inputs}))
+        made = {"words": list(step.words), "settings": tree, "code": self.code}
+        return json.loads(json.dumps({**masked(made), "inputs": inputs}))
+
+
+def _same(before: Any, now: Mapping[str, Any]) -> bool:
+    """Whether both are of one command and code and of inputs of the same bytes."""
+    if not isinstance(before, Mapping) or not isinstance(before.get("inputs"), Mapping):
+        return False
+    return {**before, "inputs": _contents(before)} == {**now, "inputs": _contents(now)}
 
 
 def _contents(made: Mapping[str, Any]) -> dict[str, str]:

@@ -33,14 +33,20 @@ class Texts:
     def say(self, said: Said) -> str:
         """A sentence with its numbers."""
         values = {
-            name: ", ".join(map(self.name, (value,) if isinstance(value, str) else value))
+            name: self("format.list").join(
+                map(self.name, value if isinstance(value, tuple) else (value,))
+            )
             for name, value in said.values.items()
         }
         return self(said.key, **values)
 
-    def name(self, key: str) -> str:
+    def name(self, key: str | Said) -> str:
         """The text at `key`, or the key itself where it is a name that came from outside."""
-        return self._texts.get(key, key)
+        return self.say(key) if isinstance(key, Said) else self._texts.get(key, key)
+
+    def way(self, name: str | Said) -> str:
+        """The same of a label that may be a way of knowing concepts."""
+        return self.name(f"ways.{name}" if f"ways.{name}" in self._texts else name)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -11,29 +11,32 @@ from typing import Any
 
 from hw2.errors import ConfigError, StepsFailed
 from hw2.figures.files import write_atomic
-from hw2.report.content import Content, collect
+from hw2.report.content import BROKEN, Content, collect
 from hw2.report.page import render
 from hw2.report.steps import StepResult
 from hw2.runlog.addresses import ui_command
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.runs import code_hash
-from hw2.settings.report import ReportConfig
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def write_report(
-    config: ReportConfig, results: Sequence[StepResult], out: Path, tracker: Tracker
+    languages: Sequence[str],
+    results: Sequence[StepResult],
+    out: Path,
+    tracker: Tracker,
+    browser: Path | None = None,
 ) -> None:
-    """Write and log OUT/report.LANGUAGE.html (and .pdf) and OUT/metrics.json.
+    """Write and log OUT/report.LANGUAGE.html and OUT/metrics.json, then PDFs if given a browser.
 
     Raises StepsFailed at the end if a step failed or what it left cannot be shown, ConfigError if
-    PDFs are wanted and there is no browser.
+    the browser fails.
     """
-    browser = find_browser() if config.pdf else None
     content = collect(tuple(results))
-    for language in config.languages:
+    pages = []
+    for language in languages:
         page = out / f"report.{language}.html"
         text = render(
             content,
@@ -45,12 +48,15 @@ def write_report(
         write_atomic(page, text.encode())
         tracker.log_file(page)
         print(f"page: {page} ({page.stat().st_size / 2**20:.1f} MB)")
-        if browser is not None:
-            tracker.log_file(print_pdf(browser, page))
-            print(f"PDF: {page.with_suffix('.pdf')}")
+        pages.append(page)
     write_json(out / "metrics.json", metrics_of(content))
     tracker.log_file(out / "metrics.json")
     tracker.log_summary(flat(content))
+    if browser is not None:
+        for page in pages:
+            pdf = print_pdf(browser, page)
+            tracker.log_file(pdf)
+            print(f"PDF: {pdf}")
     refuse_failed(content)
 
 
@@ -66,7 +72,10 @@ def told_ui(uri: str | None) -> str:
 def is_offline(content: Content) -> bool:
     """Whether the digits come from the offline tree."""
     sheets = content.outputs.get("samples")
-    root = Path(sheets.config["data"]["root"]) if sheets else Path("hw2_data")
+    try:
+        root = Path(sheets.config["data"]["root"] if sheets else "hw2_data")
+    except BROKEN:
+        return False
     return (root / "digits" / "offline.json").is_file()
 
 
@@ -124,12 +133,15 @@ def find_browser() -> Path:
 def print_pdf(browser: Path, page: Path) -> Path:
     """Print `page` beside itself, without a network; the path. Raises ConfigError if that fails."""
     pdf = page.with_suffix(".pdf")
+    pdf.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         words = [str(browser), "--headless", "--no-sandbox", "--disable-gpu"]
         words += ["--disable-dev-shm-usage", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
         words += [f"--print-to-pdf={pdf}", page.as_uri()]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+        except OSError as error:
+            raise ConfigError(f"pdf=true: {browser} cannot be run ({error.strerror})") from None
         except subprocess.TimeoutExpired:
             raise ConfigError(f"pdf=true: {browser} did not print within 180 s") from None
     if done.returncode or not pdf.is_file():

@@ -8,7 +8,6 @@ from hw2.config import Config, JobConfig
 
 Language = Literal["en", "zh-TW"]
 TAKEN = ("out", "overwrite", "config", "help", "print_config")
-TAKEN = ("out", "overwrite", "config", "help", "print_config")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from hw2.config import load
-from hw2.report.steps import plan
+from hw2.config import JobConfig, load
+from hw2.job import run_job
+from hw2.personalize.merging import read_caption_texts
+from hw2.report.steps import plan, settings
 from hw2.settings.report import ReportConfig
 from hw2.yaml_text import read_yaml
-from jobs.report import settings_of
+from jobs.report import main, settings_of
 from tests.jobs.command import ROOT, Folder
 
 STEPS = """
@@ -60,9 +62,46 @@ def test_a_report_with_a_step_that_fails_and_the_second_call(
     assert (out / "faces/00.png").stat().st_mtime_ns == drawn
 
 
-def test_local_report_names_jobs_and_settings_that_there_are() -> None:
-    for name in ("local", "full"):
-        words = ["--config", str(ROOT / f"jobs/configs/report_{name}.yaml")]
-        for step in plan(load(ReportConfig, words, prog="report", description="")):
-            found = [str(ROOT / word) if word.endswith(".yaml") else word for word in step.words]
-            load(settings_of(step.job), found, prog=step.job, description="")
+def configured(name: str) -> dict[str, JobConfig]:
+    """The settings of each step of jobs/configs/report_NAME.yaml."""
+    words = ["--config", f"jobs/configs/report_{name}.yaml"]
+    report = load(ReportConfig, words, prog="report", description="")
+    return {step.name: settings(step, settings_of) for step in plan(report, settings_of)}
+
+
+def test_the_reports_name_jobs_and_settings_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert {"samples", "grades"} < configured("local").keys() & configured("full").keys()
+
+
+def test_the_full_report_gives_what_the_courses_tree_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    steps = configured("full")
+    merged = steps["merged"].model_dump()
+    captions = read_caption_texts(merged["captions"], merged["num_captions"])
+    assert sum(len(caption.split()) for caption in captions) > 768  # Stable Diffusion's width
+    for name in ("inversion_1", "custom_1"):
+        assert steps[name].model_dump()["templates"] == "style"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", "s3://bucket/report"], "out=s3://bucket/report: the steps' folders lie in it"),
+        (["--out", "report", "--pdf"], "none of chromium"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    argv = [*words, "--steps", json.dumps({"faces": {"job": "sample_faces"}})]
+    assert run_job(ReportConfig, main, argv=argv) == 2
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())

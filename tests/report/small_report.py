@@ -207,12 +207,21 @@ class SmallReport:
         self.step("inversion_0", "textual_inversion", inversion, metrics)
         custom = CustomDiffusionConfig(out=self.out / "custom_0")
         self.step("custom_0", "custom_diffusion", custom, metrics)
-        layer = {"residual": 1e-6, "objective": 0.3, "rank": 6, "unmet": []}
+        layer = {
+            "residual": 1e-6,
+            "rounded_residual": 2e-4,
+            "objective": 0.3,
+            "rank": 6,
+            "unmet": [],
+        }
         layers = {"up.attn2.to_k": layer, "up.attn2.to_v": layer}
-        totals = {"worst_residual": 1e-6, "objective": 0.4, "targets": ["<new1>", "<new3>"]}
+        totals: dict[str, Any] = {"worst_residual": 1e-6, "worst_rounded_residual": 2e-4}
+        totals |= {"objective": 0.4, "targets": ["<new1>", "<new3>"]}
         merging = MergeConceptsConfig(out=self.out / "merged", concepts=(Path("a"),))
         self.step("merged", "merge_concepts", merging, {**totals, "layers": layers})
-        drawing = GenerateConceptsConfig(out=self.out / "concepts", together=(TOGETHER,))
+        drawing = GenerateConceptsConfig(
+            out=self.out / "concepts", together=(TOGETHER,), input=folder / "input.json"
+        )
         out = self.step("concepts", "generate_concepts", drawing, {})
         self.step("concepts_untrained", "generate_concepts", drawing, {})
         for source in ("0", "2"):
@@ -222,6 +231,7 @@ class SmallReport:
             place = self.out / "concepts_untrained" if way == "untrained" else out
             for n in range(5):
                 self.draw(picture_path(place, together_stem(way, 0), n), 24)
+        (out / "together/prompts.json").write_text(json.dumps({"prompts": [TOGETHER]}))
         self._grades(folder / "input.json")
 
     def _grades(self, file: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
-from tests.report.small_report import TOGETHER, SmallReport
+from hw2.yaml_text import read_yaml
+from tests.report.small_report import RUN, TOGETHER, SmallReport, interval
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ def test_a_page_is_whole_and_needs_no_network(small: SmallReport, language: str)
         assert found == [f"{kind}-{n + 1}" for n in range(len(found))]
     for result in small.all():
         assert result.step.command in made.text
+    for figure in re.findall(r"<figure.*?</figure>", text, re.S):
+        part = Elements(figure)
+        (caption,) = re.findall(r"<figcaption>\s*<p><b>[^<]+</b>(.*?)</p>", figure, re.S)
+        commands = [c for c in part.all("code") if c.get("class") == "command"]
+        runs = [a for a in part.all("a") if f"/#/runs/{RUN}" in (a["href"] or "")]
+        assert len(caption) > 5 and commands and len(commands) == len(runs)
+        assert part.text.count("seed = ") == len(runs)
 
 
 def test_names_from_files_stay_text(small: SmallReport) -> None:
@@ -75,7 +83,10 @@ def test_names_from_files_stay_text(small: SmallReport) -> None:
 
 def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
-    assert "Judged accuracy rises from 70.0 % (68.0-72.0) at w = 0 to 90.0 %" in text
+    assert (
+        "w = 2 changes accuracy by +20.0 (18.0 … 22.0) points against w = 0, the most of 1" in text
+    )
+    assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
     assert "only η = 0 repeats itself" in text
@@ -83,6 +94,10 @@ def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     assert "not above every other way beyond the interval" in text
     path = small.out / "guidance/metrics.json"
     metrics = json.loads(path.read_text())
+    del metrics["differences"][:]
+    path.write_text(json.dumps(metrics))
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "Judged accuracy rises from 70.0 % (68.0-72.0) at w = 0 to 90.0 %" in text
     for trial in metrics["trials"]:
         trial["scores"]["accuracy"] = {"value": 0.5, "low": 0.4, "high": 0.6}
     path.write_text(json.dumps(metrics))
@@ -109,12 +124,99 @@ def test_a_failed_step_is_told_in_its_place_and_the_rest_is_there(small: SmallRe
     assert len(made.all("figure")) > 8
 
 
-def test_hostile_metrics_are_a_missing_figure(small: SmallReport) -> None:
+@pytest.mark.parametrize("content", ["[]", '{"eval/accuracy": "<script>"}', "null", '{"a": 1e999}'])
+def test_hostile_metrics_are_a_missing_figure(small: SmallReport, content: str) -> None:
     for name in small.results:
-        for content in ("[]", '{"eval/accuracy": "<script>"}', "null"):
-            (small.out / name / "metrics.json").write_text(content)
+        (small.out / name / "metrics.json").write_text(content)
         if name in ("samples", "grades"):
             (small.out / name / "config.yaml").write_text("out: [")
+    made = collect(small.all())
+    assert set(made.missing) >= {"sheets", "guidance", "clip", "merge", "trained"}
+    assert "<script>&" not in page(made)
+
+
+def changed(path: Path, **values: object) -> None:
+    """Change values of a file of JSON."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_largest_of_the_clear_differences_is_quoted(small: SmallReport) -> None:
+    pairs = [
+        {"point": {"guidance_weight": w}, "baseline": {"guidance_weight": 0}, "n": 5} | found
+        for w, found in ((1, interval(-0.1, 0.05)), (2, interval(0.3, 0.4)), (-1, interval(-0.9)))
+    ]
+    pairs = [{"metric": "accuracy", **pair} for pair in pairs]
+    changed(small.out / "guidance/metrics.json", differences=pairs)
+    text = Elements(page(collect(small.all()))).text
+    assert "w = 1 changes accuracy by -10.0 (-15.0 … -5.0) points" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_targets_that_conflict_are_named(small: SmallReport, language: str) -> None:
+    path = small.out / "merged/metrics.json"
+    layers = json.loads(path.read_text())["layers"]
+    layers["up.attn2.to_k"] |= {"unmet": [1], "residual": 0.25}
+    changed(path, layers=layers, worst_residual=0.25, targets=["dog of 'a'", "<new3> of 'b'"])
+    text = " ".join(Elements(page(collect(small.all()), language)).text.split())
+    assert "<new3> of 'b'" in text and "dog of 'a'" not in text
+    assert "2.5e-01" in text and "2.0e-04" in text
+
+
+def test_one_failed_training_leaves_the_others(small: SmallReport) -> None:
+    result = small.results["custom_0"]
+    small.results["custom_0"] = dataclasses.replace(result, status="failed", error="no room")
     content = collect(small.all())
-    assert set(content.missing) >= {"sheets", "guidance", "clip", "merge", "concepts"}
-    assert "<script>&" not in page(content)
+    assert set(content.missing) == {"trained/custom_0"}
+    text = Elements(page(content)).text
+    assert "Step custom_0 failed: no room" in text and "Of 1 trainings 1 lowered" in text
+
+
+@pytest.mark.parametrize("broken", ["failed", "metrics"])
+def test_drawn_concepts_stay_without_their_grades(small: SmallReport, broken: str) -> None:
+    if broken == "failed":
+        result = small.results["grades"]
+        small.results["grades"] = dataclasses.replace(result, status="failed", error="no CLIP")
+    else:
+        changed(small.out / "grades/metrics.json", concepts=[], together=3)
+    content = collect(small.all())
+    assert set(content.missing) == {"grades"}
+    made = Elements(page(content))
+    assert "the first that were drawn" in made.text and "Step grades failed" in made.text
+    assert [i for i in made.all("img") if (i["alt"] or "").startswith("Pictures for the prompt")]
+
+
+def test_what_was_drawn_from_other_noises_is_not_put_beside(small: SmallReport) -> None:
+    assert "a row each for before training" in page(collect(small.all()))
+    path = small.out / "concepts_untrained/config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
+    assert "a row each for separate" in page(collect(small.all()))
+
+
+def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) -> None:
+    path = small.out / "grades/config.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("model: null", "model: ViT-B-32")
+        .replace("pretrained: null", "pretrained: openai")
+    )
+    parts = collect(small.all()).parts
+    assert {"step", "seed"} <= dict(parts["sheets"].model).keys()
+    assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
+    assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
+    assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
+
+
+def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
+    path = small.out / "guidance/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    for trial in trials:
+        trial["scores"]["frechet_judge/svhn"] |= {"low": 0.0, "high": 9.0}
+    changed(path, trials=trials)
+    said = [one.key for one in collect(small.all()).parts["guidance"].said]
+    assert "p1.w_frechet_inside" in said and "p1.w_frechet_unclear" in said
+    assert not any(key.startswith("p1.w_unconditional") for key in said)  # guidance in a part only
+    path = small.out / "guidance/config.yaml"
+    settings = read_yaml(path) | {"guidance_interval": [0, 1]}
+    path.write_text(json.dumps(settings))
+    said = [one.key for one in collect(small.all()).parts["guidance"].said]
+    assert "p1.w_unconditional_chance" in said

@@ -31,6 +31,13 @@ def test_a_chart_puts_more_above_less_and_leaves_out_what_is_not_known() -> None
     assert first.text == "w = 0: 1.0 (0.0-2.0)"
 
 
+def test_labels_of_a_chart_do_not_overlap() -> None:
+    line = [Interval(v, v, v) for v in (1, 2, 3, 4)]
+    made = chart("score.accuracy", "w", [0, 0.01, 2, 4], {"a": line})
+    assert [text for _, text in made.x_ticks] == ["0", "2", "4"]
+    assert len(made.lines[0][1]) == 4
+
+
 def test_a_chart_over_zero_has_its_line() -> None:
     made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(-1, -1, -1), Interval(1, 1, 1)]})
     assert made.zero is not None
@@ -46,5 +53,5 @@ def test_a_trend_needs_limits_that_do_not_meet() -> None:
 
 def test_numbers_as_text() -> None:
     assert number(Interval(0.5, 0.4, 0.6), ".0%").text == "50 % (40-60)"
-    assert number(UNDEFINED).order is None and number(UNDEFINED).text == "n/a"
-    assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 to 20.0)"
+    assert number(UNDEFINED).order is None and number(UNDEFINED).text == "\u2013"
+    assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 \u2026 20.0)"

@@ -1,5 +1,6 @@
 """The words of the page: complete and alike in all languages."""
 
+import re
 import string
 from typing import get_args
 
@@ -35,7 +36,14 @@ def test_a_language_has_all_texts_with_all_their_numbers(language: str) -> None:
 def test_a_sentence_lists_names_in_its_own_language() -> None:
     said = Said("p3.ways_never", {"ways": ("ways.joint", "ways.merged"), "n": "5"})
     assert "joint training, merged" in Texts.of("en").say(said)
-    assert "聯合訓練, 合併" in Texts.of("zh-TW").say(said)
+    assert "聯合訓練、合併" in Texts.of("zh-TW").say(said)
+
+
+def test_folded_lines_leave_no_space_between_chinese_signs() -> None:
+    wide = "[\u3000-\u9fff\uff00-\uffef]"
+    texts = Texts.of("zh-TW")
+    found = [text for key in texts.keys if re.search(f"{wide} {wide}", text := texts.name(key))]
+    assert found == []
 
 
 def test_code_is_marked_and_all_else_escaped() -> None:

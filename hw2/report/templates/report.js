@@ -1,7 +1,6 @@
 "use strict";
 // Sliders, sortable tables, pictures of the cells of the confusion matrix. Without this file the
 // page shows the first state of each.
-document.documentElement.classList.remove("no-js");
 
 for (const slider of document.querySelectorAll(".slider")) {
   const input = slider.querySelector("input"), output = slider.querySelector("output");

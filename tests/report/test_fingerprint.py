@@ -1,0 +1,54 @@
+"""Whatever a step reads counts, and nothing else does."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from hw2.report.fingerprint import fingerprint, paths_in
+
+
+def contents(settings: dict[str, object]) -> list[str]:
+    """Hashes of all that `settings` name."""
+    return [fingerprint(Path(path)).content for path in sorted(set(paths_in(settings)))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "file"),
+    [
+        ({"real": "tree/file.txt"}, "tree/file.txt"),
+        ({"data": {"root": "tree"}}, "tree/deep/file.txt"),
+        ({"input": "tree/input.json"}, "tree/0/picture.jpg"),
+        ({"noise": "tree/noise"}, "tree/GT/00.png"),
+        ({"images": "tree/val"}, "tree/id2label.json"),
+        ({"real": "~/file.txt"}, "home/file.txt"),
+        ({"separate": ["<new1>=tree/embedding.bin"]}, "tree/embedding.bin"),
+        ({"real": "tree/linked"}, "elsewhere/file.txt"),
+    ],
+)
+def test_a_changed_input_changes_what_a_step_is_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("tree/noise/00.pt", "tree/val/0_1.png", file):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("a")
+    concept = {"src_image": "0", "token_name": "<new1>", "prompt": "a", "prompt_4_clip_eval": "b"}
+    Path("tree/input.json").write_text(json.dumps({"0": concept | {"baseline": [[70, 30]]}}))
+    if file.startswith("elsewhere"):
+        Path("tree/linked").symlink_to(tmp_path / "elsewhere")
+    before = contents(settings)
+    assert before == contents(settings)
+    Path(file).write_text("b")
+    assert contents(settings) != before
+
+
+def test_links_that_lead_back_or_nowhere_and_pipes_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("a")
+    before = fingerprint(tmp_path).content
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe")
+    assert fingerprint(tmp_path).content == before

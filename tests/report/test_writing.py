@@ -1,0 +1,58 @@
+"""What is written, and in which order: a browser that fails costs the PDFs alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hw2.errors import ConfigError
+from hw2.report.content import collect
+from hw2.report.writing import is_offline, print_pdf, write_report
+from hw2.runlog.tracker import Tracker
+from tests.report.small_report import SmallReport
+
+
+class Told(Tracker):
+    """A tracker that remembers what it was given."""
+
+    tracking_uri: str | None = None
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        self.files.append(path.name)
+
+    def log_summary(self, metrics: object) -> None: ...
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A browser that cannot print."""
+    path = tmp_path / "chromium"
+    path.write_text("#!/bin/sh\necho no display >&2\nexit 1\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_pages_and_numbers_are_kept_if_the_browser_fails(tmp_path: Path, broken: Path) -> None:
+    small, told = SmallReport(tmp_path), Told()
+    with pytest.raises(ConfigError, match="could not print: no display"):
+        write_report(["en"], small.all(), small.out, told, broken)
+    assert told.files == ["report.en.html", "metrics.json"]
+    assert "samples" in json.loads((small.out / "metrics.json").read_text())["results"]
+
+
+def test_an_old_pdf_is_not_taken_for_a_new_one(tmp_path: Path, broken: Path) -> None:
+    page, pdf = tmp_path / "report.en.html", tmp_path / "report.en.pdf"
+    pdf.write_text("old")
+    with pytest.raises(ConfigError, match="could not print"):
+        print_pdf(broken, page)
+    assert not pdf.exists()
+
+
+def test_settings_without_a_root_are_of_no_offline_tree(tmp_path: Path) -> None:
+    small = SmallReport(tmp_path)
+    assert is_offline(collect(small.all()))
+    (small.out / "samples/config.yaml").write_text("data: 3")
+    assert not is_offline(collect(small.all()))
