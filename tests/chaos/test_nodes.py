@@ -178,7 +178,7 @@ def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:
 
 def test_zero_shot(folder: Folder, cluster: Cluster) -> None:
     clip = save_clip(folder.path / "clip" / "final.safetensors")
-    write_set(folder.path / "set", each=1500)
+    write_set(folder.path / "set", each=800)
     settings: dict[str, object] = {
         "images": "set/val",
         "pretrained": clip,
