@@ -192,6 +192,8 @@ def _prepare_sqlite(path: Path) -> None:
 def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
     """Try `call` until it returns; a thread, because some of it cannot be interrupted."""
     _import_mlflow()  # which takes seconds that are not the store's
+    if _sqlite_file(uri):
+        timeout *= 4  # a file does not go away: it waits for the processor and for other writers
     results: list[T] = []
     refused = threading.Event()
     reason = "no answer"
