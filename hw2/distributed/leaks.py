@@ -46,7 +46,10 @@ TEXTS = {
     "a token of Hugging Face": rb"hf_[A-Za-z0-9]{30}",
     "a token of Slack": rb"xox[abprs]-[\w-]{10}",
 }
-_KEYWORD = rb"(?i:password|passwd|secret|secret_key|secret_access_key|api_?key|token)"
+# An initializer_token is a word of a language, which textual inversion starts from.
+_KEYWORD = (
+    rb"(?i:password|passwd|secret|secret_key|secret_access_key|api_?key|(?<!initializer_)token)"
+)
 # Not where the value is the name of a variable.
 QUOTED = _KEYWORD + rb"[\"']?\s*[:=]\s*[\"'](?![A-Z_]+[\"'])[^\s\"'<>${}*]{8,}[\"']"
 # In files of settings a secret needs no quotes; in a program it would be a name.
