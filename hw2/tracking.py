@@ -83,7 +83,8 @@ def prepare_store(uri: str, experiment: str, timeout: float = 15.0) -> str:
     The driver calls this before there are workers or trials: they would race to make them.
 
     Raises:
-        ConfigError: a server does not answer within `timeout` seconds, or a file is no database.
+        ConfigError: a server does not answer within `timeout` seconds, a file within four times
+            that, or it is no database.
     """
     if path := _sqlite_file(uri):
         _prepare_sqlite(path)
@@ -101,7 +102,7 @@ def open_run(
     """The id of the run that bears `key` in the tag hw2.key; begun with `tags` if there is none.
 
     Raises:
-        ConfigError: the store does not answer within `timeout` seconds.
+        ConfigError: the store does not answer in that time (a file: in four times that).
     """
 
     def find_or_create() -> str:

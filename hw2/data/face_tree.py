@@ -17,7 +17,7 @@ from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import replacing
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
-from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
+from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
@@ -60,8 +60,7 @@ def write_faces(
     """
     folder, weights = face_folder(root), weights or RELEASED
     check_faces(root, seed, num_faces, num_noises)
-    if is_anothers(_recipe_path(root)):
-        print(f"{folder}: not made by this job, left as it is")
+    if left_alone(_recipe_path(root)):
         return folder
     claim(_recipe_path(root), _recipe(seed, num_faces, num_noises))
     _write_real(root, seed, num_faces, progress)

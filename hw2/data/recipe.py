@@ -20,6 +20,14 @@ def is_anothers(path: Path) -> bool:
     return not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
+def left_alone(path: Path) -> bool:
+    """Whether the folder of recipe file `path` is another's, which a printed line then says."""
+    if not is_anothers(path):
+        return False
+    print(f"{path.parent}: not made by this job, left as it is")
+    return True
+
+
 def refuse_another(path: Path, recipe: Recipe) -> None:
     """Insist that a folder with anything in it has `recipe` in its recipe file `path`."""
     if is_anothers(path):

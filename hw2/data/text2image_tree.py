@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hw2.data.captions import captions_csv, text2image_folder, train_folder
 from hw2.data.offline.compositions import composition
-from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
+from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
 from hw2.data.writing import write_pictures, write_text
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
@@ -23,8 +23,7 @@ def write_text2image(root: Path, seed: int, num_pictures: int, progress: bool = 
     check_text2image(root, seed, num_pictures)
     if not num_pictures:
         return
-    if is_anothers(_recipe_path(root)):
-        print(f"{folder}: not made by this job, left as it is")
+    if left_alone(_recipe_path(root)):
         return
     composition(seed, 0)  # a photo that cannot be read fails here, before it leaves a trace
     claim(_recipe_path(root), _recipe(seed, num_pictures))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
-from hw2.data.recipe import Recipe, claim, is_anothers, refuse_another
+from hw2.data.recipe import Recipe, claim, left_alone, refuse_another
 from hw2.domains import DOMAINS, Domain
 from hw2.progress import progress as progress_bar
 
@@ -61,8 +61,7 @@ def write_digits(
     """
     folder = digits_folder(root)
     # A recipe of another source is ours too: its tree may be half-made.
-    if is_anothers(_recipe_path(root, source)) and not any(folder.glob("*.json")):
-        print(f"{folder}: not made by this job, left as it is")
+    if not any(folder.glob("*.json")) and left_alone(_recipe_path(root, source)):
         return folder
     refuse_another(_recipe_path(root, source), source.recipe())
     for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace

@@ -5,7 +5,8 @@ import signal
 import time
 
 from tests.chaos.cluster import Cluster
-from tests.chaos.training import Disturbed, send
+from tests.chaos.training import Disturbed
+from tests.jobs.command import send
 from tests.stores import Server
 
 

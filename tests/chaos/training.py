@@ -1,7 +1,5 @@
 """A tiny training that is disturbed again and again, and what its journal tells of that."""
 
-import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -16,7 +14,7 @@ from random import Random
 from hw2.runlog.entries import Entry, read_entries
 from tests.chaos.ready import Forked
 from tests.jobs.bare import SETTINGS, STEPS
-from tests.jobs.command import ROOT, Folder, bits, descendants, last_step
+from tests.jobs.command import ROOT, Folder, bits, descendants, last_step, send
 
 CHECKPOINT_EVERY = SETTINGS["checkpoint_every"]
 PATIENCE = 600.0  # seconds for whatever must happen: a failed test, not a promise
@@ -174,12 +172,6 @@ class Disturbed:
         self.job.wait()
         for pid in family:
             send(pid, signal.SIGKILL)
-
-
-def send(pid: int, number: int) -> None:
-    """A signal to a process that may be gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def assert_rows_once(run: Disturbed, steps: int = STEPS) -> None:

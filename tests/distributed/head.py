@@ -61,7 +61,6 @@ def running_head(path: Path, num_cpus: int, **variables: str) -> Iterator[Head]:
         RAY_JOB_STOP_WAIT_TIME_S="30",  # as in cluster.yaml
         **variables,
     )
-    users["PATH"] = f"{RAY.parent}:{users['PATH']}"
     options = {"num-cpus": num_cpus, "temp-dir": path, "dashboard-host": "127.0.0.1", **ports}
     words = [f"--{key}={value}" for key, value in options.items()]
     node = Node(path / "head.log", users, "--head", *words)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.jobs.command import descendants
+from tests.jobs.command import descendants, send
 from tests.waiting import wait_for
 
 RAY = Path(sys.executable).with_name("ray")
@@ -42,8 +42,9 @@ def environment(**variables: str) -> dict[str, str]:
     """What a node of several has that asks for a token; `variables` tell which."""
     # By this name the tests' own Ray is alone, on loopback.
     mine = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
+    mine |= {"PATH": f"{RAY.parent}:{mine['PATH']}", "RAY_AUTH_MODE": "token"}
     # Niceness 15 otherwise: whatever else the machine does would come before the workers.
-    return mine | {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"} | variables
+    return mine | {"RAY_worker_niceness": "0"} | variables
 
 
 class Node:
@@ -59,8 +60,7 @@ class Node:
         words = (*words, *(f"--{name}={port}" for name, port in self.ports.items()))
         command = [*before, str(RAY), "start", "--block", "--disable-usage-stats",
                    "--object-store-memory=100000000", *map(str, words)]  # fmt: skip
-        path = f"{RAY.parent}:{environment['PATH']}"
-        own = {**environment, "PATH": path, "PYTHONUNBUFFERED": "1"}
+        own = {**environment, "PYTHONUNBUFFERED": "1"}
         own.pop("RAY_ADDRESS", None)
         with log.open("w") as told:
             self.process = subprocess.Popen(command, env=own, stdout=told, stderr=told)
@@ -94,6 +94,5 @@ class Node:
 
     def _kill(self, family: Mapping[int, str]) -> None:
         for pid in (self.process.pid, *family):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         self.process.wait()

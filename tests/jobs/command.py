@@ -121,6 +121,12 @@ def last_step(journal: Path) -> int:
     return next((row["step"] for row in rows if row["kind"] == "metrics"), 0)
 
 
+def send(pid: int, number: int) -> None:
+    """A signal to a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def descendants(pid: int) -> dict[int, str]:
     """Process title by id of all that `pid` has started, directly or not."""
     listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True)
