@@ -6,7 +6,7 @@ LOCK := requirements.lock
 # Tests compute with one thread each: two processes of them for two cores.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
 
-.PHONY: demo faces sweeps clip concepts report test lint slow unproven chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
+.PHONY: demo faces sweeps clip concepts report test lint slow chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
 	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
@@ -53,11 +53,7 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 slow: setup
-	$(PYTEST) -m "slow and not unproven"
-
-# What was not yet seen to pass: to be run on an idle machine, and promoted.
-unproven: setup
-	$(PYTEST) -m unproven
+	$(PYTEST) -m slow
 
 # Trainings disturbed N times at random, and a table of what it cost; SEED=.. draws the same again.
 N ?= 10

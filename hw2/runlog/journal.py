@@ -10,15 +10,14 @@ import hashlib
 import json
 import logging
 import math
-import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
+from hw2.data.files import replacing
 from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
@@ -33,9 +32,8 @@ Describe = Callable[[Exception], str]
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # two nodes may share a pid
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as passing:
+        passing.write_text(json.dumps(content, indent=1) + "\n")
 
 
 class Journal:

@@ -12,7 +12,7 @@ from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import refuse_false
 from hw2.data.batches import PictureSource
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, DataError
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.locate import find_model
@@ -27,18 +27,26 @@ from hw2.text2image.autoencoding import Autoencoding, AutoencodingObjective, dec
 from hw2.training import Saved
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on
+SHARE = 10  # one of so many is held out
 COLUMNS = 10
 MAX_SIDE = 4096
 
 
 def read_text2image(data: DataConfig, image_size: int) -> CaptionSet:
-    """The captioned pictures of the data tree."""
-    return read_captions(text2image_folder(data.root), image_size, skip_bad=data.skip_bad)
+    """The captioned pictures of the data tree; DataError if they are too few to hold some out."""
+    folder = text2image_folder(data.root)
+    pictures = read_captions(folder, image_size, skip_bad=data.skip_bad)
+    if not held_out(len(pictures.images)):
+        raise DataError(
+            f"{folder}: {len(pictures.images)} pictures; a tenth is held out to measure on, "
+            f"which takes {SHARE} at least"
+        )
+    return pictures
 
 
 def held_out(count: int) -> int:
     """How many of `count` pictures are kept out of the training, to measure on."""
-    return min(NUM_HELD_OUT, count // 10)
+    return min(NUM_HELD_OUT, count // SHARE)
 
 
 def read_for(autoencoder: Path, data: DataConfig) -> CaptionSet:
@@ -66,9 +74,10 @@ class Reconstruction:
 
     def show(self, saved: Saved, tracker: Tracker) -> None:
         """Log the sheet."""
-        first = self.pictures[: 2 * COLUMNS]
+        columns = min(COLUMNS, len(self.pictures))
+        first = self.pictures[: min(2, len(self.pictures) // columns) * columns]
         drawn = decode(saved.ema.vae, encode(saved.ema.vae, first)).clamp(-1, 1).cpu()
-        rows = torch.stack([to_unit(first), drawn]).unflatten(1, (-1, COLUMNS))
+        rows = torch.stack([to_unit(first), drawn]).unflatten(1, (-1, columns))
         path = self.out / "figures" / f"step_{saved.step:08d}.png"
         title = f"step {saved.step}: pictures, and what the autoencoder makes of them"
         write_atomic(path, sheet(rows.transpose(0, 1).flatten(0, 1), title=title))

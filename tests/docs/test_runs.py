@@ -99,7 +99,6 @@ def run(folder: Path, command: tuple[str, ...]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.unproven
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_work_one_after_the_other(name: str, place: Path) -> None:
     page = ROOT / f"{name}.md"

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from hw2.data.offline.compositions import composition
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, DataError
 from hw2.models.text2image import build_autoencoder
+from hw2.runlog.tracker import Tracker
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import (
     AutoencoderConfig,
@@ -22,15 +24,19 @@ from hw2.settings.text2image import (
 from hw2.settings.training import TrainConfig
 from hw2.text2image import latents
 from hw2.text2image.autoencoder_training import (
+    Reconstruction,
     autoencoder_training,
     final_error,
     find_autoencoder,
+    load_autoencoder,
     read_text2image,
     reconstruction_errors,
 )
+from hw2.text2image.autoencoding import Autoencoding
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.training import finished, text2image_training
+from hw2.training import Saved
 from tests.in_process import final, run_bare
 
 COUNT, HELD_OUT = 40, 4
@@ -124,6 +130,26 @@ def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Pa
                 run_bare(text2image_training(config, out))
         ends.append(final(training).read_bytes())
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(("shown", "rows", "columns"), [(4, 2, 4), (13, 2, 10), (25, 4, 10)])
+def test_a_sheet_of_however_many_are_held_out(
+    shown: int, rows: int, columns: int, autoencoder: Path, tmp_path: Path
+) -> None:
+    net = Autoencoding(load_autoencoder(autoencoder))
+    pictures = torch.zeros(shown, 3, 16, 16, dtype=torch.uint8)
+    with patch("hw2.text2image.autoencoder_training.sheet", return_value=b"") as drawn:
+        Reconstruction(pictures, tmp_path).show(Saved(1, net), Mock(spec=Tracker))
+    assert drawn.call_args.args[0].shape[:2] == (rows, columns)
+
+
+def test_too_few_to_hold_some_out(data: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "text2image").mkdir()
+    (tmp_path / "text2image/train").symlink_to(data.root / "text2image/train")
+    lines = (data.root / "text2image/train.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "text2image/train.csv").write_text("".join(lines[:10]))
+    with pytest.raises(DataError, match=r"9 pictures; a tenth is held out .* 10 at least"):
+        read_text2image(DataConfig(root=tmp_path), 16)
 
 
 def test_other_weights_are_no_autoencoder(data: DataConfig, autoencoder: Path) -> None:
