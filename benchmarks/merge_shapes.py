@@ -55,6 +55,11 @@ def main(argv: list[str] | None = None) -> None:
         for before, after in matrices
     ]
     seconds, used = time.perf_counter() - start, time.process_time() - used
+    start = time.process_time()
+    for before, after in matrices:
+        for weights in (before, *after):
+            weights.sum()
+    floor = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures = {
         "concepts": words.concepts,
@@ -65,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         "seconds": seconds,
         "seconds of it shared": shared,
         "core-seconds": used,
+        "core-seconds to read the weights once, the floor": floor,
         "peak, GiB, with the weights": peak,
         "worst residual (float32 weights)": max(result.residual for result in results),
         "condition of captions": results[0].reg_condition,

@@ -102,6 +102,7 @@ class MergeSystem:
         _, found, self.axes = torch.linalg.svd(triangle, full_matrices=True)
         scales = torch.zeros(width, dtype=torch.float64)
         scales[: len(found)] = found
+        self.singular_values = scales
         largest = float(scales.max()) if len(self.reg) and float(scales.max()) > 0 else 1 / NOISE
         spans = float(scales.min()) > NOISE * largest
         self.ridge = 0.0 if spans else (NOISE * largest) ** 2
@@ -123,7 +124,9 @@ class MergeSystem:
         self.target_condition = largest / float(self.target_scales.min()) if self.rank else 1.0
         # X right^T = G in the whitened space: Y (right P^T / S)^T = G, of least norm by QR.
         whitened = (right[kept] @ self.axes.T) / self.scales
-        self.basis, self.triangle = torch.linalg.qr(whitened.T)
+        basis, self.triangle = torch.linalg.qr(whitened.T)
+        along = basis.T / self.scales  # (rank, in), along P's columns: what a change is made of
+        self.directions, self.costs = along @ self.axes, along * self.singular_values
 
     def solve(self, w0: Float[Tensor, "_ _"], target_values: Float[Tensor, "_ _"]) -> MergeResult:
         """The merged matrix for `w0` (out, in), whose targets take `target_values` (m, out)."""
@@ -133,21 +136,21 @@ class MergeSystem:
                 f"w0 {tuple(old.shape)}, target_values {tuple(values.shape)}: want (out, "
                 f"{self.reg.shape[1]}) and ({len(self.targets)}, out)"
             )
-        wanted = self._collected(values) - self.distinct @ old.T
+        before = self.distinct @ old.T
+        wanted = self._collected(values) - before
         # Least squares over the targets, in the coordinates of their orthonormal basis (rank, out).
         changes = (self.left.T @ (self.share * wanted)) / self.target_scales[:, None]
-        whitened = torch.linalg.solve_triangular(self.triangle.T, changes, upper=False)
-        change = ((self.basis @ whitened).T / self.scales) @ self.axes
-        solution = old + change
+        whitened = torch.linalg.solve_triangular(self.triangle.T, changes, upper=False).T
+        solution = old + whitened @ self.directions
         weight = solution.to(w0.dtype)
-        misses = self._misses(solution, old, values)
-        rounded = self._misses(weight.double(), old, values)
+        misses = self._misses(solution, before[self.group], values)
+        rounded = self._misses(weight.double(), before[self.group], values)
         unmet = [place for place, miss in enumerate(misses.tolist()) if miss > UNMET]
         return MergeResult(
             weight,
             residual=float(misses.max()) if len(misses) else 0.0,
             rounded_residual=float(rounded.max()) if len(rounded) else 0.0,
-            objective=float((change @ self.reg.T).norm()),
+            objective=float((whitened @ self.costs).norm()),  # |(W - W0) P S|_F
             rank=self.rank,
             ridge=self.ridge,
             reg_condition=self.reg_condition,
@@ -165,9 +168,9 @@ class MergeSystem:
         return torch.stack(rows) if rows else values
 
     def _misses(
-        self, weight: Float[Tensor, "out in"], old: Float[Tensor, "out in"], values: Tensor
+        self, weight: Float[Tensor, "out in"], before: Float[Tensor, "m out"], values: Tensor
     ) -> Float[Tensor, " m"]:
-        before, after = self.targets @ old.T, self.targets @ weight.T
+        after = self.targets @ weight.T
         size = torch.maximum(values.norm(dim=1), before.norm(dim=1)).clamp(min=1e-300)
         return (after - values).norm(dim=1) / size
 
