@@ -56,15 +56,14 @@ def measure(
     begin = time.time()
     words = ["--one", str(num_workers), "--steps", str(num_steps), "--data", str(data)]
     words += ["--batch_size", str(BATCH_SIZE // apart), "--folder"]
-    outs = [folder / str(number) for number in range(apart)]
-    commands = [[sys.executable, __file__, *words, str(out)] for out in outs]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=log.open("w")
-        )
-        for command, log in zip(commands, [out.with_suffix(".log") for out in outs], strict=True)
-    ]
+    outs, running = [folder / str(number) for number in range(apart)], []
+    for out in outs:
+        command = [sys.executable, __file__, *words, str(out)]
+        with out.with_suffix(".log").open("w") as log:
+            running.append(
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            )
     if any([process.wait() for process in running]):
         raise SystemExit("\n".join(log.read_text() for log in folder.glob("*.log")))
     found = []

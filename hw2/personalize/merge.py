@@ -84,26 +84,26 @@ class MergeSystem:
     def __init__(
         self, reg_features: Float[Tensor, "_ _"], target_features: Float[Tensor, "_ _"]
     ) -> None:
-        self.reg = _checked("reg_features", reg_features)
+        reg = _checked("reg_features", reg_features)
         self.targets = _checked("target_features", target_features)
-        if self.reg.shape[1] != self.targets.shape[1]:
+        if reg.shape[1] != self.targets.shape[1]:
             raise ConfigError(
-                f"reg_features are {self.reg.shape[1]} wide, target_features "
+                f"reg_features are {reg.shape[1]} wide, target_features "
                 f"{self.targets.shape[1]}: want features of one text encoder"
             )
-        self._factorise_regularisation()
+        self._factorise_regularisation(reg)
         self._factorise_targets()
 
-    def _factorise_regularisation(self) -> None:
-        width = self.reg.shape[1]
+    def _factorise_regularisation(self, reg: Float[Tensor, "n in"]) -> None:
+        width = reg.shape[1]
         # The eigenvectors of C_reg^T C_reg without forming it, which would square the condition.
         # The triangle has the singular values of the features and is never larger than width^2.
-        triangle = torch.linalg.qr(self.reg, mode="r").R
+        triangle = torch.linalg.qr(reg, mode="r").R
         _, found, self.axes = torch.linalg.svd(triangle, full_matrices=True)
         scales = torch.zeros(width, dtype=torch.float64)
         scales[: len(found)] = found
         self.singular_values = scales
-        largest = float(scales.max()) if len(self.reg) and float(scales.max()) > 0 else 1 / NOISE
+        largest = float(scales.max()) if len(reg) and float(scales.max()) > 0 else 1 / NOISE
         spans = float(scales.min()) > NOISE * largest
         self.ridge = 0.0 if spans else (NOISE * largest) ** 2
         self.scales = (scales.square() + self.ridge).sqrt()
@@ -131,10 +131,10 @@ class MergeSystem:
     def solve(self, w0: Float[Tensor, "_ _"], target_values: Float[Tensor, "_ _"]) -> MergeResult:
         """The merged matrix for `w0` (out, in), whose targets take `target_values` (m, out)."""
         old, values = _checked("w0", w0), _checked("target_values", target_values)
-        if old.shape[1] != self.reg.shape[1] or values.shape != (len(self.targets), len(old)):
+        if old.shape[1] != self.targets.shape[1] or values.shape != (len(self.targets), len(old)):
             raise ConfigError(
                 f"w0 {tuple(old.shape)}, target_values {tuple(values.shape)}: want (out, "
-                f"{self.reg.shape[1]}) and ({len(self.targets)}, out)"
+                f"{self.targets.shape[1]}) and ({len(self.targets)}, out)"
             )
         before = self.distinct @ old.T
         wanted = self._collected(values) - before
