@@ -12,6 +12,7 @@ from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import cluster_cpus_and_gpus, ray_storage, share_of_cluster
+from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError
 from hw2.metrics.intervals import UNDEFINED
 from hw2.mirror import Mirror
@@ -32,6 +33,7 @@ def run_under_tune(
     _quiet_tune()
     from ray import tune
 
+    mend_controller()
     rungs, metric = config.rungs, config.metric
     wanted = len(points) or config.search.num_trials
     num_workers, fitting, resources = _resources(config.scaling, config.gpus_per_trial, wanted)

@@ -1,7 +1,8 @@
 """python -m tests.distributed.private_sweep FILE: sweeps of toys under one local Ray.
 
-FILE holds [folder, points, settings] for each; prints what came of them as JSON. A process of its
-own, as with private_ray: Ray cannot pickle what conftest.py wraps with type checks.
+FILE holds [folder, points, settings] for each; prints what came of them as JSON, and of a sweep
+whose actor dies between two trials. A process of its own, as with private_ray: Ray cannot pickle
+what conftest.py wraps with type checks.
 """
 
 import json
@@ -16,6 +17,7 @@ from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
 from hw2.errors import ConfigError
 from hw2.sweeps.trial import TrialResult
+from tests.distributed.dying_reset import values_in_spite_of_it
 from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config
 
 
@@ -44,10 +46,11 @@ def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) 
 
 
 def main(file: Path) -> None:
-    """Print the list of what came of each."""
+    """Print the list of what came of each, and the values of the other one."""
     with connected(ScalingConfig(use_gpu=False)):
         found = [swept(Path(one[0]), *one[1:]) for one in json.loads(file.read_text())]
-    print(json.dumps(found))
+        values = values_in_spite_of_it(file.parent)
+    print(json.dumps([found, values]))
 
 
 if __name__ == "__main__":

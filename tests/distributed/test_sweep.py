@@ -75,8 +75,8 @@ def swept(folder: Path) -> dict[str, dict[str, Any]]:
     )
     print(f"{time.monotonic() - began:.0f} s", done.stdout, done.stderr, file=sys.stderr)
     assert done.returncode == 0
-    found = json.loads(done.stdout.splitlines()[-1])
-    return dict(zip(SWEEPS, found, strict=True))
+    found, values = json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(SWEEPS, found, strict=True)) | {"dying reset": {"values": values}}
 
 
 def by_x(folder: Path, points: list[Point]) -> dict[float, TrialResult]:
@@ -115,6 +115,10 @@ def test_what_goes_wrong_in_a_trial(folder: Path, swept: dict[str, dict[str, Any
     draws = seen["drawn"]
     assert draws.count("1 0") == 1  # Tune does not try an error again
     assert draws.count("2 0") == draws.count("3 0") == 2  # but one whose process died
+
+
+def test_an_actor_that_dies_between_two_trials(swept: dict[str, dict[str, Any]]) -> None:
+    assert swept["dying reset"]["values"] == [1, 2, 3, 4, 5]
 
 
 def test_asha_stops_the_worst(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
