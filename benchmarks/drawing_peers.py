@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import guide
-from hw2.digits.ddpm_training import read_digits
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
+from hw2.digits.reading import read_digits
 from hw2.domains import DIGITS, DOMAINS
 from hw2.locate import find_model
 from hw2.metrics.digit_scores import JudgedPictures, score_digits

@@ -81,7 +81,7 @@ class Peer:
         import torch
 
         from hw2.data.batches import DigitSource
-        from hw2.digits.ddpm_training import read_digits
+        from hw2.digits.reading import read_digits
         from hw2.settings.data import DataConfig
 
         torch.manual_seed(0)

@@ -41,9 +41,9 @@ def draw_and_report(
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
-    from hw2.digits.ddpm_training import read_digits
     from hw2.digits.drawing import check_sampling, read_digit_meta
     from hw2.digits.judging import JUDGE_SIZE, load_judge
+    from hw2.digits.reading import read_digits
     from hw2.distributed.session import connected
     from hw2.locate import find_model
     from hw2.runs import job_run

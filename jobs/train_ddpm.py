@@ -9,20 +9,21 @@ from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
-    from hw2.digits.ddpm_training import ddpm_training, read_digits, read_splits
+    from hw2.digits.ddpm_training import ddpm_training
     from hw2.digits.drawing import check_sampling
     from hw2.digits.judging import JUDGE_SIZE, load_judge
+    from hw2.digits.reading import read_digits, read_splits
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL, find_model
-    from hw2.models.digit_unet import build_digit_unet
+    from hw2.models.digit_unet import check_network
     from hw2.runs import job_run
     from jobs.sample_digits import draw_and_report
 
     # What only drawing and scoring need is looked at before the training, not after it.
     judge = load_judge(find_model(config.judge))
     check_sampling(config.sample, config.diffusion)
-    build_digit_unet(config.network, config.seed)
+    check_network(config.network)
     splits = read_splits(config.data, config.network.image_size, progress=True)
     run = job_run(config, "train_ddpm", splits=splits)
     with connected(config.scaling), run as (out, tracker):

@@ -17,9 +17,9 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.interpolation import interpolants
 from hw2.diffusion.samplers import sample
-from hw2.digits.ddpm_training import read_digits
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import judge_pictures, load_judge
+from hw2.digits.reading import read_digits
 from hw2.digits.sweep import make_guidance_work
 from hw2.faces.drawing import draw_faces
 from hw2.faces.loading import load_face_model, weights_file

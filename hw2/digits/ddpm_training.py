@@ -8,43 +8,24 @@ import torch
 from torch import nn
 
 from hw2.data.batches import DigitSource
-from hw2.data.digits import DigitSplit, read_split
+from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
+from hw2.digits.reading import read_splits
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training
-from hw2.settings.data import DataConfig
 from hw2.settings.digits import TrainDdpmConfig
 from hw2.training import Saved
 
 NUM_HELD_OUT = 512
 SHOW_SECONDS = 60.0
-
-
-def read_digits(
-    data: DataConfig, split: str, image_size: int, progress: bool = False
-) -> DigitSplit:
-    """A split of the digits as `data` says."""
-    return read_split(
-        data.root,
-        split,  # type: ignore[arg-type]
-        image_size=image_size,
-        skip_bad=data.skip_bad,
-        cache=data.cache,
-        progress=progress,
-    )
-
-
-def read_splits(data: DataConfig, image_size: int, progress: bool = False) -> dict[str, DigitSplit]:
-    """Both splits, "train" and "val", checked and packed."""
-    return {name: read_digits(data, name, image_size, progress) for name in ("train", "val")}
 
 
 @dataclass

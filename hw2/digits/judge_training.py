@@ -7,8 +7,8 @@ from torch import nn
 
 from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit
-from hw2.digits.ddpm_training import read_splits
 from hw2.digits.judging import JUDGE_SIZE, JudgeObjective, judge_pictures
+from hw2.digits.reading import read_splits
 from hw2.domains import DOMAINS
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.judge import Judge, build_judge

@@ -1,7 +1,6 @@
 """The class-conditional digit network."""
 
 import torch
-from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -18,32 +17,20 @@ class DigitUNet(nn.Module):
     Unshuffling by `patch` (Shi et al. 2016) trades pixels for channels, so that a 28x28 picture is
     worked on at 14x14, several times faster. Labels are embedded, summed and added to the time
     embedding. `null_digit` and `null_domain` stand for "no label".
+
+    Raises ConfigError as `check_network` does.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        size, halvings = config.image_size, 2 ** (len(config.channels) - 1)
-        if size % (config.patch * halvings):
-            raise ConfigError(
-                f"network.image_size={size} with patch={config.patch} and {len(config.channels)} "
-                f"levels: must be a multiple of {config.patch * halvings}"
-            )
-        if any(width % NORM_GROUPS or width == NORM_GROUPS for width in config.channels):
-            # With one channel a group the normalisation removes all that time and labels add.
-            raise ConfigError(
-                f"network.channels={list(config.channels)}: give multiples of {NORM_GROUPS}, the "
-                f"groups of the normalisation, from {2 * NORM_GROUPS} on"
-            )
-        if len(config.attention) != len(config.channels):
-            raise ConfigError(
-                f"network.attention={list(config.attention)}: give one value for each of the "
-                f"{len(config.channels)} levels"
-            )
+        check_network(config)
+        from diffusers import UNet2DModel  # six seconds, for those who only check or read
+
         self.config = config
         self.null_digit, self.null_domain = len(DIGITS), len(DOMAINS)
         pixels = 3 * config.patch**2
         self.unet = UNet2DModel(
-            sample_size=size // config.patch,
+            sample_size=config.image_size // config.patch,
             in_channels=pixels,
             out_channels=pixels,
             layers_per_block=config.layers,
@@ -74,6 +61,27 @@ class DigitUNet(nn.Module):
         # Channels last: oneDNN's convolutions are a quarter faster so, forward and backward.
         patches = self.unshuffle(xt).contiguous(memory_format=torch.channels_last)
         return self.shuffle(self.unet(patches, t, class_labels=label).sample.contiguous())
+
+
+def check_network(config: NetworkConfig) -> None:
+    """Raise ConfigError for what no network can be built from."""
+    size, halvings = config.image_size, 2 ** (len(config.channels) - 1)
+    if size % (config.patch * halvings):
+        raise ConfigError(
+            f"network.image_size={size} with patch={config.patch} and {len(config.channels)} "
+            f"levels: must be a multiple of {config.patch * halvings}"
+        )
+    if any(width % NORM_GROUPS or width == NORM_GROUPS for width in config.channels):
+        # With one channel a group the normalisation removes all that time and labels add.
+        raise ConfigError(
+            f"network.channels={list(config.channels)}: give multiples of {NORM_GROUPS}, the "
+            f"groups of the normalisation, from {2 * NORM_GROUPS} on"
+        )
+    if len(config.attention) != len(config.channels):
+        raise ConfigError(
+            f"network.attention={list(config.attention)}: give one value for each of the "
+            f"{len(config.channels)} levels"
+        )
 
 
 def build_digit_unet(config: NetworkConfig, seed: int) -> DigitUNet:
