@@ -15,8 +15,9 @@ from hw2.job import run_job
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["hw2.digits.ddpm_training", "hw2.digits.judge_training", "hw2.distributed.train", "hw2.runs",
-     "hw2.metrics.table", "mlflow.store.tracking.sqlalchemy_store"]
+    ["hw2.digits.judge_training", "hw2.digits.judging", "hw2.distributed.train", "hw2.runs",
+     "hw2.metrics.table", "mlflow.store.tracking.sqlalchemy_store",
+     "torch._dynamo"]  # which the first optimizer imports
 )  # fmt: skip
 
 

@@ -27,6 +27,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 pytest_plugins = ["tests.bucket_fixtures"]
 
 
+@pytest.fixture(scope="module")
+def want(tmp_path_factory: pytest.TempPathFactory, digits_tree: Path) -> Path:
+    """What one process makes that nobody disturbs."""
+    return undisturbed(tmp_path_factory.mktemp("want") / "one", digits_tree, 1)
+
+
 def words(tree: Path, workers: int) -> list[object]:
     """The command's words, less OUT."""
     settings = {f"train.{key}": value for key, value in SETTINGS.items()}
@@ -53,9 +59,8 @@ def copied(bucket_server: BucketServer, name: str, path: Path) -> Path:
 
 
 def test_a_killed_job_goes_on_on_another_machine(
-    folder: Folder, digits_tree: Path, bucket_server: BucketServer
+    folder: Folder, digits_tree: Path, bucket_server: BucketServer, want: Path
 ) -> None:
-    want = undisturbed(folder.path / "want", digits_tree, 1)
     command = [*words(digits_tree, 0), "--out", bucket_server.uri("bare")]
     job = folder.start("train_judge", *command, XDG_CACHE_HOME=str(folder.path / "here"))
     wait_for(lambda: len(steps_in(bucket_server, "bare")) >= 2 or job.poll() is not None, 150)
@@ -75,8 +80,9 @@ def test_a_killed_job_goes_on_on_another_machine(
     assert bits(copied(bucket_server, "bare", folder.path / "got")) == bits(want)
 
 
-def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(folder: Folder, digits_tree: Path) -> None:
-    want = undisturbed(folder.path / "want", digits_tree, 1)
+def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(
+    folder: Folder, digits_tree: Path, want: Path
+) -> None:
     with small_disk(folder.path / "disk", 50) as disk:  # two checkpoints of 22 MB, not three
         out = disk / "out"
         command = [*words(digits_tree, 0), "--out", out]
