@@ -34,12 +34,14 @@ def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     draw = random.Random(seed)
     settings = {"images": "set/val", "pretrained": clip, "batch_size": 8, "templates": "cifar"}
 
-    def words(out: str, workers: int) -> list[object]:
+    def given(out: str, workers: int) -> dict[str, object]:
         more = {"out": out, "cache": f"{out}.cache", "scaling.num_workers": workers}
-        return [w for key, value in (settings | more).items() for w in (f"--{key}", value)]
+        return settings | more
+
+    words = [w for key, value in given("out", 2).items() for w in (f"--{key}", value)]
 
     cache = tmp_path / "out.cache"
-    job = folder.start("clip_zero_shot", *words("out", 2))
+    job = folder.start("clip_zero_shot", *words)
     wait_for_parts(cache, draw.randint(2, 20), job)
     actors = sorted(p for p, title in descendants(job.pid).items() if "MapWorker" in title)
     assert len(actors) == 2
@@ -54,12 +56,12 @@ def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     assert before < len(done) < 94
     assert not (tmp_path / "out" / "metrics.json").exists()
 
-    assert folder.run("clip_zero_shot", *words("out", 2)).code == 0
+    assert folder.run("clip_zero_shot", *words).code == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(list(cache.glob("*/*.parquet"))) == 94  # of 64 pictures
     assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
-    assert folder.run("clip_zero_shot", *words("whole", 0)).code == 0
+    assert folder.run_here("clip_zero_shot", given("whole", 0)).code == 0
     found, want = (tmp_path / out / "predictions" / "cifar" for out in ("out", "whole"))
     assert pq.read_table(found).equals(pq.read_table(want))
     figures = [json.loads((tmp_path / o / "metrics.json").read_text()) for o in ("out", "whole")]

@@ -25,9 +25,9 @@ def yaml(folder: Folder, name: str, text: str) -> Path:
     return path
 
 
-def words(config: Path, tree: Path, out: str, workers: int | None) -> list[object]:
+def settings(config: Path, tree: Path, out: str, workers: int | None) -> dict[str, object]:
     """Five noises a trial, four steps each; None: two trials at once."""
-    settings = {
+    return {
         "config": config,
         "out": out,
         "data.root": tree,
@@ -37,7 +37,11 @@ def words(config: Path, tree: Path, out: str, workers: int | None) -> list[objec
         "scaling.num_workers": 2 if workers is None else workers,
         "scaling.cpus_per_worker": 0.5,
     }
-    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+def words(*given: Any) -> list[object]:
+    """The same as words of the command line."""
+    return [word for key, value in settings(*given).items() for word in (f"--{key}", value)]
 
 
 def finished(out: Path) -> set[Path]:
@@ -93,7 +97,7 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
     now = chunks(finished(out))
     assert {path: now[path] for path in before} == before
 
-    undisturbed = folder.run("tune_guidance", *words(four, digits_tree, "here", 0))
+    undisturbed = folder.run_here("tune_guidance", settings(four, digits_tree, "here", 0))
     assert undisturbed.code == 0
     assert reports(out) == reports(folder.path / "here")
 
@@ -113,7 +117,7 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
             assert folder.query(query, run, key) == [(5,)]
 
     five = yaml(folder, "five", "space: {guidance_weight: {grid: [-1, 0, 1, 2, 4]}}\n")
-    assert folder.run("tune_guidance", *words(five, digits_tree, "out", 0)).code == 0
+    assert folder.run_here("tune_guidance", settings(five, digits_tree, "out", 0)).code == 0
     wider = chunks(finished(out))
     assert {path: wider[path] for path in now} == now
     assert {one.name for one in finished(out)} - {path.parent.name for path in now} == {
@@ -156,7 +160,7 @@ def faces(folder: Folder) -> Path:
 @pytest.mark.timeout(900)
 def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> None:
     config = yaml(folder, "eta", "space: {eta: {grid: [0, 1]}}\nbaseline: {eta: 0}\n")
-    settings = {
+    given = {
         "config": config,
         "out": "out",
         "unet": faces / "UNet.pt",
@@ -167,8 +171,7 @@ def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> 
         "num_inference_steps": 4,
         "scaling.num_workers": 0,
     }
-    command = [word for key, value in settings.items() for word in (f"--{key}", value)]
-    assert folder.run("tune_eta", *command).code == 0
+    assert folder.run_here("tune_eta", given).code == 0
     trials = {t["point"]["eta"]: t for t in _metrics(folder)["trials"]}
     still, moved = trials[0]["scores"], trials[1]["scores"]
     assert still["repeated"]["value"] == 1
