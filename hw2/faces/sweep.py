@@ -137,17 +137,18 @@ class EtaInputs:
 def read_inputs(config: TuneEtaConfig) -> EtaInputs:
     """What `config` names. Raises DataError for what is missing or bad."""
     noises = torch.empty(0, 3, config.image_size, config.image_size)
-    truth, real = (torch.empty(0, 3, 1, 1, dtype=torch.uint8) for _ in range(2))
+    real = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
     hashes = {}
     if config.noise is not None:
         read = read_noises(config.noise)
         noises, hashes["noise"] = read.noises, read.content_hash
-        if folder := ground_truth_folder(config.noise, config.gt):
-            found = read_ground_truth(folder, read)
-            known = list(itertools.takewhile(found.__contains__, read.names))
-            if known:
-                truth = torch.stack([found[name] for name in known])
-                hashes["gt"] = hashlib.sha256(truth.numpy().tobytes()).hexdigest()
+    truth = torch.empty(0, *noises.shape[1:], dtype=torch.uint8)
+    if config.noise is not None and (folder := ground_truth_folder(config.noise, config.gt)):
+        found = read_ground_truth(folder, read)
+        known = list(itertools.takewhile(found.__contains__, read.names))
+        if known:
+            truth = torch.stack([found[name] for name in known])
+            hashes["gt"] = hashlib.sha256(truth.numpy().tobytes()).hexdigest()
     if config.real is not None:
         pictures = read_pictures(config.real)
         real, hashes["real"] = pictures.images, pictures.content_hash
