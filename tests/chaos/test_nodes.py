@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 def test_a_training_takes_the_nodes_that_there_are(
     folder: Folder, digits_tree: Path, cluster: Cluster
 ) -> None:
-    rate = 1e-7  # so that the weights stay, and the loss of a step tells which pictures it had
+    rate = 1e-10  # so that the weights stay, and the loss of a step tells which pictures it had
     settings: dict[str, object] = {
         "scaling.min_workers": 1,
         "train.num_steps": STEPS,
