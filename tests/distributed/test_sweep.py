@@ -89,7 +89,10 @@ def test_two_actors_make_their_work_once_and_get_what_one_process_gets(
     folder: Path, swept: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     seen = swept["eight"]
-    assert len(seen["made"]) == len(set(seen["made"])) == 2  # of 8 trials
+    assert len(seen["made"]) == len(set(seen["made"]))
+    # Two actors for 8 trials. Where a trial lasts milliseconds, Tune may find that none waits for
+    # an actor, end it, and start another one for the next.
+    assert 2 <= len(seen["made"]) <= 4
     assert len(seen["drawn"]) == 16
     assert len(seen["told"]) == len(seen["points"]) == 8
 
