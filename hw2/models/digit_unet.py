@@ -16,7 +16,9 @@ class DigitUNet(nn.Module):
 
     Unshuffling by `patch` (Shi et al. 2016) trades pixels for channels, so that a 28x28 picture is
     worked on at 14x14, several times faster. Labels are embedded, summed and added to the time
-    embedding. `null_digit` and `null_domain` stand for "no label".
+    embedding, which shifts each residual layer or, with `scale_shift`, scales and shifts it
+    (adaptive group normalisation, Dhariwal & Nichol 2021, section 3). `null_digit` and
+    `null_domain` stand for "no label".
 
     Raises ConfigError as `check_network` does.
     """
@@ -41,6 +43,7 @@ class DigitUNet(nn.Module):
             ],
             add_attention=config.mid_attention,
             norm_num_groups=NORM_GROUPS,
+            resnet_time_scale_shift="scale_shift" if config.scale_shift else "default",
             class_embed_type="identity",
         )
         width = 4 * config.channels[0]

@@ -41,6 +41,9 @@ class NetworkConfig(Config):
     layers: Positive = Field(1, description="residual layers a block")
     attention: tuple[bool, ...] = Field((False, False), description="attention a level")
     mid_attention: bool = Field(False, description="attention between down and up")
+    scale_shift: bool = Field(
+        False, description="time and labels scale and shift each layer (ADM), not only shift it"
+    )
 
 
 class SampleSettings(Config):

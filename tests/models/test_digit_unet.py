@@ -9,6 +9,7 @@ from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.settings.digits import NetworkConfig
 
 SMALL = NetworkConfig(channels=(64, 64), layers=1)
+SCALED = NetworkConfig(channels=(64, 64), layers=1, scale_shift=True)
 
 
 def inputs(batch: int = 2, size: int = 28) -> tuple[torch.Tensor, ...]:
@@ -22,6 +23,7 @@ def inputs(batch: int = 2, size: int = 28) -> tuple[torch.Tensor, ...]:
     "config",
     [
         SMALL,
+        SCALED,
         NetworkConfig(image_size=32, patch=4, channels=(64, 64, 96), attention=(False, True, True)),
         NetworkConfig(channels=(64,), attention=(True,), patch=1, image_size=9, mid_attention=True),
     ],
@@ -45,8 +47,11 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(one["unet.conv_in.weight"], other["unet.conv_in.weight"])
 
 
-def test_every_input_matters_and_null_labels_are_no_labels_of_their_own() -> None:
-    net = build_digit_unet(SMALL, 0).eval()
+@pytest.mark.parametrize("config", [SMALL, SCALED])
+def test_every_input_matters_and_null_labels_are_no_labels_of_their_own(
+    config: NetworkConfig,
+) -> None:
+    net = build_digit_unet(config, 0).eval()
     xt, t, digit, domain = inputs(1)
     assert (net.null_digit, net.null_domain) == (10, 2)
     with torch.no_grad():
@@ -58,6 +63,22 @@ def test_every_input_matters_and_null_labels_are_no_labels_of_their_own() -> Non
             *((xt, t, digit, torch.tensor([d])) for d in range(1, 3)),
         ):
             assert float((net(*change) - base).abs().max()) > 1e-2
+
+
+def test_labels_scale_a_layer_only_if_told_so() -> None:
+    """Of the middle block: (1 + scale) norm(x) + shift against norm(x + shift)."""
+    for config, ways in ((SMALL, 1), (SCALED, 2)):
+        block = build_digit_unet(config, 0).unet.mid_block.resnets[0]
+        assert block.time_emb_proj.out_features == ways * 64
+    given, told = torch.randn(1, 64, 7, 7), torch.zeros(1, 256)
+    block.time_emb_proj.bias.data = torch.cat([torch.full((64,), -1.0), torch.full((64,), 0.5)])
+    block.conv2.weight.data, block.conv2.bias.data = torch.ones(64, 64, 3, 3), torch.zeros(64)
+    with torch.no_grad():
+        output = block(given, told) - given
+    # A scale of 1 - 1 leaves the shift alone: silu(0.5) in 64 channels of nine pixels.
+    assert_close(
+        output[..., 1:-1, 1:-1], torch.full((1, 64, 5, 5), 64 * 9 * 0.3112297), rtol=1e-4, atol=0
+    )
 
 
 def test_rows_of_a_batch_do_not_mix() -> None:
