@@ -67,9 +67,11 @@ def test_every_input_matters_and_null_labels_are_no_labels_of_their_own(
 
 def test_labels_scale_a_layer_only_if_told_so() -> None:
     """Of the middle block: (1 + scale) norm(x) + shift against norm(x + shift)."""
-    for config, ways in ((SMALL, 1), (SCALED, 2)):
-        block = build_digit_unet(config, 0).unet.mid_block.resnets[0]
-        assert block.time_emb_proj.out_features == ways * 64
+    shifted, block = (
+        build_digit_unet(config, 0).unet.mid_block.resnets[0] for config in (SMALL, SCALED)
+    )
+    assert shifted.time_emb_proj.out_features == 64
+    assert block.time_emb_proj.out_features == 2 * 64
     given, told = torch.randn(1, 64, 7, 7), torch.zeros(1, 256)
     block.time_emb_proj.bias.data = torch.cat([torch.full((64,), -1.0), torch.full((64,), 0.5)])
     block.conv2.weight.data, block.conv2.bias.data = torch.ones(64, 64, 3, 3), torch.zeros(64)
