@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hw2.checkpoint import CheckpointStore, save_weights
-from hw2.diffusion.counter import CounterRandom
+from hw2.diffusion.counter import CounterRandom, random_for
 from hw2.errors import ConfigError, Hw2Error
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
@@ -106,6 +106,9 @@ def _quiet(net: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
+    """`batch` on `device`; by way of pinned memory, from which a copy waits for nothing."""
+    if device.type == "cuda":
+        batch = type(batch)(*(field.pin_memory() for field in batch))
     return type(batch)(*(field.to(device, non_blocking=True) for field in batch))
 
 
@@ -148,8 +151,12 @@ def train(
     if (checkpoint := store.latest()) is not None:
         checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
+    alone = place.world_size == 1 and config.accumulate == 1
     if config.compile:
-        net.compile()
+        # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are
+        # one. They overwrite what they gave the call before, so that no gradients can be added up.
+        graphs = place.device.type == "cuda" and alone
+        net.compile(mode="reduce-overhead" if graphs else None)
     worker_net: nn.Module = net
     if place.world_size > 1:
         # Without find_unused_parameters DDP rebuilds its buckets after the first step, and a
@@ -177,7 +184,8 @@ def train(
             # Workers add up once, after the last chunk.
             with _quiet(worker_net) if number < len(chunks) else contextlib.nullcontext():
                 with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
-                    mean, more = objective(worker_net, batch, CounterRandom(seed, step, chunk))
+                    random = random_for(place.device, seed, step, chunk, config.batch_size)
+                    mean, more = objective(worker_net, batch, random)
                 # DDP averages over workers: weigh by share, so that uneven shares count right.
                 (mean * (len(chunk) * place.world_size / config.batch_size)).backward()
             loss += mean.detach() * (len(chunk) / config.batch_size)
@@ -194,6 +202,7 @@ def train(
     if state.step < config.num_steps:
         yield Begun(state.step)
     started = time.perf_counter()
+    unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row
 
     while state.step < config.num_steps:
         step = state.step + 1
@@ -201,39 +210,45 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         net.train()
+        torch.compiler.cudagraph_mark_step_begin()
         loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
-        if not math.isfinite(float(norm)):
-            said = f"loss {float(loss):.4g}, gradient norm {float(norm):.4g}"
-            raise TrainingDiverged(f"step {step}: {said}: {way_out}")
+        unseen.append((step, loss, norm, waited))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.ema.update(net, step)
         state.step = step
 
-        # Logging, reporting and saving the step before are part of this step's time.
+        saving = step % config.checkpoint_every == 0 or step == config.num_steps
+        if not (saving or step % config.log_every == 0):
+            continue  # looking at a number would wait for the device
+        for number, its_loss, its_norm, _ in unseen:
+            if not math.isfinite(float(its_norm)):
+                said = f"loss {float(its_loss):.4g}, gradient norm {float(its_norm):.4g}"
+                raise TrainingDiverged(f"step {number}: {said}: {way_out}")
+        # Logging, reporting and saving the row before are part of this row's time.
         seconds = time.perf_counter() - started
         started = time.perf_counter()
-        saving = step % config.checkpoint_every == 0 or step == config.num_steps
+        pictures, waits = config.batch_size * len(unseen), sum(wait for *_, wait in unseen)
+        unseen.clear()
         if saving and not state.is_finite():  # the gradient was, and the update was too large
             raise TrainingDiverged(f"step {step}: a weight is no longer a number: {way_out}")
         measured: dict[str, float] = {}
         if saving and evaluate is not None and place.rank == 0:
             with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
                 measured = evaluate(state.ema.net)
-        if saving or step % config.log_every == 0:
-            yield Row(
-                step,
-                {
-                    "train/loss": float(loss),
-                    **{f"train/{key}": float(value) for key, value in extra.items()},
-                    "train/learning_rate": rate,
-                    "train/gradient_norm": float(norm),
-                    "train/pictures_per_second": config.batch_size / seconds,
-                    "train/data_wait_share": waited / seconds,
-                    **measured,
-                },
-            )
+        yield Row(
+            step,
+            {
+                "train/loss": float(loss),
+                **{f"train/{key}": float(value) for key, value in extra.items()},
+                "train/learning_rate": rate,
+                "train/gradient_norm": float(norm),
+                "train/pictures_per_second": pictures / seconds,
+                "train/data_wait_share": waits / seconds,
+                **measured,
+            },
+        )
         if saving:
             if place.rank == 0:
                 state.check_frozen()

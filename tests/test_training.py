@@ -167,9 +167,12 @@ def test_a_batch_smaller_than_the_workers_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_training_that_diverges_says_so_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_every", [1, 5])  # the step is told also where it had no row
+def test_a_training_that_diverges_says_so_and_keeps_the_last_good_state(
+    log_every: int, tmp_path: Path
+) -> None:
     net = toy_net()
-    events = toy_train(tmp_path, net=net)
+    events = toy_train(tmp_path, net=net, log_every=log_every)
     with pytest.raises(TrainingDiverged) as caught:
         for event in events:
             if isinstance(event, Saved) and event.step == 6:

@@ -32,9 +32,13 @@ class Epochs:
 
     def index(self, step: int, samples: Sequence[int], batch_size: int) -> Int64[Tensor, " b"]:
         """Which samples stand at positions `samples` of step `step` (from 1)."""
-        first = (step - 1) * batch_size
-        places = [divmod(first + sample, self.size) for sample in samples]
-        return torch.tensor([int(self._order(epoch)[place]) for epoch, place in places])
+        places = (step - 1) * batch_size + np.asarray(samples, dtype=np.int64)
+        epochs = places // self.size
+        index = np.empty_like(places)
+        for epoch in np.unique(epochs).tolist():
+            there = epochs == epoch
+            index[there] = self._order(epoch)[places[there] - epoch * self.size]
+        return torch.from_numpy(index)
 
 
 class DigitSource:

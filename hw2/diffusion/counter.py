@@ -7,6 +7,7 @@ on eight, before and after a restart.
 
 import enum
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,50 @@ class CounterRandom:
         """Uniform integers in [0, high), (len(samples),) int64."""
         draws = [int(generator.integers(high)) for generator in self._generators(stream)]
         return torch.tensor(draws, dtype=torch.int64)
+
+
+class DeviceRandom(CounterRandom):
+    """The same for a training on a GPU, which would wait for numbers made on the processor.
+
+    torch's generator on `device`, with a seed from Philox's counter (seed, step, stream), fills the
+    batch of `batch_size` samples, of which the rows `samples` are taken: alike on one worker and on
+    eight, on GPUs of one kind. They are other numbers than CounterRandom's.
+    """
+
+    def __init__(
+        self, seed: int, step: int, samples: range, batch_size: int, device: torch.device
+    ) -> None:
+        super().__init__(seed, step, samples)
+        self.rows = slice(samples.start, samples.stop, samples.step)
+        self.batch_size, self.device = batch_size, device
+
+    def _generator(self, stream: Stream) -> torch.Generator:
+        philox = np.random.Philox(key=self.seed, counter=[0, stream, self.step, 0])
+        return torch.Generator(self.device).manual_seed(int(philox.random_raw()))
+
+    def normal(self, stream: Stream, *shape: int) -> Float32[Tensor, "..."]:
+        """Standard normal numbers, (len(samples), *shape) float32."""
+        told: Any = {"generator": self._generator(stream), "device": self.device}
+        return torch.randn(self.batch_size, *shape, **told)[self.rows]
+
+    def uniform(self, stream: Stream) -> Float32[Tensor, " b"]:
+        """Uniform numbers in [0, 1), (len(samples),) float32."""
+        told: Any = {"generator": self._generator(stream), "device": self.device}
+        return torch.rand(self.batch_size, **told)[self.rows]
+
+    def integers(self, stream: Stream, high: int) -> Int64[Tensor, " b"]:
+        """Uniform integers in [0, high), (len(samples),) int64."""
+        told: Any = {"generator": self._generator(stream), "device": self.device}
+        return torch.randint(high, (self.batch_size,), **told)[self.rows]
+
+
+def random_for(
+    device: torch.device, seed: int, step: int, samples: range, batch_size: int
+) -> CounterRandom:
+    """The numbers of a training on `device`: a GPU makes its own."""
+    if device.type == "cpu":
+        return CounterRandom(seed, step, samples)
+    return DeviceRandom(seed, step, samples, batch_size, device)
 
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:

@@ -69,12 +69,13 @@ class DenoisingObjective:
     def draw_timesteps(self, random: CounterRandom) -> tuple[Int64[Tensor, " b"], Tensor]:
         """Timesteps (b,), and the factors (b,) that make their mean error the weighted one."""
         u = random.uniform(Stream.TIMESTEP).double()
+        weights = self.weights.to(u.device)
         if self.timesteps == "uniform":
-            t = (u * len(self.weights)).long()
-            return t, self.weights[t]
-        cumulative = self.weights.cumsum(0)
+            t = (u * len(weights)).long()
+            return t, weights[t]
+        cumulative = weights.cumsum(0)
         t = torch.searchsorted(cumulative, u * cumulative[-1], right=True)
-        return t.clamp(max=len(self.weights) - 1), self.weights.mean().expand(len(t))
+        return t.clamp(max=len(weights) - 1), weights.mean().expand(len(t))
 
     def clean(self, batch: Any) -> Tensor:
         """What noise is added to, (b, c, h, w): the pictures in [-1, 1]."""

@@ -30,7 +30,7 @@ class NoiseSchedule:
         self, t: Int64[Tensor, " b"], like: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
         """sqrt(alphas_cumprod[t]) and sqrt(1 - alphas_cumprod[t]), shaped to multiply `like`."""
-        alpha = self.alphas_cumprod[t.cpu()].to(like.device)
+        alpha = self.alphas_cumprod.to(t.device)[t].to(like.device)
         view = (-1, 1, 1, 1)
         return alpha.sqrt().view(view).to(like.dtype), (1 - alpha).sqrt().view(view).to(like.dtype)
 

@@ -27,7 +27,10 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
-    compile: bool = Field(False, description="torch.compile the network (needs a C++ compiler)")
+    compile: bool = Field(
+        False,
+        description="torch.compile the network, on a GPU into CUDA graphs (needs a C++ compiler)",
+    )
     log_every: Positive = Field(1, description="steps between metric rows")
     checkpoint_every: Positive = Field(200, description="steps between checkpoints")
     keep_last: Positive = Field(2, description="checkpoints kept beside the best")

@@ -5,7 +5,13 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
-from hw2.diffusion.counter import CounterRandom, Stream, permutation
+from hw2.diffusion.counter import (
+    CounterRandom,
+    DeviceRandom,
+    Stream,
+    permutation,
+    random_for,
+)
 
 
 def test_grouping_of_samples_does_not_matter() -> None:
@@ -48,6 +54,38 @@ def test_all_seeds_of_64_bits_differ() -> None:
     ]
     orders = {tuple(permutation(seed, 0, 20)) for seed in seeds}
     assert len(set(rows)) == len(orders) == len(seeds)
+
+
+CPU = torch.device("cpu")  # what a GPU does is told by the same code
+
+
+def test_a_device_s_numbers_are_those_of_the_batch_whoever_asks() -> None:
+    whole = DeviceRandom(3, 7, range(6), 6, CPU)
+    for draw in (
+        lambda r: r.normal(Stream.NOISE, 3, 5),
+        lambda r: r.uniform(Stream.TIMESTEP),
+        lambda r: r.integers(Stream.AUGMENT, 25),
+    ):
+        for samples in (range(2), range(2, 6), range(1, 6, 2), range(0)):
+            part = DeviceRandom(3, 7, samples, 6, CPU)
+            assert torch.equal(draw(part), draw(whole)[list(samples)])
+        others = [DeviceRandom(seed, step, range(6), 6, CPU) for seed, step in ((4, 7), (3, 8))]
+        assert not any(torch.equal(draw(whole), draw(other)) for other in others)
+    assert not torch.equal(whole.uniform(Stream.TIMESTEP), whole.uniform(Stream.LABEL_DROPOUT))
+    assert (
+        stats.kstest(
+            DeviceRandom(0, 1, range(400), 400, CPU).normal(Stream.NOISE, 50).flatten().numpy(),
+            "norm",
+        ).pvalue
+        > 1e-3
+    )
+
+
+def test_a_gpu_makes_its_own_numbers() -> None:
+    made = random_for(torch.device("cuda"), 0, 1, range(2, 4), 8)
+    assert isinstance(made, DeviceRandom)
+    assert list(made.samples) == [2, 3]
+    assert not isinstance(random_for(CPU, 0, 1, range(2), 8), DeviceRandom)
 
 
 def test_moments() -> None:
