@@ -4,8 +4,9 @@ python benchmarks/drawing_peers.py --pictures 1000 --slow_pictures 100
 
 All sides draw with asset:digits at w=2, on one thread, in batches of 50 pictures (five of each
 digit of a domain), in turns; slow sides draw fewer batches. Core-seconds of 1000 pictures are the
-median batch times their number. asset:judge reads accuracy, and diversity as a share of the real
-pictures'.
+median batch times their number; with --device cuda it is seconds of the GPU, in bfloat16 for all.
+asset:judge reads accuracy, and diversity as a share of the real pictures'. `lost` is a side's
+accuracy below that of the 400 steps on the same pictures' noises, in points (Newcombe 1998, pairs).
 
   ours             the defaults of jobs.sample_digits: DDIM, 25 steps, guidance in the noisier 35 %
   ours, everywhere the same in 20 steps, guidance in all of them
@@ -21,13 +22,12 @@ Then our loop against its floor: the same network calls alone, in pairs.
 import contextlib
 import io
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from frame import arguments, finish, in_turns, ratios
+from frame import arguments, finish, in_turns, ratios, seconds, unit
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
@@ -38,6 +38,8 @@ from hw2.digits.reading import read_digits
 from hw2.domains import DIGITS, DOMAINS
 from hw2.locate import find_model
 from hw2.metrics.digit_scores import JudgedPictures, score_digits
+from hw2.metrics.intervals import Interval
+from hw2.metrics.paired import mcnemar
 from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
@@ -58,13 +60,14 @@ def ours(model: DigitModel, settings: SampleSettings) -> Draw:
     return act
 
 
-def start_of(indices: range) -> Tensor:
+def start_of(model: DigitModel, indices: range) -> Tensor:
     """The noises that our loop starts from, for all digits."""
-    return CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).repeat(10, 1, 1, 1)
+    start = CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28)
+    return start.repeat(10, 1, 1, 1).to(model.device)
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def pipeline(model: DigitModel, name: str, steps: int, **more: Any) -> Draw:
@@ -80,14 +83,15 @@ def pipeline(model: DigitModel, name: str, steps: int, **more: Any) -> Draw:
             **more,
         )
         scheduler.set_timesteps(steps)
-        digit = torch.tensor(DIGITS).repeat_interleave(len(indices))
+        digit = torch.tensor(DIGITS, device=model.device).repeat_interleave(len(indices))
         pairs = zip(*model.branches(digit, torch.full_like(digit, domain)), strict=True)
         told = [torch.cat(pair) for pair in pairs]
         torch.manual_seed(indices[0])
-        xt = start_of(indices)
+        xt = start_of(model, indices)
         for t in scheduler.timesteps:
             doubled = scheduler.scale_model_input(torch.cat([xt, xt]), t)
-            cond, uncond = model.net(doubled, t.expand(len(doubled)), *told).chunk(2)
+            at = t.to(model.device).expand(len(doubled))
+            cond, uncond = model.net(doubled, at, *told).float().chunk(2)
             xt = scheduler.step(guide(cond, uncond, W), t, xt).prev_sample
         return to_bytes(xt), 2 * len(scheduler.timesteps)
 
@@ -107,7 +111,7 @@ class ForPackage(nn.Module):
     def forward_with_cond_scale(self, x: Tensor, t: Tensor, classes: Tensor, **told: Any) -> Any:
         """Two calls, as its own network makes; the plain form of guidance."""
         cond, uncond = self.model.branches(classes % 10, classes // 10)
-        answers = [self.model.net(x, t, *branch) for branch in (cond, uncond)]
+        answers = [self.model.net(x, t, *branch).float() for branch in (cond, uncond)]
         self.calls += 2
         return guide(answers[0], answers[1], told["cond_scale"] - 1), answers[1]
 
@@ -118,12 +122,13 @@ def package(model: DigitModel, steps: int) -> Draw:
 
     net, total = ForPackage(model), model.schedule.num_train_timesteps
     told = {"objective": "pred_v", "beta_schedule": "cosine", "sampling_timesteps": steps}
-    sampler = GaussianDiffusion(net, image_size=28, timesteps=total, **told)
+    sampler = GaussianDiffusion(net, image_size=28, timesteps=total, **told).to(model.device)
 
     def act(domain: int, indices: range) -> tuple[Tensor, int]:
         torch.manual_seed(indices[0])
         net.calls = 0
-        classes = torch.tensor(DIGITS).repeat_interleave(len(indices)) + 10 * domain
+        digit = torch.tensor(DIGITS, device=model.device).repeat_interleave(len(indices))
+        classes = digit + 10 * domain
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             unit = sampler.sample(classes, cond_scale=1 + W)
         return to_bytes(2 * unit - 1), net.calls
@@ -131,24 +136,34 @@ def package(model: DigitModel, steps: int) -> Draw:
     return act
 
 
-def timed(act: Callable[[], Any]) -> tuple[float, Any]:
-    """Core-seconds of this process, and what `act` returned."""
-    begin = time.process_time()
-    found = act()
-    return time.process_time() - begin, found
+def timed(act: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    """Seconds that `act` took, and what it returned; on a GPU all sides compute in bfloat16."""
+    gpu = device.type == "cuda"
+    begin = seconds(device.type)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=gpu):
+        found = act()
+    return seconds(device.type) - begin, found
 
 
-def score(pictures: list[Tensor], judge: Judge, real: JudgedPictures) -> dict[str, Any]:
-    """Judged accuracy and diversity of batches drawn for the domains in turn."""
+def judged(pictures: list[Tensor], judge: Judge) -> JudgedPictures:
+    """What is read on batches drawn for the domains in turn."""
     batch, count = len(pictures[0]), len(pictures)
     digits = torch.tensor(DIGITS).repeat_interleave(batch // len(DIGITS)).repeat(count)
     domains = torch.arange(count).remainder(len(DOMAINS)).repeat_interleave(batch)
-    found = score_digits(judge_pictures(judge, torch.cat(pictures), digits, domains), real, seed=0)
-    return {"diversity": f"{found.get('diversity'):.0%}", **vars(found.get("accuracy"))}
+    return judge_pictures(judge, torch.cat(pictures), digits, domains)
+
+
+def lost(mine: JudgedPictures, theirs: JudgedPictures) -> str:
+    """Points of accuracy that `mine` is below `theirs`, on the pictures that both have."""
+    first = min(len(mine), len(theirs))
+    right = [(one.predictions == one.digits)[:first] for one in (mine, theirs)]
+    points = mcnemar(*right).difference
+    return f"{Interval(*(100 * x for x in (points.value, points.low, points.high))):.2f}"
 
 
 def against_floor(model: DigitModel, noises: int, pairs: int) -> dict[str, float]:
     """Our loop's time over that of the network calls it makes, alone."""
+    device = model.device
     settings, total = SampleSettings(), model.schedule.num_train_timesteps
     sizes: list[int] = []
 
@@ -161,17 +176,23 @@ def against_floor(model: DigitModel, noises: int, pairs: int) -> dict[str, float
     draw(model, settings, domain=0, indices=range(noises), seed=0)
     hook.remove()
     told = {
-        n: (torch.randn(n, 3, 28, 28), torch.full((n,), total // 2), torch.zeros(n).long())
+        n: [
+            x.to(device)
+            for x in (
+                torch.randn(n, 3, 28, 28),
+                torch.full((n,), total // 2),
+                torch.zeros(n).long(),
+            )
+        ]
         for n in set(sizes)
     }
 
     def bare() -> float:
-        with torch.no_grad():
-            return timed(lambda: [net(*told[n], told[n][2]) for n in sizes])[0]
+        return timed(lambda: [net(*told[n], told[n][2]) for n in sizes], device)[0]
 
     def whole() -> float:
         act = lambda: draw(model, settings, domain=0, indices=range(noises), seed=0)  # noqa: E731
-        return timed(act)[0]
+        return timed(act, device)[0]
 
     found = in_turns({"loop": whole, "calls": bare}, pairs)
     return ratios(found["loop"], found["calls"])
@@ -186,9 +207,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=9, help="of our loop and its calls")
     parser.add_argument("--steps", type=float, default=1.0, help="share of the steps (tests)")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"), help="the real pictures")
+    parser.add_argument("--model", default="asset:digits", help="as of jobs.sample_digits")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     words = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    model = load_digit_model(find_model("asset:digits"))
+    device = torch.device(words.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    model = load_digit_model(find_model(words.model)).to(device)
     batch = words.noises * len(DIGITS)
 
     def some(steps: int) -> int:
@@ -216,26 +241,28 @@ def main(argv: list[str] | None = None) -> None:
             if number < batches[side]:
                 first = number // len(DOMAINS) * words.noises
                 indices, domain = range(first, first + words.noises), number % len(DOMAINS)
-                with torch.no_grad():
-                    seconds, (images, calls) = timed(lambda: sides[side](domain, indices))  # noqa: B023
-                found[side].append((seconds, images, calls))
-                print(f"batch {number + 1}, {side}: {seconds:.2f} core-s", flush=True)
+                took, (images, calls) = timed(lambda: sides[side](domain, indices), device)  # noqa: B023
+                found[side].append((took, images, calls))
+                print(f"batch {number + 1}, {side}: {took:.2f} {unit(words.device)}", flush=True)
     held = read_digits(DataConfig(root=words.data), "val", JUDGE_SIZE)
-    judge = load_judge(find_model("asset:judge"))
+    judge = load_judge(find_model("asset:judge")).to(device)
     real = judge_pictures(judge, held.images, held.digits, held.domains)
     rows = []
+    read = {side: judged([one[1] for one in of], judge) for side, of in found.items()}
     ours_takes = statistics.median(one[0] for one in found["ours"])
     for side, batches_of in found.items():
-        seconds, pictures, calls = zip(*batches_of, strict=True)
-        takes = statistics.median(seconds)
+        takes, calls = statistics.median(one[0] for one in batches_of), batches_of[0][2]
+        scores = score_digits(read[side], real, seed=0)
         rows.append(
             {
                 "side": side,
-                "calls a picture": calls[0],
-                "core-s for 1000": takes * 1000 / batch,
+                "calls a picture": calls,
+                f"{unit(words.device)} for 1000": takes * 1000 / batch,
                 "times ours": takes / ours_takes,
-                "pictures": batch * len(pictures),
-                **score(list(pictures), judge, real),
+                "pictures": len(read[side]),
+                "diversity": f"{scores.get('diversity'):.0%}",
+                "lost, points": lost(read[side], read["ancestral"]),
+                **vars(scores.get("accuracy")),
             }
         )
     rows.append(

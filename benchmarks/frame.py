@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,21 @@ def machine() -> dict[str, Any]:
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def seconds(device: str = "cpu") -> float:
+    """A clock: of this process on the cores or, on a GPU, of the wall once the GPU has no work."""
+    if device == "cpu":
+        return time.process_time()
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def unit(device: str) -> str:
+    """What `seconds` counts."""
+    return "core-s" if device == "cpu" else "GPU-s"
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -3,8 +3,9 @@
 python benchmarks/gpu_switches.py --data hw2_data
 
 bf16, channels_last (of the weights; the network's input always is), compile and CUDA graphs, each
-on and off over the plain float32 network of asset:digits, in turns: pictures a second of a drawing
-call and of a training step. Then jobs.train_ddpm at full size and 1000 pictures, as commands.
+on and off over the plain float32 network of asset:digits and together, in turns: pictures a second
+of a drawing call and of a training step. Then jobs.train_ddpm at full size and 1000 pictures, as
+commands.
 """
 
 import copy
@@ -20,7 +21,11 @@ import torch
 from frame import ROOT, arguments, finish, in_turns, ratios, spread
 from torch import nn
 
-SWITCHES = ("bf16", "channels_last", "compile", "cuda_graphs")
+SWITCHES = (
+    *("bf16", "channels_last", "compile", "cuda_graphs"),
+    *("bf16+channels_last", "bf16+compile", "bf16+cuda_graphs", "bf16+compile+cuda_graphs"),
+)
+WARMUP = 4
 
 
 def inputs(count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
@@ -30,27 +35,29 @@ def inputs(count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     return tuple(x.to(device) for x in told)
 
 
-def switched(
-    net: nn.Module, switch: str | None, told: Sequence[torch.Tensor]
-) -> Callable[[bool], None]:
-    """One call of a copy of `net` with `switch` on, and the copy's parameters to be trained."""
-    net = copy.deepcopy(net)
-    if switch == "channels_last":
+def switched(net: nn.Module, switch: str, told: Sequence[torch.Tensor]) -> Callable[[bool], None]:
+    """One call of a copy of `net` with what `switch` joins on, and a step of its parameters."""
+    on, net = switch.split("+"), copy.deepcopy(net)
+    if "channels_last" in on:
         net = net.to(memory_format=torch.channels_last)
-    if switch == "compile":
-        net.compile()
+    if "compile" in on:
+        net.compile(mode="reduce-overhead" if "cuda_graphs" in on else "default")
+    graphs = "cuda_graphs" in on and "compile" not in on
+    # A graph would keep the weights that autocast has cast once.
+    half: dict[str, Any] = {"enabled": "bf16" in on, "cache_enabled": not graphs}
     call: Any = net
-    if switch == "cuda_graphs":
-        call = torch.cuda.make_graphed_callables(net, tuple(told))
+    if graphs:
+        with torch.autocast("cuda", torch.bfloat16, **half):
+            call = torch.cuda.make_graphed_callables(net, tuple(told))
     optimizer = torch.optim.AdamW(net.parameters(), 1e-5, fused=True)
 
     def act(train: bool) -> None:
-        with torch.autocast(told[0].device.type, torch.bfloat16, enabled=switch == "bf16"):
+        with torch.autocast(told[0].device.type, torch.bfloat16, **half):
             answer = call(*told)
         if train:
             answer.float().square().mean().backward()
             optimizer.step()
-            optimizer.zero_grad(set_to_none=switch != "cuda_graphs")
+            optimizer.zero_grad(set_to_none=not graphs)
 
     return act
 
@@ -84,19 +91,21 @@ def measure(
     """Rows for drawing and training: each switch's pictures a second, and its ratio to none."""
     told, rows = inputs(count, device), []
     for train in (False, True):
-        acts = {name: switched(net, name, told) for name in (None, *switches)}
         sides = {}
-        for name, act in acts.items():
+        for name in ("plain", *switches):
+            act = switched(net, name, told)
             with torch.set_grad_enabled(train):
-                act(train)  # compiles, captures
-            sides[name or "plain"] = lambda act=act, train=train: pictures_per_second(
+                for _ in range(WARMUP):
+                    act(train)  # compiles, captures
+            sides[name] = lambda act=act, train=train: pictures_per_second(
                 act, train, count, calls, device
             )
         found = in_turns(sides, rounds)
         for name, values in found.items():
             worth = ratios(values, found["plain"])["value"]
             what = "training step" if train else "drawing call"
-            rows.append({"what": what, "switch": name, "times plain": worth, **spread(values)})
+            told_of = {"what": what, "batch": count, "switch": name, "times plain": worth}
+            rows.append({**told_of, **spread(values)})
     return rows
 
 
@@ -110,7 +119,8 @@ def command_seconds(*words: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Measure on the GPU; 2 and one line without one."""
     parser = arguments("gpu_switches", __doc__)
-    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--jobs", type=int, choices=(0, 1), default=1, help="0: no commands")
     parser.add_argument("--calls", type=int, default=20, help="of a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
@@ -123,13 +133,16 @@ def main(argv: list[str] | None = None) -> int:
 
     device = torch.device("cuda")
     net = load_digit_model(find_model("asset:digits")).net.to(device).train()
-    rows = measure(net, SWITCHES, device, words.batch, words.calls, words.rounds)
+    rows = []
+    for batch in words.batch:
+        rows += measure(net, SWITCHES, device, batch, words.calls, words.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        common = ["--scaling.num_workers", "0", "--data.root", str(words.data.absolute())]
+        common = ["--scaling.num_workers", "0", "--scaling.use_gpu", "true"]
+        common += ["--data.root", str(words.data.absolute())]
         for job, more in (
             ("jobs.train_ddpm", ["--config", "jobs/configs/train_ddpm.yaml"]),
             ("jobs.sample_digits", ["--num_per_class", "50"]),
-        ):
+        )[: 2 * words.jobs]:
             seconds = command_seconds(job, *more, *common, "--out", f"{folder}/{job}")
             rows.append({"what": f"python -m {job}, seconds", "value": seconds})
     finish(words.json, vars(words), rows)

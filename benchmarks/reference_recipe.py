@@ -16,6 +16,7 @@ NUM_TIMESTEPS = 400
 BATCH = 256
 RATE = 1e-4
 LABEL_DROPOUT = 0.1
+CPU = torch.device("cpu")
 
 
 def conv(width_in: int, width_out: int) -> nn.Sequential:
@@ -96,8 +97,8 @@ class ContextUnet(nn.Module):
 class ReferenceRecipe:
     """The network in training: a step a batch, with the rate that is left."""
 
-    def __init__(self, width: int) -> None:
-        self.net = ContextUnet(width=width)
+    def __init__(self, width: int, device: torch.device = CPU) -> None:
+        self.net = ContextUnet(width=width).to(device)
         self.schedule = linear_schedule(NUM_TIMESTEPS)
         self.optimizer = torch.optim.Adam(self.net.parameters(), RATE)
 
@@ -106,12 +107,12 @@ class ReferenceRecipe:
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * left
         x0, count = pictures / 255, len(pictures)
-        t = torch.randint(0, NUM_TIMESTEPS, (count,))
+        t = torch.randint(0, NUM_TIMESTEPS, (count,), device=x0.device)
         a, s = self.schedule.signal_and_noise(t, x0)
         noise = torch.randn_like(x0)
-        dropped = torch.rand(count) < LABEL_DROPOUT
+        dropped = torch.rand(count, device=x0.device) < LABEL_DROPOUT
         told = torch.where(dropped, self.net.num_classes, labels)
         answer = self.net(a * x0 + s * noise, told, (t + 1) / NUM_TIMESTEPS)
         self.optimizer.zero_grad()
-        F.mse_loss(answer, noise).backward()
+        F.mse_loss(answer.float(), noise).backward()
         self.optimizer.step()

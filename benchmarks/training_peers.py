@@ -8,6 +8,8 @@ denoising-diffusion-pytorch with its trainer's settings. Now and then pictures a
 weights at hand and read by asset:judge, w=2 for all; that time does not count. Ours draws as it
 does by default, the peers by 50 DDIM steps: their own samplers would take hours.
 
+With --device cuda all of it is seconds of the GPU, the network of each in bfloat16.
+
 `floor` sets the pace of our loop against the forward and backward passes and the optimiser alone,
 on a batch that stays, in turns.
 """
@@ -18,15 +20,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from frame import ROOT, arguments, finish, in_turns, ratios, spread
+from frame import ROOT, arguments, finish, in_turns, ratios, seconds, spread, unit
 
 SIDES = ("ours", "reference", "package", "floor")
-W, FLOOR_STEPS = 2.0, 5
+W = 2.0
 ENOUGH = 0.8
 
 
@@ -44,33 +45,35 @@ class Ours:
     """The product's own loop, from checkpoint to checkpoint."""
 
     def __init__(self, words: argparse.Namespace, out: Path) -> None:
+        import torch
+
         from hw2.config import load
         from hw2.digits.ddpm_training import ddpm_training
         from hw2.settings.digits import TrainDdpmConfig
-        from hw2.training import train
+        from hw2.training import Place, train
 
         settings = ["--config", str(words.config), "--out", str(out), *words.ours]
         settings += ["--data.root", str(words.data)]
         self.config = load(TrainDdpmConfig, settings, prog="", description="")
         made = ddpm_training(self.config, out)
+        self.device, self.step = torch.device(words.device), 0
         told = {"seed": made.seed, "out": out, "meta": made.meta, "evaluate": made.evaluate}
+        told["place"] = Place(device=self.device)
         self.events = train(made.net, made.objective, made.source, made.config, **told)
 
     def advance(self, left: float) -> int:
         from hw2.training import Saved
 
-        pictures = 0
         for event in self.events:
             if isinstance(event, Saved):
-                self.ema = event.ema
-                break
-            pictures += self.config.train.batch_size
-        return pictures
+                self.ema, before, self.step = event.ema, self.step, event.step
+                return (event.step - before) * self.config.train.batch_size
+        return 0
 
     def draw(self, domain: int, indices: Sequence[int]) -> Any:
         from hw2.digits.drawing import digit_model, draw
 
-        model = digit_model(self.ema, self.config.diffusion)
+        model = digit_model(self.ema, self.config.diffusion).to(self.device)
         return draw(model, self.config.sample, domain=domain, indices=indices, seed=0).images
 
 
@@ -87,13 +90,23 @@ class Peer:
         torch.manual_seed(0)
         self.source = DigitSource(read_digits(DataConfig(root=words.data), "train", 28), seed=0)
         self.steps, self.draw_steps = 0, words.peer_steps
+        self.device = torch.device(words.device)
         self.make(words.width)
 
     def advance(self, left: float) -> int:
         self.steps += 1
         batch = self.source.batch(self.steps, range(self.batch), self.batch)
-        self.learn(batch.images.float() / 255, batch.digit + 10 * batch.domain, left)
+        told = batch.images / 255, batch.digit + 10 * batch.domain
+        with self.numbers():
+            self.learn(*(x.to(self.device) for x in told), left)
         return self.batch
+
+    def numbers(self) -> Any:
+        """bfloat16 on a GPU, as the authors' trainers are told to on one."""
+        import torch
+
+        gpu = self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=gpu)
 
     def draw(self, domain: int, indices: Sequence[int]) -> Any:
         import torch
@@ -102,15 +115,15 @@ class Peer:
         from hw2.diffusion.guidance import Guidance, GuidedDenoiser
         from hw2.diffusion.samplers import sample
 
-        label = torch.arange(10).repeat_interleave(len(indices)) + 10 * domain
-        start = CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).repeat(10, 1, 1, 1)
-        none = torch.full_like(label, 20)
+        label = torch.arange(10).repeat_interleave(len(indices)).to(self.device) + 10 * domain
+        start = CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).to(self.device)
+        start, none = start.repeat(10, 1, 1, 1), torch.full_like(label, 20)
         net, schedule, guidance = self.network(), self.schedule, Guidance(W)
         denoise = GuidedDenoiser(net, schedule, guidance, "epsilon", (label,), (none,))
         told = {"num_inference_steps": self.draw_steps}
-        with torch.no_grad():
+        with torch.no_grad(), self.numbers():
             *_, last = sample("ddim", denoise, schedule, start, lambda t: start, **told)
-        return (self.unit(last.xt).clamp(0, 1) * 255).round().to(torch.uint8)
+        return (self.unit(last.xt.float()).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
 class Reference(Peer):
@@ -119,7 +132,7 @@ class Reference(Peer):
     def make(self, width: int) -> None:
         from reference_recipe import BATCH, ReferenceRecipe
 
-        self.recipe, self.batch = ReferenceRecipe(width), BATCH
+        self.recipe, self.batch = ReferenceRecipe(width, self.device), BATCH
         self.schedule = self.recipe.schedule
 
     def learn(self, pictures: Any, labels: Any, left: float) -> None:
@@ -149,7 +162,7 @@ class Package(Peer):
         from hw2.diffusion.schedule import make_schedule
 
         net = Unet(dim=max(8, width // 2), dim_mults=(1, 2, 4), num_classes=20)
-        self.diffusion = GaussianDiffusion(net, image_size=28, timesteps=1000)
+        self.diffusion = GaussianDiffusion(net, image_size=28, timesteps=1000).to(self.device)
         self.optimizer = torch.optim.Adam(self.diffusion.parameters(), 8e-5, betas=(0.9, 0.99))
         self.ema = EMA(self.diffusion, beta=0.995, update_every=10)
         self.schedule = make_schedule("cosine", 1000)
@@ -194,9 +207,9 @@ def train(recipe: Recipe, words: argparse.Namespace, every: float, noises: int) 
     """What was read each `every` core-seconds, and at the end."""
     used, pictures, last_read = 0.0, 0, 0.0
     while True:
-        begin = time.process_time()
+        begin = seconds(words.device)
         seen = recipe.advance(max(0.0, 1 - used / words.core_seconds))
-        used, pictures = used + time.process_time() - begin, pictures + seen
+        used, pictures = used + seconds(words.device) - begin, pictures + seen
         ended = seen == 0 or used >= words.core_seconds
         if used >= last_read + every or ended:
             last_read = used
@@ -211,41 +224,55 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
 
     from hw2.training import Row
 
+    steps = words.floor_steps
+
     class Stepwise(Ours):
         def advance(self, left: float) -> int:
-            return sum(isinstance(next(self.events), Row) for _ in range(FLOOR_STEPS))
+            while not isinstance(event := next(self.events), Row) or event.step % steps:
+                pass
+            return steps
 
     settings = [*words.ours, "--train.checkpoint_every", "1000000"]
+    settings += ["--train.log_every", f"{min(steps, 10)}", "--train.num_steps", "1000000"]
     ours = Stepwise(argparse.Namespace(**{**vars(words), "ours": settings}), out)
     from hw2.models.digit_unet import build_digit_unet
 
     net, count = build_digit_unet(ours.config.network, 0), ours.config.train.batch_size
+    net = net.to(ours.device)
+    if ours.config.train.compile:
+        net.compile(mode="reduce-overhead" if words.device == "cuda" else None)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-5, fused=True)
     xt, t = torch.randn(count, 3, 28, 28), torch.randint(0, 1000, (count,))
     told = torch.randint(0, 10, (count,)), torch.randint(0, 2, (count,))
+    xt, t, *labels = (x.to(ours.device) for x in (xt, t, *told))
+    gpu = words.device != "cpu"
 
     def bare() -> None:
-        for _ in range(FLOOR_STEPS):
-            net(xt, t, *told).square().mean().backward()
+        for _ in range(steps):
+            torch.compiler.cudagraph_mark_step_begin()
+            with torch.autocast(words.device, torch.bfloat16, enabled=gpu):
+                answer = net(xt, t, *labels)
+            answer.float().square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
 
-    def seconds(act: Any) -> Any:
-        begin = time.process_time()
+    def took(act: Any) -> Any:
+        begin = seconds(words.device)
         act()
-        return time.process_time() - begin
+        return seconds(words.device) - begin
 
     ours.advance(1), bare()
-    sides = {"ours": lambda: seconds(lambda: ours.advance(1)), "floor": lambda: seconds(bare)}
+    sides = {"ours": lambda: took(lambda: ours.advance(1)), "floor": lambda: took(bare)}
     found = in_turns(sides, words.rounds)
-    return {side: [count * FLOOR_STEPS / s for s in values] for side, values in found.items()}
+    return {side: [count * steps / s for s in values] for side, values in found.items()}
 
 
 def one(side: str, words: argparse.Namespace) -> None:
     """Measure `side` in this process; each line of the output that is JSON is a finding."""
     import torch
 
-    torch.set_num_threads(1)
+    if words.device == "cpu":
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         if side == "floor":
@@ -258,8 +285,8 @@ def one(side: str, words: argparse.Namespace) -> None:
             print(json.dumps({"recipe": side, **row}), flush=True)
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each recipe: pace, last reading, core-seconds to ENOUGH or more than it was given."""
+def summary(rows: list[dict[str, Any]], unit: str) -> list[dict[str, Any]]:
+    """Of each recipe: pace, last reading, seconds to ENOUGH or more than it was given."""
     found = []
     for side in dict.fromkeys(row["recipe"] for row in rows):
         mine = [row for row in rows if row["recipe"] == side]
@@ -267,9 +294,9 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         reached = [row["core_seconds"] for row in mine if row["value"] >= ENOUGH]
         used = last["core_seconds"]
         limit = f"{reached[0]:.0f}" if reached else f"more than {used:.0f}"
-        pace = {"pictures/core-s": last["pictures"] / used, "core-s": used}
+        pace = {f"pictures/{unit}": last["pictures"] / used, unit: used}
         accuracy = {key: last[key] for key in ("value", "low", "high")}
-        found.append({"recipe": side, **pace, f"core-s to {ENOUGH:.0%}": limit, **accuracy})
+        found.append({"recipe": side, **pace, f"{unit} to {ENOUGH:.0%}": limit, **accuracy})
     return found
 
 
@@ -277,13 +304,17 @@ def main(argv: list[str] | None = None) -> None:
     """Run the sides one after the other and print how far each has come."""
     parser = arguments("training_peers", __doc__)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--core_seconds", type=float, default=1200, help="of each recipe")
+    parser.add_argument(
+        "--core_seconds", type=float, default=1200, help="of each recipe (GPU: seconds)"
+    )
     parser.add_argument("--every", type=float, default=60, help="core-seconds to our next reading")
     parser.add_argument("--noises", type=int, default=10, help="pictures a class of a reading")
     parser.add_argument("--reads", type=int, default=2, help="readings of a peer")
     parser.add_argument("--peer_noises", type=int, default=5, help="pictures a class of those")
     parser.add_argument("--peer_steps", type=int, default=50, help="of DDIM, to draw with a peer")
     parser.add_argument("--rounds", type=int, default=5, help="of the floor")
+    parser.add_argument("--floor_steps", type=int, default=5, help="of a round of the floor")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--width", type=int, default=128, help="of the reference network; 128-256")
     parser.add_argument("--config", type=Path, default=ROOT / "jobs/configs/demo.yaml")
     parser.add_argument("--ours", nargs="*", default=[], help="KEY VALUE .. over that config")
@@ -308,10 +339,12 @@ def main(argv: list[str] | None = None) -> None:
                 told = json.loads(line)
                 rows.append(told) if "recipe" in told else floor.append(told)
         assert process.wait() == 0
-    table = summary(rows)
+    table = summary(rows, unit(words.device))
     for told in floor:
         for name in ("ours", "floor"):
-            table.append({"recipe": f"pace: {name}, pictures/core-s", **spread(told[name])})
+            table.append(
+                {"recipe": f"pace: {name}, pictures/{unit(words.device)}", **spread(told[name])}
+            )
         share = ratios(told["ours"], told["floor"])
         table.append({"recipe": "pace: ours / floor", **share})
     finish(words.json, {**vars(words), "readings": rows}, table)

@@ -87,11 +87,12 @@ def judge_pictures(
     batch_size: int = 500,
 ) -> JudgedPictures:
     """What `judge` reads on pictures that are meant to show `digits` of `domains`."""
+    device = next(judge.parameters()).device
     logits, features = [], []
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
-        found = judge(to_unit(images[rows]), domains[rows])
-        logits.append(found[0].argmax(1))
-        features.append(found[1])
+        found = judge(to_unit(images[rows].to(device)), domains[rows].to(device))
+        logits.append(found[0].argmax(1).cpu())
+        features.append(found[1].float().cpu())
     pixels = to_unit(images).flatten(1)
     return JudgedPictures(torch.cat(logits), digits, domains, torch.cat(features), pixels)
