@@ -102,11 +102,11 @@ class ReferenceRecipe:
         self.schedule = linear_schedule(NUM_TIMESTEPS)
         self.optimizer = torch.optim.Adam(self.net.parameters(), RATE)
 
-    def step(self, pictures: Tensor, labels: Tensor, left: float) -> None:
-        """One step on pictures 0..255; `left` is the share of the training that is left."""
+    def step(self, x0: Tensor, labels: Tensor, left: float) -> None:
+        """One step on pictures in [0, 1]; `left` is the share of the training that is left."""
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * left
-        x0, count = pictures / 255, len(pictures)
+        count = len(x0)
         t = torch.randint(0, NUM_TIMESTEPS, (count,), device=x0.device)
         a, s = self.schedule.signal_and_noise(t, x0)
         noise = torch.randn_like(x0)
