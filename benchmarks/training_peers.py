@@ -249,7 +249,8 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
 
     def bare() -> None:
         for _ in range(steps):
-            torch.compiler.cudagraph_mark_step_begin()
+            if gpu:
+                torch.compiler.cudagraph_mark_step_begin()
             with torch.autocast(words.device, torch.bfloat16, enabled=gpu):
                 answer = net(xt, t, *labels)
             answer.float().square().mean().backward()

@@ -151,11 +151,11 @@ def train(
     if (checkpoint := store.latest()) is not None:
         checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
+    # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
+    # They overwrite what they gave the call before, so that no gradients can be added up.
     alone = place.world_size == 1 and config.accumulate == 1
+    graphs = config.compile and alone and place.device.type == "cuda"
     if config.compile:
-        # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are
-        # one. They overwrite what they gave the call before, so that no gradients can be added up.
-        graphs = place.device.type == "cuda" and alone
         net.compile(mode="reduce-overhead" if graphs else None)
     worker_net: nn.Module = net
     if place.world_size > 1:
@@ -210,7 +210,8 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         net.train()
-        torch.compiler.cudagraph_mark_step_begin()
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
         unseen.append((step, loss, norm, waited))
