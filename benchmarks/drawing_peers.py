@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from frame import arguments, finish, in_turns, ratios, seconds, unit
+from frame import add_device, arguments, finish, in_turns, ratios, seconds, unit
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
@@ -130,8 +130,8 @@ def package(model: DigitModel, steps: int) -> Draw:
         digit = torch.tensor(DIGITS, device=model.device).repeat_interleave(len(indices))
         classes = digit + 10 * domain
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-            unit = sampler.sample(classes, cond_scale=1 + W)
-        return to_bytes(2 * unit - 1), net.calls
+            drawn = sampler.sample(classes, cond_scale=1 + W)
+        return to_bytes(2 * drawn - 1), net.calls
 
     return act
 
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=float, default=1.0, help="share of the steps (tests)")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"), help="the real pictures")
     parser.add_argument("--model", default="asset:digits", help="as of jobs.sample_digits")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_device(parser)
     words = parser.parse_args(argv)
     device = torch.device(words.device)
     if device.type == "cpu":

@@ -39,7 +39,21 @@ def machine() -> dict[str, Any]:
     return found
 
 
-def seconds(device: str = "cpu") -> float:
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device cpu` or cuda; refused where there is no GPU."""
+
+    def device(name: str) -> str:
+        if name == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise argparse.ArgumentTypeError("no GPU here: leave it out")
+        return name
+
+    parser.add_argument("--device", type=device, choices=("cpu", "cuda"), default="cpu")
+
+
+def seconds(device: str) -> float:
     """A clock: of this process on the cores or, on a GPU, of the wall once the GPU has no work."""
     if device == "cpu":
         return time.process_time()

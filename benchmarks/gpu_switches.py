@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from frame import ROOT, arguments, finish, in_turns, ratios, spread
+from frame import ROOT, arguments, finish, in_turns, ratios, seconds, spread
 from torch import nn
 
 SWITCHES = (
@@ -45,7 +45,8 @@ def switched(net: nn.Module, switch: str, told: Sequence[torch.Tensor]) -> Calla
     optimizer = torch.optim.AdamW(net.parameters(), 1e-5, fused=True)
 
     def act(train: bool) -> None:
-        torch.compiler.cudagraph_mark_step_begin()
+        if "cuda_graphs" in on:
+            torch.compiler.cudagraph_mark_step_begin()  # imports the compiler
         with torch.autocast(told[0].device.type, torch.bfloat16, enabled="bf16" in on):
             answer = net(*told)
         if train:
@@ -60,18 +61,11 @@ def pictures_per_second(
     act: Callable[[bool], None], train: bool, count: int, calls: int, device: torch.device
 ) -> float:
     """Of `calls` calls with `count` pictures, the device waited for."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    wait()
-    begin = time.perf_counter()
+    begin = seconds(device.type)
     with torch.set_grad_enabled(train):
         for _ in range(calls):
             act(train)
-    wait()
-    return count * calls / (time.perf_counter() - begin)
+    return count * calls / (seconds(device.type) - begin)
 
 
 def measure(
@@ -137,8 +131,8 @@ def main(argv: list[str] | None = None) -> int:
             ("jobs.train_ddpm", ["--config", "jobs/configs/train_ddpm.yaml"]),
             ("jobs.sample_digits", ["--num_per_class", "50"]),
         )[: 2 * words.jobs]:
-            seconds = command_seconds(job, *more, *common, "--out", f"{folder}/{job}")
-            rows.append({"what": f"python -m {job}, seconds", "value": seconds})
+            took = command_seconds(job, *more, *common, "--out", f"{folder}/{job}")
+            rows.append({"what": f"python -m {job}, seconds", "value": took})
     finish(words.json, vars(words), rows)
     return 0
 

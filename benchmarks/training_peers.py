@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from frame import ROOT, arguments, finish, in_turns, ratios, seconds, spread, unit
+from frame import ROOT, add_device, arguments, finish, in_turns, ratios, seconds, spread, unit
 
 SIDES = ("ours", "reference", "package", "floor")
 W = 2.0
@@ -315,7 +315,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--peer_steps", type=int, default=50, help="of DDIM, to draw with a peer")
     parser.add_argument("--rounds", type=int, default=5, help="of the floor")
     parser.add_argument("--floor_steps", type=int, default=5, help="of a round of the floor")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_device(parser)
     parser.add_argument("--width", type=int, default=128, help="of the reference network; 128-256")
     parser.add_argument("--config", type=Path, default=ROOT / "jobs/configs/demo.yaml")
     parser.add_argument("--ours", nargs="*", default=[], help="KEY VALUE .. over that config")

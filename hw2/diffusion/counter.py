@@ -80,24 +80,23 @@ class DeviceRandom(CounterRandom):
         self.rows = slice(samples.start, samples.stop, samples.step)
         self.batch_size, self.device = batch_size, device
 
-    def _generator(self, stream: Stream) -> torch.Generator:
+    def _there(self, stream: Stream) -> dict[str, Any]:
+        """What torch's makers of numbers are told: their device, and its generator."""
         philox = np.random.Philox(key=self.seed, counter=[0, stream, self.step, 0])
-        return torch.Generator(self.device).manual_seed(int(philox.random_raw()))
+        generator = torch.Generator(self.device).manual_seed(int(philox.random_raw()))
+        return {"generator": generator, "device": self.device}
 
     def normal(self, stream: Stream, *shape: int) -> Float32[Tensor, "..."]:
         """Standard normal numbers, (len(samples), *shape) float32."""
-        told: Any = {"generator": self._generator(stream), "device": self.device}
-        return torch.randn(self.batch_size, *shape, **told)[self.rows]
+        return torch.randn(self.batch_size, *shape, **self._there(stream))[self.rows]
 
     def uniform(self, stream: Stream) -> Float32[Tensor, " b"]:
         """Uniform numbers in [0, 1), (len(samples),) float32."""
-        told: Any = {"generator": self._generator(stream), "device": self.device}
-        return torch.rand(self.batch_size, **told)[self.rows]
+        return torch.rand(self.batch_size, **self._there(stream))[self.rows]
 
     def integers(self, stream: Stream, high: int) -> Int64[Tensor, " b"]:
         """Uniform integers in [0, high), (len(samples),) int64."""
-        told: Any = {"generator": self._generator(stream), "device": self.device}
-        return torch.randint(high, (self.batch_size,), **told)[self.rows]
+        return torch.randint(high, (self.batch_size,), **self._there(stream))[self.rows]
 
 
 def random_for(

@@ -37,6 +37,19 @@ def test_the_result_is_a_table_and_a_json(
     assert found["settings"] == {"pairs": 3}
 
 
+def test_a_gpu_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    parser = frame.arguments("x", None)
+    frame.add_device(parser)
+    assert parser.parse_args([]).device == "cpu"
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--device", "cuda"])
+    assert caught.value.code == 2
+    assert "argument --device: no GPU here: leave it out" in capsys.readouterr().err
+
+
 def test_the_head_of_a_benchmark_is_its_command() -> None:
     shared = {"frame", "reference_recipe"}
     names = {path.stem for path in FOLDER.glob("*.py")} - shared
