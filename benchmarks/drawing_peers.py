@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from frame import add_device, arguments, finish, in_turns, ratios, seconds, unit
+from frame import add_device, arguments, finish, in_turns, ratios, refuse_no_gpu, seconds, unit
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
@@ -210,6 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="asset:digits", help="as of jobs.sample_digits")
     add_device(parser)
     words = parser.parse_args(argv)
+    refuse_no_gpu(parser, words.device)
     device = torch.device(words.device)
     if device.type == "cpu":
         torch.set_num_threads(1)

@@ -40,17 +40,17 @@ def machine() -> dict[str, Any]:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """`--device cpu` or cuda; refused where there is no GPU."""
+    """`--device`, cpu or cuda; `refuse_no_gpu` looks whether it is there."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 
-    def device(name: str) -> str:
-        if name == "cuda":
-            import torch
 
-            if not torch.cuda.is_available():
-                raise argparse.ArgumentTypeError("no GPU here: leave it out")
-        return name
+def refuse_no_gpu(parser: argparse.ArgumentParser, device: str) -> None:
+    """Exit with code 2 and a line if `device` is a GPU that is not there."""
+    if device == "cuda":
+        import torch
 
-    parser.add_argument("--device", type=device, choices=("cpu", "cuda"), default="cpu")
+        if not torch.cuda.is_available():
+            parser.error("--device cuda: no GPU here: leave it out")
 
 
 def seconds(device: str) -> float:

@@ -24,7 +24,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from frame import ROOT, add_device, arguments, finish, in_turns, ratios, seconds, spread, unit
+from frame import (
+    ROOT,
+    add_device,
+    arguments,
+    finish,
+    in_turns,
+    ratios,
+    refuse_no_gpu,
+    seconds,
+    spread,
+    unit,
+)
 
 SIDES = ("ours", "reference", "package", "floor")
 W = 2.0
@@ -322,6 +333,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     words = parser.parse_args(argv)
+    refuse_no_gpu(parser, words.device)
     words.ours = [f"--{w}" if n % 2 == 0 else w for n, w in enumerate(words.ours)]
     words.data = words.data.absolute()
     if words.one:

@@ -43,11 +43,11 @@ def test_a_gpu_that_is_not_there_is_refused(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     parser = frame.arguments("x", None)
     frame.add_device(parser)
-    assert parser.parse_args([]).device == "cpu"
+    frame.refuse_no_gpu(parser, parser.parse_args([]).device)
     with pytest.raises(SystemExit) as caught:
-        parser.parse_args(["--device", "cuda"])
+        frame.refuse_no_gpu(parser, parser.parse_args(["--device", "cuda"]).device)
     assert caught.value.code == 2
-    assert "argument --device: no GPU here: leave it out" in capsys.readouterr().err
+    assert "error: --device cuda: no GPU here: leave it out" in capsys.readouterr().err
 
 
 def test_the_head_of_a_benchmark_is_its_command() -> None:
