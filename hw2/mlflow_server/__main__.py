@@ -28,7 +28,11 @@ default_permission = {permission}
 database_uri = {uri}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = {seconds}
 """
+# Checking a password takes most of a request's time. What was checked holds so long; a process that
+# changes an account forgets it at once, the others after that time.
+REMEMBERED_SECONDS = 30
 
 
 def main(config: MlflowServerConfig) -> None:
@@ -82,7 +86,12 @@ def environment(config: MlflowServerConfig, folder: Path, database: Database) ->
     """The server's variables: what a user has set for clients, or to weaken it, does not count."""
     accounts = folder / "accounts.ini"
     escaped = database.accounts_uri.replace("%", "%%")
-    write_private(accounts, ACCOUNTS.format(permission=config.default_permission, uri=escaped))
+    write_private(
+        accounts,
+        ACCOUNTS.format(
+            permission=config.default_permission, uri=escaped, seconds=REMEMBERED_SECONDS
+        ),
+    )
     inherited = {
         name: value
         for name, value in os.environ.items()

@@ -1,5 +1,6 @@
 """What an account of the server may not reach, and who is not answered at all."""
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,24 @@ def test_accounts_leave_what_is_of_others(served: Served, place: Place) -> None:
         assert served.call(method, path, body, "bob").status == 403, path
     assert (place.folder / "mine.txt").exists()
     assert served.client.get_run(place.run_id).info.lifecycle_stage == "active"
+
+
+def test_a_remembered_password_is_forgotten_when_it_changes(served: Served) -> None:
+    def status(password: str) -> int:
+        pair = base64.b64encode(f"kim:{password}".encode()).decode()
+        asked = {"user": None, "Authorization": f"Basic {pair}"}
+        return served.call("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", **asked).status
+
+    users = "/api/2.0/mlflow/users"
+    kim = {"username": "kim", "password": "kims-first-password"}
+    changed = kim | {"password": "kims-other-password"}
+    assert served.call("POST", f"{users}/create", kim).status == 200
+    assert [status(kim["password"]) for _ in range(3)] == [200] * 3
+    assert status(changed["password"]) == 401
+    assert served.call("PATCH", f"{users}/update-password", changed).status == 200
+    assert (status(kim["password"]), status(changed["password"])) == (401, 200)
+    assert served.call("DELETE", f"{users}/delete", {"username": "kim"}).status == 200
+    assert status(changed["password"]) == 401
 
 
 def test_nothing_is_shown_without_an_account(served: Served, place: Place) -> None:
