@@ -43,6 +43,11 @@ class ByFixtures(LoadScopeScheduling):
         return "tests/mlflow_server" if file.startswith("tests/mlflow_server/") else file
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest group first: at the end no process works alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/mlflow_server/"))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFixtures:
     return ByFixtures(config, log)
 

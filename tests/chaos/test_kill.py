@@ -43,12 +43,12 @@ def test_a_job_without_ray(ground: Ground, draw: random.Random) -> None:
 
 
 def test_workers_and_the_driver_of_a_local_ray(ground: Ground, draw: random.Random) -> None:
-    faults = ["worker", "stop", "worker", "driver"]
+    faults = ["worker", "stop", "driver"]
     points = local(ground, draw, draw.sample(faults, len(faults)), **SOON)
-    assert len(points) == 4
+    assert len(points) == 3
     assert_little_was_repeated(points)
     said = ground.newest.say()
-    assert said.count("failed: ") >= 2  # of three: one just before the driver's end is not heard
+    assert said.count("failed: ") >= 1  # of two: one just before the driver's end is not heard
     assert "the workers start again from the newest checkpoint" in said
     assert not (ground.newest.folder.path / ".ray" / "auth_token").exists()
 
@@ -60,7 +60,7 @@ def test_a_node_and_the_head_of_a_cluster(ground: Ground, draw: random.Random) -
 
 
 def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
-    assert_little_was_repeated(without_mlflow(ground, draw, 60))
+    assert_little_was_repeated(without_mlflow(ground, draw, 20))
 
 
 def test_a_loss_that_becomes_nan(ground: Ground, draw: random.Random) -> None:

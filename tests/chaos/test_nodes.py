@@ -115,9 +115,9 @@ def test_drawing(
         "model": model,
         "judge": judge,
         "data.root": digits_tree,
-        "num_per_class": 40,
+        "num_per_class": 20,
         "indices_per_chunk": 2,
-        "num_inference_steps": 40,
+        "num_inference_steps": 20,
     }
 
     def pictures(out: str) -> set[Path]:
@@ -139,7 +139,7 @@ def test_drawing(
         == 0
     )
     want = {path.relative_to(folder.path / "here"): path.read_bytes() for path in pictures("here")}
-    assert len(want) == 800
+    assert len(want) == 400
     assert {
         path.relative_to(folder.path / "out"): path.read_bytes() for path in pictures("out")
     } == want
@@ -178,7 +178,7 @@ def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:
 
 def test_zero_shot(folder: Folder, cluster: Cluster) -> None:
     clip = save_clip(folder.path / "clip" / "final.safetensors")
-    write_set(folder.path / "set", each=800)
+    write_set(folder.path / "set", each=300)
     settings: dict[str, object] = {
         "images": "set/val",
         "pretrained": clip,

@@ -81,11 +81,11 @@ class Node:
         return found[0]
 
     def stop(self) -> None:
-        """As `ray stop` does; what is left after 20 s is killed."""
+        """As `ray stop` does; what is left after 5 s is killed."""
         family = descendants(self.process.pid)
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(20)
+            self.process.wait(5)
         self._kill(family)
 
     def kill(self) -> None:

@@ -113,7 +113,7 @@ def node() -> Iterator[tuple[Head, Path]]:
             f"--address=127.0.0.1:{head.ports['port']}", "--num-cpus=1",
             before=["unshare", "-m", "sh", "-c", mounted, "sh"],
         )  # fmt: skip
-        held.callback(second.stop)
+        held.callback(second.kill)
         second.wait()
         yield head, own
 

@@ -28,7 +28,7 @@ def wait_for_parts(cache: Path, count: int, process: subprocess.Popen[str]) -> N
 @pytest.mark.timeout(900)
 def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
     clip = save_clip(tmp_path / "clip" / "final.safetensors")
-    write_set(tmp_path / "set", each=1000)
+    write_set(tmp_path / "set", each=400)
     seed = time.time_ns() % 10**6
     print(f"seed of the kills: {seed}")
     draw = random.Random(seed)
@@ -42,23 +42,23 @@ def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
 
     cache = tmp_path / "out.cache"
     job = folder.start("clip_zero_shot", *words)
-    wait_for_parts(cache, draw.randint(2, 20), job)
+    wait_for_parts(cache, draw.randint(2, 8), job)
     actors = sorted(p for p, title in descendants(job.pid).items() if "MapWorker" in title)
     assert len(actors) == 2
     os.kill(draw.choice(actors), signal.SIGKILL)
     before = len(list(cache.glob("*/*.parquet")))
-    wait_for_parts(cache, before + draw.randint(5, 40), job)  # it goes on by itself
+    wait_for_parts(cache, before + draw.randint(3, 15), job)  # it goes on by itself
     assert job.poll() is None
     job.kill()
     job.communicate()
     time.sleep(3)  # actors that had a part in hand may still write it
     done = {path: path.stat().st_mtime_ns for path in cache.glob("*/*.parquet")}
-    assert before < len(done) < 94
+    assert before < len(done) < 38
     assert not (tmp_path / "out" / "metrics.json").exists()
 
     assert folder.run("clip_zero_shot", *words).code == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert len(list(cache.glob("*/*.parquet"))) == 94  # of 64 pictures
+    assert len(list(cache.glob("*/*.parquet"))) == 38  # of 64 pictures
     assert folder.query("SELECT status FROM runs") == [("FINISHED",)]
 
     assert folder.run_here("clip_zero_shot", given("whole", 0)).code == 0

@@ -39,12 +39,12 @@ def test_inversion_raises_the_image_score_of_a_kept_out_concept(
         source=source,
         templates="plain",
         train=TrainConfig(
-            num_steps=150,
+            num_steps=100,
             batch_size=16,
             learning_rate=5e-3,
             weight_decay=0,
             warmup_steps=10,
-            checkpoint_every=150,
+            checkpoint_every=100,
         ),
     )
     training = inversion_training(config, tmp_path / "out")
