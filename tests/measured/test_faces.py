@@ -56,13 +56,9 @@ def test_6_distance_from_the_eta_0_picture_grows_with_eta(faces: Trials) -> None
 def drawn(starts: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
     """Faces -1..1 of the starting noises, by the released network."""
     settings, model = FaceSampling(num_inference_steps=steps), load_face_model("asset:faces")
-    chunks = [
-        draw_faces(
-            model, starts[at], settings, eta=eta, seed=0, indices=at.tolist(), precision="auto"
-        )
-        for at in torch.arange(len(starts)).split(10)
-    ]
-    return torch.cat(chunks).clamp(-1, 1)
+    told, chunks = {"eta": eta, "seed": 0, "precision": "auto"}, torch.arange(len(starts)).split(10)
+    parts = [draw_faces(model, starts[at], settings, indices=at.tolist(), **told) for at in chunks]
+    return torch.cat(parts).clamp(-1, 1)
 
 
 def test_7_distance_to_real_faces_rises_with_eta_and_falls_with_steps() -> None:
