@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from hw2.runlog.tracker import Tracker
+from tests.ports import free_port
 
 CONFIG = {"train": {"lr": 2e-3, "betas": [0.9, 0.99]}, "data": {}, "note": "x" * 700, "ema": None}
 
@@ -29,12 +29,6 @@ def history(uri: str, run_id: str, key: str = "loss") -> list[tuple[int, float]]
 
 def expected(steps: int) -> list[tuple[int, float]]:
     return [(step, step / 8) for step in range(steps)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

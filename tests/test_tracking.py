@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from hw2 import tracking
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import find_model
-from tests.stores import free_port, start
+from tests.ports import free_port
+from tests.stores import start
 
 pytest_plugins = ["tests.store_fixtures"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.distributed.node import Node, environment
 from tests.jobs.command import ROOT
-from tests.stores import free_port
+from tests.ports import free_port
 
 
 class Cluster:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.distributed.node import RAY, Node, environment, free_ports
+from tests.distributed.node import RAY, Node, environment
 from tests.jobs.command import ROOT
+from tests.ports import free_ports
 
 PORTS = ("port", "ray-client-server-port", "dashboard-port")
 

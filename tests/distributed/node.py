@@ -7,13 +7,13 @@ All clusters of the tests are made of it: those of head.py, ../mlflow_server/two
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.jobs.command import descendants, send
+from tests.ports import free_ports
 from tests.waiting import wait_for
 
 RAY = Path(sys.executable).with_name("ray")
@@ -24,18 +24,6 @@ AGENT_PORTS = (
     "metrics-export-port",
 )
 UP_SECONDS = 150.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now, outside of those that Ray gives to its workers."""
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            ports += [port] * (not 10002 <= port <= 19999)
-        return ports
 
 
 def environment(**variables: str) -> dict[str, str]:

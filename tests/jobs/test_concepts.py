@@ -118,7 +118,9 @@ def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str,
     wait_for(draw.randint(20, 36))
     job.kill()
     job.communicate()
-    assert folder.run("textual_inversion", *words(**given, out="killed")).code == 0
+    # Ended without Ray, which goes on from the same checkpoints.
+    ended = folder.run_here("textual_inversion", alone | {"out": "killed"})
+    assert ended.code == 0
     assert bits(folder.path / "whole") == bits(folder.path / "killed")
     rows = ("learned_embeds.safetensors", "metrics.json")
     assert all(

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from tests.stores import free_port
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from hw2.mlflow_server.database import Database, opened
 from hw2.mlflow_server.kept import kept_secret
 from hw2.settings.mlflow_server import MlflowServerConfig
 from hw2.tracking import prepare_store
-from tests.stores import free_port
+from tests.ports import free_port
 
 
 def test_a_password_is_made_once_and_closed_to_others(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tests.distributed.node import Node, environment
 from tests.jobs.command import ROOT
 from tests.mlflow_server.served import Answer, request
-from tests.stores import free_port
+from tests.ports import free_port
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 

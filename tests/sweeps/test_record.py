@@ -17,7 +17,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.sweeps.record import Recorder
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import run_trial
-from tests.stores import free_port
+from tests.ports import free_port
 from tests.sweeps.toy import SHOWN, ToyWork, lines, make_toy, toy_config
 
 EIGHT: list[Point] = [{"x": float(x)} for x in range(8)]
