@@ -13,9 +13,10 @@ from hw2.data.offline.faces import face_picture
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.interpolation import interpolants
 from hw2.faces.drawing import draw_faces
-from hw2.faces.loading import load_face_model, weights_file
+from hw2.faces.loading import FaceModel, load_face_model, weights_file
 from hw2.faces.sweep import EtaInputs, make_eta_work
 from hw2.models.random_features import RandomFeatures
+from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings, FaceSampling
 from tests.measured.trials import Trials, apart, further, trials_of
 
@@ -53,19 +54,25 @@ def test_6_distance_from_the_eta_0_picture_grows_with_eta(faces: Trials) -> None
         assert apart(more, less, "distance").low > 0
 
 
-def drawn(starts: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
-    """Faces -1..1 of the starting noises, by the released network."""
-    settings, model = FaceSampling(num_inference_steps=steps), load_face_model("asset:faces")
-    told, chunks = {"eta": eta, "seed": 0, "precision": "auto"}, torch.arange(len(starts)).split(10)
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    """The released network."""
+    return load_face_model("asset:faces")
+
+
+def drawn(model: FaceModel, starts: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
+    """Faces -1..1 of the starting noises."""
+    settings, chunks = FaceSampling(num_inference_steps=steps), torch.arange(len(starts)).split(10)
+    told = {"eta": eta, "seed": 0, "precision": "auto"}
     parts = [draw_faces(model, starts[at], settings, indices=at.tolist(), **told) for at in chunks]
     return torch.cat(parts).clamp(-1, 1)
 
 
-def test_7_distance_to_real_faces_rises_with_eta_and_falls_with_steps() -> None:
+def test_7_distance_to_real_faces_rises_with_eta_and_falls_with_steps(model: FaceModel) -> None:
     features, starts = RandomFeatures(), CounterRandom(0, 0, range(100)).normal(*NOISE)
-    real = features(real_faces().float() / 127.5 - 1)
+    real = features(to_unit(real_faces()))
     found = {
-        (eta, steps): features(drawn(starts, steps, eta))
+        (eta, steps): features(drawn(model, starts, steps, eta))
         for eta, steps in itertools.product((0.0, 1.0), (5, 10))
     }
     assert further(found[1.0, 10], found[0.0, 10], real).low > 0
@@ -73,7 +80,9 @@ def test_7_distance_to_real_faces_rises_with_eta_and_falls_with_steps() -> None:
     assert further(found[0.0, 5], found[0.0, 10], real).low > 0
 
 
-def test_9_half_way_lerp_is_too_short_and_its_faces_further_from_real_ones() -> None:
+def test_9_half_way_lerp_is_too_short_and_its_faces_further_from_real_ones(
+    model: FaceModel,
+) -> None:
     noises = CounterRandom(0, 0, range(80)).normal(*NOISE)
     pairs = [interpolants(noises[2 * i], noises[2 * i + 1], 3) for i in range(40)]
     for pair in pairs:
@@ -83,6 +92,6 @@ def test_9_half_way_lerp_is_too_short_and_its_faces_further_from_real_ones() -> 
     features, found = RandomFeatures(), {}
     for way in ("slerp", "lerp"):
         middles = torch.stack([getattr(pair, way)[1] for pair in pairs])
-        found[way] = features(drawn(middles, 10, eta=0))
-    real = features(real_faces().float() / 127.5 - 1)
+        found[way] = features(drawn(model, middles, 10, eta=0))
+    real = features(to_unit(real_faces()))
     assert further(found["lerp"], found["slerp"], real).low > 0
