@@ -1,6 +1,5 @@
 """Scores of pictures of learnt concepts, from CLIP embeddings: the course's, and of several."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,8 +91,7 @@ def mean_score(scores: Float[Tensor, " n"], seed: int) -> Interval:
     Of differences between two sets of pictures from the same noises, this is the paired interval.
     Raises DataError for none.
     """
-    found = bootstrap(torch.mean, scores, seed=seed)
-    return found if len(scores) > 1 else Interval(found.value, math.nan, math.nan)
+    return bootstrap(torch.mean, scores, seed=seed)
 
 
 def presence_threshold(others: Float[Tensor, "n d"], sources: Float[Tensor, "m d"]) -> float:

@@ -90,10 +90,13 @@ def test_bootstrap_is_scipys_for_two_samples() -> None:
         seed=0,
         num_resamples=4000,
     )
+    # The percentiles of a sample of 50, the smaller one, moved outwards.
+    tail = stats.norm.cdf(-((50 / 49) ** 0.5) * stats.t(49).ppf(0.975))
     theirs = stats.bootstrap(
         (x, y),
         lambda a, b, axis: a.mean(axis) - b.mean(axis),
         n_resamples=4000,
+        confidence_level=1 - 2 * tail,
         method="percentile",
         rng=rng,
     ).confidence_interval
@@ -114,6 +117,21 @@ def test_bootstrap_resamples_rows_and_depends_on_the_seed_alone() -> None:
     assert first != bootstrap(rows_stay_whole, x, seed=4, num_resamples=50)
     with pytest.raises(DataError, match=r"\[20, 0\]"):
         bootstrap(lambda a, b: 0.0, x, x[:0], seed=0)
+
+
+@pytest.mark.parametrize(("n", "least"), [(4, 0.84), (10, 0.92), (25, 0.93)])
+def test_bootstrap_covers_the_mean_of_small_samples(n: int, least: float) -> None:
+    draw = torch.Generator().manual_seed(n)
+    samples = torch.randn(600, n, generator=draw, dtype=torch.float64)
+    found = [bootstrap(torch.mean, x, seed=i, num_resamples=400) for i, x in enumerate(samples)]
+    hits = sum(one.low <= 0 <= one.high for one in found)
+    assert least < hits / len(found) < 0.98
+
+
+def test_bootstrap_of_one_row_has_no_limits() -> None:
+    found = bootstrap(torch.mean, torch.tensor([2.0]), seed=0)
+    assert found.value == 2.0
+    assert math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_half_sampling_gives_the_standard_error_of_a_mean() -> None:
