@@ -8,7 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +66,15 @@ def seconds(device: str) -> float:
     return time.perf_counter()
 
 
+def autocast(device: "torch.device") -> "torch.autocast":
+    """The number format that our jobs choose there, so that all sides compute in the same."""
+    import torch
+
+    from hw2.precision import wants_bf16
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16("auto", device))
+
+
 def unit(device: str) -> str:
     """What `seconds` counts."""
     return "core-s" if device == "cpu" else "GPU-s"
@@ -104,5 +116,6 @@ def finish(path: Path, settings: Mapping[str, Any], rows: Sequence[Mapping[str, 
     named = machine()
     print(", ".join(f"{key} {value}" for key, value in named.items()))
     told = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
+    told |= {k: v.name for k, v in settings.items() if isinstance(v, Path)}  # not whose folder
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"machine": named, "settings": told, "rows": list(rows)})

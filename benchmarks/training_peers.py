@@ -5,10 +5,11 @@ python benchmarks/training_peers.py --core_seconds 1200
 Each recipe is a process of one thread, on the same pictures, until it has used the core-seconds or
 come to its end: ours; the one that students start from (reference_recipe.py); the guided model of
 denoising-diffusion-pytorch with its trainer's settings. Now and then pictures are drawn from the
-weights at hand and read by asset:judge, w=2 for all; that time does not count. Ours draws as it
-does by default, the peers by 50 DDIM steps: their own samplers would take hours.
+weights at hand and read by asset:judge, w=2 in all steps for all; that time does not count. Ours
+draws by its 25 DDIM steps, the peers by 50: their own samplers would take hours.
 
-With --device cuda all of it is seconds of the GPU, the network of each in bfloat16.
+Where the machine multiplies bfloat16 natively, all compute in it, as our jobs do by default. With
+--device cuda all of it is seconds of the GPU.
 
 `floor` sets the pace of our loop against the forward and backward passes and the optimiser alone,
 on a batch that stays, in turns.
@@ -28,6 +29,7 @@ from frame import (
     ROOT,
     add_device,
     arguments,
+    autocast,
     finish,
     in_turns,
     ratios,
@@ -45,8 +47,8 @@ ENOUGH = 0.8
 class Recipe(Protocol):
     """A training that goes on piece by piece."""
 
-    def advance(self, left: float) -> int:
-        """Train on; `left` is the share of the core-seconds left. Pictures seen, 0 at the end."""
+    def advance(self) -> int:
+        """Train on. Pictures seen, 0 at the end."""
 
     def draw(self, domain: int, indices: Sequence[int]) -> Any:
         """Pictures 0..255 of all digits, (10 * len(indices), 3, 28, 28), digit by digit."""
@@ -70,9 +72,11 @@ class Ours:
         self.device, self.step = torch.device(words.device), 0
         told = {"seed": made.seed, "out": out, "meta": made.meta, "evaluate": made.evaluate}
         told["place"] = Place(device=self.device)
+        # With guidance everywhere, as the peers draw.
+        self.sample = self.config.sample.model_copy(update={"guidance_interval": (0.0, 1.0)})
         self.events = train(made.net, made.objective, made.source, made.config, **told)
 
-    def advance(self, left: float) -> int:
+    def advance(self) -> int:
         from hw2.training import Saved
 
         for event in self.events:
@@ -85,7 +89,7 @@ class Ours:
         from hw2.digits.drawing import digit_model, draw
 
         model = digit_model(self.ema, self.config.diffusion).to(self.device)
-        return draw(model, self.config.sample, domain=domain, indices=indices, seed=0).images
+        return draw(model, self.sample, domain=domain, indices=indices, seed=0).images
 
 
 class Peer:
@@ -104,20 +108,13 @@ class Peer:
         self.device = torch.device(words.device)
         self.make(words.width)
 
-    def advance(self, left: float) -> int:
+    def advance(self) -> int:
         self.steps += 1
         batch = self.source.batch(self.steps, range(self.batch), self.batch)
         told = batch.images / 255, batch.digit + 10 * batch.domain
-        with self.numbers():
-            self.learn(*(x.to(self.device) for x in told), left)
+        with autocast(self.device):
+            self.learn(*(x.to(self.device) for x in told))
         return self.batch
-
-    def numbers(self) -> Any:
-        """bfloat16 on a GPU, as the authors' trainers are told to on one."""
-        import torch
-
-        gpu = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=gpu)
 
     def draw(self, domain: int, indices: Sequence[int]) -> Any:
         import torch
@@ -132,7 +129,7 @@ class Peer:
         net, schedule, guidance = self.network(), self.schedule, Guidance(W)
         denoise = GuidedDenoiser(net, schedule, guidance, "epsilon", (label,), (none,))
         told = {"num_inference_steps": self.draw_steps}
-        with torch.no_grad(), self.numbers():
+        with torch.no_grad(), autocast(self.device):
             *_, last = sample("ddim", denoise, schedule, start, lambda t: start, **told)
         return (self.unit(last.xt.float()).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
@@ -146,9 +143,10 @@ class Reference(Peer):
         self.recipe, self.batch = ReferenceRecipe(width, self.device), BATCH
         self.schedule = self.recipe.schedule
 
-    def learn(self, pictures: Any, labels: Any, left: float) -> None:
+    def learn(self, pictures: Any, labels: Any) -> None:
         self.recipe.net.train()
-        self.recipe.step(pictures, labels, left)
+        epoch = (self.steps - 1) * self.batch // len(self.source.split.digits)
+        self.recipe.step(pictures, labels, epoch)
 
     def network(self) -> Any:
         from reference_recipe import NUM_TIMESTEPS
@@ -161,7 +159,11 @@ class Reference(Peer):
 
 
 class Package(Peer):
-    """denoising-diffusion-pytorch's guided model: its README's and its Trainer's settings."""
+    """denoising-diffusion-pytorch's guided model: its README's and its Trainer's settings.
+
+    But three sizes instead of four, since 28 cannot be halved three times, and no accumulation of
+    gradients: twice as many steps.
+    """
 
     batch = 32
 
@@ -178,7 +180,7 @@ class Package(Peer):
         self.ema = EMA(self.diffusion, beta=0.995, update_every=10)
         self.schedule = make_schedule("cosine", 1000)
 
-    def learn(self, pictures: Any, labels: Any, left: float) -> None:
+    def learn(self, pictures: Any, labels: Any) -> None:
         import torch
 
         self.diffusion(pictures, classes=labels).backward()
@@ -219,7 +221,7 @@ def train(recipe: Recipe, words: argparse.Namespace, every: float, noises: int) 
     used, pictures, last_read = 0.0, 0, 0.0
     while True:
         begin = seconds(words.device)
-        seen = recipe.advance(max(0.0, 1 - used / words.core_seconds))
+        seen = recipe.advance()
         used, pictures = used + seconds(words.device) - begin, pictures + seen
         ended = seen == 0 or used >= words.core_seconds
         if used >= last_read + every or ended:
@@ -238,7 +240,7 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
     steps = words.floor_steps
 
     class Stepwise(Ours):
-        def advance(self, left: float) -> int:
+        def advance(self) -> int:
             while not isinstance(event := next(self.events), Row) or event.step % steps:
                 pass
             return steps
@@ -262,7 +264,7 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
         for _ in range(steps):
             if gpu:
                 torch.compiler.cudagraph_mark_step_begin()
-            with torch.autocast(words.device, torch.bfloat16, enabled=gpu):
+            with autocast(ours.device):
                 answer = net(xt, t, *labels)
             answer.float().square().mean().backward()
             optimizer.step()
@@ -273,8 +275,8 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
         act()
         return seconds(words.device) - begin
 
-    ours.advance(1), bare()
-    sides = {"ours": lambda: took(lambda: ours.advance(1)), "floor": lambda: took(bare)}
+    ours.advance(), bare()
+    sides = {"ours": lambda: took(ours.advance), "floor": lambda: took(bare)}
     found = in_turns(sides, words.rounds)
     return {side: [count * steps / s for s in values] for side, values in found.items()}
 

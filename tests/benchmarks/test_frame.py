@@ -34,7 +34,7 @@ def test_the_result_is_a_table_and_a_json(
     assert "torch" in told
     found = json.loads(path.read_text())
     assert found["rows"] == rows
-    assert found["settings"] == {"pairs": 3}
+    assert found["settings"] == {"pairs": 3, "json": path.name}
 
 
 def test_a_gpu_that_is_not_there_is_refused(

@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 import training_peers
-from reference_recipe import BATCH, LABEL_DROPOUT, NUM_TIMESTEPS, RATE, ContextUnet, ReferenceRecipe
+from reference_recipe import (
+    BATCH,
+    LABEL_DROPOUT,
+    NUM_EPOCHS,
+    NUM_TIMESTEPS,
+    RATE,
+    ContextUnet,
+    ReferenceRecipe,
+)
 
 from tests.benchmarks.conftest import Run
 
 
 def test_the_reference_recipe_is_as_published() -> None:
     assert (NUM_TIMESTEPS, BATCH, RATE, LABEL_DROPOUT) == (400, 256, 1e-4, 0.1)
+    assert NUM_EPOCHS == 20
     betas = ReferenceRecipe(16).schedule.betas
     assert betas[0] == pytest.approx(1e-4)
     assert betas[-1] == pytest.approx(0.02)
@@ -28,10 +37,10 @@ def test_the_reference_recipe_learns() -> None:
     recipe = ReferenceRecipe(16)
     pictures, labels = torch.ones(8, 3, 28, 28), torch.zeros(8).long()
     before = recipe.net.leave[3].weight.clone()
-    recipe.step(pictures, labels, left=1.0)
+    recipe.step(pictures, labels, epoch=0)
     moved = recipe.net.leave[3].weight - before
     assert 0 < moved.abs().max() <= 1.01 * RATE  # Adam's first step is the rate
-    recipe.step(pictures, labels, left=0.0)
+    recipe.step(pictures, labels, epoch=NUM_EPOCHS)
     torch.testing.assert_close(recipe.net.leave[3].weight - before, moved)
 
 
@@ -41,8 +50,8 @@ def test_a_peer_is_given_pictures_in_the_unit_that_it_wants(
 ) -> None:
     told = Namespace(data=digits_tree, peer_steps=1, device="cpu", width=16)
     peer, seen = side(told, digits_tree), []
-    monkeypatch.setattr(peer, "learn", lambda pictures, labels, left: seen.append(pictures))
-    assert peer.advance(1.0) == len(seen[0]) == peer.batch
+    monkeypatch.setattr(peer, "learn", lambda pictures, labels: seen.append(pictures))
+    assert peer.advance() == len(seen[0]) == peer.batch
     assert 0 <= seen[0].min() < 0.1
     assert 0.9 < seen[0].max() <= 1
     assert 0.2 < seen[0].mean() < 0.8
@@ -52,7 +61,7 @@ def test_the_reference_recipe_trains_on_what_it_is_given(monkeypatch: pytest.Mon
     recipe, seen = ReferenceRecipe(16), []
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # no noise: xt is a x0
     recipe.net.register_forward_pre_hook(lambda net, told: seen.append(told))
-    recipe.step(torch.ones(32, 3, 28, 28), torch.zeros(32).long(), left=1.0)
+    recipe.step(torch.ones(32, 3, 28, 28), torch.zeros(32).long(), epoch=0)
     (xt, _, time), t = seen[0], (seen[0][2] * NUM_TIMESTEPS - 1).round().long()
     a, _ = recipe.schedule.signal_and_noise(t, xt)
     torch.testing.assert_close(xt, a.expand_as(xt))
