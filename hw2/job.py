@@ -75,7 +75,9 @@ def claim_out(
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
         if mirror:
             mirror.take_over()
-        sums.with_suffix(".tmp").write_text(json.dumps(inputs))
+        # Also of what this run leaves out: what was made from it may lie there.
+        kept = _read_sums(sums) if record.exists() else {}
+        sums.with_suffix(".tmp").write_text(json.dumps(kept | inputs))
         sums.with_suffix(".tmp").replace(sums)
         with draft.open("w", encoding="utf-8") as file:
             file.write(dump(config))
@@ -93,7 +95,7 @@ def set_aside(out: Path) -> None:
     out.rename(next(aside for aside in asides if not aside.exists()))
 
 
-def _read_sums(path: Path) -> Mapping[str, object]:
+def _read_sums(path: Path) -> dict[str, object]:
     """The hashes that the folder was begun with; none if that is not what the file holds."""
     try:
         known = read_json(path)

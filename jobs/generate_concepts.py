@@ -28,9 +28,9 @@ def main(config: GenerateConceptsConfig) -> None:
     prompts = generating.prompts_to_draw(config, ways, concepts)
     generating.check_prompts(model, prompts, ways)
     kept = ("input", "separate", "joint", "merged", "model", "num_pictures", "together")
-    run = job_run(
-        config, "generate_concepts", splits={}, hashes=hashes_of(ways, concepts), not_results=kept
-    )
+    hashes = hashes_of(ways, concepts) | generating.hashes_of_prompts(prompts)
+    hashes["model"] = model.content_hash
+    run = job_run(config, "generate_concepts", splits={}, hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
         pieces, done = generating.pieces_to_draw(config, prompts, out)
         total = len(prompts) * config.num_pictures

@@ -7,6 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from hw2 import runs, tracking
+from hw2.config import JobConfig
+from hw2.errors import ConfigError
+from hw2.job import claim_out
 from hw2.settings.data import DataConfig, PrepareDataConfig
 from tests.jobs.command import Folder
 
@@ -30,3 +33,13 @@ def test_a_data_tree_is_no_bucket() -> None:
     ):
         with pytest.raises(ValidationError, match="is no folder: want one of this machine"):
             kind()
+
+
+def test_what_a_run_leaves_out_is_not_forgotten(tmp_path: Path) -> None:
+    config = JobConfig(out=tmp_path / "out")
+    for inputs in ({"a": "1", "b": "1"}, {"a": "1"}, {"c": "1"}):
+        claim_out(config, inputs=inputs)
+    with pytest.raises(ConfigError, match=r"results of other settings \(another b\)"):
+        claim_out(config, inputs={"b": "2"})
+    claim_out(JobConfig(out=tmp_path / "out", overwrite=True), inputs={"b": "2"})
+    claim_out(config, inputs={"a": "2"})  # a new folder, which was made from no other

@@ -1,6 +1,7 @@
 """Drawing the course's picture folders of concepts: what is to draw, what is written."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,17 @@ def prompts_to_draw(
         for place, prompt in enumerate(config.together):
             found.append({"way": way, "prompt": prompt, "stem": together_stem(way, place)})
     return found
+
+
+def hashes_of_prompts(prompts: Sequence[Piece]) -> dict[str, str]:
+    """Digests of the prompts by the folders of their pictures, and of the way of the concepts' own.
+
+    Pictures are known by their names alone, which another prompt in the same place would have too.
+    Further prompts have further names.
+    """
+    texts = {f"prompt.{Path(piece['stem']).parent}": piece["prompt"] for piece in prompts}
+    texts["first_way"] = prompts[0]["way"]
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def check_prompts(model: StableDiffusion, prompts: Iterable[Piece], ways: Ways) -> None:

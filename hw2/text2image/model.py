@@ -1,6 +1,8 @@
 """A Stable Diffusion 1.x model in parts, whoever trained it."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +55,25 @@ class StableDiffusion:
         table: Any = self.text_encoder.get_input_embeddings()
         return table
 
+    @property
+    def content_hash(self) -> str:
+        """sha256 over all that decides a picture: weights, their meaning, words, the process."""
+        parts: tuple[Any, ...] = self.unet, self.text_encoder, self.vae
+        about = [
+            self.prediction_type,
+            self.scaling_factor,
+            self.schedule.betas.tolist(),
+            self.tokenizer.model_max_length,
+            self.tokenizer.get_vocab(),
+            *(_meaning(part.config) for part in parts),
+        ]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for part in parts:
+            for name, value in part.state_dict().items():
+                digest.update(f"{name} {tuple(value.shape)}\n".encode())
+                digest.update(value.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
     def to(self, device: torch.device) -> "StableDiffusion":
         """The same model on `device`."""
         parts: tuple[nn.Module, ...] = self.unet, self.text_encoder, self.vae
@@ -67,6 +88,13 @@ class StableDiffusion:
     def features(self, tokens: Int64[Tensor, "n k"]) -> Float[Tensor, "n k width"]:
         """What the denoiser is told of tokens."""
         return self.text_encoder(tokens.to(self.device)).last_hidden_state
+
+
+def _meaning(config: Any) -> dict[str, Any]:
+    """A part's settings without where it lay and what wrote it."""
+    found = config.to_dict() if hasattr(config, "to_dict") else config
+    unsaid = ("_", "transformers_version", "dtype")
+    return {str(k): v for k, v in found.items() if not str(k).startswith(unsaid)}
 
 
 def tokens_of(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int64[Tensor, "n k"]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from tests.jobs.command import Folder, bits, descendants
+from tests.jobs.command import Ended, Folder, bits, descendants
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
@@ -128,6 +130,49 @@ def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str,
         for name in rows
     )
     assert folder.steps("train/loss") == sorted([*range(1, 51)] * 2)
+
+
+def test_pictures_of_another_prompt_or_model_are_not_kept(
+    folder: Folder, place: dict[str, object]
+) -> None:
+    few = {"untrained": "true", "num_pictures": 1, "pictures_per_chunk": 1, "out": "out"}
+    few |= {**place, "num_inference_steps": 2, "scaling.num_workers": 0}
+
+    def draw(*together: str, **more: object) -> Ended:
+        return folder.run_here(
+            "generate_concepts", {**few, "together": json.dumps(together), **more}
+        )
+
+    def drawn() -> dict[Path, int]:
+        pictures = folder.path.glob("out/*/**/*_0.png")
+        return {path: path.stat().st_mtime_ns for path in pictures}
+
+    first, second, third = (f"a <new{a}> next to a <new{b}>" for a, b in ("12", "13", "23"))
+    assert draw(first).code == 0
+    before = drawn()
+    assert len(before) == 4
+    assert draw(first, second).code == 0  # a list may grow
+    assert len(drawn()) == 5 and before.items() <= drawn().items()
+    assert draw(first).code == 0  # and shrink, which leaves pictures
+    before = drawn()
+    for together, name in ((third,), "0"), ((first, third), "1"):
+        told = draw(*together).refusal()
+        assert f"results of other settings (another prompt.together/untrained/{name})" in told
+
+    record = folder.path / "concepts/input.json"
+    content = record.read_text()
+    record.write_text(content.replace("a photo of a <new2>", "a painting of a <new2>"))
+    assert "(another prompt.1/0)" in draw(first).refusal()
+    record.write_text(content)
+
+    shutil.copytree(folder.path / "pipeline", folder.path / "moved")
+    assert draw(first, model="moved").code == 0
+    weights = folder.path / "moved/vae/diffusion_pytorch_model.safetensors"
+    changed = load_file(weights)
+    changed["decoder.conv_out.bias"] += 1
+    save_file(changed, weights, metadata={"format": "pt"})
+    assert "(another model)" in draw(first, model="moved").refusal()
+    assert drawn() == before
 
 
 @pytest.mark.parametrize(
