@@ -2,7 +2,7 @@
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from hw2.errors import NO_ROOM, ConfigError, StorageError
+from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
 from hw2.mirror import Mirror
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
@@ -55,9 +55,23 @@ def only_writer(out: Path) -> Iterator[None]:
         yield
 
 
-def _alone(step: int, error: StorageError | None = None) -> None:
+def _alone(step: int, error: Hw2Error | None = None) -> None:
     if error is not None:
         raise error
+
+
+@contextmanager
+def _kept(errors: list[Hw2Error]) -> Iterator[None]:
+    """Adds what ends the block to `errors` if it is ours or a want of room, else lets it through."""
+    try:
+        yield
+    except Hw2Error as error:
+        errors.append(error)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        said = f"cannot write {error.filename} ({error.strerror}): make room"
+        errors.append(StorageError(said))
 
 
 def run(
@@ -68,9 +82,9 @@ def run(
 ) -> None:
     """Run `training` as one worker; worker 0 writes rows and pictures to the run of `out`.
 
-    `after_checkpoint(step)` is called on every worker; on worker 0 with a StorageError behind, if
-    that could not keep the checkpoint: to be raised on all, since the others wait for it. Worker 0
-    must be the only one that writes to `out`, which `mirror` brings to a bucket.
+    `after_checkpoint(step)` is called on every worker; on worker 0 with an Hw2Error behind, if one
+    has come to it alone since the last: to be raised on all, since the others would wait for it.
+    Worker 0 must be the only one that writes to `out`, which `mirror` brings to a bucket.
     """
     place = place or Place()
     if place.rank != 0:
@@ -78,35 +92,38 @@ def run(
             if isinstance(event, Saved):
                 after_checkpoint(event.step)
         return
-    unsaved: int | None = None  # a step whose checkpoint the others wait for, perhaps
+    events, errors = _events(training, place), list[Hw2Error]()
     with Tracker.attach(training.out, mirror=mirror) as tracker:
-        try:
-            for event in _events(training, place):
-                if isinstance(event, Row):
-                    unsaved = event.step
-                    tracker.log_row(event.step, event.values)
+        event = next(events, None)
+        while event is not None:
+            with _kept(errors):
+                if errors:
+                    pass  # no row after a lost one: all go on from the checkpoint before
                 elif isinstance(event, Begun):
                     tracker.add_to_tag("starts", f"step {event.step} on {place.world_size}")
+                elif isinstance(event, Row):
+                    tracker.log_row(event.step, event.values)
+                elif event.error is not None:
+                    raise event.error
                 else:
                     training.show(event, tracker)
                     if mirror:
                         mirror.push()
-                    unsaved = None
-                    after_checkpoint(event.step)
+            if errors and place.world_size == 1:
+                raise errors[0]
+            if isinstance(event, Saved):
+                after_checkpoint(event.step, *errors[:1])
+            thrown = errors and isinstance(event, Row)
+            event = events.throw(errors[0]) if thrown else next(events, None)
+        with _kept(errors):
             if mirror:
                 mirror.push()
-        except (StorageError, OSError) as error:
-            if not isinstance(error, StorageError):
-                if error.errno not in NO_ROOM:
-                    raise
-                error = StorageError(f"cannot write {error.filename} ({error.strerror}): make room")
-            if unsaved is None:
-                raise error from None
-            after_checkpoint(unsaved, error)
-        tracker.flush()
+            tracker.flush()
+        if errors:
+            raise errors[0]
 
 
-def _events(training: Training, place: Place) -> Iterator[Begun | Row | Saved]:
+def _events(training: Training, place: Place) -> Generator[Begun | Row | Saved, None, None]:
     return train(
         training.net,
         training.objective,

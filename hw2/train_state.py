@@ -91,6 +91,16 @@ class TrainState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
 
+    def refuse_apart(self, world_size: int) -> None:
+        """Raise RuntimeError, on every worker, if the workers would go on from different steps.
+
+        So it may be where one does not see the newest checkpoint yet; soon it does.
+        """
+        steps = [self.step] * world_size
+        torch.distributed.all_gather_object(steps, self.step)
+        if len(set(steps)) > 1:
+            raise RuntimeError(f"the workers' newest checkpoints are of different steps: {steps}")
+
     def is_finite(self) -> bool:
         """Whether all that would be stored is a number."""
         return all(bool(torch.isfinite(value).all()) for value in self.tensors().values())

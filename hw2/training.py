@@ -7,7 +7,7 @@ the weights, their average, the optimiser's moments and the step.
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -67,10 +67,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was committed by worker 0; `ema` holds the averaged network."""
+    """A checkpoint was committed by worker 0; `ema` holds the averaged network.
+
+    Where `error` on worker 0 says why it was not, going on raises it.
+    """
 
     step: int
     ema: nn.Module
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,14 @@ def train(
     meta: dict[str, Any],
     evaluate: Evaluate | None = None,
     place: Place | None = None,
-) -> Iterator[Begun | Row | Saved]:
+) -> Generator[Begun | Row | Saved, None, None]:
     """Train `net`, continuing from the newest good checkpoint under `out`.
 
     Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
     0's is the one to keep) and a Saved after each checkpoint. Ends with `out/final.safetensors`
     ("net", "ema", and `meta`). More than one worker needs an initialised torch.distributed process
-    group.
+    group. An error thrown in at a Row is held until the next checkpoint, which is not made then: the
+    other workers, who know nothing of it, can be told there.
 
     Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
     for bit the same at every checkpoint.
@@ -151,6 +156,8 @@ def train(
     if (checkpoint := store.latest()) is not None:
         checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
+    if place.world_size > 1:
+        state.refuse_apart(place.world_size)
     # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
     # They overwrite what they gave the call before, so that no gradients can be added up.
     alone = place.world_size == 1 and config.accumulate == 1
@@ -202,6 +209,7 @@ def train(
     if state.step < config.num_steps:
         yield Begun(state.step)
     started = time.perf_counter()
+    error: Exception | None = None
     unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row
 
     while state.step < config.num_steps:
@@ -238,23 +246,26 @@ def train(
         if saving and evaluate is not None and place.rank == 0:
             with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
                 measured = evaluate(state.ema.net)
-        yield Row(
-            step,
-            {
-                "train/loss": float(loss),
-                **{f"train/{key}": float(value) for key, value in extra.items()},
-                "train/learning_rate": rate,
-                "train/gradient_norm": float(norm),
-                "train/pictures_per_second": pictures / seconds,
-                "train/data_wait_share": waits / seconds,
-                **measured,
-            },
-        )
-        if saving:
-            if place.rank == 0:
+        row = {
+            "train/loss": float(loss),
+            **{f"train/{key}": float(value) for key, value in extra.items()},
+            "train/learning_rate": rate,
+            "train/gradient_norm": float(norm),
+            "train/pictures_per_second": pictures / seconds,
+            "train/data_wait_share": waits / seconds,
+            **measured,
+        }
+        try:
+            yield Row(step, row)
+            if saving and place.rank == 0 and error is None:
                 state.check_frozen()
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
-            yield Saved(step, state.ema.net)
+        except (Hw2Error, OSError) as mine:
+            error = mine
+        if saving:
+            yield Saved(step, state.ema.net, error)
+            if error is not None:
+                raise error
 
     if place.rank == 0:
         store.sweep()  # a run killed in its last checkpoint writes no other one

@@ -15,6 +15,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
 from hw2.settings.training import TrainConfig
 from hw2.training import Place, Saved
+from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 
 HOLD = """
@@ -96,30 +97,31 @@ def test_a_run_that_nobody_began_is_refused(toy: Training, tmp_path: Path) -> No
     assert not list(nowhere.iterdir())
 
 
-def test_what_worker_0_cannot_keep_is_told_at_the_checkpoint(
+def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
     toy: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[object] = []
-
-    def after_checkpoint(step: int, error: StorageError | None = None) -> None:
-        told.append((step, error))
-        if error is not None:
-            raise error
+    told: list[int] = []
 
     def full(saved: Saved, tracker: Tracker) -> None:
         if saved.step == 10:
             raise OSError(errno.ENOSPC, "No space left on device", "figure.png")
 
     with pytest.raises(StorageError, match=r"cannot write figure\.png \(No space left"):
-        run(replace(toy, show=full), after_checkpoint=after_checkpoint)
-    (first, none), (second, error) = told
-    assert (first, none, second) == (5, None, 10)
-    assert isinstance(error, StorageError)
+        run(replace(toy, show=full), after_checkpoint=told.append)
+    assert told == [5]
 
     def refused(*rest: object, **more: object) -> None:
         raise StorageError("the disk is full")
 
     monkeypatch.setattr("hw2.training.save_weights", refused)
     with pytest.raises(StorageError, match="the disk is full"):
-        run(toy, after_checkpoint=after_checkpoint)
-    assert told[2:] == [(12, None)]  # at the end nobody waits
+        run(toy, after_checkpoint=told.append)
+    assert told == [5, 12]
+
+
+@pytest.mark.parametrize("step", [4, 6])  # between checkpoints and at one
+def test_all_workers_hear_what_ended_worker_0(toy: Training, step: int) -> None:
+    told = toy_process("lost", toy.out, 2, step)
+    assert told.splitlines() == ["cannot write journal (No space left on device): make room"] * 2
+    assert [path.name for path in (toy.out / "checkpoints").glob("step_*")] == ["step_00000003"]
+    assert [row.step for row in Journal(toy.out / "journal.jsonl").rows()] == [*range(1, step)]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 from hw2.settings.training import TrainConfig
 from hw2.training import Place, Row, Saved, TrainingDiverged, learning_rate
 from tests.toy import KILLED, toy_net, toy_train
@@ -40,7 +40,8 @@ def finish(out: Path, **settings: object) -> list[Row]:
 def toy_process(*words: object) -> str:
     """Run `python -m tests.toy` and return what it printed."""
     command = [sys.executable, "-m", "tests.toy", *map(str, words)]
-    return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    told = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    return told.stdout
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,25 @@ def test_workers_agree_with_one(world_size: int, batch_size: int, tmp_path: Path
     finish(one, batch_size=batch_size)
     toy_process("gloo", many, world_size, batch_size)
     assert_same_weights(many, one)
+
+
+def test_workers_that_see_different_checkpoints_are_refused(tmp_path: Path) -> None:
+    for rank, steps in ((0, 6), (1, 3)):
+        finish(tmp_path / str(rank), num_steps=steps)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        toy_process("gloo", tmp_path, 2, 8)
+    assert "newest checkpoints are of different steps: [6, 3]" in caught.value.stderr
+
+
+def test_an_error_at_a_row_is_held_until_the_checkpoint_which_is_not_made(tmp_path: Path) -> None:
+    events, wrong = toy_train(tmp_path), StorageError("no room")
+    found = [next(events), next(events), events.throw(wrong), next(events), next(events)]
+    assert [event.step for event in found] == [0, 1, 2, 3, 3]
+    assert isinstance(found[-1], Saved)
+    assert found[-1].error is wrong
+    assert not list((tmp_path / "checkpoints").glob("step_*"))
+    with pytest.raises(StorageError, match="no room"):
+        next(events)
 
 
 def assert_same_weights(out: Path, other: Path) -> None:

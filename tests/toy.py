@@ -2,15 +2,17 @@
 
 python -m tests.toy kill OUT SEED       train in processes that are killed at random moments
 python -m tests.toy gloo OUT WORKERS BATCH_SIZE     train with several workers
+python -m tests.toy lost OUT WORKERS STEP   the same into OUT's run, where worker 0 loses a row
 
-Both fork, which pytest's own process, with the threads of other tests, must not.
+All fork, which pytest's own process, with the threads of other tests, must not.
 """
 
+import errno
 import multiprocessing
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +22,11 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.errors import Hw2Error
+from hw2.runlog.tracker import Tracker
+from hw2.running import Training, run
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, Row, Saved, train
+from hw2.training import Begun, Place, Row, Saved, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 
@@ -59,7 +64,7 @@ def toy_net() -> nn.Module:
 
 def toy_train(
     out: Path, place: Place | None = None, net: nn.Module | None = None, **settings: Any
-) -> Iterator[Row | Saved]:
+) -> Generator[Begun | Row | Saved, None, None]:
     """`hw2.training.train` on the toy, float32, 12 steps with a checkpoint every third."""
     wanted = {"num_steps": 12, "batch_size": 8, "checkpoint_every": 3, "warmup_steps": 2}
     return train(
@@ -101,12 +106,46 @@ def kill_at_random(out: Path, seed: int) -> None:
     print(kills)
 
 
-def _worker(rank: int, world_size: int, out: str, batch_size: int) -> None:
+def _meet(rank: int, world_size: int, out: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=world_size
     )
-    for _ in toy_train(Path(out), Place(rank, world_size), batch_size=batch_size):
+
+
+def _worker(rank: int, world_size: int, out: str, batch_size: int) -> None:
+    """Train in `out`, or in a folder there that this worker alone sees."""
+    _meet(rank, world_size, out)
+    own = Path(out, str(rank))
+    folder = own if own.is_dir() else Path(out)
+    for _ in toy_train(folder, Place(rank, world_size), batch_size=batch_size):
         pass
+    torch.distributed.destroy_process_group()
+
+
+def _loser(rank: int, world_size: int, out: str, step: int) -> None:
+    """Say what ended this worker, when worker 0 could not keep the row of `step`."""
+    _meet(rank, world_size, out)
+    keep = Tracker.log_row
+
+    def log_row(tracker: Tracker, at: int, values: dict[str, float]) -> None:
+        if at == step:
+            raise OSError(errno.ENOSPC, "No space left on device", "journal")
+        keep(tracker, at, values)
+
+    def agree(step: int, error: Hw2Error | None = None) -> None:
+        told: list[Hw2Error | None] = [None] * world_size
+        torch.distributed.all_gather_object(told, error)
+        for one in told:
+            if one is not None:
+                raise one
+
+    Tracker.log_row = log_row  # type: ignore[method-assign]
+    config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=3, precision="fp32")
+    training = Training(toy_net(), noisy_error, PairSource(), config, seed=5, out=Path(out))
+    try:
+        run(training, Place(rank, world_size), agree)
+    except Hw2Error as error:
+        print(error, flush=True)
     torch.distributed.destroy_process_group()
 
 
@@ -118,5 +157,5 @@ if __name__ == "__main__":
     else:
         world, batch = map(int, numbers)
         torch.multiprocessing.start_processes(
-            _worker, (world, folder, batch), world, start_method="fork"
+            _worker if how == "gloo" else _loser, (world, folder, batch), world, start_method="fork"
         )

@@ -18,7 +18,7 @@ from hw2.distributed.session import (
     share_of_cluster,
 )
 from hw2.distributed.sight import unseen
-from hw2.errors import Hw2Error, StorageError
+from hw2.errors import Hw2Error
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.tracker import RUN_FILE, Tracker
@@ -79,7 +79,7 @@ def run_training(
                     error = mine
                 _agree(error, place.world_size)
 
-                def saved(step: int, error: StorageError | None = None) -> None:
+                def saved(step: int, error: Hw2Error | None = None) -> None:
                     # The checkpoints are our own, verified and shared with runs without Ray: Ray
                     # is told of the step alone. Every worker must report the same number of times.
                     _agree(error, place.world_size)
