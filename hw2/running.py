@@ -62,7 +62,7 @@ def _alone(step: int, error: Hw2Error | None = None) -> None:
 
 @contextmanager
 def _kept(errors: list[Hw2Error]) -> Iterator[None]:
-    """Adds what ends the block to `errors` if it is ours or a want of room, else lets it through."""
+    """Adds what ends the block to `errors` if it is ours or a want of room, else lets it out."""
     try:
         yield
     except Hw2Error as error:
@@ -88,9 +88,9 @@ def run(
     """
     place = place or Place()
     if place.rank != 0:
-        for event in _events(training, place):
-            if isinstance(event, Saved):
-                after_checkpoint(event.step)
+        for seen in _events(training, place):
+            if isinstance(seen, Saved):
+                after_checkpoint(seen.step)
         return
     events, errors = _events(training, place), list[Hw2Error]()
     with Tracker.attach(training.out, mirror=mirror) as tracker:
