@@ -10,7 +10,7 @@ import numpy as np
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.store import EmbeddingStore
 from hw2.data.images import decode_bytes
-from hw2.data.listing.parts import Part, read_part
+from hw2.data.listing.parts import Part, Passing, read_part
 from hw2.errors import DataError
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ def make_encoder(
                 pixels = piece["pixels"]
                 embeddings = encode(pixels) if len(pixels) else np.empty((0, 1), np.float32)
                 store.write(content, embeddings, piece["reasons"])
-            store.remember(part, content)
+            # What was not read may be there for the next call, which nobody sees from outside.
+            if not any(isinstance(reason, Passing) for reason in piece["reasons"]):
+                store.remember(part, content)
             done = {"part": part.index, "count": len(part.table), "content": content}
             return done | {"finished": time.time()}
 

@@ -1,5 +1,6 @@
 """What is to be done and what is there, for sets and class names of every kind, to the report."""
 
+import errno
 import json
 import time
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from hw2.clip.loading import ClipSource, find_clip, load_clip
 from hw2.clip.plan import Plan, find_pictures, text_chunks
 from hw2.clip.prompts import prompt_sets
 from hw2.clip.report import report_zero_shot
-from hw2.clip.results import predict
+from hw2.clip.results import bad_pictures, predict
 from hw2.clip.work import Piece, make_encoder, make_reader
 from hw2.clip.zero_shot import class_embeddings, rank
 from hw2.config import ScalingConfig
 from hw2.data.listing.pictures import Listing
+from hw2.data.listing.store import Store
 from hw2.distributed.batch import map_pieces
 from hw2.errors import ConfigError, DataError
 from hw2.runlog.tracker import Tracker
@@ -155,6 +157,34 @@ def test_only_what_is_broken_is_made_anew(tmp_path: Path, source: ClipSource) ->
     assert do(plan, source, pieces) == 9
     assert torch.equal(plan.embedding(12), before)
     assert not plan.pieces()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), FileNotFoundError(errno.ENOENT, "gone")]
+)
+def test_what_could_not_be_read_is_read_by_the_next_call(
+    tmp_path: Path, source: ClipSource, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    val = write_set(tmp_path / "set", each=2)
+    (val / "0_9.png").write_bytes(b"no picture")
+    plan, listing = planned(settings(tmp_path), source)
+    plan = Plan(plan.store, listing.parts(5), plan.prompts, plan.began)
+    read = Store.read
+
+    def failing(store: Store, name: str, most: int) -> bytes:
+        if name == "2_1.png":
+            raise error
+        return read(store, name, most)
+
+    monkeypatch.setattr(Store, "read", failing)
+    assert do(plan, source) == 13
+    assert [row["path"] for row in bad_pictures(plan)] == ["0_9.png", "2_1.png"]
+    monkeypatch.undo()
+    known = {i: plan.store.content_of(part) for i, part in enumerate(plan.parts)}
+    plan.content = {i: content for i, content in known.items() if content}
+    assert list(plan.content) == [0, 2]  # not the part that was read in vain, but that of bad bytes
+    assert do(plan, source) == 5 and not plan.pieces()
+    assert [row["path"] for row in bad_pictures(plan)] == ["0_9.png"]
 
 
 def test_a_cache_that_cannot_be_written_is_refused_first(

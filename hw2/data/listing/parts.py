@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hw2.data.listing.store import STORE_ERRORS, Store, one_line, open_store, over_limit
-from hw2.data.listing.tables import open_parquet, picture_column, picture_leaf
+from hw2.data.listing.tables import picture_column, picture_leaf
 from hw2.data.listing.tars import LOCAL_READ, REMOTE_READ, Window
 from hw2.errors import DataError
 
@@ -19,6 +19,14 @@ Read = tuple[int, bytes | None, str | None]  # row of the part, then bytes or a 
 Places = list[tuple[int, int, int]]  # rows of the part, their offsets and sizes
 PARQUET_ROWS = 32  # pictures in memory at once
 CHANGED = "it changed since it was listed"
+
+
+class Passing(str):
+    """A reason that lies in the reading, not in the bytes: the next reading may go well."""
+
+
+class _Unread(DataError):
+    """What `Passing` says."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ def read_part(part: Part) -> Iterator[Read]:
     """The bytes of each picture of a part, in order, or the reason why there are none.
 
     Each source is opened once, Parquet files are read by the row groups needed. A file that is
-    gone, changed since it was listed or cannot be read is a reason, never an exception.
+    gone, changed since it was listed or cannot be read is a reason, never an exception; it is
+    `Passing` where the bytes were not seen.
     """
     store = open_store(part.root)
     columns = part.table.select(["source", "offset", "size", "mtime_ns", "reason"]).to_pydict()
@@ -77,11 +86,16 @@ def _guarded(store: Store, part: Part, source: str, rows: Places, mtime_ns: int)
             yield picture
         return
     except FileNotFoundError:
-        reason = "the file is missing"
+        reason = Passing("the file is missing")
+    except _Unread as error:
+        reason = Passing(error)
     except DataError as error:
         reason = str(error)
     except STORE_ERRORS as error:
         reason = f"it cannot be read ({one_line(error)})"
+        # Of torn pages pyarrow tells an OSError too, without a number; buckets' have none either.
+        if isinstance(error, OSError) and (error.errno is not None or not store.local):
+            reason = Passing(reason)
     yield from ((row, None, reason) for row, _, _ in rows[done:])
 
 
@@ -93,7 +107,7 @@ def _pictures(store: Store, part: Part, source: str, rows: Places, mtime_ns: int
         return
     found = store.info(source)
     if found.reason is not None or found.mtime_ns != mtime_ns:
-        raise DataError(found.reason or CHANGED)  # other bytes lie at the offsets now
+        raise _Unread(found.reason or CHANGED)  # other bytes lie at the offsets now
     if part.kind == "tars":
         yield from _read_tar(store, source, rows)
     else:
@@ -103,7 +117,7 @@ def _pictures(store: Store, part: Part, source: str, rows: Places, mtime_ns: int
 def _read_file(store: Store, source: str, rows: Places) -> Iterator[Read]:
     for row, _, size in rows:
         content = store.read(source, size + 1)
-        yield (row, content, None) if len(content) == size else (row, None, CHANGED)
+        yield (row, content, None) if len(content) == size else (row, None, Passing(CHANGED))
 
 
 def _read_tar(store: Store, source: str, rows: Places) -> Iterator[Read]:
@@ -111,13 +125,13 @@ def _read_tar(store: Store, source: str, rows: Places) -> Iterator[Read]:
         window = Window(file, LOCAL_READ if store.local else REMOTE_READ)
         for row, offset, size in rows:
             content = window.at(offset, size)
-            yield (row, content, None) if len(content) == size else (row, None, CHANGED)
+            yield (row, content, None) if len(content) == size else (row, None, Passing(CHANGED))
 
 
 def _read_parquet(
     store: Store, source: str, rows: Places, image_column: str | None
 ) -> Iterator[Read]:
-    with open_parquet(store, source) as file:
+    with store.open(source) as opened, pq.ParquetFile(opened) as file:
         schema = file.schema_arrow
         leaf = picture_leaf(schema.field(picture_column(source, schema, image_column)))
         for run in _ascending(rows):

@@ -2,6 +2,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hw2.data.listing import parts, store
-from hw2.data.listing.parts import read_part
+from hw2.data.listing.parts import Passing, read_part
 from hw2.data.listing.pictures import list_pictures
 from hw2.errors import ConfigError, DataError
 from tests.data.listing.picture_sets import LABELS, LAYOUTS, encoded, read_all, reasons
@@ -40,6 +41,7 @@ def test_files_that_change_after_the_listing(tmp_path: Path) -> None:
     os.unlink(folder / "1_0.png")
     (folder / "1_0.png").mkdir()
     found = [reason for _, _, reason in read_all(listing)]
+    assert sum(isinstance(reason, Passing) for reason in found) == 3
     names = listing.table["name"].to_pylist()
     bad = {name: reason for name, reason in zip(names, found, strict=True) if reason is not None}
     assert bad == {
@@ -53,6 +55,19 @@ def test_files_that_change_after_the_listing(tmp_path: Path) -> None:
     assert {reason for _, _, reason in read_all(listing)} == {"the file is missing"}
 
 
+def test_a_bucket_that_fails_may_answer_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors have no number, as pyarrow's of torn files have none."""
+    listing = list_pictures(LAYOUTS["names"][0](tmp_path / "set"), LABELS)
+    monkeypatch.setattr(store.Store, "read", Mock(side_effect=OSError("AWS Error NETWORK")))
+    for local in (True, False):
+        monkeypatch.setattr(store.open_store(listing.root), "local", local)
+        for _, _, reason in read_all(listing):
+            assert reason == "it cannot be read (AWS Error NETWORK)"
+            assert isinstance(reason, Passing) is not local
+
+
 @pytest.mark.parametrize("layout", ["tars", "Parquet files"])
 def test_shards_that_change_after_the_listing(tmp_path: Path, layout: str) -> None:
     column = "png" if "files" in layout else None
@@ -60,9 +75,9 @@ def test_shards_that_change_after_the_listing(tmp_path: Path, layout: str) -> No
     first, second = sorted({*listing.table["source"].to_pylist()})
     os.unlink(tmp_path / "set" / first)
     os.utime(tmp_path / "set" / second, ns=(0, 1))
-    assert [reason for _, _, reason in read_all(listing)] == ["the file is missing"] * 6 + [
-        CHANGED
-    ] * 6
+    found = [reason for _, _, reason in read_all(listing)]
+    assert found == ["the file is missing"] * 6 + [CHANGED] * 6
+    assert all(isinstance(reason, Passing) for reason in found)
 
 
 def test_cells_without_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +118,7 @@ def test_a_torn_page_is_a_reason(tmp_path: Path) -> None:
     found = read_all(list_pictures(str(path), LABELS), 3)
     assert [data for _, data, _ in found] == [*pictures[:3], None, None, None, *pictures[6:]]
     assert all(reason.startswith("it cannot be read (") for _, _, reason in found[3:6])
+    assert not any(isinstance(reason, Passing) for _, _, reason in found)
 
 
 def test_only_the_row_groups_needed_are_read(
