@@ -22,11 +22,14 @@ _KINDS = {"integer": "an integer", "number": "a number", "boolean": "true or fal
 _KINDS |= {"string": "a text", "array": "a list", "object": "a mapping", "null": "null"}
 PATH = {"type": "string", "format": "path"}
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-_BOUNDS |= {"minLength": "of length >=", "minItems": "of length >=", "pattern": "matching"}
+_BOUNDS |= dict.fromkeys(("minLength", "minItems", "minProperties"), "of length >=")
+_BOUNDS |= {"pattern": "matching"}
 
 
 def want(schema: Tree) -> str:
-    """What a JSON schema allows, in words."""
+    """What a JSON schema allows, in words: its own as "want", or those of its type and bounds."""
+    if "want" in schema:
+        return str(schema["want"])
     if "anyOf" in schema:
         return " or ".join(want(choice) for choice in schema["anyOf"])
     if "enum" in schema or "const" in schema:
@@ -38,6 +41,22 @@ def want(schema: Tree) -> str:
     items = f", each {want(schema['items'])}" if schema.get("items") else ""
     bounds = [f"{sign} {show(schema[key])}" for key, sign in _BOUNDS.items() if key in schema]
     return " ".join([kind, *bounds[:1], *(f"and {b}" for b in bounds[1:])]) + items
+
+
+def below(schema: Tree, name: str) -> Tree | None:
+    """What a JSON schema allows under a key of a mapping; None: no mapping, or no such key."""
+    for choice in schema.get("anyOf", [schema]):
+        free = [*choice.get("patternProperties", {}).values(), choice.get("additionalProperties")]
+        for inner in (choice.get("properties", {}).get(name), *free):
+            if inner:
+                return {} if inner is True else dict(inner)
+    return None
+
+
+def names_in(schema: Tree) -> str:
+    """The names that a JSON schema lists of a mapping's keys."""
+    choices = schema.get("anyOf", [schema])
+    return ", ".join(name for choice in choices for name in choice.get("properties", []))
 
 
 def fields_of(

@@ -43,6 +43,20 @@ class Judge(Config):
     limit: int | Literal["auto"] = "auto"
 
 
+class Range(Config):
+    """What one tag takes."""
+
+    low: int = Field(json_schema_extra={"want": "the lower end"})
+    high: int | None = None
+    ends: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _order(self) -> "Range":
+        if self.high is not None and self.high < self.low:
+            raise ValueError("want low first")
+        return self
+
+
 class Demo(JobConfig):
     """A job."""
 
@@ -50,6 +64,9 @@ class Demo(JobConfig):
     sampler: Literal["ddim", "ddpm"] = "ddim"
     skip_bad: bool = False
     tags: dict[str, int] = Field({}, description="a mapping")
+    ranges: dict[Annotated[str, Field(pattern="^[a-z]+$")], Range | None] | None = Field(
+        None, min_length=1
+    )
     train: Train = Train(num_steps=7)
     judge: Judge | None = None
     scaling: ScalingConfig = ScalingConfig()
@@ -223,6 +240,19 @@ def test_several_mistakes_are_counted_once_a_key():
         ("train:\n  rate: 1\n  rate: 2", "broken YAML in FILE, line 3: rate repeated"),
         ("seed: 1\nname: [", "broken YAML in FILE, line 2"),
         ("seed: 1\n\tname: x", "broken YAML in FILE, line 2"),
+        ("tags: {a: x}", "tags.a=x in FILE: want an integer"),
+        ("ranges: {}", "ranges={} in FILE: want a mapping of length >= 1 or null"),
+        ("ranges: {a: 3}", "ranges.a=3 in FILE: want a mapping or null (keys: low, high, ends)"),
+        ("ranges: {a: {lwo: 3}}", "ranges.a: unknown key lwo in FILE: want one of low, high, ends"),
+        ("ranges: {7: {low: 3}}", "ranges: key 7 in FILE: want a text matching ^[a-z]+$"),
+        ("ranges: {a: {high: 3}}", "ranges.a.low is missing in FILE: want the lower end"),
+        ("ranges: {a: {low: x}}", "ranges.a.low=x in FILE: want the lower end"),
+        ("ranges: {a: {low: 1, high: x}}", "ranges.a.high=x in FILE: want an integer or null"),
+        ("ranges: {a: {low: 1, ends: [2]}}", "ranges.a.ends=[2] in FILE: want [a number, a num"),
+        (
+            "ranges: {a: {low: 3, high: 1}}",
+            'ranges.a={"low": 3, "high": 1} in FILE: want low first',
+        ),
         ("- 1", "FILE holds [1]: want a mapping of settings"),
         ("name: !!python/name:os.system x", "broken YAML in FILE, line 1: tags and anchors are"),
         ("a: &a [1]\nb: *a", "broken YAML in FILE, line 1: tags and anchors are refused"),

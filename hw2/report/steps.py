@@ -82,7 +82,8 @@ def plan(config: ReportConfig, settings_of: SettingsOf) -> list[Planned]:
 def settings(step: Planned, settings_of: SettingsOf) -> JobConfig:
     """The settings of a step as its job resolves them; ConfigError as the job would raise."""
     prog = f"python -m jobs.{step.job}"
-    return load(settings_of(step.job), list(step.words), prog=prog, description="")
+    job, words = settings_of(step.job), list(step.words)
+    return load(job, words, prog=prog, description="", origin="in settings")
 
 
 def _words(step: Step, out: str) -> list[str]:
@@ -93,7 +94,7 @@ def _words(step: Step, out: str) -> list[str]:
 
 
 def _text(value: Any, out: str) -> str:
-    """A setting as a word of the command line, which hw2.config.parse takes back."""
+    """A setting as a word of the command line, which hw2.reader.parse takes back."""
     if isinstance(value, str):
         return value.replace("{out}", out)
     plain = isinstance(value, list) and value and all(isinstance(item, str) for item in value)

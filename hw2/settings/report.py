@@ -18,7 +18,10 @@ class Step(Config):
     one then waits for it.
     """
 
-    job: Name = Field(description="as in python -m jobs.JOB")
+    job: Name = Field(
+        description="as in python -m jobs.JOB",
+        json_schema_extra={"want": "a job's name, as sample_digits"},
+    )
     config: str | None = Field(None, description="file of settings")
     settings: dict[str, Any] = Field({}, description="dotted keys and their values, over the file")
 

@@ -12,13 +12,22 @@ from hw2.settings.faces import EtaSettings
 from hw2.settings.values import Positive
 
 Value = int | float | bool | str | tuple[float, ...]
+Values = Annotated[
+    tuple[Value, ...],
+    Field(
+        min_length=1,
+        json_schema_extra={
+            "want": "a list of at least one value (number, text, true, false, list of numbers)"
+        },
+    ),
+]
 
 
 class Dimension(Config):
     """The values that one setting takes; give one of the keys."""
 
-    grid: tuple[Value, ...] | None = Field(None, min_length=1)
-    choice: tuple[Value, ...] | None = Field(None, min_length=1)
+    grid: Values | None = None
+    choice: Values | None = None
     uniform: tuple[float, float] | None = None
     loguniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
 

@@ -186,6 +186,26 @@ def test_a_step_that_cannot_be_is_refused_before_any_runs(
         plan(ReportConfig(out=Path("x"), steps=tree), folder.settings_of)  # type: ignore[arg-type]
 
 
+def test_a_misspelt_setting_is_told_where_it_stands(folder: Folder) -> None:
+    tree = {"a": {"job": "toy", "settings": {"valeu": 1}}}
+    with pytest.raises(ConfigError) as refused:
+        plan(ReportConfig(out=Path("x"), steps=tree), folder.settings_of)  # type: ignore[arg-type]
+    assert str(refused.value) == "steps.a: unknown key valeu in settings: did you mean value?"
+
+
+def test_a_misspelt_step_is_told_with_what_it_takes(tmp_path: Path) -> None:
+    file = tmp_path / "report.yaml"
+    for step, told in (
+        ("{job: toy, setting: {}}", "steps.a: unknown key setting in .*: want one of job, config"),
+        ("{jobb: toy}", "steps.a: unknown key jobb in .*: want one of job, config, settings"),
+        ("{}", "steps.a.job is missing in .*report.yaml: want a job's name, as sample_digits"),
+        ("{job: to-y}", "steps.a.job=to-y in .*report.yaml: want a job's name, as sample_digits"),
+    ):
+        file.write_text(f"steps: {{a: {step}}}")
+        with pytest.raises(ConfigError, match=told):
+            load(ReportConfig, ["--out=x", f"--config={file}"], prog="p", description="")
+
+
 def test_a_command_is_shown_without_secrets(folder: Folder) -> None:
     address = "s3://bucket/x?access_key=abc123"
     report = ReportConfig(

@@ -1,11 +1,13 @@
 """Points of a space, their names, and what is refused before anything is made."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from hw2.config import load
 from hw2.digits.drawing import check_sampling
 from hw2.digits.sweep import shown
 from hw2.errors import ConfigError
@@ -193,6 +195,24 @@ def test_settings_that_contradict_each_other(more: dict[str, Any], said: str) ->
     with pytest.raises(ValidationError) as refused:
         config(**{"space": {"eta": {"grid": [0]}}} | more)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("{gird: [ddim]}", "space.sampler: unknown key gird in FILE: want one of grid, choice, un"),
+        ("{grid: ddim}", "space.sampler.grid=ddim in FILE: want a list of at least one value (nu"),
+        ("{grid: []}", "space.sampler.grid=[] in FILE: want a list of at least one value (number"),
+        ("[ddim]", 'space.sampler=["ddim"] in FILE: want a mapping (keys: grid, choice, unif'),
+        ("{}", "space.sampler={} in FILE: want one of grid, choice, uniform, loguniform"),
+    ],
+)
+def test_a_misspelt_space_is_told_by_its_place(tmp_path: Path, values: str, said: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(f"space: {{sampler: {values}}}")
+    with pytest.raises(ConfigError) as refused:
+        load(TuneGuidanceConfig, ["--out=x", f"--config={file}"], prog="p", description="")
+    assert str(refused.value).replace(str(file), "FILE").startswith(said)
 
 
 def test_trials_that_share_a_gpu_are_not_counted_in_whole_ones() -> None:
