@@ -50,7 +50,10 @@ def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
     it), or sizes that differ.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of pictures")
+        raise DataError(
+            f"{folder}: no such folder of pictures: name another, "
+            "or run `python -m jobs.prepare_data`"
+        )
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})")

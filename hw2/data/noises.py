@@ -52,7 +52,8 @@ def read_noises(folder: Path) -> Noises:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder}: no such folder of noises: point --noise at one with 00.pt, 01.pt, .."
+            f"{folder}: no such folder of noises: point --noise at one with 00.pt, 01.pt, .., "
+            "or run `python -m jobs.prepare_data`"
         )
     paths = sorted(folder.glob("*.pt"))
     if not paths:

@@ -37,7 +37,10 @@ def read_caption_texts(file: Path, count: int) -> list[str]:
     except DataError as error:
         raise DataError(f"captions={file}: {error}") from None
     except OSError as error:
-        raise DataError(f"captions={file}: cannot be read ({error.strerror})") from None
+        raise DataError(
+            f"captions={file}: cannot be read ({error.strerror}): point --captions at a file, "
+            "or run `python -m jobs.prepare_data`"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(f"captions={file}: is not text in UTF-8") from None
     lines = [line.strip() for line in text.splitlines()]

@@ -16,7 +16,7 @@ from hw2.checkpoint import save_weights
 from hw2.data import face_tree
 from hw2.data.face_tree import check_faces, describe_faces, write_faces
 from hw2.data.faces import read_pictures, real_folder
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.face_unet import from_course
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
@@ -83,6 +83,11 @@ def test_the_tree_has_the_courses_layout(made: Path) -> None:
         *("GT", "UNet.pt", "made_from.json", "noise", "offline.json", "real")
     ]
     assert describe_faces(made).endswith("12 real faces, 2 noises, UNet.pt, 2 GT pictures")
+
+
+def test_faces_that_are_not_there_are_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"face/real: no such folder .*jobs\.prepare_data"):
+        read_pictures(real_folder(tmp_path))
 
 
 def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:

@@ -123,5 +123,5 @@ def test_captions_from_files(tmp_path: Path) -> None:
     table.write_text("image_name,text\na.png,a cat\n")
     with pytest.raises(DataError, match="has no column caption"):
         read_caption_texts(table, 200)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read .*--captions .*jobs\.prepare_data"):
         read_caption_texts(tmp_path / "nothing", 200)

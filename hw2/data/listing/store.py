@@ -154,7 +154,10 @@ def locate(images: str) -> tuple[Store, str]:
     if kind is fs.FileType.Directory:
         return store, ""
     if kind is fs.FileType.NotFound:
-        raise DataError(f"{shown(images)}: no such file or folder of pictures")
+        raise DataError(
+            f"{shown(images)}: no such file or folder of pictures: point --images at one, "
+            "or run `python -m jobs.prepare_data`"
+        )
     if kind is not fs.FileType.File:
         raise DataError(f"{shown(images)}: it is neither a regular file nor a folder")
     head, mark, options = store.root.partition("?") if _is_uri(store.root) else (store.root, "", "")

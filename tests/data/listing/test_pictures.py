@@ -104,7 +104,10 @@ def rows_of(text: str) -> Callable[[Path], Path]:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda folder: folder / "none", "none: no such file or folder of pictures"),
+    "missing": (
+        lambda folder: folder / "none",
+        "none: no such file or folder of pictures: point --images at one, or run `python -m jobs.",
+    ),
     "empty folder": (lambda folder: (folder / "e").mkdir() or folder / "e", "holds no pictures"),
     "empty classes": (
         lambda folder: (folder / "e/0").mkdir(parents=True) or folder / "e",
