@@ -18,6 +18,7 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.progress import progress
     from hw2.runlog.journal import write_json
     from hw2.runs import job_run
+    from hw2.text2image.drawing import check_drawing
     from hw2.text2image.loading import load_stable_diffusion
 
     everything = read_concepts(config.input)
@@ -27,6 +28,7 @@ def main(config: GenerateConceptsConfig) -> None:
     ways = read_ways(config, model, concepts)
     prompts = generating.prompts_to_draw(config, ways, concepts)
     generating.check_prompts(model, prompts, ways)
+    check_drawing(config.sample, model.schedule.num_train_timesteps)
     kept = ("input", "separate", "joint", "merged", "model", "num_pictures", "together")
     hashes = hashes_of(ways, concepts) | generating.hashes_of_prompts(prompts)
     hashes["model"] = model.content_hash

@@ -9,14 +9,18 @@ from hw2.settings.faces import TrainFacesConfig
 
 def main(config: TrainFacesConfig) -> None:
     """Train (or continue) on the real faces of the data tree."""
+    from hw2.diffusion.samplers import timesteps
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
+    from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
     from hw2.faces.training import face_training, final_loss, read_faces
     from hw2.locate import FINAL
     from hw2.models.face_unet import build_face_unet
     from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
+    # What only the sheets need is looked at before the training too.
+    timesteps(NUM_TRAIN_TIMESTEPS, config.num_inference_steps)
     build_face_unet(config.network.channels, config.seed)
     pictures = read_faces(config)
     run = job_run(config, "train_faces", splits={"train": pictures})

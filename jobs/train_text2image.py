@@ -15,10 +15,12 @@ def main(config: TrainText2ImageConfig) -> None:
     from hw2.runlog.journal import write_json
     from hw2.runs import job_run
     from hw2.text2image.autoencoder_training import find_autoencoder, read_for
+    from hw2.text2image.drawing import check_drawing
     from hw2.text2image.export import write_pipeline
     from hw2.text2image.latents import read_latents
     from hw2.text2image.training import finished, text2image_training
 
+    check_drawing(config.sample, config.num_train_timesteps)
     autoencoder = find_autoencoder(config.autoencoder)
     pictures = read_for(autoencoder, config.data)
     run = job_run(

@@ -22,7 +22,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import ConceptTrainingConfig
 from hw2.text2image.autoencoding import encode
 from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective
-from hw2.text2image.drawing import draw
+from hw2.text2image.drawing import check_drawing, draw
 from hw2.text2image.model import StableDiffusion
 from hw2.training import Saved
 
@@ -162,8 +162,10 @@ def checked_prompts(
 ) -> list[str]:
     """The prompts to show: the settings', or those of input.json with the token in use.
 
-    Raises ConfigError for a token in them that the model does not have.
+    Raises ConfigError for a token in them that the model does not have, and for impossible settings
+    of drawing.
     """
+    check_drawing(config.sample, model.schedule.num_train_timesteps)
     prompts = list(config.prompts) or [
         prompt.replace(of.concept.token_name, of.token)
         for of in learnt

@@ -8,12 +8,18 @@ from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
-from hw2.diffusion.samplers import sample
+from hw2.diffusion.samplers import check_sampler, sample
 from hw2.figures.grid import to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.text2image import DrawSettings
 from hw2.text2image.autoencoding import decode
 from hw2.text2image.model import StableDiffusion
+
+
+def check_drawing(settings: DrawSettings, num_train_timesteps: int) -> None:
+    """Raise ConfigError if `settings` are impossible with so many timesteps."""
+    steps = settings.num_inference_steps
+    check_sampler(settings.sampler, num_train_timesteps, steps, settings.eta)
 
 
 @torch.no_grad()

@@ -183,6 +183,9 @@ def test_pictures_of_another_prompt_or_model_are_not_kept(
         ("custom_diffusion", {"sources": "7"}, "source=7: no such concept; there is 0, 1, 2"),
         ("custom_diffusion", {"sources": "0,1", "token_names": "<a>"}, "1 entries for 2 sources"),
         ("generate_concepts", {"separate": "<new1>=none.bin"}, "none.bin: "),
+        ("generate_concepts", {"untrained": "true", "eta": 0.5}, "eta=0.5: only sampler ddim"),
+        ("textual_inversion", {"sample.eta": 0.5}, "eta=0.5: only sampler ddim has it"),
+        ("custom_diffusion", {"sample.sampler": "ddpm"}, "visits all "),
     ],
 )
 def test_refused_before_anything_is_made(
@@ -190,6 +193,20 @@ def test_refused_before_anything_is_made(
 ) -> None:
     ended = folder.run_here(job, {**place, **settings, "out": "out"})
     assert told in ended.refusal() and not (folder.path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "key", "value", "told"),
+    [
+        ("train_text2image", "sample.eta", 0.5, "eta=0.5: only sampler ddim has it"),
+        ("train_faces", "num_inference_steps", 1001, "num_inference_steps=1001"),
+    ],
+)
+def test_how_the_sheets_are_drawn_is_refused_before_the_training(
+    folder: Folder, job: str, key: str, value: object, told: str
+) -> None:
+    ended = folder.run_here(job, {"train.num_steps": 1, key: value, "out": "out"})
+    assert told in ended.refusal() and list(folder.path.iterdir()) == []
 
 
 def test_nothing_learnt_is_refused(folder: Folder, place: dict[str, object]) -> None:
