@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from hw2.data.images import MAX_PIXELS
+from hw2.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,9 +47,18 @@ class Preprocess:
         )
 
     def pixels(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) of any size to uint8 (height, width, 3)."""
+        """uint8 (H, W, 3) of any size to uint8 (height, width, 3).
+
+        Raises DataError for a strip that is resized to nothing, or to over MAX_PIXELS before its
+        middle is cut out.
+        """
         height, width = picture.shape[:2]
         target = self._resized(height, width)
+        if not 0 < target[0] * target[1] <= MAX_PIXELS:
+            raise DataError(
+                f"{width}x{height} would become {target[1]}x{target[0]}: want 1 pixel to "
+                f"{MAX_PIXELS // 10**6} megapixels"
+            )
         if target != (height, width):
             bilinear = self.interpolation == "bilinear"
             how = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC

@@ -11,6 +11,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from hw2.clip.preprocessing import Preprocess
+from hw2.errors import DataError
 from tests.jobs.command import ROOT
 
 SIZES = [(32, 32), (40, 31), (31, 40), (7, 90), (224, 100), (65, 64), (33, 99)]
@@ -42,6 +43,24 @@ def test_equal_to_open_clip(
         assert pixels.shape == (*ours.size, 3)
         found = ours.normalised(torch.from_numpy(pixels.copy())[None])[0]
         assert torch.equal(found, want)
+
+
+@pytest.mark.parametrize(
+    ("resize_mode", "shape", "told"),
+    [
+        ("shortest", (20000, 1), "1x20000 would become 224x4480000: want 1 pixel to 64 megapixels"),
+        ("shortest", (1, 2000), "2000x1 would become 448000x224: want 1 pixel to 64 megapixels"),
+        ("longest", (1, 20000), "20000x1 would become 224x0: want 1 pixel to 64 megapixels"),
+    ],
+)
+def test_strips_are_refused_before_they_are_resized(
+    resize_mode: str, shape: tuple[int, int], told: str
+) -> None:
+    """Their files have some hundred bytes, and what they would become gigabytes."""
+    resize = Preprocess((224, 224), (0.5,) * 3, (0.5,) * 3, resize_mode=resize_mode)
+    with pytest.raises(DataError) as refused:
+        resize.pixels(np.zeros((*shape, 3), np.uint8))
+    assert str(refused.value) == told
 
 
 def test_the_defaults_are_those_of_open_clip() -> None:
