@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
 from hw2.data.face_tree import read_face_unet
+from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.schedule import NoiseSchedule, linear_schedule
 from hw2.errors import CheckpointError, DataError
@@ -21,6 +22,17 @@ from hw2.models.face_unet import SHOWN, from_course
 NUM_TRAIN_TIMESTEPS = 1000
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
+SCHEDULER = "scheduler_config.json"
+# What diffusers' schedulers are by default, and FaceModel always.
+PROCESS = {
+    "num_train_timesteps": NUM_TRAIN_TIMESTEPS,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "prediction_type": "epsilon",
+}
 DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
@@ -122,8 +134,28 @@ def _refuse_other_than_weights(state: Any) -> None:
             raise DataError(f"its weight {name[:80]!r} is {found}, want floating-point numbers")
 
 
+def _refuse_other_process(folder: Path) -> None:
+    """Raise CheckpointError if a scheduler beside the network tells of another process."""
+    for place in (folder, folder / "scheduler", folder.parent / "scheduler"):
+        file = place / SCHEDULER
+        if not file.is_file():
+            continue
+        try:
+            config = read_json(file)
+            if not isinstance(config, dict):
+                raise ValueError("want settings by name")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file}: not a readable scheduler ({error})") from None
+        for key, ours in PROCESS.items():
+            if config.get(key, ours) != ours:
+                raise CheckpointError(
+                    f"{file}: {key}={str(config[key])[:80]}: faces are drawn with {ours} alone"
+                )
+
+
 def _from_diffusers(folder: Path) -> DiffusersUNet:
     """The UNet2DModel in a folder of diffusers."""
+    _refuse_other_process(folder)
     if (folder / f"{DIFFUSERS_WEIGHTS}.index.json").exists():
         raise CheckpointError(f"{folder}: its weights are in several files; want one")
     try:

@@ -79,7 +79,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         text.eval().requires_grad_(False),
         tokenizer,
         vae.eval().requires_grad_(False),
-        _schedule(scheduler),
+        _schedule(model, scheduler),
         _prediction_type(model, scheduler),
         float(vae.config.scaling_factor),
     )
@@ -164,9 +164,14 @@ def _refuse_misfits(
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
 
 
-def _schedule(scheduler: DDIMScheduler) -> NoiseSchedule:
+def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:
     """In float64, from the betas that the scheduler states."""
     config = scheduler.config
+    if config.rescale_betas_zero_snr:
+        raise CheckpointError(
+            f"model={model}: its scheduler has rescale_betas_zero_snr, whose last step has no "
+            "signal: want a model of a process without"
+        )
     if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
         roots = torch.linspace(
             config.beta_start**0.5,

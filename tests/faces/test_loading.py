@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -276,6 +276,30 @@ def test_refused_folders(folder: Path, kind: str) -> None:
     spoil(folder)
     said = refusal(folder)
     assert str(folder) in said and message in said
+
+
+@pytest.mark.parametrize("place", [".", "scheduler", "../scheduler"])
+@pytest.mark.parametrize(
+    ("process", "message"),
+    [
+        ({"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule=squaredcos_cap_v2: faces are"),
+        ({"beta_start": 0.00085}, "beta_start=0.00085: faces are drawn with 0.0001 alone"),
+        ({"beta_end": 0.012}, "beta_end=0.012: faces are drawn with 0.02 alone"),
+        ({"num_train_timesteps": 4000}, "num_train_timesteps=4000: faces are drawn with 1000"),
+        ({"prediction_type": "v_prediction"}, "prediction_type=v_prediction: faces are"),
+        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True: faces are drawn with"),
+    ],
+)
+def test_another_process_beside_the_network(
+    folder: Path, place: str, process: dict[str, Any], message: str
+) -> None:
+    DDPMScheduler().save_pretrained(folder / place)
+    assert torch.equal(drawn(folder), expected())
+    path = Path(os.path.normpath(folder / place / "scheduler_config.json"))
+    path.write_text(json.dumps(process))  # what is not said is diffusers' default, and ours
+    assert refusal(folder).startswith(f"{path}: {message}")
+    path.write_text("[]")
+    assert refusal(folder).startswith(f"{path}: not a readable scheduler")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,10 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
             "is a StableDiffusionXL",
         ),
         (_edit("scheduler/scheduler_config.json", prediction_type="sample"), "predicts sample"),
+        (
+            _edit("scheduler/scheduler_config.json", rescale_betas_zero_snr=True),
+            "its scheduler has rescale_betas_zero_snr",
+        ),
         (_edit("unet/config.json", block_out_channels=[16, 64]), "its unet cannot be loaded"),
         (
             lambda folder: (folder / "model_index.json").write_text("{"),
