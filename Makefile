@@ -116,7 +116,7 @@ submit-check: setup
 setup:
 	@want=$$(cat $(LOCK) pyproject.toml | sha256sum | cut -d' ' -f1); \
 	if [ "$$(cat $(VENV)/.lock-sha256 2>/dev/null)" != "$$want" ]; then \
-	  echo "setting up $(VENV) from $(LOCK) (about 6 GB, a few minutes) ..."; \
+	  echo "setting up $(VENV) from $(LOCK) (about 7.6 GB, a few minutes) ..."; \
 	  { [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK) && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
