@@ -106,14 +106,22 @@ def journal_rows(out: Path) -> list[dict[str, Any]]:
     return [row for line in lines if (row := json.loads(line))["kind"] == "metrics"]
 
 
-def finish(path: Path, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print `rows` as a table and write them to `path`, with the settings and the machine."""
+def finish(
+    path: Path,
+    settings: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    threads: int | None = None,
+) -> None:
+    """Print `rows` as a table and write them to `path`, with the settings and the machine.
+
+    `threads` are those of the processes that were measured, if not of this one.
+    """
     from hw2.metrics.table import format_table
     from hw2.runlog.journal import write_json
 
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("low", "high")))
     print(format_table(rows, columns))
-    named = machine()
+    named = machine() | ({} if threads is None else {"threads": threads})
     print(", ".join(f"{key} {value}" for key, value in named.items()))
     told = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
     told |= {k: v.name for k, v in settings.items() if isinstance(v, Path)}  # not whose folder

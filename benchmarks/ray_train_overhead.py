@@ -57,6 +57,7 @@ def measure(
     words = ["--one", str(num_workers), "--steps", str(num_steps), "--data", str(data)]
     words += ["--batch_size", str(BATCH_SIZE // apart), "--folder"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"  # not a user's server
     outs, running = [folder / str(number) for number in range(apart)], []
     for out in outs:
         command = [sys.executable, __file__, *words, str(out)]
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     for before, after in itertools.pairwise(found):
         paces = [[one["steps/s"] for one in found[side]] for side in (after, before)]
         rows.append({"side": f"{after} / {before}", "figure": "steps/s", **ratios(*paces)})
-    finish(words.json, vars(words), rows)
+    finish(words.json, vars(words), rows, threads=1)
 
 
 if __name__ == "__main__":

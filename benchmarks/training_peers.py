@@ -362,7 +362,8 @@ def main(argv: list[str] | None = None) -> None:
             )
         share = ratios(told["ours"], told["floor"])
         table.append({"recipe": "pace: ours / floor", **share})
-    finish(words.json, {**vars(words), "readings": rows}, table)
+    threads = 1 if words.device == "cpu" else None
+    finish(words.json, {**vars(words), "readings": rows}, table, threads)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def measure_sweep(folder: Path, words: argparse.Namespace) -> float:
         [sys.executable, "-m", "jobs.tune_guidance", *told],
         check=True,
         cwd=folder,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"},
         capture_output=True,
     )
     return time.monotonic() - begin
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [{"side": side, "unit": "s", **spread(seconds)} for side, seconds in found.items()]
     times = ratios(found["Tune"], found["plain loops"])
     rows.append({"side": "Tune / plain loops", "unit": "times", **times})
-    finish(words.json, vars(words), rows)
+    finish(words.json, vars(words), rows, threads=1)
 
 
 if __name__ == "__main__":
