@@ -1,10 +1,12 @@
 """What a zero-shot run has to do: which embeddings are there, which are to be made."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import linear_regression
 
 import torch
 from jaxtyping import Float
@@ -131,15 +133,16 @@ class Plan:
     def pace(self) -> dict[str, float]:
         """Seconds until the first part was done, and pictures a second after that.
 
-        Empty where nothing had to be done.
+        The slope of the pictures done against time, by least squares: parts that several actors
+        work at when the first is done count for what they are. Empty where nothing had to be done.
         """
         if not self.finished:
             return {}
-        (first, early), *_ = by_time = sorted(self.finished)
-        found = {"seconds_to_first_part": first - self.began}
-        if (last := by_time[-1][0]) > first:
-            after = sum(count for _, count in by_time) - early
-            found["pictures_per_second"] = after / (last - first)
+        times, counts = zip(*sorted(self.finished), strict=True)
+        found = {"seconds_to_first_part": times[0] - self.began}
+        if times[-1] > times[0]:
+            done = itertools.accumulate(counts)
+            found["pictures_per_second"] = linear_regression(times, list(done)).slope
         return found
 
     def embedding(self, row: int) -> Float[Tensor, " d"]:

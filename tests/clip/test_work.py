@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.datasets.folder import pil_loader
 
 from hw2.clip.loading import ClipSource, find_clip
+from hw2.clip.plan import Plan
 from hw2.clip.store import EmbeddingStore
 from hw2.clip.work import make_encoder, make_reader, picture_piece, rows_per_part, text_piece
 from hw2.clip.zero_shot import class_embeddings
@@ -186,3 +187,17 @@ def test_parts_hold_whole_batches(source: ClipSource) -> None:
     large = replace(source.preprocess, size=(384, 384))
     assert rows_per_part(large, 16) == 2 * 16  # 2 x 16 x 432 KiB are under 16 MiB
     assert rows_per_part(large, 64) == 64
+
+
+@pytest.mark.parametrize("behind", [0.0, 0.1, 1.0, 1.9])
+def test_the_pace_of_two_actors_does_not_depend_on_how_far_one_is_behind(
+    behind: float, store: EmbeddingStore
+) -> None:
+    plan = Plan(store, [], {}, began=100.0)
+    assert plan.pace() == {}
+    # Each actor makes 64 pictures in 2 s.
+    plan.finished = [(130.0 + 2 * n + late, 64) for n in range(10) for late in (0.0, behind)]
+    found = plan.pace()
+    assert found["seconds_to_first_part"] == 30
+    assert found["pictures_per_second"] == pytest.approx(64, rel=0.03)
+    assert "pictures_per_second" not in Plan(store, [], {}, 100.0, {}, [(130.0, 64)]).pace()
