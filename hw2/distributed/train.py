@@ -157,6 +157,12 @@ def _trainer(
             again = f"from the newest checkpoint, at most {MAX_FAILURES} times in all"
             print(f"the workers start again {again}", file=sys.stderr)
 
+    class Trainer(TorchTrainer):
+        """Leaves Ctrl-C to the job: Ray's handler ends it without a word, and stays after `fit`."""
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            pass
+
     at_most = config.train.batch_size // PICTURES_PER_WORKER
     num_workers, use_gpu = share_of_cluster(config.scaling, at_most)
     workers: int | tuple[int, int] = num_workers
@@ -167,7 +173,7 @@ def _trainer(
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
     if use_gpu:
         per_worker["GPU"] = 1
-    return TorchTrainer(
+    return Trainer(
         worker,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=RayScaling(

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from hw2.job import run_job
 from hw2.settings.digits import TrainDdpmConfig
 from jobs.train_ddpm import main
-from tests.jobs.command import Ended, Folder
+from tests.jobs.command import Ended, Folder, wait_for_step
 
 SETTINGS = {
     "out": "out",
@@ -176,3 +177,16 @@ def test_refused_before_anything_is_made(
     told = Ended(code, "", capsys.readouterr().err).refusal()
     assert said.replace("false", "False") in told.replace("false", "False")
     assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ctrl_c_ends_a_training_under_ray_in_one_line(
+    folder: Folder, digits_tree: Path, judge: Path
+) -> None:
+    job = folder.start("train_ddpm", *words(digits_tree, judge, **{"train.num_steps": 5000}))
+    wait_for_step(folder.path / "out", 1, job)
+    job.send_signal(signal.SIGINT)
+    _, told = job.communicate()
+    assert (job.returncode, told.splitlines()[-1]) == (130, "stopped by Ctrl-C"), told
+    assert folder.query("SELECT status FROM runs") == [("KILLED",)]
