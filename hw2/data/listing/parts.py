@@ -79,7 +79,7 @@ def read_part(part: Part) -> Iterator[Read]:
 
 def _guarded(store: Store, part: Part, source: str, rows: Places, mtime_ns: int) -> Iterator[Read]:
     """The pictures of one source; what fails becomes the reason of the rows that are left."""
-    done = 0
+    done, reason = 0, ""
     try:
         for picture in _pictures(store, part, source, rows, mtime_ns):
             done += 1
