@@ -11,7 +11,8 @@ from hw2.settings.zero_shot import ClipZeroShotConfig
 
 def main(config: ClipZeroShotConfig) -> None:
     """Embed pictures and prompts on Ray Data actors, then rank and report, as one MLflow run."""
-    from hw2.clip.loading import find_clip
+    from hw2.clip.cuts import warn_of_prompts
+    from hw2.clip.loading import find_clip, load_tokenizer
     from hw2.clip.plan import Plan, find_pictures
     from hw2.clip.prompts import prompt_sets
     from hw2.clip.report import report_zero_shot
@@ -27,6 +28,7 @@ def main(config: ClipZeroShotConfig) -> None:
     listing = find_pictures(config)
     source = find_clip(config.model, config.pretrained)
     plan = Plan.make(config, source, listing, sets, began)
+    cut = warn_of_prompts(load_tokenizer(source), plan.prompts, listing.labels.names)
     pieces = plan.pieces()
     scaling = config.scaling if pieces else ScalingConfig(num_workers=0)  # Ray takes seconds
     run = job_run(
@@ -43,7 +45,7 @@ def main(config: ClipZeroShotConfig) -> None:
             reader = make_reader(source.preprocess, plan.store)
             for count in plan.take(map_pieces(encoder, pieces, scaling, reader)):
                 bar.advance(count)
-        report_zero_shot(config, source, listing, plan, out, tracker)
+        report_zero_shot(config, source, listing, plan, cut, out, tracker)
 
 
 if __name__ == "__main__":

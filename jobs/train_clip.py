@@ -9,7 +9,13 @@ from hw2.settings.clip import TrainClipConfig
 
 def main(config: TrainClipConfig) -> None:
     """Train (or continue), then state zero-shot accuracy on the val pictures."""
-    from hw2.clip.training import clip_training, final_report, read_clip_tree, write_open_clip
+    from hw2.clip.training import (
+        clip_training,
+        final_report,
+        read_clip_tree,
+        warn_of_cut_captions,
+        write_open_clip,
+    )
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.figures.files import write_atomic
@@ -19,6 +25,7 @@ def main(config: TrainClipConfig) -> None:
     from hw2.runs import job_run
 
     train, val = read_clip_tree(config)
+    warn_of_cut_captions(config, train.captions)
     run = job_run(config, "train_clip", splits={"train": train, "val": val})
     with connected(config.scaling), run as (out, tracker):
         run_training(clip_training, config, "train_clip", tracker)

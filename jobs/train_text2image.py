@@ -9,6 +9,7 @@ from hw2.settings.text2image import TrainText2ImageConfig
 
 def main(config: TrainText2ImageConfig) -> None:
     """Train (or continue), then write OUT/pipeline, which diffusers loads."""
+    from hw2.data.captions import warn_of_cut
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
@@ -31,7 +32,8 @@ def main(config: TrainText2ImageConfig) -> None:
         not_results=("autoencoder",),
     )
     with connected(config.scaling), run as (out, tracker):
-        read_latents(config, out)  # once, not on every worker
+        latents = read_latents(config, out)  # once, not on every worker
+        warn_of_cut(latents.lengths(), config.text.context_length)
         run_training(text2image_training, config, "train_text2image", tracker)
         model, loss = finished(config, out, out / FINAL)
         write_pipeline(model, out / "pipeline")

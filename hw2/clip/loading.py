@@ -239,12 +239,6 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
             way = "give a state_dict alone, best as .safetensors"
         return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"
 
-    def no_tokenizer(reason: str) -> str:
-        return (
-            f"model={source.model}: its tokenizer cannot be loaded ({reason}): it comes over the "
-            "network, or lies in the folder of a local-dir"
-        )
-
     with telling(unfit):
         # open_clip only warns if a tag's weights were trained with another activation.
         tag = open_clip.get_pretrained_cfg(source.model, source.pretrained or "")
@@ -257,6 +251,22 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
             require_pretrained=True,
             weights_only=True,
         )
-    with telling(no_tokenizer):
-        tokenize = open_clip.get_tokenizer(source.model)
-    return LoadedClip(net.eval(), tokenize)
+    return LoadedClip(net.eval(), load_tokenizer(source))
+
+
+def load_tokenizer(source: ClipSource) -> Callable[..., Tensor]:
+    """The model's tokenizer without its weights: texts to ids, cut off where they are longer."""
+    if source.model is None:
+        from hw2.models.clip import clip_tokenizer
+
+        return clip_tokenizer(json.loads(source.network))
+    import open_clip
+
+    def unfit(reason: str) -> str:
+        return (
+            f"model={source.model}: its tokenizer cannot be loaded ({reason}): it comes over the "
+            "network, or lies in the folder of a local-dir"
+        )
+
+    with telling(unfit):
+        return open_clip.get_tokenizer(source.model)

@@ -188,10 +188,14 @@ def report_zero_shot(
     source: ClipSource,
     listing: Listing,
     plan: Plan,
+    cut: Mapping[str, int],
     out: Path,
     tracker: Tracker,
 ) -> None:
-    """Everything after the embeddings are there: bad pictures, predictions, report."""
+    """Everything after the embeddings are there: bad pictures, predictions, report.
+
+    `cut` is how many prompts of each set were too long for the model.
+    """
     tracker.set_tags({"data_hash.images": plan.content_hash, "model": source.title})
     bad = bad_pictures(plan)
     _tell_bad(bad, len(listing), config, out, tracker)
@@ -201,7 +205,8 @@ def report_zero_shot(
     }
     report = ZeroShotReport(config, source, listing, out, tracker)
     report.similarity(plan, *next(iter(predictions.items())))
-    report.tell(predictions, {"pictures": len(listing), "bad_pictures": len(bad), **plan.pace()})
+    facts = {"pictures": len(listing), "bad_pictures": len(bad), "cut_prompts": dict(cut)}
+    report.tell(predictions, {**facts, **plan.pace()})
 
 
 def _tell_bad(

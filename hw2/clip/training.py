@@ -1,7 +1,7 @@
 """The training of a small CLIP put together: pictures, network, objective, what is measured."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,18 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
 from hw2.clip.contrastive import ContrastiveObjective
+from hw2.clip.cuts import count_tokens
 from hw2.clip.loading import load_trained
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.batches import CaptionSource
-from hw2.data.captions import CaptionSet, ClassSet, clip_folder, read_captions, read_classes
+from hw2.data.captions import (
+    CaptionSet,
+    ClassSet,
+    clip_folder,
+    read_captions,
+    read_classes,
+    warn_of_cut,
+)
 from hw2.data.files import replacing
 from hw2.data.offline.scenes import held_out
 from hw2.figures.grid import sheet
@@ -43,6 +51,13 @@ def read_clip_tree(config: TrainClipConfig) -> tuple[CaptionSet, ClassSet]:
     root, size, skip = config.data.root, config.network.vision.image_size, config.data.skip_bad
     train = read_captions(clip_folder(root), size, skip_bad=skip)
     return train, read_classes(root, size, skip_bad=skip)
+
+
+def warn_of_cut_captions(config: TrainClipConfig, captions: Sequence[str]) -> None:
+    """One line if the network of `config` does not read all of them to their ends."""
+    limit = config.network.text.context_length
+    tokenize = clip_tokenizer(config.network.model_cfg())
+    warn_of_cut(count_tokens(tokenize, captions, limit + 1).tolist(), limit)
 
 
 @torch.no_grad()

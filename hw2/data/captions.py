@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +104,13 @@ def read_captions(part: Path, image_size: int, *, skip_bad: bool = False) -> Cap
         raise DataError(f"{file}: holds no usable row: it needs image_name,caption and a picture")
     images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
     return CaptionSet(images, tuple(captions), _hash(images, captions), tuple(bad))
+
+
+def warn_of_cut(lengths: Sequence[int], limit: int) -> None:
+    """One line on stderr if captions have more than the `limit` tokens that a model reads."""
+    if cut := sum(length > limit for length in lengths):
+        told = f"{cut} of {len(lengths)} captions are cut at {limit} tokens"
+        print(f"warning: {told}", file=sys.stderr)
 
 
 def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> ClassSet:

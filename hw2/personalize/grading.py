@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
+from hw2.clip.cuts import context_length, count_tokens
 from hw2.clip.loading import ClipSource, load_clip
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.concepts import Concept
@@ -23,8 +23,6 @@ from hw2.metrics.concept_scores import (
     text_scores,
 )
 from hw2.personalize.generated import Generated, Numbered, Prompt
-
-LONGEST_TEXT = 4096  # tokens that are counted
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,9 @@ class Embedder:
 
     def check_texts(self, texts: Iterable[str]) -> None:
         """Raise DataError for a text that the model would cut off."""
-        tokenize: Any = self.model.tokenize
-        limit = tokenize([""]).shape[1]
+        limit = context_length(self.model.tokenize)
         for text in texts:
-            tokens, empty = tokenize([text, ""], context_length=LONGEST_TEXT)
-            count = 1 + int((tokens != empty[-1]).nonzero().max())
+            count = int(count_tokens(self.model.tokenize, [text]))
             if count > limit:
                 raise DataError(
                     f"prompt_4_clip_eval={text!r} is {count} tokens with start and end, and "

@@ -37,6 +37,10 @@ class LatentPictures:
     data_hash: str
     autoencoder_hash: str
 
+    def lengths(self) -> list[int]:
+        """Tokens of each caption with start and end, before they were cut at the context."""
+        return [len(ids) for ids in self.tokenizer(list(self.captions), verbose=False).input_ids]
+
 
 def read_latents(config: TrainText2ImageConfig, out: Path) -> LatentPictures:
     """The latents of the data tree, from `out` where they are, else encoded and written there.

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from hw2.clip import plan as planning
-from hw2.clip.loading import ClipSource, find_clip, load_clip
+from hw2.clip.cuts import warn_of_prompts
+from hw2.clip.loading import ClipSource, find_clip, load_clip, load_tokenizer
 from hw2.clip.plan import Plan, find_pictures, text_chunks
 from hw2.clip.prompts import prompt_sets
 from hw2.clip.report import report_zero_shot
@@ -62,8 +63,9 @@ def report(root: Path, source: ClipSource, templates: Sequence[str] = ("simple",
     plan, listing = planned(config, source)
     do(plan, source)
     config.out.mkdir(exist_ok=True)
+    cut = warn_of_prompts(load_tokenizer(source), plan.prompts, listing.labels.names)
     with Tracker(config.out, "", None, owner=False) as tracker:
-        report_zero_shot(config, source, listing, plan, config.out, tracker)
+        report_zero_shot(config, source, listing, plan, cut, config.out, tracker)
     return json.loads((config.out / "metrics.json").read_text())
 
 
@@ -227,6 +229,7 @@ def test_odd_class_names_and_templates(tmp_path: Path, source: ClipSource) -> No
     metrics = report(tmp_path, source, [f"{CHINESE}嗎 {{}}", f"{CHINESE}吧 {beyond}{{}}"])
     names = list(metrics["prompt_sets"])
     assert len(set(names)) == 2 and len(metrics["comparisons"]) == 1
+    assert metrics["cut_prompts"] == {name: len(ODD) for name in names}
     for name in names:
         assert {f.name for f in (tmp_path / "out" / "figures").glob(f"*_{name}.png")} >= {
             f"{kind}_{name}.png" for kind in ("confusion", "calibration", "gallery")

@@ -16,6 +16,7 @@ from hw2.clip.training import (
     clip_training,
     final_report,
     read_clip_tree,
+    warn_of_cut_captions,
     write_open_clip,
     zero_shot_accuracy,
 )
@@ -45,6 +46,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainClipConfig:
 def rows(config: TrainClipConfig) -> list[Row]:
     """Of a few steps, whose weights lie in the tree's folder."""
     return run_bare(clip_training(config, config.out))
+
+
+def test_captions_beyond_the_context_are_told(
+    config: TrainClipConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = ["a sea"] * 3 + ["a photo of a red brick."] * 2
+    for context, told in ((9, ""), (8, "warning: 2 of 5 captions are cut at 8 tokens\n")):
+        network = TINY.model_copy(update={"text": TextConfig(context_length=context)})
+        warn_of_cut_captions(config.model_copy(update={"network": network}), captions)
+        assert capsys.readouterr().err == told
 
 
 def test_it_measures_zero_shot_accuracy_at_checkpoints(rows: list[Row]) -> None:

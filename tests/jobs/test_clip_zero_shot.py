@@ -68,7 +68,8 @@ def test_figures_are_those_of_clip_benchmark(
     monkeypatch.setattr(benchmark, "float", lambda x: np.asarray(x).item(), raising=False)
     val = write_set(folder.path / "set", each=20)
     ended = run(folder, clip, templates="course,imagenet7", clean_names="false")
-    assert ended.code == 0
+    assert ended.code == 0 and "warning: prompts" not in ended.err
+    assert metrics(folder)["cut_prompts"] == {"course-raw": 0, "imagenet7-raw": 0}
     found = metrics(folder)["prompt_sets"]
     tokenize = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
     files = Files(val)
@@ -110,6 +111,18 @@ def test_figures_are_those_of_clip_benchmark(
     assert (folder.path / "out/figures/similarity_course-raw.png").is_file()
     (logged,) = folder.query("SELECT value FROM latest_metrics WHERE key='eval/top1/course-raw'")
     assert logged[0] == found["course-raw"]["top1"]["value"]
+
+
+def test_cut_prompts_are_told_before_the_work(folder: Folder, clip: Path) -> None:
+    write_set(folder.path / "set", each=1)
+    (folder.path / "long.txt").write_text(f"{'very ' * 9}old {{}}\n")
+    ended = run(folder, clip, templates="simple,long.txt")
+    assert ended.code == 0
+    assert metrics(folder)["cut_prompts"] == {"simple": 0, "long": 6}
+    cut, alike, *_ = ended.err.splitlines()
+    assert cut.startswith("warning: prompts long: 6 of 6 are cut at the 12 tokens that")
+    assert alike.startswith("warning: prompts long: nothing tells classes apart")
+    assert "'red_brick'" in alike and "warning: prompts simple" not in ended.err
 
 
 def kept(folder: Folder) -> dict[Path, int]:

@@ -32,9 +32,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_weights_figures_and_a_table(tree: Path, folder: Folder) -> None:
-    settings = {**TINY, "data.root": tree}
+    settings = {**TINY, "data.root": tree, "network.text.context_length": 6}
     ended = folder.run_here("train_clip", settings)
     assert ended.code == 0
+    assert "warning: 12 of 20 captions are cut at 6 tokens\n" in ended.err
     out = folder.path / "out"
     metrics = json.loads((out / "metrics.json").read_text())
     assert {name: metrics[name]["n"] for name in metrics if name != "eval/chance"} == {

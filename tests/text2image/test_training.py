@@ -9,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
 from hw2.errors import CheckpointError, DataError
 from hw2.models.text2image import build_autoencoder
@@ -113,6 +114,25 @@ def test_model_learns_and_its_pipeline_is_diffusers(
     loaded = load_stable_diffusion(str(tmp_path))
     assert loaded.prediction_type == "v_prediction"
     assert loaded.scaling_factor == pytest.approx(model.scaling_factor)
+
+
+def test_captions_beyond_the_context_are_told(
+    data: DataConfig, autoencoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(data, autoencoder)
+    whole = latents.read_latents(config, tmp_path)
+    end = whole.tokenizer.eos_token_id
+    assert whole.lengths() == [(row != end).sum() + 1 for row in whole.tokens]
+    longest = max(whole.lengths())
+    short = config.text.model_copy(update={"context_length": longest - 1})
+    cut = latents.read_latents(config.model_copy(update={"text": short}), tmp_path)
+    assert cut.tokens.shape[1] == longest - 1 and cut.lengths() == whole.lengths()
+    capsys.readouterr()
+    for limit in (longest, longest - 1):
+        warn_of_cut(cut.lengths(), limit)
+    count = whole.lengths().count(longest)
+    told = f"warning: {count} of {COUNT} captions are cut at {longest - 1} tokens\n"
+    assert capsys.readouterr().err == told
 
 
 def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Path) -> None:

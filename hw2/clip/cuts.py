@@ -1,0 +1,84 @@
+"""Texts of which a CLIP model reads the beginning alone, and classes that become one by it."""
+
+import hashlib
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from hw2.disclosure import one_line
+
+Tokenize = Callable[..., Tensor]  # texts and context_length, its own by default, to ids
+LONGEST_TEXT = 4096  # tokens that are counted
+SHOWN = 5
+
+
+def context_length(tokenize: Tokenize) -> int:
+    """The tokens that the model reads, start and end among them."""
+    return int(tokenize([""]).shape[1])
+
+
+def count_tokens(
+    tokenize: Tokenize, texts: Sequence[str], most: int = LONGEST_TEXT
+) -> Int64[Tensor, " n"]:
+    """Tokens of each text with start and end, of which `most` are counted.
+
+    An end that is also what rows are filled up with, as SigLIP's, is not counted.
+    """
+    return _counts(tokenize([*texts, ""], context_length=most))[:-1]
+
+
+def _counts(rows: Int64[Tensor, "n k"]) -> Int64[Tensor, " n"]:
+    """Tokens of each row; the last is that of an empty text."""
+    places = torch.arange(1, rows.shape[1] + 1)
+    return (places * (rows != rows[-1, -1])).amax(1)
+
+
+def warn_of_prompts(
+    tokenize: Tokenize, sets: Mapping[str, Sequence[Sequence[str]]], names: Sequence[str]
+) -> dict[str, int]:
+    """A line on stderr for each set with prompts that are cut, and with classes that are alike.
+
+    Args:
+        tokenize: of the model.
+        sets: the prompts of each class, by the name of their set.
+        names: of the classes.
+    Returns: how many prompts are cut, by set.
+    """
+    limit, cut = context_length(tokenize), dict[str, int]()
+    for title, prompts in sets.items():
+        too_long = list[str]()
+        classes = defaultdict[bytes, list[str]](list)
+        for name, own in zip(names, prompts, strict=True):
+            rows = tokenize([*own, ""], context_length=limit + 2)
+            too_long += [own[at] for at in (_counts(rows) > limit).nonzero().flatten()]
+            # The last token that is read is the end, or nothing.
+            read = rows[:, : limit - 1].contiguous().numpy().data
+            classes[hashlib.sha256(read).digest()].append(name)
+        cut[title] = len(too_long)
+        if too_long:
+            _warn(
+                f"prompts {title}: {len(too_long)} of {sum(map(len, prompts))} are cut at the "
+                f"{limit} tokens that the model reads, for instance {too_long[0][:200]!r}"
+            )
+        alike = [group for group in classes.values() if len(group) > 1]
+        if alike:
+            listed = "; ".join(_listed(group) for group in alike[:SHOWN])
+            more = f"; and {len(alike) - SHOWN} more such groups" * (len(alike) > SHOWN)
+            _warn(
+                f"prompts {title}: nothing tells classes apart whose tokens are the same: "
+                f"{listed}{more}"
+            )
+    return cut
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:200]) for name in names[:SHOWN])
+    return shown + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+
+
+def _warn(text: str) -> None:
+    print(one_line(f"warning: {text}"), file=sys.stderr)
