@@ -3,38 +3,12 @@
 import hashlib
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Int64
-from torch import Tensor
-
+from hw2.clip.tokenizing import Tokenize, context_length, counts_of_rows
 from hw2.disclosure import one_line
 
-Tokenize = Callable[..., Tensor]  # texts and context_length, its own by default, to ids
-LONGEST_TEXT = 4096  # tokens that are counted
 SHOWN = 5
-
-
-def context_length(tokenize: Tokenize) -> int:
-    """The tokens that the model reads, start and end among them."""
-    return int(tokenize([""]).shape[1])
-
-
-def count_tokens(
-    tokenize: Tokenize, texts: Sequence[str], most: int = LONGEST_TEXT
-) -> Int64[Tensor, " n"]:
-    """Tokens of each text with start and end, of which `most` are counted.
-
-    An end that is also what rows are filled up with, as SigLIP's, is not counted.
-    """
-    return _counts(tokenize([*texts, ""], context_length=most))[:-1]
-
-
-def _counts(rows: Int64[Tensor, "n k"]) -> Int64[Tensor, " n"]:
-    """Tokens of each row; the last is that of an empty text."""
-    places = torch.arange(1, rows.shape[1] + 1)
-    return (places * (rows != rows[-1, -1])).amax(1)
 
 
 def warn_of_prompts(
@@ -54,7 +28,7 @@ def warn_of_prompts(
         classes = defaultdict[bytes, list[str]](list)
         for name, own in zip(names, prompts, strict=True):
             rows = tokenize([*own, ""], context_length=limit + 2)
-            too_long += [own[at] for at in (_counts(rows) > limit).nonzero().flatten()]
+            too_long += [own[at] for at in (counts_of_rows(rows) > limit).nonzero().flatten()]
             # The last token that is read is the end, or nothing.
             read = rows[:, : limit - 1].contiguous().numpy().data
             classes[hashlib.sha256(read).digest()].append(name)

@@ -15,6 +15,7 @@ from hw2.checkpoint import load_weights, read_meta, sha256_of
 from hw2.claims import Claims, refuse_false
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
+from hw2.clip.tokenizing import load_tokenizer
 from hw2.data.files import read_json
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
@@ -252,21 +253,3 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
             weights_only=True,
         )
     return LoadedClip(net.eval(), load_tokenizer(source))
-
-
-def load_tokenizer(source: ClipSource) -> Callable[..., Tensor]:
-    """The model's tokenizer without its weights: texts to ids, cut off where they are longer."""
-    if source.model is None:
-        from hw2.models.clip import clip_tokenizer
-
-        return clip_tokenizer(json.loads(source.network))
-    import open_clip
-
-    def unfit(reason: str) -> str:
-        return (
-            f"model={source.model}: its tokenizer cannot be loaded ({reason}): it comes over the "
-            "network, or lies in the folder of a local-dir"
-        )
-
-    with telling(unfit):
-        return open_clip.get_tokenizer(source.model)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
 from hw2.clip.contrastive import ContrastiveObjective
-from hw2.clip.cuts import count_tokens
 from hw2.clip.loading import load_trained
+from hw2.clip.tokenizing import count_tokens
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.batches import CaptionSource
 from hw2.data.captions import (

@@ -10,8 +10,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2.clip.cuts import context_length, count_tokens
 from hw2.clip.loading import ClipSource, load_clip
+from hw2.clip.tokenizing import context_length, count_tokens
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.concepts import Concept
 from hw2.data.images import decode

@@ -1,6 +1,9 @@
 """Prompts and captions of which a model reads the beginning alone, and classes alike by it."""
 
 import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import open_clip
@@ -8,10 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hw2.clip.cuts import count_tokens, warn_of_prompts
+from hw2.clip.cuts import warn_of_prompts
+from hw2.clip.loading import find_clip, load_clip
 from hw2.clip.prompts import prompt_sets
+from hw2.clip.tokenizing import count_tokens
 from hw2.clip.zero_shot import class_embeddings
 from tests.clip.small import lively_clip
+from tests.jobs.command import ROOT
 
 LIMIT = 12  # of lively_clip
 TOKENIZE = open_clip.SimpleTokenizer(context_length=LIMIT)
@@ -72,3 +78,20 @@ def test_the_counts_are_those_of_the_tokenizer(tokenize: Callable[..., Tensor], 
     want = [len(TOKENIZE.encode(text)) + more for text in texts]
     assert count_tokens(tokenize, texts).tolist() == want
     assert count_tokens(tokenize, texts, LIMIT).tolist() == [min(n, LIMIT) for n in want]
+
+
+def test_the_driver_tokenizes_without_open_clip() -> None:
+    """Its import takes seconds and 260 MB."""
+    texts = ["", LONG, "“a SEA” &amp; 🐱"]
+    program = (
+        "import sys; from hw2.clip.loading import find_clip; import hw2.clip.cuts as cuts; "
+        "from hw2.clip.tokenizing import load_tokenizer; "
+        f"print(load_tokenizer(find_clip(None, None))({texts!a}).tolist()); "
+        "print([m for m in ('open_clip', 'torchvision', 'timm') if m in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    rows, modules = told.stdout.splitlines()
+    want = load_clip(find_clip(None, None)).tokenize(texts)
+    assert (json.loads(rows), modules) == (want.tolist(), "[]")

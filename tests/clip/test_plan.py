@@ -14,11 +14,12 @@ from PIL import Image
 
 from hw2.clip import plan as planning
 from hw2.clip.cuts import warn_of_prompts
-from hw2.clip.loading import ClipSource, find_clip, load_clip, load_tokenizer
+from hw2.clip.loading import ClipSource, find_clip, load_clip
 from hw2.clip.plan import Plan, find_pictures, text_chunks
 from hw2.clip.prompts import prompt_sets
 from hw2.clip.report import report_zero_shot
 from hw2.clip.results import bad_pictures, predict
+from hw2.clip.tokenizing import load_tokenizer
 from hw2.clip.work import Piece, make_encoder, make_reader
 from hw2.clip.zero_shot import class_embeddings, rank
 from hw2.config import ScalingConfig
