@@ -119,11 +119,11 @@ def test_bootstrap_resamples_rows_and_depends_on_the_seed_alone() -> None:
         bootstrap(lambda a, b: 0.0, x, x[:0], seed=0)
 
 
-@pytest.mark.parametrize(("n", "least"), [(4, 0.84), (10, 0.92), (25, 0.93)])
+@pytest.mark.parametrize(("n", "least"), [(4, 0.84), (10, 0.92)])
 def test_bootstrap_covers_the_mean_of_small_samples(n: int, least: float) -> None:
     draw = torch.Generator().manual_seed(n)
-    samples = torch.randn(600, n, generator=draw, dtype=torch.float64)
-    found = [bootstrap(torch.mean, x, seed=i, num_resamples=400) for i, x in enumerate(samples)]
+    samples = torch.randn(250, n, generator=draw, dtype=torch.float64)
+    found = [bootstrap(torch.mean, x, seed=i, num_resamples=200) for i, x in enumerate(samples)]
     hits = sum(one.low <= 0 <= one.high for one in found)
     assert least < hits / len(found) < 0.98
 
