@@ -8,7 +8,6 @@ squares. `--model ViT-B-32` takes random weights, which are as fast as trained o
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
@@ -17,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import linear_regression
 from typing import Any
 
 from frame import ROOT, arguments, finish, in_turns, ratios, spread
@@ -99,9 +97,9 @@ def peer(side: str, model: str, weights: str, images: str, began: float) -> None
             for pictures, _ in timed:
                 embeddings = F.normalize(net.encode_image(pictures), dim=-1)
                 (100 * embeddings @ classes.T).softmax(1).topk(5)
-    times, counts = zip(*timed.times, strict=True)
-    rate = linear_regression(times, list(itertools.accumulate(counts))).slope
-    print(json.dumps({"first": times[0] - began, "rate": rate}))
+    from hw2.clip.plan import rate_of
+
+    print(json.dumps({"first": timed.times[0][0] - began, "rate": rate_of(timed.times)}))
 
 
 def run(side: str, model: str, weights: str, images: str) -> dict[str, float]:

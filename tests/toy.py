@@ -22,6 +22,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.distributed.train import _agree
 from hw2.errors import Hw2Error
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, run
@@ -133,11 +134,7 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
         keep(tracker, at, values)
 
     def agree(step: int, error: Hw2Error | None = None) -> None:
-        told: list[Hw2Error | None] = [None] * world_size
-        torch.distributed.all_gather_object(told, error)
-        for one in told:
-            if one is not None:
-                raise one
+        _agree(error, world_size)
 
     Tracker.log_row = log_row  # type: ignore[method-assign]
     config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=3, precision="fp32")

@@ -133,16 +133,14 @@ class Plan:
     def pace(self) -> dict[str, float]:
         """Seconds until the first part was done, and pictures a second after that.
 
-        The slope of the pictures done against time, by least squares: parts that several actors
-        work at when the first is done count for what they are. Empty where nothing had to be done.
+        Empty where nothing had to be done.
         """
         if not self.finished:
             return {}
-        times, counts = zip(*sorted(self.finished), strict=True)
-        found = {"seconds_to_first_part": times[0] - self.began}
-        if times[-1] > times[0]:
-            done = itertools.accumulate(counts)
-            found["pictures_per_second"] = linear_regression(times, list(done)).slope
+        times = [time for time, _ in self.finished]
+        found = {"seconds_to_first_part": min(times) - self.began}
+        if max(times) > min(times):
+            found["pictures_per_second"] = rate_of(self.finished)
         return found
 
     def embedding(self, row: int) -> Float[Tensor, " d"]:
@@ -157,6 +155,16 @@ class Plan:
         """Class embeddings of the prompt set `name` and the model's scale."""
         found = [self.store.read_texts(chunk) for chunk in text_chunks(self.prompts[name])]
         return torch.cat([torch.from_numpy(classes) for classes, _ in found]), found[0][1]
+
+
+def rate_of(finished: Iterable[tuple[float, int]]) -> float:
+    """Pictures a second, of the times when some were done and how many.
+
+    The slope of the pictures done against time, by least squares: what several actors work at when
+    the first is done counts for what it is. Two times or more must differ.
+    """
+    times, counts = zip(*sorted(finished), strict=True)
+    return linear_regression(times, list(itertools.accumulate(counts))).slope
 
 
 def text_chunks(prompts: Sequence[Sequence[str]]) -> list[list[list[str]]]:
