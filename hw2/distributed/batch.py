@@ -1,6 +1,7 @@
 """Independent pieces of work on a pool of Ray Data actors."""
 
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 from hw2.allocator import keep_freed_memory
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
-from hw2.errors import Hw2Error
+from hw2.errors import ConfigError, Hw2Error
 
 Piece = dict[str, Any]
 # Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
 ACTORS_SHARE = 0.75
+MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
 PIECE = "piece"  # the only column
 Batch = dict[str, Any]
 
@@ -30,7 +32,8 @@ def map_pieces(
     `prepare`, if given, is what happens to a piece before: in other processes, at the same time, on
     CPUs. `scaling.num_workers` 0 works in this process, without Ray.
 
-    Raises an Hw2Error of the work itself, and Ray's error for anything else.
+    Raises an Hw2Error of the work itself; ConfigError if a piece killed its actor MAX_DEATHS times
+    and once more; Ray's error for anything else.
     """
     if not pieces:
         return
@@ -69,18 +72,24 @@ def map_pieces(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
+        if "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S" not in os.environ:
+            # By default a job ends after half an hour in which no piece was done: a slow piece, or
+            # the wait for nodes, may take longer.
+            context.execution_no_progress_timeout_s = -1
         num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
         num_actors = min(num_actors, len(pieces))
-        cpus = cluster_cpus_and_gpus()[0]
-        actor_cpus = min(scaling.cpus_per_worker or 1, ACTORS_SHARE * cpus / num_actors)
+        cpus, actor_cpus = cluster_cpus_and_gpus()[0], scaling.cpus_per_worker or 1.0
+        spare = 1 - ACTORS_SHARE
+        if num_actors * actor_cpus <= cpus:  # else more nodes are waited for
+            actor_cpus = min(actor_cpus, ACTORS_SHARE * cpus / num_actors)
+            spare = min(1, 1 - num_actors * actor_cpus / cpus)
         rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
         data = ray.data.from_items(rows, override_num_blocks=len(pieces))
         if prepare is not None:
             data = data.map_batches(
                 lambda batch: _on_batch(prepare, batch),
                 batch_size=1,
-                # As many at once as there are CPUs, in the share that the actors leave.
-                num_cpus=min(1, 1 - num_actors * actor_cpus / cpus),
+                num_cpus=spare,  # as many at once as there are CPUs, in what the actors leave
             )
         results = data.map_batches(
             Actor,
@@ -89,12 +98,19 @@ def map_pieces(
             compute=ray.data.ActorPoolStrategy(size=num_actors),
             num_cpus=actor_cpus,
             num_gpus=int(use_gpu),
+            max_task_retries=MAX_DEATHS,
         )
-        for row in results.iter_rows():
-            result = pickle.loads(row[PIECE])
-            if isinstance(result, Hw2Error):
-                raise result
-            yield result
+        try:
+            for row in results.iter_rows():
+                result = pickle.loads(row[PIECE])
+                if isinstance(result, Hw2Error):
+                    raise result
+                yield result
+        except ray.exceptions.RayActorError as error:
+            raise ConfigError(
+                f"a worker died {MAX_DEATHS + 1} times at the same piece of work (out of memory?): "
+                "give each less to do at once, or take fewer with --scaling.num_workers"
+            ) from error
 
 
 def _on_batch(work: Callable[[Piece], Piece], batch: Batch) -> Batch:

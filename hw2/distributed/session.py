@@ -136,10 +136,36 @@ def ray_storage(out: Path, mirror: Mirror | None) -> dict[str, Any]:
 
 def cluster_cpus_and_gpus() -> tuple[int, int]:
     """Whole CPUs and GPUs of the connected cluster, without what a submitted job itself holds."""
+    nodes = _nodes()
+    return int(sum(cpus for cpus, _ in nodes)), int(sum(gpus for _, gpus in nodes))
+
+
+def fitting(cpus: float, gpus: float = 0) -> int:
+    """How many workers of so many CPUs and GPUs the nodes have room for; none spans two nodes."""
+    have = 0
+    for node_cpus, node_gpus in _nodes():
+        here = int(node_cpus / cpus)
+        have += max(0, min(here, int(node_gpus / gpus)) if gpus else here)
+    return have
+
+
+def _nodes() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node, without what a submitted job holds on its own."""
     import ray
 
-    resources, held = ray.cluster_resources(), held_by_entrypoint()
-    return int(resources.get("CPU", 0) - held[0]), int(resources.get("GPU", 0) - held[1])
+    held, here = held_by_entrypoint(), ray.get_runtime_context().get_node_id()
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            own = held if node["NodeID"] == here else (0.0, 0.0)
+            has = node["Resources"]
+            found.append((has.get("CPU", 0) - own[0], has.get("GPU", 0) - own[1]))
+    return found
+
+
+def growing() -> bool:
+    """Whether there is a cluster to join that is trusted to bring nodes when they are asked for."""
+    return joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
 
 
 def own_device(scaling: ScalingConfig) -> "torch.device":
@@ -156,18 +182,22 @@ def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
 
     With `min_workers`, what fits up to what is told, and no fewer than that.
 
-    Raises ConfigError if more are told than fit: Ray would wait for them without end. A cluster
+    Raises ConfigError if more are told than fit, or if workers may come and go while the job itself
+    holds CPUs: Ray would wait for them without end. A cluster
     that grows (HW2_CLUSTER_GROWS, as in cluster.yaml) is trusted to bring them: Ray does not tell
     how far it can grow.
     """
     cpus, gpus = cluster_cpus_and_gpus()
-    grows = joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
+    grows = growing()
     use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
     if use_gpu and not gpus and not grows:
         raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
-    have = int(cpus / (scaling.cpus_per_worker or 1))
-    if use_gpu:
-        have = min(have, gpus)
+    if scaling.min_workers is not None and any(held_by_entrypoint()):
+        raise ConfigError(
+            f"scaling.min_workers={scaling.min_workers} beside --entrypoint-num-cpus or -gpus: Ray "
+            "takes what the job itself holds for room, and waits for it: leave one of them out"
+        )
+    have = fitting(scaling.cpus_per_worker or 1, int(use_gpu))
     need = "num_workers" if scaling.min_workers is None else "min_workers"
     if (getattr(scaling, need) or 1) > have and not grows:
         told = {need: getattr(scaling, need), "cpus_per_worker": scaling.cpus_per_worker}

@@ -11,7 +11,13 @@ from typing import Any
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.search import point_of, searched
-from hw2.distributed.session import cluster_cpus_and_gpus, ray_storage, share_of_cluster
+from hw2.distributed.session import (
+    cluster_cpus_and_gpus,
+    fitting,
+    growing,
+    ray_storage,
+    share_of_cluster,
+)
 from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError
 from hw2.metrics.intervals import UNDEFINED
@@ -36,10 +42,10 @@ def run_under_tune(
     mend_controller()
     rungs, metric = config.rungs, config.metric
     wanted = len(points) or config.search.num_trials
-    num_workers, fitting, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
+    num_workers, room, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
     # Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
     # limit as well, it is left out, and models are loaded less often.
-    limited = num_workers < fitting or config.search.method == "optuna"
+    limited = num_workers < room or config.search.method == "optuna"
     here = _Here(told, mirror)
     address = mirror.address if mirror else None
 
@@ -183,18 +189,19 @@ def _resources(
     resources = {"cpu": scaling.cpus_per_worker or 1.0}
     if gpus_per_trial is None:
         unbounded = scaling.model_copy(update={"num_workers": None})
-        fitting, use_gpu = share_of_cluster(unbounded, num_trials)
+        room, use_gpu = share_of_cluster(unbounded, num_trials)
         if use_gpu:
             resources["gpu"] = 1.0
     else:
-        cpus, gpus = cluster_cpus_and_gpus()
-        if not gpus:
+        if not cluster_cpus_and_gpus()[1] and not growing():
             raise ConfigError(
                 f"gpus_per_trial={gpus_per_trial:g}, but the cluster has no GPU: leave it out"
             )
-        fitting = min(int(gpus / gpus_per_trial), int(cpus / resources["cpu"]), num_trials)
+        room = max(1, min(fitting(resources["cpu"], gpus_per_trial), num_trials))
         resources["gpu"] = gpus_per_trial
-    return min(scaling.num_workers or fitting, fitting), fitting, resources
+    if growing() and scaling.num_workers:
+        room = num_trials  # as many as are asked for are waited for, and no more
+    return min(scaling.num_workers or room, room), room, resources
 
 
 def _scheduler(config: SweepConfig) -> Any:

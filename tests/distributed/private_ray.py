@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hw2.config import ScalingConfig
+from hw2.distributed import batch
 from hw2.distributed.batch import map_pieces
 from hw2.distributed.session import connected, share_of_cluster
 from hw2.errors import ConfigError, DataError
@@ -32,11 +33,13 @@ def open_ports(pids: set[int]) -> list[str]:
 
 
 def make(on_gpu: bool) -> Any:
-    """A worker that squares, and refuses 13."""
+    """A worker that squares, refuses 13, and dies of 666."""
 
     def work(piece: dict[str, Any]) -> dict[str, Any]:
         if piece["number"] == 13:
             raise DataError("number=13 brings bad luck: leave it out")
+        if piece["number"] == 666:
+            os._exit(137)
         return {**piece, "pid": os.getpid(), "squares": np.full((2, 2), piece["number"] ** 2)}
 
     return work
@@ -75,6 +78,11 @@ def main() -> None:
                 list(map_pieces(make, [{"number": 13}], two, stage))
             except DataError as error:
                 seen[key] = str(error)
+        batch.MAX_DEATHS = 1
+        try:
+            list(map_pieces(make, [{"number": 666}], two))
+        except ConfigError as error:
+            seen["deadly"] = str(error)
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
         seen["elsewhere"] = all(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from hw2.config import ScalingConfig
+from hw2.distributed import session
 from hw2.distributed.batch import map_pieces
 from hw2.distributed.session import connected, share_of_cluster
+from hw2.distributed.tuning import _resources
 from hw2.errors import ConfigError
 from tests.distributed.private_ray import make
 from tests.jobs.command import ROOT
@@ -44,6 +46,7 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["error before"] == "number=13 cannot be prepared"
     assert seen["prepared"] == seen["prepared here"] == [25, 23, 28, 21, 29]
     assert seen["elsewhere"]  # at the same time, by other processes
+    assert seen["deadly"].startswith("a worker died 2 times at the same piece of work")
 
 
 def test_what_all_processes_of_ray_import_is_light() -> None:
@@ -79,3 +82,39 @@ def test_a_cluster_that_grows_may_be_asked_for_more(
     assert share_of_cluster(ScalingConfig(use_gpu=True), 99) == (1, True)
     assert share_of_cluster(ScalingConfig(num_workers=9), 99) == (9, False)
     assert share_of_cluster(ScalingConfig(), 99) == (4, False)  # nobody asked: what is there
+
+
+def nodes(monkeypatch: pytest.MonkeyPatch, *found: tuple[float, float]) -> None:
+    """A cluster of nodes with these CPUs and GPUs."""
+    monkeypatch.setattr(session, "_nodes", lambda: list(found))
+
+
+def test_no_worker_spans_two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, (4, 0), (4, 0), (4, 0), (4, 0))
+    assert share_of_cluster(ScalingConfig(cpus_per_worker=3), 99) == (4, False)
+    with pytest.raises(ConfigError, match="has 16 CPUs: it has room for 0 workers"):
+        share_of_cluster(ScalingConfig(cpus_per_worker=8), 1)
+    nodes(monkeypatch, (64, 0), (2, 8))
+    assert share_of_cluster(ScalingConfig(), 99) == (2, True)
+    scaling = ScalingConfig()
+    assert _resources(scaling, 0.5, 99)[:2] == (2, 2)  # the CPUs beside the GPUs are two
+
+
+def test_what_the_job_holds_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, (3, 0))
+    assert share_of_cluster(ScalingConfig(min_workers=1), 99) == (3, False)
+    monkeypatch.setattr(session, "held_by_entrypoint", lambda: (1.0, 0.0))
+    with pytest.raises(ConfigError, match="min_workers=1 beside --entrypoint-num-cpus"):
+        share_of_cluster(ScalingConfig(min_workers=1), 99)
+
+
+def test_a_sweep_waits_for_what_a_growing_cluster_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, (4, 0))
+    gpus = ScalingConfig(num_workers=2, use_gpu=True)
+    with pytest.raises(ConfigError, match="but the cluster has no GPU: leave it out"):
+        _resources(ScalingConfig(), 0.25, 20)
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    monkeypatch.setenv("HW2_CLUSTER_GROWS", "1")
+    assert _resources(ScalingConfig(), 0.25, 20) == (1, 1, {"cpu": 1.0, "gpu": 0.25})
+    assert _resources(gpus, None, 20) == (2, 20, {"cpu": 1.0, "gpu": 1.0})  # two, not 20
+    assert _resources(ScalingConfig(num_workers=16), None, 20)[:2] == (16, 20)
