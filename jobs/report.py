@@ -16,7 +16,8 @@ from hw2.settings.report import ReportConfig
 
 def settings_of(job: str) -> type[JobConfig]:
     """The settings of jobs.JOB; ConfigError if there is no such job."""
-    if importlib.util.find_spec(f"jobs.{job}") is None:
+    found = importlib.util.find_spec(f"jobs.{job}")
+    if found is None or found.origin is None:  # a folder without code, as jobs/configs
         raise ConfigError(f"job={job}: there is no jobs/{job}.py")
     main = importlib.import_module(f"jobs.{job}").main
     return get_type_hints(main)["config"]  # type: ignore[no-any-return]

@@ -61,10 +61,13 @@ def code_of_jobs() -> str:
 def paths_in(tree: Any, key: str = "") -> Iterator[str]:
     """What is there of the files and folders that nested settings name, and of those beside them.
 
-    A text is a path or TOKEN=PATH; `key` is that of the setting.
+    A text is a path, TOKEN=PATH, local-dir:PATH, or several with commas between; `key` is that of
+    the setting.
     """
     if isinstance(tree, str):
-        for text in {tree, tree.rpartition("=")[2]}:
+        parts = {tree, *map(str.strip, tree.split(","))}
+        parts |= {text.rpartition("=")[2] for text in parts}
+        for text in parts | {text.removeprefix("local-dir:") for text in parts}:
             path = os.path.expanduser(text)
             if not text or len(path) >= 4096 or "\0" in path or not os.path.exists(path):
                 continue

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hw2.config import JobConfig, load
+from hw2.errors import ConfigError
 from hw2.job import run_job
 from hw2.personalize.merging import read_caption_texts
 from hw2.report.steps import plan, settings
@@ -105,3 +106,9 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     argv = [*words, "--steps", json.dumps({"faces": {"job": "sample_faces"}})]
     assert run_job(ReportConfig, main, argv=argv) == 2
     assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("job", ["nosuch", "configs"])
+def test_no_such_job(job: str) -> None:
+    with pytest.raises(ConfigError, match=f"job={job}: there is no jobs/{job}.py"):
+        settings_of(job)

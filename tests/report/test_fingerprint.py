@@ -25,6 +25,8 @@ def contents(settings: dict[str, object]) -> list[str]:
         ({"real": "~/file.txt"}, "home/file.txt"),
         ({"separate": ["<new1>=tree/embedding.bin"]}, "tree/embedding.bin"),
         ({"real": "tree/linked"}, "elsewhere/file.txt"),
+        ({"templates": "simple, tree/mine.txt"}, "tree/mine.txt"),
+        ({"model": "local-dir:tree/clip"}, "tree/clip/weights.bin"),
     ],
 )
 def test_a_changed_input_changes_what_a_step_is_made_from(
