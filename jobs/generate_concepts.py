@@ -27,7 +27,7 @@ def main(config: GenerateConceptsConfig) -> None:
     model = load_stable_diffusion(config.model)
     ways = read_ways(config, model, concepts)
     prompts = generating.prompts_to_draw(config, ways, concepts)
-    generating.check_prompts(model, prompts, ways)
+    generating.check_prompts(model, prompts, ways, config.negative_prompt)
     check_drawing(config.sample, model.schedule.num_train_timesteps)
     kept = ("input", "separate", "joint", "merged", "model", "num_pictures", "together")
     hashes = hashes_of(ways, concepts) | generating.hashes_of_prompts(prompts)

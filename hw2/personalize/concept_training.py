@@ -173,4 +173,5 @@ def checked_prompts(
     ]
     for prompt in prompts:
         check_prompt(model.tokenizer, prompt)
+    check_prompt(model.tokenizer, config.sample.negative_prompt, "sample.negative_prompt")
     return prompts

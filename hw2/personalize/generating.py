@@ -74,11 +74,14 @@ def hashes_of_prompts(prompts: Sequence[Piece]) -> dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
-def check_prompts(model: StableDiffusion, prompts: Iterable[Piece], ways: Ways) -> None:
-    """Raise ConfigError for a prompt with a token that its way does not bring."""
+def check_prompts(
+    model: StableDiffusion, prompts: Iterable[Piece], ways: Ways, negative_prompt: str
+) -> None:
+    """Raise ConfigError for a prompt with a token that its way does not bring, or one too long."""
     personalizer = Personalizer(model)
     for way, learnt in ways.items():
         tokenizer = personalizer.become(learnt).tokenizer
+        check_prompt(tokenizer, negative_prompt, "negative_prompt")
         for piece in prompts:
             if piece["way"] == way:
                 check_prompt(tokenizer, piece["prompt"])

@@ -50,18 +50,18 @@ def initializer_id(tokenizer: CLIPTokenizer, word: str) -> int:
     return int(ids[0])
 
 
-def check_prompt(tokenizer: CLIPTokenizer, prompt: str) -> None:
+def check_prompt(tokenizer: CLIPTokenizer, prompt: str, key: str = "prompt") -> None:
     """Raise ConfigError for a <word> in `prompt` that was not added, and for too long a prompt.
 
     Unknown ones would be read as their letters, and what is too long be cut, in silence.
     """
     for word in PLACEHOLDER.findall(prompt):
         if len(tokenizer.tokenize(word)) != 1:
-            raise ConfigError(f"prompt={prompt!r}: {word} is no token: {_hint(tokenizer, word)}")
+            raise ConfigError(f"{key}={prompt!r}: {word} is no token: {_hint(tokenizer, word)}")
     count, limit = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
     if count > limit:
         raise ConfigError(
-            f"prompt={prompt!r} is {count} tokens with start and end, and the text encoder reads "
+            f"{key}={prompt!r} is {count} tokens with start and end, and the text encoder reads "
             f"{limit}; the rest would be cut: shorten it"
         )
 

@@ -186,6 +186,7 @@ def test_pictures_of_another_prompt_or_model_are_not_kept(
         ("generate_concepts", {"untrained": "true", "eta": 0.5}, "eta=0.5: only sampler ddim"),
         ("textual_inversion", {"sample.eta": 0.5}, "eta=0.5: only sampler ddim has it"),
         ("custom_diffusion", {"sample.sampler": "ddpm"}, "visits all "),
+        ("textual_inversion", {"sample.negative_prompt": "<no>"}, "negative_prompt='<no>': <no> "),
     ],
 )
 def test_refused_before_anything_is_made(
