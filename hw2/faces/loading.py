@@ -146,6 +146,11 @@ def _refuse_other_process(folder: Path) -> None:
                 raise ValueError("want settings by name")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file}: not a readable scheduler ({error})") from None
+        if "_class_name" in config and "beta_schedule" not in config:
+            raise CheckpointError(
+                f"{file}: {str(config['_class_name'])[:80]} names no beta_schedule: faces are "
+                "drawn with linear betas alone"
+            )
         for key, ours in PROCESS.items():
             if config.get(key, ours) != ours:
                 raise CheckpointError(

@@ -70,9 +70,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     tokenizer = _part(
         model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
     )
-    scheduler = _part(
-        model, "scheduler", lambda: DDIMScheduler.from_pretrained(place, subfolder="scheduler")
-    )
+    scheduler = _part(model, "scheduler", lambda: _scheduler(place))
     _refuse_misfits(model, unet, vae, text, tokenizer)
     return StableDiffusion(
         unet.eval().requires_grad_(False),
@@ -162,6 +160,15 @@ def _refuse_misfits(
     for what, (one, other) in pairs.items():
         if one != other:
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
+
+
+def _scheduler(place: str) -> DDIMScheduler:
+    """The model's own, as a DDIM; ValueError for one without betas, which would get DDIM's."""
+    told = DDIMScheduler.load_config(place, subfolder="scheduler")
+    if "beta_schedule" not in told and told.get("trained_betas") is None:
+        name = str(told.get("_class_name"))[:80]
+        raise ValueError(f"{name} has neither beta_schedule nor trained_betas: want one of DDPM")
+    return DDIMScheduler.from_pretrained(place, subfolder="scheduler")
 
 
 def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:

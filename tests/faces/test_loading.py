@@ -288,6 +288,7 @@ def test_refused_folders(folder: Path, kind: str) -> None:
         ({"num_train_timesteps": 4000}, "num_train_timesteps=4000: faces are drawn with 1000"),
         ({"prediction_type": "v_prediction"}, "prediction_type=v_prediction: faces are"),
         ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True: faces are drawn with"),
+        ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler names no beta_schedule: faces"),
     ],
 )
 def test_another_process_beside_the_network(

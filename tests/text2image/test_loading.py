@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
 from hw2.errors import CheckpointError
@@ -93,6 +94,10 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
         (
             _edit("scheduler/scheduler_config.json", rescale_betas_zero_snr=True),
             "its scheduler has rescale_betas_zero_snr",
+        ),
+        (
+            lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
+            "FlowMatchEulerDiscreteScheduler has neither beta_schedule nor trained_betas",
         ),
         (_edit("unet/config.json", block_out_channels=[16, 64]), "its unet cannot be loaded"),
         (
