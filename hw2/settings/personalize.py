@@ -91,9 +91,9 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
     )
     train: TrainConfig = Field(
         TrainConfig(
-            num_steps=500,
+            num_steps=250,
             batch_size=8,
-            learning_rate=1e-5,
+            learning_rate=8e-5,  # the authors' 1e-5 a picture of the batch
             weight_decay=0.01,
             decay="none",
             warmup_steps=0,
