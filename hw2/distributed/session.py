@@ -183,9 +183,8 @@ def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
     With `min_workers`, what fits up to what is told, and no fewer than that.
 
     Raises ConfigError if more are told than fit, or if workers may come and go while the job itself
-    holds CPUs: Ray would wait for them without end. A cluster
-    that grows (HW2_CLUSTER_GROWS, as in cluster.yaml) is trusted to bring them: Ray does not tell
-    how far it can grow.
+    holds CPUs: Ray would wait for them without end. A cluster that grows (HW2_CLUSTER_GROWS, as in
+    cluster.yaml) is trusted to bring them: Ray does not tell how far it can grow.
     """
     cpus, gpus = cluster_cpus_and_gpus()
     grows = growing()

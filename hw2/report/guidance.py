@@ -94,8 +94,9 @@ def _said_of_guidance(
 def _most(paired: Sequence[Mapping[str, Any]]) -> Said:
     """The largest paired difference, of those that are shown if there are any; all that tie."""
     found = [one for one in paired if clear(as_interval(one))]
-    most = max(found or paired, key=lambda one: abs(one["value"]))
-    alike = [one for one in found or paired if as_interval(one) == as_interval(most)]
+    among = found or paired
+    most = max(among, key=lambda one: abs(one["value"]))
+    alike = [one for one in among if as_interval(one) == as_interval(most)]
     values = {
         "w": ", ".join(f"{one['point']['guidance_weight']:g}" for one in alike),
         "base": f"{most['baseline']['guidance_weight']:g}",

@@ -168,7 +168,7 @@ def _scheduler(place: str) -> DDIMScheduler:
     if "beta_schedule" not in told and told.get("trained_betas") is None:
         name = str(told.get("_class_name"))[:80]
         raise ValueError(f"{name} has neither beta_schedule nor trained_betas: want one of DDPM")
-    return DDIMScheduler.from_pretrained(place, subfolder="scheduler")
+    return DDIMScheduler.from_config(told)
 
 
 def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:
