@@ -83,9 +83,8 @@ def test_names_from_files_stay_text(small: SmallReport) -> None:
 
 def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
-    assert (
-        "w = 2 changes accuracy by +20.0 (18.0 … 22.0) points against w = 0, the most of 1" in text
-    )
+    gain = "accuracy changes by +20.0 (18.0 … 22.0) points at w = 2 against w = 0"
+    assert f"{gain}, the most of 1" in text
     assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
@@ -148,7 +147,7 @@ def test_the_largest_of_the_clear_differences_is_quoted(small: SmallReport) -> N
     pairs = [{"metric": "accuracy", **pair} for pair in pairs]
     changed(small.out / "guidance/metrics.json", differences=pairs)
     text = Elements(page(collect(small.all()))).text
-    assert "w = 1 changes accuracy by -10.0 (-15.0 … -5.0) points" in " ".join(text.split())
+    assert "accuracy changes by -10.0 (-15.0 … -5.0) points at w = 1" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
