@@ -66,6 +66,11 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
+def warn(text: str) -> None:
+    """`text` in one line on stderr, after `warning: `."""
+    print(one_line(f"warning: {text}"), file=sys.stderr)
+
+
 def as_text(cell: Any) -> Any:
     """A cell for a CSV that a spreadsheet may open: a text that it would compute begins with '.
 

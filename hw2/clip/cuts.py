@@ -1,12 +1,11 @@
 """Texts of which a CLIP model reads the beginning alone, and classes that become one by it."""
 
 import hashlib
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from hw2.clip.tokenizing import Tokenize, context_length, counts_of_rows
-from hw2.disclosure import one_line
+from hw2.disclosure import warn
 
 SHOWN = 5
 
@@ -34,7 +33,7 @@ def warn_of_prompts(
             classes[hashlib.sha256(read).digest()].append(name)
         cut[title] = len(too_long)
         if too_long:
-            _warn(
+            warn(
                 f"prompts {title}: {len(too_long)} of {sum(map(len, prompts))} are cut at the "
                 f"{limit} tokens that the model reads, for instance {too_long[0][:200]!r}"
             )
@@ -42,7 +41,7 @@ def warn_of_prompts(
         if alike:
             listed = "; ".join(_listed(group) for group in alike[:SHOWN])
             more = f"; and {len(alike) - SHOWN} more such groups" * (len(alike) > SHOWN)
-            _warn(
+            warn(
                 f"prompts {title}: nothing tells classes apart whose tokens are the same: "
                 f"{listed}{more}"
             )
@@ -52,7 +51,3 @@ def warn_of_prompts(
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name[:200]) for name in names[:SHOWN])
     return shown + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-
-
-def _warn(text: str) -> None:
-    print(one_line(f"warning: {text}"), file=sys.stderr)

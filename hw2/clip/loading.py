@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
 from hw2.claims import Claims, refuse_false
+from hw2.clip.configs import preprocess_of, published
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
 from hw2.clip.tokenizing import load_tokenizer
@@ -105,7 +106,7 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
         pretrained = str(weights)
     config = open_clip.get_model_config(model)
     title = f"{model} {weights.name if not tag else pretrained}"
-    preprocess = _preprocess(config, tag)
+    preprocess = preprocess_of(config, tag or published(model))
     quick_gelu = bool(tag.get("quick_gelu") or config.get("quick_gelu"))  # as load_clip has it
     network = _json(config | {"quick_gelu": quick_gelu})
     return ClipSource(title, model, pretrained, preprocess, weights, sha256_of(weights), network)
@@ -120,14 +121,6 @@ def _tags(model: str) -> str:
 
     tags = open_clip.list_pretrained_tags_by_model(model)
     return f"one of {', '.join(tags[:8])}{', ..' * (len(tags) > 8)}" if tags else "it has no tags"
-
-
-def _preprocess(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> Preprocess:
-    """As open_clip.create_model puts it together."""
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
-    merged = merge_preprocess_dict(asdict(PreprocessCfg()), dict(preprocess_cfg))
-    return Preprocess.of_config(merged | {"size": model_cfg["vision_cfg"].get("image_size", 224)})
 
 
 def _trained_here(pretrained: str) -> ClipSource:
@@ -191,7 +184,7 @@ def _in_folder(model: str) -> ClipSource:
             with fetching(f"model={model}"):
                 config = factory._get_hf_config(place)
                 found = factory.download_pretrained_from_hf(place)
-        preprocess = _preprocess(config["model_cfg"], config.get("preprocess_cfg", {}))
+        preprocess = preprocess_of(config["model_cfg"], config.get("preprocess_cfg", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"model={model}: open_clip_config.json is broken ({one_line(error)}): want "
@@ -235,7 +228,12 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
 
     def unfit(reason: str) -> str:
         way = "give its own, or the --model that these are of"
-        if any(word in reason for word in TORN):  # torch advises to load it unsafely
+        if "TorchScript" in reason:  # torch advises to load it unsafely
+            reason = (
+                "it is a TorchScript archive, a program beside tensors, as OpenAI's first files"
+            )
+            way = "give the tag openai, or save the state_dict() of what you trust as .safetensors"
+        elif any(word in reason for word in TORN):
             reason = "the file is torn, or holds more than tensors"
             way = "give a state_dict alone, best as .safetensors"
         return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"

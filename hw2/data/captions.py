@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from hw2.data.files import MAX_TABLE_BYTES, inside, parse_json, read_regular
 from hw2.data.images import decode
 from hw2.data.tables import BadRow
+from hw2.disclosure import warn
 from hw2.errors import DataError
 
 
@@ -109,8 +109,7 @@ def read_captions(part: Path, image_size: int, *, skip_bad: bool = False) -> Cap
 def warn_of_cut(lengths: Sequence[int], limit: int) -> None:
     """One line on stderr if captions have more than the `limit` tokens that a model reads."""
     if cut := sum(length > limit for length in lengths):
-        told = f"{cut} of {len(lengths)} captions are cut at {limit} tokens"
-        print(f"warning: {told}", file=sys.stderr)
+        warn(f"{cut} of {len(lengths)} captions are cut at {limit} tokens")
 
 
 def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> ClassSet:

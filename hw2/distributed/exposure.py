@@ -1,6 +1,6 @@
 """Whether anybody who reaches this cluster over the network may run code on it."""
 
-import sys
+from hw2.disclosure import warn
 
 PROBE_SECONDS = 3.0
 
@@ -12,11 +12,10 @@ def warn_if_open(gcs_address: str | None = None) -> None:
 
         gcs_address = ray.get_runtime_context().gcs_address
     if open_to_others(gcs_address):
-        print(
-            f"warning: the Ray cluster at {gcs_address} answers other hosts without a token, so "
+        warn(
+            f"the Ray cluster at {gcs_address} answers other hosts without a token, so "
             "anyone who reaches it may run code there: start it with RAY_AUTH_MODE=token "
-            "(docs/cluster.md)",
-            file=sys.stderr,
+            "(docs/cluster.md)"
         )
 
 

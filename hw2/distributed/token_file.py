@@ -1,19 +1,19 @@
 """The file of the clusters' token: who reads it can run code there."""
 
 import os
-import sys
 from pathlib import Path
+
+from hw2.disclosure import warn
 
 
 def warn_if_shared() -> None:
     """One line on stderr if others on this machine can read the token that Ray sends from here."""
     path = token_file()
     if path is not None and path.stat().st_mode & 0o077:
-        print(
-            f"warning: others can read {path}, and who has the token can run code on the cluster: "
+        warn(
+            f"others can read {path}, and who has the token can run code on the cluster: "
             f"chmod 600 {path}, and a new token where others use this machine (make cluster-token "
-            "makes it for you alone)",
-            file=sys.stderr,
+            "makes it for you alone)"
         )
 
 

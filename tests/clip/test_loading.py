@@ -12,6 +12,7 @@ import open_clip.factory
 import open_clip.pretrained
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import save_file
@@ -111,6 +112,39 @@ def test_weights_of_a_named_model(
     assert source.title == f"tiny {path.name}"
 
 
+@pytest.mark.parametrize(
+    ("model", "tag"), [("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "openai"), ("RN50", "yfcc15m")]
+)
+def test_a_file_is_prepared_for_as_its_model_s_tags_are(
+    model: str, tag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.safetensors").touch()
+    source = find_clip(model, str(tmp_path / "x.safetensors"))
+    assert_same_transform(source, transform_of(model, tag))
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["ViT-L-14", "ViT-H-14"])
+def test_where_tags_differ_a_file_gets_openai_s_with_a_warning(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.safetensors").touch()
+    source = find_clip(model, str(tmp_path / "x.safetensors"))
+    assert_same_transform(source, transform_of("ViT-B-32", "openai"))
+    odd = {"ViT-L-14": "laion2b_s32b_b82k", "ViT-H-14": "dfn5b"}[model]
+    assert str(transform_of(model, odd)) != str(transform_of("ViT-B-32", "openai"))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("warning: ") and f"like {odd} give" in said[0]
+
+
+def transform_of(model: str, tag: str) -> Any:
+    """open_clip's own for a tag."""
+    size = open_clip.get_model_config(model)["vision_cfg"]["image_size"]
+    wanted = open_clip.get_pretrained_cfg(model, tag)
+    config = merge_preprocess_dict(PreprocessCfg(size=size), wanted)
+    return image_transform_v2(PreprocessCfg(**config), is_train=False)
+
+
 def test_a_tag_that_wants_quick_gelu_gets_it(
     tiny: str, tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +229,7 @@ def test_damaged_and_foreign_files(tiny: str, tmp_path: Path, weights: dict[str,
     assert "Missing key(s)" in said and "or the --model that these are of" in said
     script = tmp_path / "jit.pt"  # as OpenAI's files
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(script))
-    assert "give a state_dict alone" in refused(tiny, str(script))
+    assert "TorchScript archive" in refused(tiny, str(script))
 
 
 def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
