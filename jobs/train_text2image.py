@@ -19,11 +19,15 @@ def main(config: TrainText2ImageConfig) -> None:
     from hw2.text2image.drawing import check_drawing
     from hw2.text2image.export import write_pipeline
     from hw2.text2image.latents import read_latents
+    from hw2.text2image.prompts import check_prompt
     from hw2.text2image.training import finished, text2image_training
+    from hw2.text2image.vocabulary import small_tokenizer
 
     check_drawing(config.sample, config.num_train_timesteps)
     autoencoder = find_autoencoder(config.autoencoder)
     pictures = read_for(autoencoder, config.data)
+    tokenizer = small_tokenizer(pictures.captions, config.text.merges, config.text.context_length)
+    check_prompt(tokenizer, config.sample.negative_prompt, "sample.negative_prompt")
     run = job_run(
         config,
         "train_text2image",

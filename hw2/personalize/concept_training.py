@@ -17,13 +17,14 @@ from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
 from hw2.personalize.batches import Captioned
 from hw2.personalize.templates import read_templates
-from hw2.personalize.tokens import add_token, check_prompt, initializer_id
+from hw2.personalize.tokens import add_token, initializer_id
 from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import ConceptTrainingConfig
 from hw2.text2image.autoencoding import encode
 from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective
 from hw2.text2image.drawing import check_drawing, draw
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.prompts import check_prompt
 from hw2.training import Saved
 
 EVALUATED = 64  # samples of the fixed-noise loss at a checkpoint

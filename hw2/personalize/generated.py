@@ -11,8 +11,8 @@ from hw2.data.files import inside, read_json
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
-from hw2.personalize.tokens import PLACEHOLDER
 from hw2.settings.grading import GradeConceptsConfig
+from hw2.text2image.prompts import PLACEHOLDER
 
 PROMPTS = "prompts.json"
 Prompt = tuple[str, int]  # a concept and the place of one of its prompts

@@ -13,13 +13,13 @@ from hw2.data.concepts import Concept
 from hw2.data.files import replacing
 from hw2.errors import ConfigError
 from hw2.personalize.personalizer import Personalizer
-from hw2.personalize.tokens import check_prompt
 from hw2.personalize.ways import Ways
 from hw2.runlog.journal import write_json
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.prompts import check_prompt
 
 TOGETHER = "together"
 Piece = dict[str, Any]

@@ -7,10 +7,10 @@ from hw2.errors import ConfigError
 from hw2.personalize.tokens import (
     add_token,
     check_new_token,
-    check_prompt,
     initializer_id,
     rename_clashing,
 )
+from hw2.text2image.prompts import check_prompt
 from hw2.text2image.vocabulary import small_tokenizer
 from tests.personalize.tiny import CAPTIONS, CONTEXT
 

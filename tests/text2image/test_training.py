@@ -11,12 +11,13 @@ from PIL import Image
 
 from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
-from hw2.errors import CheckpointError, DataError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.text2image import build_autoencoder
 from hw2.runlog.tracker import Tracker
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import (
     AutoencoderConfig,
+    DrawSettings,
     LatentUNetConfig,
     TextEncoderConfig,
     TrainAutoencoderConfig,
@@ -38,6 +39,7 @@ from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.training import finished, text2image_training
 from hw2.training import Saved
+from jobs.train_text2image import main
 from tests.in_process import final, run_bare
 
 COUNT, HELD_OUT = 40, 4
@@ -133,6 +135,18 @@ def test_captions_beyond_the_context_are_told(
     count = whole.lengths().count(longest)
     told = f"warning: {count} of {COUNT} captions are cut at {longest - 1} tokens\n"
     assert capsys.readouterr().err == told
+
+
+def test_an_unreadable_negative_prompt_is_refused(
+    data: DataConfig, autoencoder: Path, tmp_path: Path
+) -> None:
+    for said, told in (("a <new1>", "<new1> is no token"), ("a " * 99, "is 101 tokens")):
+        config = config_of(data, autoencoder).model_copy(
+            update={"out": tmp_path / "out", "sample": DrawSettings(negative_prompt=said)}
+        )
+        with pytest.raises(ConfigError, match=f"sample.negative_prompt=.*{told}"):
+            main(config)
+    assert not (tmp_path / "out").exists()
 
 
 def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Path) -> None:

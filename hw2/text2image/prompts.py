@@ -1,0 +1,34 @@
+"""Prompts that a text encoder reads as they are meant."""
+
+import difflib
+import re
+
+from transformers import CLIPTokenizer
+
+from hw2.errors import ConfigError
+
+PLACEHOLDER = re.compile(r"<[^<>\s]+>")
+
+
+def check_prompt(tokenizer: CLIPTokenizer, prompt: str, key: str = "prompt") -> None:
+    """Raise ConfigError for a <word> in `prompt` that was not added, and for too long a prompt.
+
+    Unknown ones would be read as their letters, and what is too long be cut, in silence.
+    """
+    for word in PLACEHOLDER.findall(prompt):
+        if len(tokenizer.tokenize(word)) != 1:
+            raise ConfigError(f"{key}={prompt!r}: {word} is no token: {_hint(tokenizer, word)}")
+    count, limit = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
+    if count > limit:
+        raise ConfigError(
+            f"{key}={prompt!r} is {count} tokens with start and end, and the text encoder reads "
+            f"{limit}; the rest would be cut: shorten it"
+        )
+
+
+def _hint(tokenizer: CLIPTokenizer, word: str) -> str:
+    added = [t for t in tokenizer.get_added_vocab() if t not in tokenizer.all_special_tokens]
+    if not added:
+        return "none was added; load its embedding or deltas"
+    near = difflib.get_close_matches(word, added, 1, 0.4)
+    return f"{f'did you mean {near[0]}? ' if near else ''}added are {', '.join(added)}"
