@@ -51,6 +51,7 @@ def read_learnt(
     sources: Sequence[str],
     tokens: Sequence[str | None],
     initializers: Sequence[str | None],
+    templates: Sequence[str],
     image_size: int,
 ) -> list[Learnt]:
     """The concepts `sources` of `config.input`, as the settings or input.json name them.
@@ -59,7 +60,8 @@ def read_learnt(
     """
     concepts = read_concepts(config.input)
     found = []
-    for source, token, initializer in zip(sources, tokens, initializers, strict=True):
+    asked = zip(sources, tokens, initializers, templates, strict=True)
+    for source, token, initializer, captions in asked:
         concept = one_concept(concepts, source)
         word = initializer or concept.initializer_token
         if word is None:
@@ -73,7 +75,7 @@ def read_learnt(
                 concept_pictures(concept, image_size),
                 token or concept.token_name,
                 word,
-                read_templates(templates_for(config.templates, concept.kind)),
+                read_templates(templates_for(captions, concept.kind)),
             )
         )
     return found

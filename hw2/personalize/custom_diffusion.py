@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
 from hw2.data.captions import read_captions
@@ -33,12 +34,14 @@ UNET = "ema.unet."
 
 def read_all(config: CustomDiffusionConfig, model: StableDiffusion) -> list[Learnt]:
     """The concepts to learn. Raises as `read_learnt` does."""
-    nothing: list[None] = [None] * len(config.sources)
+    count, nothing = len(config.sources), [None] * len(config.sources)
+    templates = config.templates if len(config.templates) > 1 else config.templates * count
     return read_learnt(
         config,
         config.sources,
         config.token_names or nothing,
         config.initializer_tokens or nothing,
+        templates,
         model.image_size,
     )
 
@@ -66,6 +69,8 @@ def custom_diffusion_training(config: CustomDiffusionConfig, out: Path) -> Train
     concepts = [captioned(model, of, config.flip) for of in learnt]
     for weight in cross_attention_weights(model.unet).values():
         weight.requires_grad_(True)
+    if config.detach_start_token:
+        detach_start_token(model.unet)
     return Training(
         net=Text2Image(model.unet, model.text_encoder),
         objective=latent_objective(model),
@@ -85,6 +90,19 @@ def custom_diffusion_training(config: CustomDiffusionConfig, out: Path) -> Train
         evaluate=fixed_loss(model, concepts, config.seed),
         show=ValidationPictures(config, model, prompts, out),
     )
+
+
+def detach_start_token(unet: nn.Module) -> None:
+    """Stop the gradient at the keys and values of each text's first token; they stay what they are.
+
+    As the authors' training does, and diffusers': what all captions begin with is not to learn.
+    """
+
+    def detached(_: nn.Module, __: object, projected: Tensor) -> Tensor:  # (n, tokens, channels)
+        return torch.cat([projected[:, :1].detach(), projected[:, 1:]], 1)
+
+    for name in cross_attention_weights(unet):
+        unet.get_submodule(name.removesuffix(".weight")).register_forward_hook(detached)
 
 
 def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[str]]:

@@ -32,7 +32,7 @@ ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 def read_one(config: TextualInversionConfig, model: StableDiffusion) -> Learnt:
     """The concept to learn. Raises as `read_learnt` does."""
-    asked = [config.source], [config.token_name], [config.initializer_token]
+    asked = [config.source], [config.token_name], [config.initializer_token], [config.templates]
     return read_learnt(config, *asked, model.image_size)[0]
 
 

@@ -1,6 +1,7 @@
 """Settings of personalization: new concepts for a text-to-image model."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +11,11 @@ from hw2.settings.training import LoopJobConfig, TrainConfig
 from hw2.settings.values import Positive, absolute
 
 MODEL = "hub id, folder that diffusers loads, folder of jobs.train_text2image, or asset:NAME"
+TEMPLATES = (
+    "captions: auto (object or style, as input.json says), plain (the same in words that "
+    "asset:text2image knows), one of object, style, plain_object, plain_style, or a text file with "
+    "a {} a line"
+)
 INPUT = Path("hw2_data/textual_inversion/input.json")
 
 
@@ -18,12 +24,6 @@ class ConceptTrainingConfig(LoopJobConfig):
 
     model: str = Field("asset:text2image", description=MODEL)
     input: Path = Field(INPUT, description="the course's input.json")
-    templates: str = Field(
-        "auto",
-        description="captions: auto (object or style, as input.json says), plain (the same in "
-        "words that asset:text2image knows), one of object, style, plain_object, plain_style, or "
-        "a text file with a {} a line",
-    )
     flip: bool = Field(True, description="show every other picture mirrored, at random")
     prompts: tuple[str, ...] = Field(
         (), description="prompts drawn at checkpoints; empty: the concept's in input.json"
@@ -31,12 +31,15 @@ class ConceptTrainingConfig(LoopJobConfig):
     num_shown: Positive = Field(4, description="pictures drawn of each of these prompts")
     sample: DrawSettings = Field(DrawSettings(), description="how they are drawn")
 
-    def absolute(self) -> "ConceptTrainingConfig":
-        """The same for a worker, which runs in a folder of its own."""
-        changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
-        if Path(self.templates).suffix:  # a file, not the name of a set
-            changes["templates"] = absolute(self.templates)
-        return self.model_copy(update=changes)
+
+def _moved(config: ConceptTrainingConfig) -> dict[str, Any]:
+    """The absolute paths of what both read, for a worker, which runs in a folder of its own."""
+    return {"model": absolute(config.model), "input": config.input.expanduser().absolute()}
+
+
+def _absolute_set(templates: str) -> str:
+    """The same set for a worker: a file's path, or a set's name as it is."""
+    return absolute(templates) if Path(templates).suffix else templates
 
 
 class TextualInversionConfig(ConceptTrainingConfig):
@@ -47,6 +50,7 @@ class TextualInversionConfig(ConceptTrainingConfig):
     initializer_token: str | None = Field(
         None, description="one-token word whose row the new one starts as; null: input.json's"
     )
+    templates: str = Field("auto", description=TEMPLATES)
     train: TrainConfig = Field(
         TrainConfig(
             num_steps=3000,
@@ -59,6 +63,11 @@ class TextualInversionConfig(ConceptTrainingConfig):
         ),
         description="the training loop",
     )
+
+    def absolute(self) -> "TextualInversionConfig":
+        """The same for a worker, which runs in a folder of its own."""
+        changes = _moved(self) | {"templates": _absolute_set(self.templates)}
+        return self.model_copy(update=changes)
 
 
 class PriorConfig(Config):
@@ -85,7 +94,15 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
     initializer_tokens: tuple[str, ...] = Field(
         (), description="words whose rows these start as; empty: input.json's"
     )
+    templates: tuple[str, ...] = Field(
+        ("auto",), min_length=1, description=f"{TEMPLATES}; of all concepts, or one each"
+    )
     prior: PriorConfig = PriorConfig()
+    detach_start_token: bool = Field(
+        True,
+        description="let no gradient through the keys and values of the start token, as the "
+        "authors and diffusers",
+    )
     rank: Positive | None = Field(
         None, description="singular values kept of each weight's change; null: all, as diffusers"
     )
@@ -106,10 +123,9 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         """The same for a worker, which runs in a folder of its own."""
         folder = self.prior.folder and self.prior.folder.expanduser().absolute()
         prior = self.prior.model_copy(update={"folder": folder})
-        shared = super().absolute()
-        names = ("model", "input", "templates")
-        changes = {name: getattr(shared, name) for name in names}
-        return self.model_copy(update={**changes, "prior": prior})
+        templates = tuple(map(_absolute_set, self.templates))
+        changes = _moved(self) | {"templates": templates, "prior": prior}
+        return self.model_copy(update=changes)
 
     @field_validator("sources")
     @classmethod
@@ -120,9 +136,9 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
 
     @model_validator(mode="after")
     def _one_each(self) -> "CustomDiffusionConfig":
-        for key in ("token_names", "initializer_tokens"):
+        for key, other in (("token_names", 0), ("initializer_tokens", 0), ("templates", 1)):
             count = len(getattr(self, key))
-            if count not in (0, len(self.sources)):
+            if count not in (other, len(self.sources)):
                 raise ValueError(
                     f"{key} has {count} entries for {len(self.sources)} sources: want one each"
                 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
 from safetensors.torch import load_file
 
 from hw2.errors import CheckpointError
@@ -11,10 +12,17 @@ from hw2.personalize import prior
 from hw2.personalize.custom_diffusion import (
     custom_diffusion_training,
     custom_inputs,
+    detach_start_token,
+    read_all,
     trained_deltas,
     write_deltas,
 )
-from hw2.personalize.deltas import base_hash, cross_attention_weights, read_deltas
+from hw2.personalize.deltas import (
+    PROCESSOR,
+    base_hash,
+    cross_attention_weights,
+    read_deltas,
+)
 from hw2.settings.personalize import CustomDiffusionConfig, PriorConfig
 from hw2.text2image.loading import load_stable_diffusion
 from tests.in_process import final, run_bare
@@ -30,7 +38,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CustomDiffusionConfig:
         model=str(tiny_pipeline_folder(folder / "pipeline")),
         input=write_input(folder / "concepts"),
         sources=("0", "1"),
-        templates="plain_object",
+        templates=("plain_object",),
         prior=PriorConfig(num_pictures=3),
         train=TRAIN,
         sample=SAMPLE,
@@ -91,3 +99,50 @@ def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_pat
         training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
         shares.append(len(training.source.groups))
     assert shares == [2, 1]
+
+
+def test_each_concept_has_its_own_captions(config: CustomDiffusionConfig) -> None:
+    other = config.model_copy(update={"templates": ("plain_object", "plain_style")})
+    first, second = (
+        learnt.captions for learnt in read_all(other, load_stable_diffusion(config.model))
+    )
+    assert first[0] == "a photo of a <new1>" and "in the style of <new2>" in second[0]
+    for count in (0, 3):
+        with pytest.raises(ValueError, match="templates"):
+            CustomDiffusionConfig(
+                out=Path("x"), sources=("0", "1"), templates=("plain_object",) * count
+            )
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_gradients_are_those_of_diffusers_processor(
+    ours: bool, config: CustomDiffusionConfig
+) -> None:
+    unet, theirs = (load_stable_diffusion(config.model).unet for _ in range(2))
+    if ours:
+        detach_start_token(unet)
+    processors = dict(theirs.attn_processors)
+    for name in processors:
+        if ".attn2." in name:
+            attention = theirs.get_submodule(name.removesuffix(".processor"))
+            wide, channels = attention.to_k.in_features, attention.to_k.out_features
+            made = CustomDiffusionAttnProcessor(True, False, channels, wide)
+            made.to_k_custom_diffusion.load_state_dict(attention.to_k.state_dict())
+            made.to_v_custom_diffusion.load_state_dict(attention.to_v.state_dict())
+            processors[name] = made
+    theirs.set_attn_processor(processors)
+    draw = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, unet.config.in_channels, 8, 8, generator=draw)
+    text = torch.randn(2, 5, unet.config.cross_attention_dim, generator=draw)
+    for net in (unet, theirs):
+        net.requires_grad_(True)
+        net(latents, torch.tensor([3, 7]), text).sample.square().mean().backward()
+    found = cross_attention_weights(unet)
+    want = {
+        PROCESSOR.sub(r"\1.to_\2.weight", name): weight.grad
+        for name, weight in theirs.named_parameters()
+        if PROCESSOR.fullmatch(name)
+    }
+    assert found.keys() == want.keys()
+    close = [torch.allclose(found[name].grad, want[name], rtol=1e-4, atol=1e-8) for name in found]
+    assert all(close) if ours else not any(close)
