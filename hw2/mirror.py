@@ -27,10 +27,11 @@ from pathlib import Path
 
 from hw2.checkpoint import MANIFEST, is_whole
 from hw2.errors import StorageError
+from hw2.runlog.journal import JOURNAL
 from hw2.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
 
 logger = logging.getLogger("hw2.storage")
-JOURNAL, OWNER, CHECKPOINTS, RAY = "journal.jsonl", ".owner", "checkpoints/", "ray/"
+OWNER, CHECKPOINTS, RAY = ".owner", "checkpoints/", "ray/"
 SETTINGS = ("config.yaml", "inputs.json")
 MANIFESTS = 3  # their turn
 PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8

@@ -21,6 +21,7 @@ from hw2.distributed.sight import unseen
 from hw2.errors import Hw2Error
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
+from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.running import Training, only_writer, run
 from hw2.settings.training import LoopJobConfig
@@ -48,7 +49,7 @@ def run_training(
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
-    out, journal = tracker.out, tracker.out / "journal.jsonl"
+    out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
     run_file = (out / RUN_FILE).read_bytes() if (out / RUN_FILE).exists() else b""
     # Ray Train moves each worker to a folder of its own.

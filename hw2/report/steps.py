@@ -16,6 +16,8 @@ from hw2.disclosure import mask, masked
 from hw2.errors import ConfigError, Hw2Error
 from hw2.job import set_aside
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
+from hw2.runlog.arrival import has_arrived
+from hw2.runlog.environment import COMPUTING, versions
 from hw2.runlog.journal import write_json
 from hw2.settings.report import ReportConfig, Step
 
@@ -70,7 +72,7 @@ def plan(config: ReportConfig, settings_of: SettingsOf) -> list[Planned]:
                 raise ConfigError(f"steps.{name}: {{out}}/{other}: there is no step {other}")
             if other not in [one.name for one in planned]:
                 raise ConfigError(f"steps.{name}: {other} must stand before it in steps")
-        words = [*_words(step, str(config.out)), "--out", str(out)]
+        words = [*_words(step, config), "--out", str(out)]
         planned.append(Planned(name, step.job, tuple(words), out, needs))
         try:
             settings(planned[-1], settings_of)
@@ -86,10 +88,11 @@ def settings(step: Planned, settings_of: SettingsOf) -> JobConfig:
     return load(job, words, prog=prog, description="", origin="in settings")
 
 
-def _words(step: Step, out: str) -> list[str]:
+def _words(step: Step, config: ReportConfig) -> list[str]:
     words = [] if step.config is None else ["--config", step.config]
-    for key, value in step.settings.items():
-        words += [f"--{key}", _text(value, out)]
+    seed = {"seed": config.seed} if config.seed else {}  # 0 is what a step has by itself
+    for key, value in (seed | step.settings).items():
+        words += [f"--{key}", _text(value, str(config.out))]
     return words
 
 
@@ -109,7 +112,7 @@ class Runner:
     def __init__(self, out: Path, settings_of: SettingsOf) -> None:
         self.kept, self.settings_of = out / KEPT, settings_of
         self.kept.mkdir(exist_ok=True)
-        self.code = code_of_jobs()
+        self.code, self.packages = code_of_jobs(), versions(COMPUTING)
 
     def run(self, steps: list[Planned]) -> Iterator[StepResult]:
         """Each step twice: as it begins (unless it is reused or skipped), and as it ended."""
@@ -188,7 +191,7 @@ class Runner:
         """How long the run took whose results are still what this step would make."""
         known = self._known(step)
         try:
-            if known["left"] != stat_of(step.out) or not (step.out / "mlflow_run.json").is_file():
+            if known["left"] != stat_of(step.out) or not has_arrived(step.out):
                 return None
             before = known["made_from"]
             now = self._made_from(step, before["inputs"])
@@ -197,13 +200,14 @@ class Runner:
             return None
 
     def _made_from(self, step: Planned, known: Mapping[str, Any]) -> dict[str, Any]:
-        """Command, code, and the files and folders that the resolved settings name."""
+        """Command, code, packages, and the files and folders that the resolved settings name."""
         tree = settings(step, self.settings_of).model_dump(mode="json", exclude={"out"})
         inputs = {}
         for path in sorted(set(paths_in(tree))):
             before = Fingerprint(**known[path]) if path in known else None
             inputs[path] = fingerprint(Path(path), before)._asdict()
         made = {"words": list(step.words), "settings": tree, "code": self.code}
+        made["packages"] = self.packages
         return json.loads(json.dumps({**masked(made), "inputs": inputs}))
 
 

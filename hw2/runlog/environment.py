@@ -3,18 +3,27 @@
 import contextlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("ray", "torch", "torchvision", "diffusers", "mlflow", "numpy")
+COMPUTING = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "numpy")
+PACKAGES = (*COMPUTING, "ray", "mlflow")
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Those of `packages` that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def environment_tags() -> dict[str, str]:
     """The git commit of this code, where it is a checkout, and the versions of what it uses."""
     tags = {"version.python": ".".join(map(str, sys.version_info[:3]))}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            tags[f"version.{name}"] = version(name)
+    tags |= {f"version.{name}": found for name, found in versions().items()}
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         _git("ls-files", "--error-unmatch", __file__)  # else it lies in another project's folder
         tags["mlflow.source.git.commit"] = _git("rev-parse", "HEAD")

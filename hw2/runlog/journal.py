@@ -22,6 +22,7 @@ from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
 logger = logging.getLogger("hw2.tracking")
+JOURNAL = "journal.jsonl"  # in OUT
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long
 POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 
@@ -156,6 +157,11 @@ class Journal:
             yield
 
 
+def mark_of(journal: Path, what: Literal["rows", "files"]) -> Path:
+    """Where a courier keeps to which byte of the journal it has brought `what`."""
+    return journal.with_suffix(".delivered" if what == "rows" else f".{what}.delivered")
+
+
 class Courier:
     """A daemon thread that carries a journal's lines to `send`, in order.
 
@@ -184,9 +190,8 @@ class Courier:
     ) -> None:
         self._journal, self._key, self._send, self._describe = journal, key, send, describe
         self._limit = limit
-        self._what, suffix = what, "" if what == "rows" else f".{what}"
-        self._mark = journal.path.with_suffix(f"{suffix}.delivered")
-        self._lock = journal.path.with_suffix(f"{suffix}.lock")
+        self._what, self._mark = what, mark_of(journal.path, what)
+        self._lock = self._mark.with_suffix(".lock")
         self._stop, self._wake, self._failures, self._down = False, threading.Event(), 0, False
         self._thread = threading.Thread(target=self._run, name=f"courier of {what}", daemon=True)
         self._thread.start()

@@ -23,7 +23,7 @@ from hw2.errors import ConfigError, StorageError
 from hw2.runlog.addresses import describe, resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
-from hw2.runlog.journal import Courier, Journal, write_json
+from hw2.runlog.journal import JOURNAL, Courier, Journal, write_json
 from hw2.tracking import open_run, prepare_store
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Tracker:
     ) -> None:
         self.out, self.run_id, self.tracking_uri, self._owner = out, run_id, tracking_uri, owner
         self.mirror = mirror
-        self.journal = Journal(out / "journal.jsonl")
+        self.journal = Journal(out / JOURNAL)
         self._couriers: list[Courier] = []
         if tracking_uri:
             delivery = Delivery(tracking_uri, run_id, out)

@@ -4,13 +4,16 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+import yaml
 
 from hw2.config import JobConfig, load
 from hw2.errors import ConfigError
 from hw2.report import steps
 from hw2.report.steps import Runner, StepResult, plan
+from hw2.runlog.journal import JOURNAL, mark_of, write_json
 from hw2.settings.report import ReportConfig
 
 TOY = '''
@@ -22,6 +25,8 @@ from pathlib import Path
 from hw2.config import JobConfig
 from hw2.errors import DataError
 from hw2.job import claim_out, run_job
+from hw2.runlog.addresses import resolve_uri
+from hw2.runlog.journal import JOURNAL, mark_of, write_json
 
 class ToyConfig(JobConfig):
     value: int = 1
@@ -39,7 +44,10 @@ def main(config: ToyConfig) -> None:
     if Path("stop.txt").exists():
         raise DataError("stopped half-way")
     (out / "metrics.json").write_text("{}")
-    (out / "mlflow_run.json").write_text("{}")
+    write_json(out / "mlflow_run.json", {"run_id": "one", "tracking_uri": resolve_uri()})
+    (out / JOURNAL).write_text("row\\n")
+    for what in ("rows", "files"):
+        write_json(mark_of(out / JOURNAL, what), {"key": "one", "offset": 4})
 
 if __name__ == "__main__":
     raise SystemExit(run_job(ToyConfig, main, doc=__doc__))
@@ -65,10 +73,10 @@ class Folder:
             raise ConfigError(f"job={job}: there is none")
         return self.module.ToyConfig  # type: ignore[no-any-return]
 
-    def run(self, **settings: dict[str, object]) -> dict[str, StepResult]:
+    def run(self, seed: int = 0, **settings: dict[str, object]) -> dict[str, StepResult]:
         """Run steps with these settings; how each ended."""
         tree = {name: {"job": "toy", "settings": of} for name, of in settings.items()}
-        config = ReportConfig(out=Path("report"), steps=tree)  # type: ignore[arg-type]
+        config = ReportConfig(out=Path("report"), steps=tree, seed=seed)  # type: ignore[arg-type]
         config.out.mkdir(exist_ok=True)
         results = list(Runner(config.out, self.settings_of).run(plan(config, self.settings_of)))
         return {result.step.name: result for result in results}
@@ -78,6 +86,12 @@ class Folder:
         """How many steps ran to their end so far."""
         path = self.root / "ran.txt"
         return len(path.read_text().split()) if path.exists() else 0
+
+
+def load_yaml(path: str) -> dict[str, Any]:
+    """The settings that a step left."""
+    found: dict[str, Any] = yaml.safe_load(Path(path).read_text())
+    return found
 
 
 @pytest.fixture
@@ -107,6 +121,30 @@ def test_a_step_is_run_once_for_the_same_settings_inputs_and_code(
 
     monkeypatch.setattr(steps, "code_of_jobs", lambda: "other code")
     assert folder.run(a=told | {"value": 3})["a"].status == "done" and folder.ran == 5
+    monkeypatch.setattr(steps, "versions", lambda names: dict.fromkeys(names, "99.0"))
+    assert folder.run(a=told | {"value": 3})["a"].status == "done" and folder.ran == 6
+
+
+@pytest.mark.parametrize("lost", ["rows", "files", "store"])
+def test_what_has_not_reached_the_tracking_store_is_brought_by_the_job(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, lost: Literal["rows", "files", "store"]
+) -> None:
+    folder.run(a={})
+    assert folder.run(a={})["a"].status == "reused"
+    if lost == "store":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    else:
+        write_json(mark_of(Path("report/a") / JOURNAL, lost), {"key": "one", "offset": 2})
+    assert folder.run(a={})["a"].status == "done" and folder.ran == 2
+    assert not Path("report/a.old-1").exists()  # it goes on with what is there
+    assert folder.run(a={})["a"].status == "reused"
+
+
+def test_the_report_s_seed_is_that_of_steps_without_their_own(folder: Folder) -> None:
+    ended = folder.run(seed=7, a={}, b={"seed": 3}, c={"seed": 0})
+    assert [load_yaml(f"report/{name}/config.yaml")["seed"] for name in ended] == [7, 3, 0]
+    assert "--seed 7" in ended["a"].step.command
+    assert "--seed" not in folder.run(d={})["d"].step.command
 
 
 @pytest.mark.parametrize("gone", ["report/a", "report/a/mlflow_run.json"])
