@@ -179,7 +179,7 @@ def _prepare_sqlite(path: Path) -> None:
             if not path.exists() or not path.stat().st_size:
                 for stale in path.parent.glob(f"{path.name}.new*"):
                     stale.unlink()
-                connect(f"sqlite:///{path}.new")
+                _make_tables(path.with_name(f"{path.name}.new"))
                 path.with_name(f"{path.name}.new").replace(path)
         with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
             database.execute("BEGIN IMMEDIATE")  # fails unless it is sound and writable
@@ -188,6 +188,24 @@ def _prepare_sqlite(path: Path) -> None:
             f"cannot write the tracking store {path} ({error}): move it away, or set "
             "MLFLOW_TRACKING_URI=sqlite:////another/file.db"
         ) from error
+
+
+def _make_tables(path: Path) -> None:
+    """MLflow's tables in a new file, brought to the disk once, not after each of their commits."""
+    _import_mlflow()
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    def hurry(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Pool, "connect", hurry)
+    try:
+        connect(f"sqlite:///{path}")
+    finally:
+        event.remove(Pool, "connect", hurry)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:

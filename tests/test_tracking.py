@@ -1,6 +1,7 @@
 """Stores that are broken, absent or silent, and weights fetched from a run."""
 
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from hw2 import tracking
 from hw2.errors import CheckpointError, ConfigError
@@ -24,6 +27,22 @@ def test_restores_a_deleted_experiment(tmp_path: Path, store: str) -> None:
     client = MlflowClient(tracking_uri=store)
     client.delete_experiment(tracking.prepare_store(store, "deleted"))
     assert start(tmp_path, store, experiment="deleted").finish()
+
+
+def test_tables_are_made_fast_and_rows_written_safely(tmp_path: Path) -> None:
+    modes = list[int]()
+
+    def note(connection: sqlite3.Connection, *_: object) -> None:
+        modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    event.listen(Pool, "checkout", note)
+    try:
+        made = f"sqlite:///{tmp_path}/made.db"
+        assert start(tmp_path / "out", made).finish()
+    finally:
+        event.remove(Pool, "checkout", note)
+    off = modes.index(2)
+    assert off > 0 and set(modes[:off]) == {0} and set(modes[off:]) == {2}  # 2: SQLite's full
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -115,9 +115,9 @@ def test_drawing(
         "model": model,
         "judge": judge,
         "data.root": digits_tree,
-        "num_per_class": 20,
+        "num_per_class": 10,
         "indices_per_chunk": 2,
-        "num_inference_steps": 20,
+        "num_inference_steps": 10,
     }
 
     def pictures(out: str) -> set[Path]:
@@ -139,7 +139,7 @@ def test_drawing(
         == 0
     )
     want = {path.relative_to(folder.path / "here"): path.read_bytes() for path in pictures("here")}
-    assert len(want) == 400
+    assert len(want) == 200
     assert {
         path.relative_to(folder.path / "out"): path.read_bytes() for path in pictures("out")
     } == want

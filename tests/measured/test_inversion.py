@@ -22,7 +22,7 @@ from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 from tests.in_process import final, run_bare
 
-COUNT = 25
+COUNT = 15
 ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 
@@ -39,12 +39,12 @@ def test_inversion_raises_the_image_score_of_a_kept_out_concept(
         source=source,
         templates="plain",
         train=TrainConfig(
-            num_steps=100,
+            num_steps=50,
             batch_size=16,
             learning_rate=5e-3,
             weight_decay=0,
             warmup_steps=10,
-            checkpoint_every=100,
+            checkpoint_every=50,
         ),
     )
     training = inversion_training(config, tmp_path / "out")
