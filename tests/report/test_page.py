@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hw2.report.clip import Matrix
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
@@ -219,3 +220,18 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     path.write_text(json.dumps(settings))
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
     assert "p1.w_unconditional_chance" in said
+
+
+def test_cells_of_many_classes_fill_their_places(small: SmallReport) -> None:
+    content = collect(small.all())
+    clip = content.parts["clip"]
+    for count in (3, 1000, 20_000):
+        cells = ((0, 0, 1), (0, count - 1, 1))
+        names = tuple(f"class {n}" for n in range(count))
+        matrix = Matrix(names, cells, (2,) * count, {0: clip.matrix.examples[0]}, 0)
+        many = {**content.parts, "clip": dataclasses.replace(clip, matrix=matrix)}
+        made = Elements(page(dataclasses.replace(content, parts=many)))
+        (ground,) = (rect for rect in made.all("rect") if rect["class"] == "ground")
+        drawn = [rect for rect in made.all("rect") if (rect["class"] or "").startswith("hit")]
+        share = [float(rect["width"] or 0) * count / float(ground["width"] or 0) for rect in drawn]
+        assert len(share) == 2 and all(0.85 < one < 1.15 for one in share)
