@@ -15,6 +15,7 @@ from hw2.report.pictures import read_tiles, tiles
 COLUMNS = 5
 PASSED = {"True": "\u2713", "False": "\u2717"}
 UNTRAINED = "untrained"
+WAYS = (UNTRAINED, "separate", "joint", "merged")
 NOTHING = Table((), ())
 DRAWING = ("model", "num_inference_steps", "guidance_weight", "num_pictures")
 
@@ -124,7 +125,7 @@ def together_grid(prompt: str, ways: Mapping[str, Sequence[Path]]) -> Grid:
     about = Said("alt.together", {"prompt": prompt, "ways": named_ways(ways)})
     count = max(map(len, ways.values()))
     rows = [read_tiles(paths) for paths in ways.values()]
-    return Grid(tiles(rows), about, tuple(ways), tuple(f"{n:02d}" for n in range(count)))
+    return Grid(tiles(rows), about, named_ways(ways), tuple(f"{n:02d}" for n in range(count)))
 
 
 def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
@@ -186,7 +187,7 @@ def several(generated: JobOutput, grades: JobOutput, untrained: JobOutput | None
         )
     if not prompts:
         raise DataError(f"{generated.out}: no prompt has several concepts: give some as together")
-    extra = (untrained,) if any(UNTRAINED in one.grid.rows for one in prompts) else ()
+    extra = (untrained,) if any(named_way(UNTRAINED) in one.grid.rows for one in prompts) else ()
     source = sources(generated, grades, *(job for job in extra if job), keys=DRAWING)
     return Several(source, tuple(prompts), grades.clip_name)
 
@@ -202,7 +203,7 @@ def _together_scores(found: Mapping[str, Any], tokens: Sequence[str]) -> Table:
     for way, of in found["ways"].items():
         own = [number(as_interval(of["image"][name])) for name in found["concepts"]]
         there = number(as_interval(of["both_there"]), ".0%")
-        rows.append((Cell(way), *own, number(as_interval(of["both"])), there))
+        rows.append((Cell(named_way(way)), *own, number(as_interval(of["both"])), there))
     return Table(("table.way", *tokens, "score.both", "score.both_there"), tuple(rows))
 
 
@@ -218,8 +219,8 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
     both = {way: as_interval(of["both"]) for way, of in found["ways"].items()}
     there = {way: as_interval(of["both_there"]) for way, of in found["ways"].items()}
     best = max(both, key=lambda way: both[way].value)
-    values: dict[str, str | tuple[Said, ...]] = {
-        "way": f"ways.{best}",
+    values: dict[str, str | Said | tuple[Said, ...]] = {
+        "way": named_way(best),
         "both": shown(both[best]),
         "there": shown(there[best], ".0%"),
     }
@@ -240,12 +241,17 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
     return tuple(said)
 
 
-def named_ways(ways: Iterable[str]) -> tuple[str, ...]:
-    """The ways' keys in the texts."""
-    return tuple(f"ways.{way}" for way in ways)
+def named_way(way: str) -> str | Said:
+    """A way as the page names it; one of another's making by its folder."""
+    return Said(f"ways.{way}") if way in WAYS else way
+
+
+def named_ways(ways: Iterable[str]) -> tuple[str | Said, ...]:
+    """Several of them."""
+    return tuple(map(named_way, ways))
 
 
 def _pair(pair: str) -> Said:
     """ "a - b" of the grades, as the page names it."""
     first, second = pair.split(" - ")
-    return Said("format.difference", {"a": f"ways.{first}", "b": f"ways.{second}"})
+    return Said("format.difference", {"a": named_way(first), "b": named_way(second)})

@@ -136,7 +136,7 @@ def _scores(job: JobOutput) -> Table:
         rows.append((Cell(name_of(job, domain)), *row))
     mean = [number(job.interval(f"eval/{key}"), spec) for key, spec in SCORES.items()]
     if len(rows) > 1:
-        rows.append((Cell("table.mean"), *mean, *[Cell(EMPTY)] * len(DISTANCES)))
+        rows.append((Cell(Said("table.mean")), *mean, *[Cell(EMPTY)] * len(DISTANCES)))
     keys = (*SCORES, *DISTANCES)
     return Table(("table.domain", *(f"score.{key}" for key in keys)), tuple(rows))
 

@@ -29,7 +29,10 @@ class Said:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; `order` is what a sorted column goes by, the text if None."""
+    """A cell of a table, with a text from outside or a sentence of ours.
+
+    `order` is what a sorted column goes by, the text if None.
+    """
 
     text: str | Said
     order: float | None = None
@@ -49,7 +52,7 @@ class Grid:
 
     picture: Picture
     about: Said
-    rows: tuple[str, ...] = ()
+    rows: tuple[str | Said, ...] = ()
     cols: tuple[str, ...] = ()
     title: str = ""
 

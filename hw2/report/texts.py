@@ -44,9 +44,9 @@ class Texts:
         """The text at `key`, or the key itself where it is a name that came from outside."""
         return self.say(key) if isinstance(key, Said) else self._texts.get(key, key)
 
-    def way(self, name: str | Said) -> str:
-        """The same of a label that may be a way of knowing concepts."""
-        return self.name(f"ways.{name}" if f"ways.{name}" in self._texts else name)
+    def label(self, label: str | Said) -> str:
+        """A label as it is, or the sentence that our own words are."""
+        return self.say(label) if isinstance(label, Said) else label
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -82,6 +82,21 @@ def test_names_from_files_stay_text(small: SmallReport) -> None:
     assert any("red <b>grass</b>" in cell["told"] for cell in json.loads(data[1]))
 
 
+@pytest.mark.parametrize(("language", "way"), [("en", "joint training"), ("zh-TW", "聯合訓練")])
+def test_only_ways_are_named_as_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, way: str
+) -> None:
+    names = ("joint", "merged", "table.mean")
+    monkeypatch.setattr("tests.report.small_report.CLASSES", names)
+    content = collect(SmallReport(tmp_path).all())
+    text = page(content, language)
+    told = [[cell.text for cell in row[:2]] for row in content.parts["clip"].worst.rows]
+    assert told == [["joint", "merged"], ["table.mean", "joint"]]
+    for name in names:
+        assert f"<td>{name}</td>" in text
+    assert f"<td>{way}</td>" in text and f"<span>{way}</span>" in text
+
+
 def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
     gain = "accuracy changes by +20.0 (18.0 … 22.0) points at w = 2 against w = 0"

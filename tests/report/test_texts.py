@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from hw2.report.concepts import WAYS, named_way
 from hw2.report.page import inline
 from hw2.report.parts import Said
 from hw2.report.texts import FOLDER, Texts
@@ -37,6 +38,12 @@ def test_a_sentence_lists_names_in_its_own_language() -> None:
     said = Said("p3.ways_never", {"ways": ("ways.joint", "ways.merged"), "n": "5"})
     assert "joint training, merged" in Texts.of("en").say(said)
     assert "聯合訓練、合併" in Texts.of("zh-TW").say(said)
+
+
+def test_all_ways_have_a_name_and_those_of_others_keep_theirs() -> None:
+    named = {key for key in Texts.of("en").keys if key.startswith("ways.")}
+    assert {f"ways.{way}" for way in WAYS} == named
+    assert named_way("by_hand") == "by_hand"
 
 
 def test_folded_lines_leave_no_space_between_chinese_signs() -> None:
