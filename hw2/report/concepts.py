@@ -39,27 +39,13 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A concept's given pictures over some that were drawn of it."""
-
-    token: str
-    grid: Grid
-    prompts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Concepts:
     """Each concept by itself, with its scores; without grades these are empty."""
 
     source: Sources
-    concepts: tuple[Alone, ...]
+    grids: tuple[Grid, ...]
     clip: str = ""
     table: Table = NOTHING
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """All their prompts."""
-        return tuple(prompt for one in self.concepts for prompt in one.prompts)
 
 
 @dataclass(frozen=True)
@@ -111,13 +97,14 @@ def trained(trainings: Sequence[Training]) -> Trained:
     return Trained(source, table, (Said("p3.trained", values),))
 
 
-def alone(concept: Concept, rows: Sequence[Sequence[Path]]) -> Alone:
+def alone(concept: Concept, rows: Sequence[Sequence[Path]]) -> Grid:
     """A concept's given pictures over drawn ones, a row a prompt."""
     made = [read_tiles(paths) for paths in rows]
     own = concept_pictures(concept, made[0][0].shape[0]).movedim(1, -1).numpy()[:COLUMNS]
     token = concept.token_name
-    about = Said("alt.concept", {"token": token})
-    return Alone(token, Grid(tiles([list(own), *made]), about, title=token), concept.prompts)
+    labels: tuple[str | Said, ...] = (Said("p3.given"), *concept.prompts)
+    about = Said("alt.concept", {"token": token, "rows": labels})
+    return Grid(tiles([list(own), *made]), about, labels, title=token)
 
 
 def together_grid(prompt: str, ways: Mapping[str, Sequence[Path]]) -> Grid:

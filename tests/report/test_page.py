@@ -1,6 +1,7 @@
 """The page from what the jobs left: all there, escaped, and honest about what is not."""
 
 import dataclasses
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -198,6 +199,18 @@ def test_drawn_concepts_stay_without_their_grades(small: SmallReport, broken: st
     made = Elements(page(content))
     assert "the first that were drawn" in made.text and "Step grades failed" in made.text
     assert [i for i in made.all("img") if (i["alt"] or "").startswith("Pictures for the prompt")]
+
+
+@pytest.mark.parametrize(("language", "given"), [("en", "given pictures"), ("zh-TW", "給定影像")])
+def test_rows_of_a_concept_are_named(small: SmallReport, language: str, given: str) -> None:
+    for status in ("done", "failed"):  # with grades and without
+        small.results["grades"] = dataclasses.replace(small.results["grades"], status=status)
+        text = page(collect(small.all()), language)
+        prompt = "a photo of a <new1>"
+        named = f"<span>{given}</span><span>{html.escape(prompt)}</span></div>"
+        assert named in text
+        about = [i["alt"] or "" for i in Elements(text).all("img")]
+        assert any(given in one and prompt in one for one in about)
 
 
 def test_what_was_drawn_from_other_noises_is_not_put_beside(small: SmallReport) -> None:
