@@ -1,5 +1,7 @@
 """The guidance slider from what its sweep left, and what came out of it."""
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,7 +82,7 @@ def _said_of_guidance(
         for domain, name in zip(DOMAINS, names, strict=True):
             said.append(_lowest(f"frechet_judge/{domain}", name, guided))
     if paired:
-        said.append(_most(paired))
+        said += _most(paired)
     unconditional = [trial for trial in trials if trial.at == -1]
     everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
     if unconditional and everywhere:
@@ -91,20 +93,29 @@ def _said_of_guidance(
     return tuple(said)
 
 
-def _most(paired: Sequence[Mapping[str, Any]]) -> Said:
-    """The largest paired difference, of those that are shown if there are any; all that tie."""
+def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
+    """The largest paired differences, of those that are shown if there are any.
+
+    Weights that tie are all named, in a sentence for each change that the page tells apart.
+    """
     found = [one for one in paired if clear(as_interval(one))]
     among = found or paired
-    most = max(among, key=lambda one: abs(one["value"]))
-    alike = [one for one in among if as_interval(one) == as_interval(most)]
-    values = {
-        "w": ", ".join(f"{one['point']['guidance_weight']:g}" for one in alike),
-        "base": f"{most['baseline']['guidance_weight']:g}",
-        "gain": points(as_interval(most)),
-        "n": str(most["n"]),
-        "of": str(len(paired)),
-    }
-    return Said(f"p1.w_paired_{'clear' if found else 'unclear'}", values)
+    largest = max(abs(one["value"]) for one in among)
+    alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for one in among:
+        if math.isclose(abs(one["value"]), largest, rel_tol=1e-6):  # float32 was averaged
+            alike[points(as_interval(one))].append(one)
+    said = []
+    for gain, ones in alike.items():
+        values: dict[str, str | tuple[str, ...]] = {
+            "w": tuple(f"{one['point']['guidance_weight']:g}" for one in ones),
+            "base": f"{ones[0]['baseline']['guidance_weight']:g}",
+            "gain": gain,
+            "n": str(ones[0]["n"]),
+            "of": str(len(paired)),
+        }
+        said.append(Said(f"p1.w_paired_{'clear' if found else 'unclear'}", values))
+    return said
 
 
 def _change(stem: str, key: str, spec: str, first: Trial, last: Trial) -> Said:

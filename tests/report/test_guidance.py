@@ -14,6 +14,17 @@ def pair(weight: float, value: float, low: float) -> dict[str, Any]:
 
 def test_weights_that_tie_are_all_named() -> None:
     pairs = [pair(0.5, 0.06, 0.02), pair(1, 0.06, 0.02), pair(2, 0.06, 0.03), pair(6, 0.01, -0.02)]
-    assert _most(pairs[1:]).values["w"] == "1"
-    assert _most(pairs).values["w"] == "0.5, 1"
-    assert _most(pairs[3:]).values["w"] == "6"
+    named = [[one.values["w"] for one in _most(some)] for some in (pairs, pairs[2:], pairs[3:])]
+    assert named == [[("0.5", "1"), ("2",)], [("2",)], [("6",)]]
+    first, second = _most(pairs)
+    assert (first.values["gain"], second.values["gain"]) == (
+        "+6.0 (2.0 \u2026 16.0)",
+        "+6.0 (3.0 \u2026 16.0)",
+    )
+
+
+def test_a_loss_ties_with_a_gain_of_its_size_but_for_the_last_bits() -> None:
+    pairs = [pair(1, 0.06, 0.02), pair(2, -0.0600000001, -0.2)]
+    for one in pairs:
+        one["high"] = one["value"] + 0.01
+    assert [one.values["w"] for one in _most(pairs)] == [("1",), ("2",)]
