@@ -22,7 +22,7 @@ from hw2.data.listing.pictures import Listing
 from hw2.errors import DataError
 from hw2.metrics.intervals import wilson
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import Cell, Said, Sources, Table, number, points, shown, sources
+from hw2.report.parts import Cell, Said, Sources, Table, number, points, shown, size, sources
 from hw2.report.pictures import Picture, picture, picture_file
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -230,11 +230,13 @@ def _said(job: JobOutput, first: str) -> tuple[Said, ...]:
     }
     said = [Said("p3.accuracy_above" if top1.low > chance else "p3.accuracy_not_above", values)]
     for one in job.metric("comparisons"):
-        kind = "differ" if one["p_holm"] < 0.05 else "same"
+        difference = as_interval(one["difference"])
+        differ = one["p_holm"] < 0.05
+        kind = ("better" if difference.value > 0 else "worse") if differ else "same"
         told = {
             "a": one["a"],
             "b": one["b"],
-            "points": points(as_interval(one["difference"])),
+            "points": size(difference) if differ else points(difference),
             "p": f"{one['p_holm']:.2g}",
         }
         said.append(Said(f"p3.prompts_{kind}", told))

@@ -7,9 +7,22 @@ from typing import Any
 
 from hw2.data.concepts import Concept, concept_pictures, read_concepts
 from hw2.errors import DataError
+from hw2.metrics.intervals import Interval
 from hw2.personalize.generating import picture_path, source_stem, together_stem
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import EMPTY, Cell, Grid, Said, Sources, Table, clear, number, shown, sources
+from hw2.report.parts import (
+    EMPTY,
+    Cell,
+    Grid,
+    Said,
+    Sources,
+    Table,
+    clear,
+    negated,
+    number,
+    shown,
+    sources,
+)
 from hw2.report.pictures import read_tiles, tiles
 
 COLUMNS = 5
@@ -22,11 +35,11 @@ DRAWING = ("model", "num_inference_steps", "guidance_weight", "num_pictures")
 
 @dataclass(frozen=True)
 class Training:
-    """A row of the table of trainings; `better`: its error is lower beyond the interval."""
+    """A row of the table of trainings, and how its error changed."""
 
     job: JobOutput
     row: tuple[Cell, ...]
-    better: bool
+    change: Interval
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Concepts:
     grids: tuple[Grid, ...]
     clip: str = ""
     table: Table = NOTHING
+    said: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,17 +98,21 @@ def training(job: JobOutput) -> Training:
         number(after),
         number(change),
     )
-    return Training(job, row, change.high < 0)
+    return Training(job, row, change)
 
 
 def trained(trainings: Sequence[Training]) -> Trained:
     """All of them in one table."""
     settings = ("step", "source", "steps", "rate", "templates")
     columns = (*settings, "loss_before", "loss_after", "loss_change")
-    values = {"better": str(sum(one.better for one in trainings)), "n": str(len(trainings))}
+    better = sum(one.change.high < 0 for one in trainings)
+    said = [Said("p3.trained", {"better": str(better), "n": str(len(trainings))})]
+    worse = tuple(one.job.name for one in trainings if one.change.low > 0)
+    if worse:
+        said.append(Said("p3.trained_worse", {"steps": worse}))
     table = Table(tuple(f"table.{c}" for c in columns), tuple(one.row for one in trainings))
     source = sources(*(one.job for one in trainings), keys=("model",))
-    return Trained(source, table, (Said("p3.trained", values),))
+    return Trained(source, table, tuple(said))
 
 
 def alone(concept: Concept, rows: Sequence[Sequence[Path]]) -> Grid:
@@ -118,7 +136,7 @@ def together_grid(prompt: str, ways: Mapping[str, Sequence[Path]]) -> Grid:
 def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
     """The concepts that were drawn alone: given pictures, then the best of each prompt."""
     given = read_concepts(Path(grades.config["input"]))
-    made, rows = [], []
+    made, rows, changes = [], [], []
     for name, found in grades.metric("concepts").items():
         if not found["prompts"] or name not in given:
             continue
@@ -128,10 +146,31 @@ def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
         ]
         made.append(alone(given[name], best))
         rows += [(Cell(str(found["token"])), *_grade(one)) for one in found["prompts"]]
+        changes += [
+            (str(one["prompt"]), as_interval(one["image_change"]))
+            for one in found["prompts"]
+            if "image_change" in one
+        ]
     columns = ("token", "prompt", "image", "text", "image_change", "best", "baseline", "passed")
     table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
     source = sources(generated, grades, keys=DRAWING)
-    return Concepts(source, tuple(made), grades.clip_name, table)
+    return Concepts(source, tuple(made), grades.clip_name, table, _said_of_changes(changes))
+
+
+def _said_of_changes(changes: Sequence[tuple[str, Interval]]) -> tuple[Said, ...]:
+    """For how many prompts training is shown to have raised the image score, and lowered it."""
+    if not changes:
+        return ()
+    risen = sum(change.low > 0 for _, change in changes)
+    said = [Said("p3.alone_risen", {"risen": str(risen), "n": str(len(changes))})]
+    fallen = tuple(
+        Said("format.named", {"name": prompt, "value": shown(change)})
+        for prompt, change in changes
+        if change.high < 0
+    )
+    if fallen:
+        said.append(Said("p3.alone_fallen", {"prompts": fallen}))
+    return tuple(said)
 
 
 def _grade(one: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -211,15 +250,20 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
         "both": shown(both[best]),
         "there": shown(there[best], ".0%"),
     }
-    pairs = {pair: as_interval(of) for pair, of in found["differences_of_both"].items()}
-    of_best = {pair: of for pair, of in pairs.items() if best in pair.split(" - ")}
+    ahead: dict[str, Interval] = {}  # of each other way
+    for pair, of in found["differences_of_both"].items():
+        first, second = pair.split(" - ")
+        if first == best:
+            ahead[second] = as_interval(of)
+        elif second == best:
+            ahead[first] = negated(as_interval(of))
     if len(both) == 1:
         kind = "only"
     else:
-        kind = {len(both) - 1: "clear", 0: "tied"}.get(sum(map(clear, of_best.values())), "partly")
+        kind = {len(both) - 1: "clear", 0: "tied"}.get(sum(map(clear, ahead.values())), "partly")
         values["pairs"] = tuple(
-            Said("format.named", {"name": _pair(pair), "value": shown(of)})
-            for pair, of in of_best.items()
+            Said("format.named", {"name": _pair(f"{best} - {way}"), "value": shown(of)})
+            for way, of in ahead.items()
         )
     said = [Said(f"p3.ways_{kind}", values)]
     none = [way for way, share in there.items() if share.value == 0]

@@ -20,6 +20,7 @@ from hw2.report.parts import (
     clear,
     points,
     shown,
+    size,
     sources,
     trend,
 )
@@ -86,9 +87,9 @@ def _said_of_guidance(
     unconditional = [trial for trial in trials if trial.at == -1]
     everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
     if unconditional and everywhere:
-        found = unconditional[0].scores["accuracy"]
-        kind = "chance" if found.low <= 1 / len(DIGITS) <= found.high else "not_chance"
-        values = {"accuracy": shown(found, ".1%"), "chance": f"{100 / len(DIGITS):g} %"}
+        found, chance = unconditional[0].scores["accuracy"], 1 / len(DIGITS)
+        kind = "above" if found.low > chance else "below" if found.high < chance else "chance"
+        values = {"accuracy": shown(found, ".1%"), "chance": f"{100 * chance:g} %"}
         said.append(Said(f"p1.w_unconditional_{kind}", values))
     return tuple(said)
 
@@ -107,14 +108,16 @@ def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
             alike[points(as_interval(one))].append(one)
     said = []
     for gain, ones in alike.items():
+        change = as_interval(ones[0])
+        kind = ("higher" if change.value > 0 else "lower") if found else "unclear"
         values: dict[str, str | tuple[str, ...]] = {
             "w": tuple(f"{one['point']['guidance_weight']:g}" for one in ones),
             "base": f"{ones[0]['baseline']['guidance_weight']:g}",
-            "gain": gain,
+            "gain": size(change) if found else gain,
             "n": str(ones[0]["n"]),
             "of": str(len(paired)),
         }
-        said.append(Said(f"p1.w_paired_{'clear' if found else 'unclear'}", values))
+        said.append(Said(f"p1.w_paired_{kind}", values))
     return said
 
 

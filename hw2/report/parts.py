@@ -154,6 +154,16 @@ def points(interval: Interval) -> str:
     return f"{value:+.1f} ({low:.1f}{TO}{high:.1f})"
 
 
+def negated(interval: Interval) -> Interval:
+    """The same difference, taken the other way round."""
+    return Interval(0 - interval.value, 0 - interval.high, 0 - interval.low)
+
+
+def size(interval: Interval) -> str:
+    """A difference in points without its sign, for a sentence that says which is more."""
+    return points(negated(interval) if interval.value < 0 else interval).removeprefix("+")
+
+
 def clear(interval: Interval) -> bool:
     """Whether a difference is shown: its interval is on one side of 0."""
     return interval.low > 0 or interval.high < 0

@@ -18,8 +18,8 @@ def test_weights_that_tie_are_all_named() -> None:
     assert named == [[("0.5", "1"), ("2",)], [("2",)], [("6",)]]
     first, second = _most(pairs)
     assert (first.values["gain"], second.values["gain"]) == (
-        "+6.0 (2.0 \u2026 16.0)",
-        "+6.0 (3.0 \u2026 16.0)",
+        "6.0 (2.0 \u2026 16.0)",
+        "6.0 (3.0 \u2026 16.0)",
     )
 
 

@@ -100,8 +100,8 @@ def test_only_ways_are_named_as_ways(
 
 def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
-    gain = "accuracy changes by +20.0 (18.0 … 22.0) points at w = 2 against w = 0"
-    assert f"{gain}, the most of 1" in text
+    gain = "accuracy at w = 2 is 20.0 (18.0 … 22.0) points higher than at w = 0"
+    assert f"{gain}; of 1 compared no larger difference is shown" in text
     assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
@@ -164,7 +164,35 @@ def test_the_largest_of_the_clear_differences_is_quoted(small: SmallReport) -> N
     pairs = [{"metric": "accuracy", **pair} for pair in pairs]
     changed(small.out / "guidance/metrics.json", differences=pairs)
     text = Elements(page(collect(small.all()))).text
-    assert "accuracy changes by -10.0 (-15.0 … -5.0) points at w = 1" in " ".join(text.split())
+    loss = "accuracy at w = 1 is 10.0 (5.0 … 15.0) points lower than at w = 0"
+    assert loss in " ".join(text.split())
+
+
+def test_losses_are_told_as_losses(small: SmallReport) -> None:
+    assert "lower for" not in page(content := collect(small.all()))
+    assert [one.key for one in content.parts["trained"].said] == ["p3.trained"]
+    pair = json.loads((small.out / "clip/metrics.json").read_text())["comparisons"][0]
+    changed(small.out / "clip/metrics.json", comparisons=[pair | {"difference": interval(-0.1)}])
+    changed(small.out / "custom_0/metrics.json", **{"eval/loss_change": interval(0.1)})
+    path = small.out / "grades/metrics.json"
+    concepts, (together,) = (json.loads(path.read_text())[key] for key in ("concepts", "together"))
+    concepts["2"]["prompts"][0]["image_change"] = interval(-9.0, 2)
+    together["ways"]["separate"]["both"] = interval(61.0, 1)
+    together["differences_of_both"]["joint - separate"] = interval(-2.0, 0.4)
+    changed(path, concepts=concepts, together=[together])
+    settings = small.out / "guidance/config.yaml"
+    settings.write_text(json.dumps(read_yaml(settings) | {"guidance_interval": [0, 1]}))
+    trials = json.loads((small.out / "guidance/metrics.json").read_text())["trials"]
+    trials[0]["scores"]["accuracy"] = interval(0.05)
+    changed(small.out / "guidance/metrics.json", trials=trials)
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "cifar is worse than simple by 10.0 (8.0 … 12.0) points" in text
+    assert "Of 2 trainings 1 lowered" in text
+    assert "The error is higher after training in custom_0" in text
+    assert "the image score is shown to be higher for 1 of 2 prompts" in text
+    assert "It is shown to be lower for a photo of a <new3>: -9.0 (-11.0 … -7.0)." in text
+    assert "separate inversions \u2212 joint training: 2.00 (1.60-2.40)" in text
+    assert "5.0 % (3.0-7.0) are read as meant, less than guessing would give (10 %)" in text
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
