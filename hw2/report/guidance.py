@@ -47,10 +47,13 @@ def guidance_slider(job: JobOutput) -> Slider:
                 told = shown(trial.scores[f"{key}/{domain}"], "")
                 scores.append((f"score.{key}", f"{name} {told}"))
         frames.append(Frame(f"w = {trial.at:g}", tuple(grids), tuple(scores)))
-    at = [trial.at for trial in trials]
+    # The scores without labels are of another size: beside them all others look alike.
+    guided = _guided(trials)
+    drawn = guided if len(guided) > 1 else trials
+    at = [trial.at for trial in drawn]
 
     def curve(title: str, keys: dict[str, str], spec: str) -> Chart:
-        lines = {name: [trial.scores[key] for trial in trials] for name, key in keys.items()}
+        lines = {name: [trial.scores[key] for trial in drawn] for name, key in keys.items()}
         return chart(title, "w", at, lines, spec)
 
     domains = dict(zip(names, DOMAINS, strict=True))
@@ -61,15 +64,37 @@ def guidance_slider(job: JobOutput) -> Slider:
     )
     start = next((i for i, t in enumerate(trials) if t.point == job.metric("best", "point")), 0)
     keys = ("model", "sampler", "num_inference_steps", "guidance_interval", "samples", "judge")
-    said = _said_of_guidance(job, trials, names)
+    left_out = [_left_out(trial, names) for trial in trials if trial not in drawn]
+    said = (*left_out, *_said_of_guidance(job, trials, names))
     return Slider(sources(job, keys=keys), tuple(frames), start, charts, said)
+
+
+def _guided(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.at >= 0]
+
+
+def _left_out(trial: Trial, names: Sequence[str]) -> Said:
+    """The scores of a trial that the charts do not show."""
+    distances = tuple(
+        Said(
+            "format.named", {"name": name, "value": shown(trial.scores[f"frechet_judge/{domain}"])}
+        )
+        for domain, name in zip(DOMAINS, names, strict=True)
+    )
+    values: dict[str, str | tuple[Said, ...]] = {
+        "w": f"{trial.at:g}",
+        "accuracy": shown(trial.scores["accuracy"], SCORES["accuracy"]),
+        "diversity": shown(trial.scores["diversity"], SCORES["diversity"]),
+        "distances": distances,
+    }
+    return Said("p1.w_left_out", values)
 
 
 def _said_of_guidance(
     job: JobOutput, trials: Sequence[Trial], names: Sequence[str]
 ) -> tuple[Said, ...]:
     """What came out of the sweep, in sentences that the numbers choose."""
-    guided = [trial for trial in trials if trial.at >= 0]
+    guided = _guided(trials)
     paired = [
         one
         for one in job.metric("differences")

@@ -156,6 +156,24 @@ def changed(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> None:
+    guidance = collect(small.all()).parts["guidance"]
+    assert len(guidance.frames) == 4 and guidance.frames[0].label == "w = -1"
+    for one in guidance.charts:
+        assert [text for _, text in one.x_ticks] == ["0", "1", "2"]
+        assert all(len(marks) == 3 for _, marks in one.lines)
+    distance = guidance.charts[2]  # 5 at w = -1, 2 at most elsewhere
+    assert float(distance.y_ticks[-1][1]) < 3
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    told = "Not in the charts is w = -1, beside which the others would look alike: judged accuracy"
+    assert f"{told} 10.0 % (8.0-12.0), diversity within a class 180 % (178-182)" in text
+    trials = json.loads((small.out / "guidance/metrics.json").read_text())["trials"][:2]
+    changed(small.out / "guidance/metrics.json", trials=trials)
+    guidance = collect(small.all()).parts["guidance"]  # of two weights both are shown
+    assert all(len(marks) == 2 for one in guidance.charts for _, marks in one.lines)
+    assert "p1.w_left_out" not in [one.key for one in guidance.said]
+
+
 def test_the_largest_of_the_clear_differences_is_quoted(small: SmallReport) -> None:
     pairs = [
         {"point": {"guidance_weight": w}, "baseline": {"guidance_weight": 0}, "n": 5} | found
