@@ -3,6 +3,7 @@
 import datetime
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ class Numbers:
         return self._given[kind]
 
 
-def render(content: Content, language: str, *, ui: str, code: str, offline: bool) -> str:
+def render(content: Content, language: str, *, ui: str, code: str, made: Sequence[str]) -> str:
     """The page in one language. Whatever came from outside is escaped.
 
     Args:
         ui: the command or address that opens MLflow.
         code: what the results were made by.
-        offline: whether the digits are those of the offline tree, which the page then says.
+        made: the parts of the data that are not the course's, which the page then says.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -64,7 +65,7 @@ def render(content: Content, language: str, *, ui: str, code: str, offline: bool
         date=datetime.date.today().isoformat(),
         code=code,
         ui=ui,
-        offline=offline,
+        made=made,
         style=style,
         script=script,
     )

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from hw2.report.content import collect
 from hw2.report.page import render
+from hw2.report.stand_ins import PARTS
 from tests.report.small_report import SmallReport
 
 if TYPE_CHECKING:  # imported here it would come before pytest takes it for a plugin
@@ -31,7 +32,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for language in ("en", "zh-TW"):
         found[language] = root / f"report.{language}.html"
-        text = render(content, language, ui="mlflow ui", code="0123", offline=True)
+        text = render(content, language, ui="mlflow ui", code="0123", made=tuple(PARTS))
         found[language].write_text(text, encoding="utf-8")
     return found
 

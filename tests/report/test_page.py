@@ -23,7 +23,7 @@ def small(tmp_path: Path) -> SmallReport:
 
 
 def page(content: Content, language: str = "en") -> str:
-    return render(content, language, ui="mlflow ui", code="0123", offline=True)
+    return render(content, language, ui="mlflow ui", code="0123", made=())
 
 
 class Elements(HTMLParser):

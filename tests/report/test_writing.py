@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from hw2.errors import ConfigError
-from hw2.report.content import collect
-from hw2.report.writing import is_offline, print_pdf, write_report
+from hw2.report.writing import print_pdf, write_report
 from hw2.runlog.tracker import Tracker
 from tests.report.small_report import SmallReport
 
@@ -49,10 +48,3 @@ def test_an_old_pdf_is_not_taken_for_a_new_one(tmp_path: Path, broken: Path) -> 
     with pytest.raises(ConfigError, match="could not print"):
         print_pdf(broken, page)
     assert not pdf.exists()
-
-
-def test_settings_without_a_root_are_of_no_offline_tree(tmp_path: Path) -> None:
-    small = SmallReport(tmp_path)
-    assert is_offline(collect(small.all()))
-    (small.out / "samples/config.yaml").write_text("data: 3")
-    assert not is_offline(collect(small.all()))
