@@ -24,6 +24,7 @@ from hw2.report.parts import (
     sources,
 )
 from hw2.report.pictures import read_tiles, tiles
+from hw2.report.stand_ins import is_stand_in
 
 COLUMNS = 5
 PASSED = {"True": "\u2713", "False": "\u2717"}
@@ -53,13 +54,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class Concepts:
-    """Each concept by itself, with its scores; without grades these are empty."""
+    """Each concept by itself, with its scores; without grades these are empty.
+
+    `made`: the concepts and their baselines are not the course's.
+    """
 
     source: Sources
     grids: tuple[Grid, ...]
     clip: str = ""
     table: Table = NOTHING
     said: tuple[Said, ...] = ()
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,14 @@ def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
     columns = ("token", "prompt", "image", "text", "image_change", "best", "baseline", "passed")
     table = Table(tuple(f"table.{c}" for c in columns), tuple(rows))
     source = sources(generated, grades, keys=DRAWING)
-    return Concepts(source, tuple(made), grades.clip_name, table, _said_of_changes(changes))
+    return Concepts(
+        source,
+        tuple(made),
+        grades.clip_name,
+        table,
+        _said_of_changes(changes),
+        is_stand_in(grades, "concepts"),
+    )
 
 
 def _said_of_changes(changes: Sequence[tuple[str, Interval]]) -> tuple[Said, ...]:

@@ -1,5 +1,6 @@
 """What the page says of data that are not the course's."""
 
+import html
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_the_page_says_which_data_are_not_the_courses(
     (small.data / "face/offline.json").unlink()
     write_report([language], small.all(), small.out, Told())
     assert '<ul class="note">' not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("language", "ours"), [("en", "baselines are not the course's"), ("zh-TW", "基準不是課程的")]
+)
+def test_baselines_of_made_concepts_are_not_taken_for_the_courses(
+    small: SmallReport, language: str, ours: str
+) -> None:
+    page = small.out / f"report.{language}.html"
+    write_report([language], small.all(), small.out, Told())
+    assert ours not in html.unescape(page.read_text())
+    (small.data / "textual_inversion/offline.json").touch()
+    write_report([language], small.all(), small.out, Told())
+    assert ours in html.unescape(page.read_text())
 
 
 @pytest.mark.parametrize("config", ["data: 3", "data: {}", "noise: [1]", "images: null", "{}"])
