@@ -27,7 +27,7 @@ class Interval:
         spec = spec or f".{self._decimals()}f"
         percent = spec.endswith("%")
         value, low, high = (
-            "n/a" if math.isnan(x) else format(x, spec).removesuffix("%")
+            "n/a" if math.isnan(x) else format(x, f"z{spec}").removesuffix("%")  # z: no -0
             for x in (self.value, self.low, self.high)
         )
         if value == "n/a":

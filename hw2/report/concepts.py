@@ -1,4 +1,4 @@
-"""Personalization from what its jobs left: trainings, concepts alone and together."""
+"""Concepts from what their jobs left: each alone, and several together."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,24 +35,6 @@ DRAWING = ("model", "num_inference_steps", "guidance_weight", "num_pictures")
 
 
 @dataclass(frozen=True)
-class Training:
-    """A row of the table of trainings, and how its error changed."""
-
-    job: JobOutput
-    row: tuple[Cell, ...]
-    change: Interval
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The error of each training on its concepts' pictures, before and after."""
-
-    source: Sources
-    table: Table
-    said: tuple[Said, ...]
-
-
-@dataclass(frozen=True)
 class Concepts:
     """Each concept by itself, with its scores; without grades these are empty.
 
@@ -85,39 +67,6 @@ class Several:
     source: Sources
     prompts: tuple[Together, ...]
     clip: str = ""
-
-
-def training(job: JobOutput) -> Training:
-    """A training of jobs.textual_inversion or jobs.custom_diffusion."""
-    keys = ("eval/loss_untrained", "eval/loss", "eval/loss_change")
-    before, after, change = map(job.interval, keys)
-    train = job.config["train"]
-    steps, rate = train["num_steps"], train["learning_rate"]
-    row = (
-        Cell(job.name),
-        Cell(", ".join(map(str, job.config.get("sources") or [job.config.get("source")]))),
-        Cell(str(steps), steps),
-        Cell(f"{rate:g}", rate),
-        Cell(str(job.config["templates"])),
-        number(before),
-        number(after),
-        number(change),
-    )
-    return Training(job, row, change)
-
-
-def trained(trainings: Sequence[Training]) -> Trained:
-    """All of them in one table."""
-    settings = ("step", "source", "steps", "rate", "templates")
-    columns = (*settings, "loss_before", "loss_after", "loss_change")
-    better = sum(one.change.high < 0 for one in trainings)
-    said = [Said("p3.trained", {"better": str(better), "n": str(len(trainings))})]
-    worse = tuple(one.job.name for one in trainings if one.change.low > 0)
-    if worse:
-        said.append(Said("p3.trained_worse", {"steps": worse}))
-    table = Table(tuple(f"table.{c}" for c in columns), tuple(one.row for one in trainings))
-    source = sources(*(one.job for one in trainings), keys=("model",))
-    return Trained(source, table, tuple(said))
 
 
 def alone(concept: Concept, rows: Sequence[Sequence[Path]]) -> Grid:

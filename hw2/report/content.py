@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw2.errors import Hw2Error
-from hw2.report import clip, concepts, digits, drawn, faces, guidance, merged
+from hw2.report import clip, concepts, digits, drawn, faces, guidance, merged, trained
 from hw2.report.outputs import JobOutput, read_output
 from hw2.report.parts import Missing
 from hw2.report.steps import StepResult
@@ -71,8 +71,8 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         return shown
 
     steps = [n for n, result in by_name.items() if result.step.job in TRAININGS]
-    learnt = {name: part(concepts.training, name) for name in steps}
-    trained = [one for one in learnt.values() if not isinstance(one, Missing)]
+    learnt = {name: part(trained.training, name) for name in steps}
+    trainings = [one for one in learnt.values() if not isinstance(one, Missing)]
     parts = {
         "sheets": part(digits.digit_sheets, "samples"),
         "reverse": part(digits.reverse, "samples"),
@@ -82,8 +82,8 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         "interpolation": part(faces.interpolation, "interpolation"),
         "eta": part(faces.eta_slider, "eta"),
         "clip": part(clip.zero_shot, "clip"),
-        "trained": concepts.trained(trained)
-        if trained
+        "trained": trained.trained(trainings)
+        if trainings
         else next(iter(learnt.values()), Missing("inversion_0", "", "")),
         "concepts": graded(concepts.concepts, drawn.drawn_alone),
         "several": graded(concepts.several, drawn.drawn_together, untrained="concepts_untrained"),

@@ -151,7 +151,7 @@ def shown(interval: Interval, spec: str = "") -> str:
 def points(interval: Interval) -> str:
     """A difference of shares in points."""
     value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
-    return f"{value:+.1f} ({low:.1f}{TO}{high:.1f})"
+    return f"{value:+z.1f} ({low:z.1f}{TO}{high:z.1f})"
 
 
 def negated(interval: Interval) -> Interval:

@@ -168,3 +168,9 @@ def test_an_interval_as_text(interval: Interval, spec: str, text: str) -> None:
 
 def test_an_interval_for_json_has_none_for_nan() -> None:
     assert Interval(0.5, math.nan, math.inf).to_json() == {"value": 0.5, "low": None, "high": None}
+
+
+def test_nothing_is_written_as_minus_nothing() -> None:
+    assert format(Interval(-0.2, -5.1, 6.0), ".0f") == "0 (-5 to 6)"
+    assert str(Interval(-1e-9, -0.0, 0.4)) == "0.00 (0.00-0.40)"
+    assert format(Interval(-1e-5, 0, 1), ".1%") == "0.0 % (0.0-100.0)"
