@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.diffusion.samplers import Denoise, Fresh, SampleStep, alpha_cumprod, clipped
+from hw2.diffusion.samplers import Denoise, Fresh, SampleStep, clipped
 from hw2.diffusion.schedule import NoiseSchedule
 
 
@@ -39,10 +39,7 @@ def diffusers_solver(
     solver.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1)]).float()
     xt = x_start
     for t in steps:
-        a, s = (
-            alpha_cumprod(schedule, t).sqrt().to(xt),
-            (1 - alpha_cumprod(schedule, t)).sqrt().to(xt),
-        )
+        a, s = schedule.signal_and_noise_at(t, xt.dtype)
         x0, _ = clipped(denoise(xt, t), xt, a, s, clip_x0)
         xt = solver.step(x0, t, xt).prev_sample
         yield SampleStep(t, xt, x0)

@@ -73,7 +73,7 @@ class GuidedDenoiser:
     def __call__(self, xt: Float[Tensor, "b c h w"], t: int) -> Float[Tensor, "b c h w"]:
         """Guided noise prediction, same shape as `xt`; t in 0 .. T-1."""
         steps = torch.full((len(xt),), t, dtype=torch.int64, device=xt.device)
-        a, s = self.schedule.signal_and_noise(steps, xt)
+        a, s = self.schedule.signal_and_noise_at(t, xt.dtype)
         if not self.guidance.acts_at(t, self.schedule.num_train_timesteps):
             self.num_network_calls += 1
             output = self.net(xt, steps, *self.cond).to(xt.dtype)

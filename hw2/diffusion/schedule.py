@@ -34,6 +34,16 @@ class NoiseSchedule:
         view = (-1, 1, 1, 1)
         return alpha.sqrt().view(view).to(like.dtype), (1 - alpha).sqrt().view(view).to(like.dtype)
 
+    def signal_and_noise_at(
+        self, t: int, dtype: torch.dtype
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The same two at one timestep, on the processor: as scalars, a device need not fetch them.
+
+        Below timestep 0 the picture is clean.
+        """
+        alpha = self.alphas_cumprod[t] if t >= 0 else torch.ones((), dtype=torch.float64)
+        return alpha.sqrt().to(dtype), (1 - alpha).sqrt().to(dtype)
+
     def snr(self, t: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Signal-to-noise ratio alphas_cumprod / (1 - alphas_cumprod) at `t`, float64."""
         alpha = self.alphas_cumprod[t.cpu()]

@@ -34,16 +34,16 @@ def ddim(
     xt = x_start
     for t, t_prev in zip(steps, [*steps[1:], -1 if set_alpha_to_one else 0], strict=True):
         alpha_bar, alpha_bar_prev = alpha_cumprod(schedule, t), alpha_cumprod(schedule, t_prev)
-        a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
+        a, s = schedule.signal_and_noise_at(t, xt.dtype)
         eps = denoise(xt, t)
         x0, eps_of_x0 = clipped(eps, xt, a, s, clip_x0)
         eps = eps_of_x0 if use_clipped_model_output else eps
         variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
         sigma = eta * variance.sqrt()
         direction = (1 - alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
-        xt = alpha_bar_prev.sqrt().to(xt) * x0 + direction.to(xt) * eps
+        xt = alpha_bar_prev.sqrt().to(xt.dtype) * x0 + direction.to(xt.dtype) * eps
         if sigma > 0:  # it is 0 where the step ends at the clean picture, or where it began
-            xt = xt + sigma.to(xt) * fresh(t)
+            xt = xt + sigma.to(xt.dtype) * fresh(t)
         yield SampleStep(t, xt, x0)
 
 

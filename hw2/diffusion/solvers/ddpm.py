@@ -26,16 +26,18 @@ def ddpm(
     for t in reversed(range(schedule.num_train_timesteps)):
         alpha_bar, alpha_bar_prev = alpha_cumprod(schedule, t), alpha_cumprod(schedule, t - 1)
         beta, alpha = schedule.betas[t], schedule.alphas[t]
-        a, s = alpha_bar.sqrt().to(xt), (1 - alpha_bar).sqrt().to(xt)
+        a, s = schedule.signal_and_noise_at(t, xt.dtype)
         eps = denoise(xt, t)
         x0, _ = clipped(eps, xt, a, s, clip_x0)
         if clip_x0:
-            to_x0 = (alpha_bar_prev.sqrt() * beta / (1 - alpha_bar)).to(xt)
-            to_xt = (alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)).to(xt)
+            to_x0 = (alpha_bar_prev.sqrt() * beta / (1 - alpha_bar)).to(xt.dtype)
+            to_xt = (alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)).to(xt.dtype)
             mean = to_x0 * x0 + to_xt * xt
         else:
-            mean = (xt - (beta / (1 - alpha_bar).sqrt()).to(xt) * eps) / alpha.sqrt().to(xt)
-        xt = mean + beta.sqrt().to(xt) * fresh(t) if t > 0 else mean
+            mean = (xt - (beta / (1 - alpha_bar).sqrt()).to(xt.dtype) * eps) / alpha.sqrt().to(
+                xt.dtype
+            )
+        xt = mean + beta.sqrt().to(xt.dtype) * fresh(t) if t > 0 else mean
         yield SampleStep(t, xt, x0)
 
 
