@@ -1,22 +1,24 @@
-"""Data in the place of the course's: parts of the data tree that were made offline."""
+"""Data in the place of the course's: parts of the data tree that prepare_data made."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from hw2.report.outputs import JobOutput
 
-# By their key in the texts, in the page's order: the settings of jobs that lie in a part's folder.
+# By their key in the texts, in the page's order: the settings of jobs that lie in a part's folder,
+# and the recipe that lies there.
 PARTS = {
-    "digits": "data",
-    "faces": "noise",
-    "clip": "images",
-    "concepts": "input",
-    "captions": "captions",
+    "digits": ("data", "offline.json"),
+    "downloaded_digits": ("data", "torchvision.json"),
+    "faces": ("noise", "offline.json"),
+    "clip": ("images", "offline.json"),
+    "concepts": ("input", "offline.json"),
+    "captions": ("captions", "offline.json"),
 }
 
 
 def stand_ins(jobs: Iterable[JobOutput]) -> tuple[str, ...]:
-    """The parts that any of `jobs` read from an offline tree."""
+    """The parts that any of `jobs` read and prepare_data made."""
     found = list(jobs)
     return tuple(part for part in PARTS if any(is_stand_in(job, part) for job in found))
 
@@ -24,8 +26,9 @@ def stand_ins(jobs: Iterable[JobOutput]) -> tuple[str, ...]:
 def is_stand_in(job: JobOutput, part: str) -> bool:
     """Whether the job read this part, and prepare_data has left the recipe in its folder."""
     try:
-        named = job.config[PARTS[part]]
-        folder = Path(named["root"], "digits") if part == "digits" else Path(named).parent
-        return (folder.expanduser() / "offline.json").is_file()
+        setting, recipe = PARTS[part]
+        named = job.config[setting]
+        folder = Path(named["root"], "digits") if setting == "data" else Path(named).parent
+        return (folder.expanduser() / recipe).is_file()
     except (LookupError, TypeError, ValueError, OSError, RuntimeError):
         return False

@@ -11,7 +11,7 @@ from hw2.report.writing import write_report
 from tests.report.small_report import SmallReport
 from tests.report.test_writing import Told
 
-FOLDERS = ("digits", "face", "clip_zeroshot", "textual_inversion", "text2image")
+FOLDERS = ("digits", "digits", "face", "clip_zeroshot", "textual_inversion", "text2image")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallReport:
 
 def test_each_part_is_known_by_its_own_folder(small: SmallReport) -> None:
     marks = {
-        part: small.data / name / "offline.json" for part, name in zip(PARTS, FOLDERS, strict=True)
+        part: small.data / name / PARTS[part][1] for part, name in zip(PARTS, FOLDERS, strict=True)
     }
     for part, mark in marks.items():
         marks["digits"].unlink(missing_ok=True)
