@@ -197,7 +197,9 @@ def _make_tables(path: Path) -> None:
     from sqlalchemy.pool import Pool
 
     def hurry(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
+        *_, file = connection.execute("PRAGMA database_list").fetchone()
+        if Path(file).name == path.name:  # another thread may reach another store
+            connection.execute("PRAGMA synchronous=OFF")
 
     event.listen(Pool, "connect", hurry)
     try:

@@ -37,11 +37,8 @@ class NoiseSchedule:
     def signal_and_noise_at(
         self, t: int, dtype: torch.dtype
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """The same two at one timestep, on the processor: as scalars, a device need not fetch them.
-
-        Below timestep 0 the picture is clean.
-        """
-        alpha = self.alphas_cumprod[t] if t >= 0 else torch.ones((), dtype=torch.float64)
+        """The same two at one timestep, on the processor: a device gets them with the next call."""
+        alpha = self.alphas_cumprod[t]
         return alpha.sqrt().to(dtype), (1 - alpha).sqrt().to(dtype)
 
     def snr(self, t: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:

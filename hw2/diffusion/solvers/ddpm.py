@@ -34,9 +34,8 @@ def ddpm(
             to_xt = (alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)).to(xt.dtype)
             mean = to_x0 * x0 + to_xt * xt
         else:
-            mean = (xt - (beta / (1 - alpha_bar).sqrt()).to(xt.dtype) * eps) / alpha.sqrt().to(
-                xt.dtype
-            )
+            to_eps = (beta / (1 - alpha_bar).sqrt()).to(xt.dtype)
+            mean = (xt - to_eps * eps) / alpha.sqrt().to(xt.dtype)
         xt = mean + beta.sqrt().to(xt.dtype) * fresh(t) if t > 0 else mean
         yield SampleStep(t, xt, x0)
 
