@@ -179,8 +179,9 @@ def _prepare_sqlite(path: Path) -> None:
             if not path.exists() or not path.stat().st_size:
                 for stale in path.parent.glob(f"{path.name}.new*"):
                     stale.unlink()
-                _make_tables(path.with_name(f"{path.name}.new"))
-                path.with_name(f"{path.name}.new").replace(path)
+                fresh = path.with_name(f"{path.name}.new")
+                _make_tables(fresh)
+                fresh.replace(path)
         with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
             database.execute("BEGIN IMMEDIATE")  # fails unless it is sound and writable
     except (OSError, sqlite3.Error) as error:

@@ -196,7 +196,7 @@ def _together_scores(found: Mapping[str, Any], tokens: Sequence[str]) -> Table:
 
 def _differences(found: Mapping[str, Any]) -> Table:
     rows = [
-        (Cell(_pair(pair)), number(as_interval(of)))
+        (Cell(_pair(*pair.split(" - "))), number(as_interval(of)))
         for pair, of in found["differences_of_both"].items()
     ]
     return Table(("table.ways", "table.both_difference"), tuple(rows))
@@ -223,7 +223,7 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
     else:
         kind = {len(both) - 1: "clear", 0: "tied"}.get(sum(map(clear, ahead.values())), "partly")
         values["pairs"] = tuple(
-            Said("format.named", {"name": _pair(f"{best} - {way}"), "value": shown(of)})
+            Said("format.named", {"name": _pair(best, way), "value": shown(of)})
             for way, of in ahead.items()
         )
     said = [Said(f"p3.ways_{kind}", values)]
@@ -243,7 +243,6 @@ def named_ways(ways: Iterable[str]) -> tuple[str | Said, ...]:
     return tuple(map(named_way, ways))
 
 
-def _pair(pair: str) -> Said:
-    """ "a - b" of the grades, as the page names it."""
-    first, second = pair.split(" - ")
+def _pair(first: str, second: str) -> Said:
+    """The difference of two ways, as the page names it."""
     return Said("format.difference", {"a": named_way(first), "b": named_way(second)})

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from hw2.data.concepts import read_concepts
 from hw2.errors import Hw2Error
+from hw2.runlog.tracker import RUN_FILE
 
 PACKAGE = Path(__file__).parents[1]
 # Written again by each run of a job, also where nothing was left to do; and what jobs keep of
 # their inputs (packed splits, embeddings).
-LOGS = {"mlflow_run.json", "__pycache__", ".cache", ".embeddings"}
+LOGS = {RUN_FILE, "__pycache__", ".cache", ".embeddings"}
 SUFFIXES = (".pyc", ".arrow", ".lock")
 # What jobs read beside what a setting names, by its key: given faces, names of classes.
 BESIDE = {"noise": "GT", "images": "id2label.json"}

@@ -12,6 +12,7 @@ from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.steps import StepResult
 from hw2.runlog.addresses import ui_command
+from hw2.runlog.tracker import RUN_FILE
 from hw2.yaml_text import read_yaml
 
 UI = "http://127.0.0.1:5000"  # where the command of `ui_command` serves a store that is a file
@@ -71,10 +72,10 @@ def read_output(result: StepResult) -> JobOutput:
         config = read_yaml(out / "config.yaml")
     except ConfigError as error:
         raise DataError(str(error)) from None
-    run = _json(out / "mlflow_run.json")
+    run = _json(out / RUN_FILE)
     run_id, uri = str(run.get("run_id", "")), str(run.get("tracking_uri", ""))
     if not re.fullmatch(r"\w+", run_id):
-        raise DataError(f"{out / 'mlflow_run.json'} names no run")
+        raise DataError(f"{out / RUN_FILE} names no run")
     return JobOutput(
         result.step.name,
         result.step.command,

@@ -206,8 +206,8 @@ class Runner:
         for path in sorted(set(paths_in(tree))):
             before = Fingerprint(**known[path]) if path in known else None
             inputs[path] = fingerprint(Path(path), before)._asdict()
-        made = {"words": list(step.words), "settings": tree, "code": self.code}
-        made["packages"] = self.packages
+        made = {"words": list(step.words), "settings": tree}
+        made |= {"code": self.code, "packages": self.packages}
         return json.loads(json.dumps({**masked(made), "inputs": inputs}))
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from hw2.data.files import read_json
 from hw2.disclosure import mask
 from hw2.runlog.addresses import resolve_uri
-from hw2.runlog.journal import JOURNAL, mark_of
+from hw2.runlog.journal import JOURNAL, delivered
 from hw2.runlog.tracker import RUN_FILE
 
 
 def has_arrived(out: Path) -> bool:
     """Whether the run of the finished job in `out` is whole at the store that is used now.
 
-    Raises OSError, ValueError or KeyError where `out` has no record of a run, or a torn one.
+    Raises OSError, ValueError or KeyError where `out` has no journal or no record of a run.
     """
     record, journal = read_json(out / RUN_FILE), out / JOURNAL
     if record["tracking_uri"] != mask(resolve_uri()):
         return False
-    whole = {"key": record["run_id"], "offset": journal.stat().st_size}
-    return read_json(mark_of(journal, "rows")) == read_json(mark_of(journal, "files")) == whole
+    rows, files = (delivered(journal, record["run_id"], what) for what in ("rows", "files"))
+    return rows == files == journal.stat().st_size

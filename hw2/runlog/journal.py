@@ -162,6 +162,17 @@ def mark_of(journal: Path, what: Literal["rows", "files"]) -> Path:
     return journal.with_suffix(".delivered" if what == "rows" else f".{what}.delivered")
 
 
+def delivered(journal: Path, key: str, what: Literal["rows", "files"]) -> int:
+    """To which byte of the journal `what` has been brought to the receiver `key`; 0: nothing."""
+    try:
+        mark = json.loads(mark_of(journal, what).read_text())
+        # a journal that is shorter than the mark is another journal
+        known = mark["key"] == key and mark["offset"] <= journal.stat().st_size
+        return int(mark["offset"]) if known else 0
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0  # none yet, or torn by a power cut: what is sent again is stored once
+
+
 class Courier:
     """A daemon thread that carries a journal's lines to `send`, in order.
 
@@ -212,13 +223,7 @@ class Courier:
         self._thread.join(1.0)
 
     def _delivered(self) -> int:
-        try:
-            mark = json.loads(self._mark.read_text())
-            # a journal that is shorter than the mark is another journal
-            known = mark["key"] == self._key and mark["offset"] <= self._journal.path.stat().st_size
-            return int(mark["offset"]) if known else 0
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return 0  # none yet, or torn by a power cut: what is sent again is stored once
+        return delivered(self._journal.path, self._key, self._what)
 
     def _run(self) -> None:
         with self._lock.open("a") as lock:

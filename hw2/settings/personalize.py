@@ -1,7 +1,6 @@
 """Settings of personalization: new concepts for a text-to-image model."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,10 +30,10 @@ class ConceptTrainingConfig(LoopJobConfig):
     num_shown: Positive = Field(4, description="pictures drawn of each of these prompts")
     sample: DrawSettings = Field(DrawSettings(), description="how they are drawn")
 
-
-def _moved(config: ConceptTrainingConfig) -> dict[str, Any]:
-    """The absolute paths of what both read, for a worker, which runs in a folder of its own."""
-    return {"model": absolute(config.model), "input": config.input.expanduser().absolute()}
+    def absolute(self) -> "ConceptTrainingConfig":
+        """The same for a worker, which runs in a folder of its own."""
+        changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
+        return self.model_copy(update=changes)
 
 
 def _absolute_set(templates: str) -> str:
@@ -64,10 +63,10 @@ class TextualInversionConfig(ConceptTrainingConfig):
         description="the training loop",
     )
 
-    def absolute(self) -> "TextualInversionConfig":
+    def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
-        changes = _moved(self) | {"templates": _absolute_set(self.templates)}
-        return self.model_copy(update=changes)
+        changes = {"templates": _absolute_set(self.templates)}
+        return super().absolute().model_copy(update=changes)
 
 
 class PriorConfig(Config):
@@ -119,13 +118,12 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         description="the training loop",
     )
 
-    def absolute(self) -> "CustomDiffusionConfig":
+    def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
         folder = self.prior.folder and self.prior.folder.expanduser().absolute()
         prior = self.prior.model_copy(update={"folder": folder})
         templates = tuple(map(_absolute_set, self.templates))
-        changes = _moved(self) | {"templates": templates, "prior": prior}
-        return self.model_copy(update=changes)
+        return super().absolute().model_copy(update={"templates": templates, "prior": prior})
 
     @field_validator("sources")
     @classmethod
