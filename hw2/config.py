@@ -68,7 +68,9 @@ class JobConfig(Config):
     """The settings that every job has."""
 
     out: Place = Field(description="folder of the results, or its URI as s3://bucket/folder")
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything drawn")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="of all that is random: weights, order, noises"
+    )
     name: str | None = Field(None, description="the run's name in MLflow; null: the job's")
     overwrite: bool = Field(False, description="move results of other settings aside, start anew")
 

@@ -1,6 +1,6 @@
 """Learn concepts by keys and values of the cross-attention and a token each (Custom Diffusion).
 
-python -m jobs.custom_diffusion --sources 0,2 --out outputs/custom_joint
+python -m jobs.custom_diffusion --config jobs/configs/custom_diffusion.yaml --sources 0 --out OUT
 """
 
 from hw2.job import run_job

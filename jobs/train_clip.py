@@ -1,6 +1,6 @@
 """Train a small CLIP on captioned pictures, to be loaded by open_clip too.
 
-python -m jobs.train_clip --config jobs/configs/train_clip.yaml --out outputs/clip
+python -m jobs.train_clip --config jobs/configs/train_clip.yaml --out outputs/clip_training
 """
 
 from hw2.job import run_job

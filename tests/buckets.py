@@ -3,10 +3,11 @@
 import logging
 import urllib.request
 
-import pytest
+from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from hw2.storage import Bucket
+from tests.ports import free_port
 
 BUCKET = "results"
 # Keys that moto takes as long as it asks for none; and no look for a role of this machine.
@@ -21,19 +22,16 @@ class BucketServer:
     """A server with one bucket."""
 
     def __init__(self) -> None:
-        moto_server = pytest.importorskip("moto.server")
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._make = moto_server.ThreadedMotoServer
-        self.port = 0
+        self.port = free_port()
         self.start()
         files, _ = fs.FileSystem.from_uri(f"{self.uri('')}&allow_bucket_creation=true")
         files.create_dir(BUCKET)
 
     def start(self) -> None:
         """Answer again, at the same port with the same files."""
-        self._server = self._make(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self._server.start()
-        self.port = self._server.get_host_and_port()[1]
 
     def stop(self) -> None:
         """Refuse connections from now on."""

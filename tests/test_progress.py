@@ -74,4 +74,4 @@ def test_an_error_in_the_block_ends_the_following(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(KeyError), following(tmp_path / "journal.jsonl", 2, "train"):
         raise KeyError
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30

@@ -126,8 +126,9 @@ def check_sampler(
 ) -> list[int]:
     """The timesteps that the sampler called `name` visits.
 
-    "ddpm" visits all T timesteps, since DDIM with eta=1 is that sampler on fewer steps, and `eta`
-    is DDIM's alone. Raises ConfigError for anything else.
+    "ddpm" visits all T timesteps: on fewer steps DDIM with eta=1 is such a sampler, with the
+    posterior's variance instead of beta_t. `eta` is DDIM's alone. Raises ConfigError for anything
+    else.
     """
     sampler = find_sampler(name)
     steps = timesteps(num_train_timesteps, num_inference_steps)

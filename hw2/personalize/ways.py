@@ -64,7 +64,7 @@ def _untrained(model: StableDiffusion, concepts: Mapping[str, Concept]) -> Delta
         if concept.initializer_token is None:
             raise DataError(
                 f"source {concept.source} names no initializer_token: what its token is before "
-                "training is not known"
+                'training is not known; add "initializer_token": "a word" to it in input.json'
             )
         word = initializer_id(model.tokenizer, concept.initializer_token)
         rows[concept.token_name] = table[word].clone()

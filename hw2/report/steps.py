@@ -89,9 +89,12 @@ def settings(step: Planned, settings_of: SettingsOf) -> JobConfig:
 
 
 def _words(step: Step, config: ReportConfig) -> list[str]:
-    words = [] if step.config is None else ["--config", step.config]
-    seed = {"seed": config.seed} if config.seed else {}  # 0 is what a step has by itself
-    for key, value in (seed | step.settings).items():
+    words = []
+    if config.seed and "seed" not in step.settings:  # 0 is what a step has by itself
+        words += ["--seed", str(config.seed)]
+    if step.config is not None:  # it may name another seed
+        words += ["--config", step.config]
+    for key, value in step.settings.items():
         words += [f"--{key}", _text(value, str(config.out))]
     return words
 

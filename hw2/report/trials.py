@@ -36,14 +36,19 @@ class Trial:
 
 
 def read_trials(job: JobOutput, key: str) -> list[Trial]:
-    """The trials of a sweep in the order of `key`; of several with the same value, the first.
+    """The trials of a sweep over `key` alone, in its order.
 
-    Raises DataError if fewer than two have scores.
+    Raises DataError if fewer than two have scores, or two the same value.
     """
     found: dict[float, Trial] = {}
     for one in job.metric("trials"):
         point, scores = one.get("point", {}), one.get("scores", {})
-        if key in point and scores and point[key] not in found:
+        if key in point and scores:
+            if point[key] in found:
+                raise DataError(
+                    f"{job.out}: several trials have {key} {point[key]}: the report shows a sweep "
+                    "over that setting alone"
+                )
             intervals = {k: as_interval(v, f"{job.out}: {k}") for k, v in scores.items()}
             at = float(point[key])
             found[at] = Trial(at, point, trial_folder(job.out, point), intervals)

@@ -53,9 +53,12 @@ class SampleSettings(Config):
         "ddim", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
     )
     num_inference_steps: Positive = Field(25, description="timesteps visited")
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     guidance_weight: float = Field(
-        2.0, ge=-1, description="w in (1+w) cond - w uncond; 0 conditional, -1 unconditional"
+        2.0,
+        ge=-1,
+        description="w in (1+w) cond - w uncond, where guidance acts; 0 conditional, "
+        "-1 unconditional",
     )
     guidance_interval: tuple[Fraction, Fraction] = Field(
         (0.65, 1.0),

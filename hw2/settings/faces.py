@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
@@ -65,7 +65,7 @@ class FaceSampling(Config):
 class EtaSettings(FaceSampling):
     """The same, with DDIM's noise."""
 
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
 
 
 class FaceJobConfig(FaceSampling, JobConfig):
@@ -92,7 +92,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
 class SampleFacesConfig(FaceJobConfig):
     """Settings of jobs.sample_faces."""
 
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     gt: Path | None = Field(
         None, description="pictures to compare with; null: the folder GT beside the noises, if any"
     )
@@ -112,5 +112,14 @@ class InterpolateFacesConfig(FaceJobConfig):
 
     first: str = Field("00", description="name of the noise at alpha 0")
     second: str = Field("01", description="name of the noise at alpha 1")
-    num_alphas: int = Field(11, ge=2, description="columns, alpha evenly from 0 to 1")
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    num_alphas: int = Field(
+        11, ge=3, description="columns, alpha evenly from 0 to 1; an odd number, for the middle"
+    )
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
+
+    @field_validator("num_alphas")
+    @classmethod
+    def _odd(cls, num_alphas: int) -> int:
+        if num_alphas % 2 == 0:
+            raise ValueError("want an odd number, so that a column is half-way")
+        return num_alphas

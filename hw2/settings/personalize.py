@@ -60,7 +60,8 @@ class TextualInversionConfig(ConceptTrainingConfig):
             warmup_steps=0,
             checkpoint_every=500,
         ),
-        description="the training loop",
+        description="the training loop, by default for Stable Diffusion; for asset:text2image "
+        "jobs/configs/textual_inversion.yaml",
     )
 
     def absolute(self) -> "ConceptTrainingConfig":
@@ -115,7 +116,8 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
             warmup_steps=0,
             checkpoint_every=100,
         ),
-        description="the training loop",
+        description="the training loop, by default for Stable Diffusion; for asset:text2image "
+        "jobs/configs/custom_diffusion.yaml",
     )
 
     def absolute(self) -> "ConceptTrainingConfig":

@@ -66,7 +66,7 @@ class DrawSettings(Config):
         "dpmpp", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
     )
     num_inference_steps: Positive = Field(20, description="timesteps visited")
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's variance")
+    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     guidance_weight: float = Field(
         4.0, ge=-1, description="w in (1+w) cond - w uncond; diffusers' guidance_scale is 1 + w"
     )

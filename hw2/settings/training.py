@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Positive
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Config):
@@ -17,7 +19,7 @@ class TrainConfig(Config):
     accumulate: Positive = Field(1, description="passes that a worker's share is cut into")
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of AdamW's rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's decay")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), description="AdamW's moments")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="AdamW's moments")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="linear warm-up")
     decay: Literal["linear", "cosine", "none"] = Field("linear", description="of the rate, to 0")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="bound on the gradient norm")

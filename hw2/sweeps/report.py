@@ -20,7 +20,7 @@ from hw2.sweeps.choice import Difference, choose, differences
 from hw2.sweeps.space import Point, label_of
 from hw2.sweeps.trial import TrialResult
 
-MAX_LINES = 6  # in a panel; of more settings than that, one line passes through all
+MAX_LINES = 6  # in a panel; of more settings than that, the first, and the title says so
 
 
 class Metric(NamedTuple):
@@ -180,15 +180,17 @@ def _panel(metric: str, title: str, x: str, trials: Sequence[TrialResult]) -> Pa
         return None
     rest = [{k: v for k, v in trial.point.items() if k != x} for trial in trials]
     names = [label_of(point) for point in rest]
-    if len(set(names)) > MAX_LINES:
-        names = ["all"] * len(names)
+    different = list(dict.fromkeys(names))
+    if len(different) > MAX_LINES:
+        title += f", {MAX_LINES} of {len(different)} combinations"
     at = sorted({float(trial.point[x]) for trial in trials})
-    found: dict[tuple[str, float], Interval] = {}
-    for trial, name in zip(trials, names, strict=True):
-        place = name, float(trial.point[x])
-        found.setdefault(place, trial.scores.get(metric, UNDEFINED))
+    found = {
+        (name, float(trial.point[x])): trial.scores.get(metric, UNDEFINED)
+        for trial, name in zip(trials, names, strict=True)
+    }
     lines = {
-        name: [found.get((name, value), UNDEFINED) for value in at] for name in dict.fromkeys(names)
+        name: [found.get((name, value), UNDEFINED) for value in at]
+        for name in different[:MAX_LINES]
     }
     return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines)
 

@@ -8,14 +8,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, get_type_hints
 
 from hw2.job import run_job
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,20 +95,19 @@ def bits(out: Path) -> tuple[bytes, bytes]:
     return (out / "final.safetensors").read_bytes(), (newest / "state.safetensors").read_bytes()
 
 
+def wait_for_work(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Return when `condition()` holds, or the job has ended."""
+    wait_for(lambda: process.poll() is not None or condition(), 150, every=0.003)
+
+
 def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Return when the job's journal has the row of `step`, or the job has ended."""
-    deadline = time.monotonic() + 150
-    while process.poll() is None and time.monotonic() < deadline:
-        if last_step(out / "journal.jsonl") >= step:
-            return
-        time.sleep(0.005)
+    wait_for_work(lambda: last_step(out / "journal.jsonl") >= step, process)
 
 
 def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
     """Return when the job has made `path`, or has ended."""
-    deadline = time.monotonic() + 150
-    while process.poll() is None and time.monotonic() < deadline and not path.exists():
-        time.sleep(0.002)
+    wait_for_work(path.exists, process)
 
 
 def last_step(journal: Path) -> int:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.jobs.command import Ended, Folder, bits, descendants
+from tests.jobs.command import Ended, Folder, bits, descendants, wait_for_work
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
@@ -107,12 +107,11 @@ def test_killed_worker_and_driver_change_no_bit(folder: Folder, place: dict[str,
     job = folder.start("textual_inversion", *words(**given, out="killed"))
     checkpoints = folder.path / "killed" / "checkpoints"
 
+    def newest() -> int:
+        return max((int(path.name[5:]) for path in checkpoints.glob("step_*")), default=0)
+
     def wait_for(step: int) -> None:
-        deadline = time.monotonic() + 120
-        while job.poll() is None and time.monotonic() < deadline:
-            if any(int(path.name[5:]) >= step for path in checkpoints.glob("step_*")):
-                return
-            time.sleep(0.01)
+        wait_for_work(lambda: newest() >= step, job)
 
     wait_for(draw.randint(2, 16))
     workers = [pid for pid, title in descendants(job.pid).items() if "RayTrainWorker" in title]

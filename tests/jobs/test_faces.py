@@ -360,6 +360,7 @@ def test_bad_files_are_refused_before_anything_is_made(
         ("eta_sheet", {"steps_offset": 200}, "steps_offset=200: the first of 5 timesteps would be"),
         ("interpolate_faces", {"second": "11"}, "noise 11: there is no such; there is 00, 01,"),
         ("interpolate_faces", {"num_alphas": 1}, "num_alphas=1 on the command line: want "),
+        ("interpolate_faces", {"num_alphas": 10}, "num_alphas=10 on the command line: want an odd"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,13 @@ def test_all_jobs_are_here() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_help_is_light_and_makes_nothing(job: str, folder: Folder) -> None:
-    began = time.monotonic()
     ended = folder.run(job, "--help", PYTHONPROFILEIMPORTTIME="1")
-    seconds = time.monotonic() - began
     assert ended.code == 0
     assert f"python -m jobs.{job}" in ended.out
     assert "--out" in ended.out or "--name" in ended.out
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in ended.err.splitlines()}
     assert "pydantic" in imported
     assert not imported & HEAVY
-    assert seconds < 10  # about one on an idle machine
     assert list(folder.path.iterdir()) == []
 
 

@@ -143,8 +143,13 @@ def test_what_has_not_reached_the_tracking_store_is_brought_by_the_job(
 def test_the_report_s_seed_is_that_of_steps_without_their_own(folder: Folder) -> None:
     ended = folder.run(seed=7, a={}, b={"seed": 3}, c={"seed": 0})
     assert [load_yaml(f"report/{name}/config.yaml")["seed"] for name in ended] == [7, 3, 0]
-    assert "--seed 7" in ended["a"].step.command
+    assert "--seed 7" in ended["a"].step.command and "--seed 7" not in ended["b"].step.command
     assert "--seed" not in folder.run(d={})["d"].step.command
+    Path("five.yaml").write_text("seed: 5\n")
+    tree = {"e": {"job": "toy", "config": "five.yaml"}}
+    report = ReportConfig(out=Path("report"), steps=tree, seed=7)  # type: ignore[arg-type]
+    words = list(plan(report, folder.settings_of)[0].words)
+    assert load(folder.module.ToyConfig, words, prog="toy", description="").seed == 5
 
 
 @pytest.mark.parametrize("gone", ["report/a", "report/a/mlflow_run.json"])

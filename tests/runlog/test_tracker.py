@@ -4,7 +4,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from mlflow import MlflowClient
 from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
 from tests.stores import expected, history, start
+from tests.waiting import wait_for
 
 pytest_plugins = ["tests.store_fixtures"]
 
@@ -124,10 +124,10 @@ for step in range(first, 100_000):
 def test_killed_driver_leaves_each_step_once(tmp_path: Path, store: str) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path), store, "0"]
     writer = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "journal.delivered").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(1.2)  # until it is sending rows
+    journal, mark = tmp_path / "journal.jsonl", tmp_path / "journal.delivered"
+    wait_for(mark.exists)
+    first = mark.read_text()
+    wait_for(lambda: mark.read_text() != first and journal.stat().st_size > 20_000)  # it sends rows
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     tracker = start(tmp_path, store)

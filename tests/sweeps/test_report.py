@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hw2.errors import TrialsFailed
+from hw2.figures.charts import Panel
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.report import Metric, Shown, report_sweep
@@ -18,6 +19,7 @@ from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, trial_folder
 from tests.sweeps.toy import toy_config
 
+SQUARE = Image.new("RGB", (8, 8))
 SHOWN = Shown(
     {"y": Metric("the mean", "y", ".1%"), "spread": Metric("the spread", "spread")},
     front=("spread", "y"),
@@ -69,6 +71,19 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "chosen (best, max y): w=2, steps=20: 70.0 % (60.0-80.0)" in printed
     assert f"figures: {tmp_path / 'figures'}" in printed
+
+
+@pytest.mark.parametrize(("others", "said"), [(6, ""), (7, ", 6 of 7 combinations")])
+def test_curves_of_more_lines_than_can_be_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int, said: str
+) -> None:
+    drawn: list[Panel] = []
+    monkeypatch.setattr("hw2.sweeps.report.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    points = [{"w": w, "steps": s} for w in (0.0, 1.0) for s in range(1, others + 1)]
+    report(tmp_path, [trial(tmp_path, p, p["w"] / 4 + p["steps"] / 100) for p in points])
+    assert drawn[0].title == f"the mean{said}" and list(drawn[0].at) == [0, 1]
+    assert list(drawn[0].lines) == [f"steps={s}" for s in range(1, 7)]
+    assert [i.value for i in drawn[0].lines["steps=3"]] == pytest.approx([0.03, 0.28])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import webdataset
 
 from hw2.data.labels import Labels
 from hw2.data.listing import store
@@ -51,7 +52,6 @@ def test_members_are_those_of_tarfile(tmp_path: Path, form: int) -> None:
 
 
 def test_webdataset_reads_the_same_samples(tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset")
     path = Path(write_tar(tmp_path / "set"))
     theirs = [
         (LABELS.index(sample["cls"].decode().strip()), sample["png"], None)

@@ -1,0 +1,33 @@
+"""The trials that a page shows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hw2.errors import DataError
+from hw2.report.outputs import JobOutput
+from hw2.report.trials import read_trials
+
+
+def sweep(*points: dict[str, Any]) -> JobOutput:
+    scores = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    trials = [{"point": point, "scores": scores} for point in points]
+    return JobOutput("sweep", "", Path("out"), 0.0, {}, {"trials": trials}, "run", "")
+
+
+def test_trials_come_in_the_order_of_their_value() -> None:
+    found = read_trials(sweep({"eta": 1}, {"steps": 3}, {"eta": 0.25}), "eta")
+    assert [trial.at for trial in found] == [0.25, 1]
+    assert found[0].scores["accuracy"].low == 0.4
+
+
+def test_a_sweep_over_more_than_the_setting_is_refused() -> None:
+    both = sweep(*({"eta": eta, "steps": steps} for eta in (0, 1) for steps in (10, 20)))
+    with pytest.raises(DataError, match=r"^out: several trials have eta 0: .* alone$"):
+        read_trials(both, "eta")
+
+
+def test_one_trial_is_not_enough() -> None:
+    with pytest.raises(DataError, match=r"^out: 1 trials over eta have scores: need two or more$"):
+        read_trials(sweep({"eta": 1}), "eta")
