@@ -1,4 +1,4 @@
-"""What open_clip's configurations want done to a picture; it takes seconds to import."""
+"""What open_clip's configurations want done to a picture and a text; it imports for seconds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -6,8 +6,22 @@ from typing import Any
 
 from hw2.clip.preprocessing import Preprocess
 from hw2.disclosure import warn
+from hw2.errors import CheckpointError
 
 _KEYS = ("mean", "std", "interpolation", "resize_mode")
+# Of open_clip's own tokenizers. Others reach transformers, which by one of them runs a folder's
+# Python, or open files.
+_TOKENIZER_KEYS = ("clean", "language", "strip_sep_token")
+
+
+def refuse_tokenizer_words(model: str, text_cfg: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for `tokenizer_kwargs` that none of open_clip's models has."""
+    for key in text_cfg.get("tokenizer_kwargs", {}):
+        if key not in _TOKENIZER_KEYS:
+            raise CheckpointError(
+                f"model={model}: open_clip_config.json has tokenizer_kwargs {str(key)[:40]!r}, "
+                f"and such words can run code of its own: want {', '.join(_TOKENIZER_KEYS)} alone"
+            )
 
 
 def preprocess_of(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> Preprocess:

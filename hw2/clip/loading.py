@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta, sha256_of
 from hw2.claims import Claims, refuse_false
-from hw2.clip.configs import preprocess_of, published
+from hw2.clip.configs import preprocess_of, published, refuse_tokenizer_words
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
 from hw2.clip.tokenizing import load_tokenizer
@@ -185,6 +185,7 @@ def _in_folder(model: str) -> ClipSource:
                 config = factory._get_hf_config(place)
                 found = factory.download_pretrained_from_hf(place)
         preprocess = preprocess_of(config["model_cfg"], config.get("preprocess_cfg", {}))
+        refuse_tokenizer_words(model, config["model_cfg"]["text_cfg"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"model={model}: open_clip_config.json is broken ({one_line(error)}): want "

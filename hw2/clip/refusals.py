@@ -25,7 +25,7 @@ def fetching(what: str) -> Iterator[None]:
 def telling(line: Callable[[str], str]) -> Iterator[None]:
     """What is raised here becomes a CheckpointError: `line` of the reason."""
     try:
-        with _quiet():
+        with _quiet(), _unasked():
             yield
     except Exception as error:  # pickles, shapes, parsers and the hub each raise their own kinds
         raise CheckpointError(line(one_line(error))) from None
@@ -50,3 +50,15 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _unasked() -> Iterator[None]:
+    """transformers asks at a terminal whether a model's own code shall run; here it shall not."""
+    from transformers import dynamic_module_utils as asking
+
+    before, asking.TIME_OUT_REMOTE_CODE = asking.TIME_OUT_REMOTE_CODE, 0
+    try:
+        yield
+    finally:
+        asking.TIME_OUT_REMOTE_CODE = before

@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int64
@@ -20,11 +20,13 @@ LONGEST_TEXT = 4096  # tokens that are counted
 
 
 def load_tokenizer(source: "ClipSource") -> Tokenize:
-    """The tokenizer of a model, without its weights. Raises CheckpointError if there is none."""
+    """The tokenizer of a model, without its weights.
+
+    Raises CheckpointError if there is none, or it wants to run code of its own.
+    """
+    text = json.loads(source.network)["text_cfg"]
     if source.model is None:
-        length = json.loads(source.network)["text_cfg"]["context_length"]
-        return _simple_tokenizer(length)
-    import open_clip
+        return _simple_tokenizer(text["context_length"])
 
     def unfit(reason: str) -> str:
         return (
@@ -32,11 +34,20 @@ def load_tokenizer(source: "ClipSource") -> Tokenize:
             "network, or lies in the folder of a local-dir"
         )
 
+    named = bool(text.get("hf_tokenizer_name"))
     with telling(unfit):
-        return open_clip.get_tokenizer(source.model)
+        if source.pretrained is None and not named:  # its file may be another one by now
+            words = text.get("tokenizer_kwargs", {})
+            return _simple_tokenizer(text.get("context_length", 77), **words)
+        import open_clip
+
+        # The file's own word for it would else be taken, or the user be asked.
+        return open_clip.get_tokenizer(
+            source.model, **({"trust_remote_code": False} if named else {})
+        )
 
 
-def _simple_tokenizer(length: int) -> Tokenize:
+def _simple_tokenizer(length: int, **words: Any) -> Tokenize:
     """open_clip's file of tokenizers by itself: the package takes seconds and 260 MB."""
     package = importlib.util.find_spec("open_clip")
     assert package and package.origin
@@ -46,7 +57,7 @@ def _simple_tokenizer(length: int) -> Tokenize:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.SimpleTokenizer(context_length=length)
+    return module.SimpleTokenizer(context_length=length, **words)
 
 
 def context_length(tokenize: Tokenize) -> int:
