@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from hw2.errors import DataError
 
@@ -73,7 +74,7 @@ def _refuse_huge(opened: Image.Image) -> None:
 
 def _refuse_endless(opened: Image.Image) -> None:
     """Raise DataError for a JPEG of so many scans that it would be decoded for hours."""
-    if opened.format != "JPEG" or (file := getattr(opened, "fp", None)) is None:
+    if not isinstance(opened, JpegImageFile) or (file := getattr(opened, "fp", None)) is None:
         return
     place, scans, before = file.tell(), 0, b""
     file.seek(0)

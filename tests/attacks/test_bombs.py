@@ -59,6 +59,22 @@ def test_a_jpeg() -> None:
         decode_bytes(whole[:-2] + scan * 200 + whole[-2:])  # or a third at 62 megapixels
 
 
+def test_a_jpeg_that_says_to_be_two(tmp_path: Path) -> None:
+    """PIL calls it MPO, as phones' pictures with a depth map are."""
+    file = io.BytesIO()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    picture.save(file, "MPO", save_all=True, append_images=[picture], progressive=True)
+    both = file.getvalue()
+    first = both[: both.index(b"\xff\xd9\xff\xd8")]
+    with Image.open(io.BytesIO(both)) as opened:
+        assert opened.format == "MPO"
+    assert decode_bytes(both).shape == (64, 64, 3)
+    scan = first[first.rindex(b"\xff\xda") :]
+    (tmp_path / "bomb.jpg").write_bytes(first + scan * 200 + both[len(first) :])
+    with pytest.raises(DataError, match=r"2[0-9][0-9] scans are over 100"):
+        decode(tmp_path / "bomb.jpg")
+
+
 def test_a_tar_of_members_that_are_not_there(tmp_path: Path) -> None:
     """Sizes, links and devices are read from the headers; nothing is ever unpacked to a disk."""
     folder = tmp_path / "deep/er"
