@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.data.files import parse_json, read_regular
-from hw2.data.images import decode
+from hw2.data.images import decode, orientation
 from hw2.errors import ConfigError, DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -43,10 +43,12 @@ class Concept:
 
     @cached_property
     def content_hash(self) -> str:
-        """sha256 over the bytes of the pictures."""
+        """sha256 over the bytes of the pictures, and the orientation of those that get turned."""
         digest = hashlib.sha256()
         for path in self.pictures:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+            if (turned := orientation(path)) > 1:  # once they were learnt on their side
+                digest.update(f"orientation {turned}".encode())
         return digest.hexdigest()
 
 
@@ -81,11 +83,14 @@ def one_concept(concepts: Mapping[str, Concept], source: str) -> Concept:
 
 
 def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h w"]:
-    """The pictures 0..255, the middle square of each, scaled. Raises DataError for a bad one."""
+    """The pictures 0..255, the middle square of each, upright and scaled.
+
+    Raises DataError for a bad one.
+    """
     squares = []
     for path in concept.pictures:
         try:
-            pixels = decode(path)
+            pixels = decode(path, upright=True)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         height, width, _ = pixels.shape

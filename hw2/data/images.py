@@ -1,12 +1,14 @@
 """Decoding pictures that may be broken or hostile."""
 
+import contextlib
 import io
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hw2.errors import DataError
@@ -18,8 +20,11 @@ MAX_SCANS = 100  # of a JPEG; a progressive one has ten. One of 90 bytes costs a
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
-def decode(path: Path, image_size: int | None = None) -> np.ndarray:
+def decode(path: Path, image_size: int | None = None, *, upright: bool = False) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3), or (image_size, image_size, 3).
+
+    `upright` turns a photograph as its EXIF orientation says, which is else ignored as open_clip,
+    torchvision and the course's code do.
 
     Grey, palette and 16-bit pictures become RGB and alpha is dropped, as PIL does. Resizing is
     bilinear with antialiasing and does not keep the proportions.
@@ -35,7 +40,8 @@ def decode(path: Path, image_size: int | None = None) -> np.ndarray:
         raise DataError("the file is missing") from error
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise DataError("it is not a regular file")
-    picture = _decode(path)
+    with _opened(path) as opened:
+        picture = _rgb(_turned(opened) if upright else opened)
     if image_size is not None and picture.size != (image_size, image_size):
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(picture)
@@ -45,18 +51,30 @@ def decode_bytes(data: bytes) -> np.ndarray:
     """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`."""
     if not data:
         raise DataError("the file is empty")
-    return np.asarray(_decode(io.BytesIO(data)))
+    with _opened(io.BytesIO(data)) as opened:
+        return np.asarray(_rgb(opened))
 
 
-def _decode(source: Path | io.BytesIO) -> Image.Image:
-    """The picture as RGB, or DataError with the reason."""
+def orientation(path: Path) -> int:
+    """The EXIF orientation 1..8 of a picture; 1, upright, where none can be read."""
+    try:
+        with _opened(path) as opened:
+            return _orientation(opened)
+    except DataError:
+        return 1
+
+
+@contextlib.contextmanager
+def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """The picture, not decoded yet; what it raises within becomes DataError with the reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
+            warnings.filterwarnings("ignore", "Corrupt EXIF data")
             with Image.open(source, formats=FORMATS) as opened:
                 _refuse_huge(opened)
                 _refuse_endless(opened)
-                return _rgb(opened)
+                yield opened
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -84,6 +102,18 @@ def _refuse_endless(opened: Image.Image) -> None:
     file.seek(place)
     if scans > MAX_SCANS:
         raise DataError(f"{scans} scans are over {MAX_SCANS}")
+
+
+def _orientation(opened: Image.Image) -> int:
+    try:
+        found = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken block beside a good picture; what PIL raises is open-ended
+        return 1
+    return int(found) if found in range(1, 9) else 1
+
+
+def _turned(opened: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(opened) if _orientation(opened) > 1 else opened
 
 
 def _rgb(opened: Image.Image) -> Image.Image:

@@ -61,7 +61,7 @@ class Embedder:
     def pictures(
         self, paths: Sequence[Path], advance: Callable[[int], object]
     ) -> Float[Tensor, "n d"]:
-        """Unit vectors of pictures; `advance` is told how many more are done.
+        """Unit vectors of pictures, upright; `advance` is told how many more are done.
 
         Raises DataError for a picture that cannot be read.
         """
@@ -76,7 +76,7 @@ class Embedder:
 
     def _pixels(self, path: Path) -> np.ndarray:
         try:
-            return self.preprocess.pixels(decode(path))
+            return self.preprocess.pixels(decode(path, upright=True))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 

@@ -1,12 +1,14 @@
 """Refusals of the reader of input.json, each by really making the bad file."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import ExifTags, Image
 
 from hw2.data.concepts import concept_pictures, one_concept, read_concepts
 from hw2.errors import ConfigError, DataError
@@ -46,6 +48,30 @@ def test_the_middle_square_is_taken(file: Path) -> None:
     Image.fromarray(wide).save(file.parent / "0/wide.png")
     concept = read_concepts(changed(file, src_image="0/wide.png"))["0"]
     assert (concept_pictures(concept, 8).movedim(1, -1) == np.array([200, 100, 50])).all()
+
+
+def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
+    paths = sorted((file.parent / "0").iterdir())
+    plain = hashlib.sha256()
+    for path in paths:
+        plain.update(hashlib.sha256(path.read_bytes()).digest())
+    before = read_concepts(file)["0"]
+    assert before.content_hash == plain.hexdigest()  # as ever, for pictures that are upright
+    pictures = concept_pictures(before, 16)
+
+    with Image.open(paths[1]) as opened:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6  # the camera was turned
+        opened.save(paths[1], exif=exif, quality="keep")
+    content = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    after = read_concepts(file)["0"]
+    turned = concept_pictures(after, 16)
+    with Image.open(paths[1]) as opened:
+        expected = np.rot90(np.asarray(opened), -1)
+    assert (turned[1].movedim(0, -1).numpy() == expected).all()
+    assert torch.equal(turned[::2], pictures[::2])
+    # What was learnt on its side, from the same bytes, is not taken for done.
+    assert after.content_hash != hashlib.sha256(b"".join(content)).hexdigest()
 
 
 @pytest.mark.parametrize(

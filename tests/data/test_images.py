@@ -2,8 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
-from hw2.data.images import decode, decode_bytes
+from hw2.data.images import decode, decode_bytes, orientation
 from hw2.errors import DataError
 from tests.data.listing.picture_sets import encoded
 from tests.data.test_bad_rows import png_of_size
@@ -42,3 +43,35 @@ def test_bytes_are_refused_as_a_file_is(tmp_path: Path) -> None:
         assert "\n" not in str(of_bytes.value)
     with pytest.raises(DataError, match="the file is empty"):
         decode_bytes(b"")
+
+
+def exif_of(tag: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = tag
+    return exif
+
+
+def test_a_photograph_is_turned_upright_where_that_is_asked_for(tmp_path: Path) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    stored = {  # the standard's: 6 and 8 are a camera that was turned
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
+    path = tmp_path / "photo.png"
+    for tag, pixels in stored.items():
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path, exif=exif_of(tag))
+        assert orientation(path) == tag
+        np.testing.assert_array_equal(decode(path, upright=True), upright)
+        np.testing.assert_array_equal(decode(path), pixels)
+    for nonsense in (exif_of(0), exif_of(9), b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff"):
+        Image.fromarray(upright).save(path, exif=nonsense)
+        assert orientation(path) == 1
+        np.testing.assert_array_equal(decode(path, upright=True), upright)
+    path.write_bytes(b"no picture")
+    assert orientation(path) == 1

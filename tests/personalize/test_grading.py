@@ -9,7 +9,7 @@ import open_clip
 import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hw2.clip.loading import find_clip
 from hw2.data.concepts import read_concepts
@@ -61,6 +61,16 @@ class OpenClip:
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return 100 * float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_a_photograph_is_graded_upright(tmp_path: Path, embedder: Embedder) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture.save(tmp_path / "0.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "1.png", exif=exif)
+    found = embedder.pictures([tmp_path / "0.png", tmp_path / "1.png"], lambda _: None)
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_scores_are_those_of_open_clip(tree: Path, embedder: Embedder) -> None:
