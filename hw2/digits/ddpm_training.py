@@ -10,7 +10,7 @@ from torch import nn
 from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
-from hw2.diffusion.counter import CounterRandom
+from hw2.diffusion.counter import CounterRandom, permutation
 from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
@@ -30,7 +30,11 @@ SHOW_SECONDS = 60.0
 
 @dataclass
 class HeldOutLoss:
-    """The objective on the same pictures, timesteps and noises of the val split each time."""
+    """The objective on the same pictures, timesteps and noises of the val split each time.
+
+    The pictures are the same random ones whatever the seed, so that trainings compare; evenly
+    spaced rows of a table in the order of its labels may all be of one digit or domain.
+    """
 
     objective: DenoisingObjective
     split: DigitSplit
@@ -39,8 +43,8 @@ class HeldOutLoss:
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """`eval/loss` of `net`."""
         device = next(net.parameters()).device
-        step = max(1, len(self.split) // NUM_HELD_OUT)
-        rows = torch.arange(0, len(self.split), step)[:NUM_HELD_OUT]
+        chosen = permutation(0, 0, len(self.split))[:NUM_HELD_OUT]
+        rows = torch.from_numpy(chosen).sort().values
         total = 0.0
         for part in rows.split(128):
             fields = (self.split.images, self.split.digits, self.split.domains)
