@@ -45,9 +45,14 @@ class JudgedPictures:
     def __len__(self) -> int:
         return len(self.digits)
 
-    def of_domain(self, domain: int) -> "JudgedPictures":
-        """The pictures of one domain, on the CPU (float64 is not everywhere)."""
-        rows = self.domains == domain
+    @property
+    def classes(self) -> Int64[Tensor, " n"]:
+        """Digit and domain as one label."""
+        return self.domains * len(DIGITS) + self.digits
+
+    def of_domain(self, domain: int | None) -> "JudgedPictures":
+        """The pictures of one domain or all, on the CPU (float64 is not everywhere)."""
+        rows = slice(None) if domain is None else self.domains == domain
         columns = {k: x[rows].detach().cpu() for k, x in vars(self).items() if x is not None}
         return JudgedPictures(**columns)
 
@@ -81,6 +86,8 @@ class Metric:
         spec: the format of a share, such as ".1%": shares have a mean over domains, others do not,
             since each domain has a judge of its own, and so a scale.
         of_real: it speaks of the real pictures alone.
+        by_index: its limits allow for the noise that all pictures of an index start from, if it is
+            given both domains at once.
     """
 
     measure: Measure
@@ -88,6 +95,7 @@ class Metric:
     column: str
     spec: str = ""
     of_real: bool = False
+    by_index: bool = False
 
 
 def _accuracy(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
@@ -99,7 +107,7 @@ def _accuracy_real(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) 
 
 
 def _diversity(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
-    pair = drawn.features, drawn.digits, real.features, real.digits
+    pair = drawn.features, drawn.classes, real.features, real.classes
     return relative_diversity(*pair, limits.confidence)
 
 
@@ -108,9 +116,8 @@ def _diversity_pixels(
 ) -> Interval | None:
     if drawn.pixels is None or real.pixels is None:
         return None
-    return relative_diversity(
-        drawn.pixels, drawn.digits, real.pixels, real.digits, limits.confidence
-    )
+    pair = drawn.pixels, drawn.classes, real.pixels, real.classes
+    return relative_diversity(*pair, limits.confidence)
 
 
 def _distance(interval: Callable[..., Interval]) -> Measure:
@@ -129,8 +136,12 @@ METRICS = {
     "accuracy_real": Metric(
         _accuracy_real, "judged accuracy of real pictures", "of real", ".1%", of_real=True
     ),
-    "diversity": Metric(_diversity, "diversity / real, judge features", "diversity", ".0%"),
-    "diversity_pixels": Metric(_diversity_pixels, "diversity / real, pixels", "in pixels", ".0%"),
+    "diversity": Metric(
+        _diversity, "diversity / real, judge features", "diversity", ".0%", by_index=True
+    ),
+    "diversity_pixels": Metric(
+        _diversity_pixels, "diversity / real, pixels", "in pixels", ".0%", by_index=True
+    ),
     "frechet_judge": Metric(
         _distance(frechet_interval), "Frechet distance, judge features", "Frechet"
     ),
@@ -211,8 +222,10 @@ def score_digits(
 ) -> DigitScores:
     """Score generated pictures against real ones, in each domain that was drawn.
 
-    Accuracies carry Wilson limits, their mean over domains MOVER limits, distances limits from
-    `num_subsets` random halves drawn with `seed`. Distances of fewer than 2 pictures are nan.
+    Accuracies carry Wilson limits, their mean over domains MOVER limits, diversities limits over
+    indices, where the generated pictures of a digit and domain come in the order of these,
+    distances limits from `num_subsets` random halves drawn with `seed`. Distances of fewer than 2
+    pictures are nan.
     Raises DataError for no pictures, a domain without real ones, or features that are not finite.
     """
     if not len(generated):
@@ -228,8 +241,18 @@ def score_digits(
         parts = [s for s in scores if s.metric == name and s.digit is None]
         if parts and metric.spec:
             mean = mean_of_intervals([part.interval for part in parts])
+            if metric.by_index and len(parts) > 1:
+                whole = metric.measure(generated.of_domain(None), real.of_domain(None), limits)
+                mean = mean if whole is None else _limits_of(whole, mean.value)
             scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
     return DigitScores(tuple(scores))
+
+
+def _limits_of(interval: Interval, value: float) -> Interval:
+    """`value` with limits as far from it as those of `interval` are from its own."""
+    return Interval(
+        value, value - (interval.value - interval.low), value + (interval.high - interval.value)
+    )
 
 
 def _score_domain(

@@ -50,6 +50,29 @@ def test_distances_are_taken_within_a_domain() -> None:
         scores.get("frechet_judge")
 
 
+def test_diversity_s_limits_allow_for_noises_that_digits_and_domains_share() -> None:
+    """Twenty noises, of which all digits of both domains are drawn."""
+    digits, domains = torch.arange(10).repeat(40), torch.arange(2).repeat_interleave(10).repeat(20)
+    kept = torch.randperm(2000, generator=torch.Generator().manual_seed(0))
+    found = []
+    for seed in range(100):
+        random = torch.Generator().manual_seed(seed)
+        common = torch.randn(20, 4, generator=random).repeat_interleave(20, 0)
+        x = 0.95 * common + 0.3 * torch.randn(400, 4, generator=random)
+        real = torch.randn(2000, 4, generator=random)
+        labels = (kept % 10, kept % 10, kept // 1000)
+        pair = JudgedPictures(digits, digits, domains, x), JudgedPictures(*labels, real)
+        found.append(score_digits(*pair, seed=0, num_subsets=2))
+    for domain in (*DOMAINS, "mean"):
+        shown = [scores.get("diversity", domain) for scores in found]
+        told = torch.tensor([(i.high - i.low) / 2 / 1.96 for i in shown]).square().mean().sqrt()
+        true = torch.tensor([i.value for i in shown]).std()
+        assert float(told) == pytest.approx(float(true), rel=0.2), domain
+    for scores in found:
+        parts = [scores.get("diversity", domain).value for domain in DOMAINS]
+        assert scores.get("diversity").value == pytest.approx(sum(parts) / 2)
+
+
 def test_rows_flat_and_json_hold_the_same_figures() -> None:
     scores = score_digits(judged(200, wrong=2), judged(400, seed=1), seed=0)
     rows, flat, tree = scores.rows(), scores.flat(), scores.to_json()

@@ -68,6 +68,50 @@ def test_equal_distributions_of_unequal_sizes_have_ratio_1_within_the_limits() -
     assert 0.9 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.99
 
 
+def drawn(share: float, seed: int, n: int = 20) -> torch.Tensor:
+    """Ten classes of `n` rows in turns; the i-th of all share `share` of their variance."""
+    common = normal(n, 8, seed).repeat_interleave(10, 0)
+    return share**0.5 * common + (1 - share) ** 0.5 * normal(10 * n, 8, seed + 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_limits_hold_whether_classes_share_their_noise_or_not(share: float) -> None:
+    digits, real_digits = torch.arange(200) % 10, torch.arange(2000) % 10
+    found = [
+        relative_diversity(drawn(share, 3 * i), digits, normal(2000, 8, 3 * i + 2), real_digits)
+        for i in range(400)
+    ]
+    true = np.std([i.value for i in found])
+    told = np.sqrt(np.mean([((i.high - i.low) / 2 / 1.96) ** 2 for i in found]))
+    assert told == pytest.approx(true, rel=0.15)  # of independent classes it is 0.38 of it
+    assert 0.9 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.99
+
+
+def independent(x: torch.Tensor, digits: torch.Tensor, real: torch.Tensor) -> float:
+    """Half the width of the limits, had each of ten classes noises of its own."""
+    variance = 0.0
+    for digit in range(10):
+        top, of_top = pairwise_distance(x[digits == digit])
+        below, of_below = pairwise_distance(real[digits == digit])
+        variance += (of_top + (top / below) ** 2 * of_below) / below**2
+    return 1.959964 * math.sqrt(variance) / 10
+
+
+def test_limits_without_shared_noise_are_those_of_independent_classes() -> None:
+    digits = torch.arange(500) % 10
+    ratios = []
+    for i in range(20):
+        x, real = drawn(0, 3 * i, 50), normal(500, 8, 3 * i + 2)
+        found = relative_diversity(x, digits, real, digits)
+        ratios.append((found.high - found.value) / independent(x, digits, real))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+
+    digits = torch.arange(10).repeat_interleave(torch.arange(10, 20))  # nothing tells what is i-th
+    x, real = normal(len(digits), 8, 0), normal(len(digits), 8, 1)
+    found = relative_diversity(x, digits, real, digits)
+    assert found.high - found.value == pytest.approx(independent(x, digits, real), rel=1e-5)
+
+
 def test_collapse_reads_0_and_half_the_spread_one_half() -> None:
     real, digits = normal(100, 8, 0), torch.arange(100) % 5
     assert relative_diversity(torch.ones(20, 8), digits[:20], real, digits).value == pytest.approx(
