@@ -63,7 +63,7 @@ def _without_each(x: Float[Tensor, "n d"]) -> tuple[float, Float64[Tensor, " n"]
     n = len(x)
     if n < 2:
         return math.nan, torch.full((n,), math.nan, dtype=torch.float64)
-    x = x.double()
+    x = x.double() - x[0].double()  # equal rows become zeros, which cdist finds at distance 0
     to_others = torch.cdist(x, x).fill_diagonal_(0).sum(1) / (n - 1)
     mean = to_others.mean()
     return float(mean), 2 * (mean - to_others) / (n - 2)

@@ -121,5 +121,7 @@ def test_collapse_reads_0_and_half_the_spread_one_half() -> None:
 
 
 def test_a_class_whose_real_pictures_are_all_alike_gives_no_ratio() -> None:
-    digits = torch.arange(10) % 2
-    assert math.isnan(relative_diversity(normal(10, 3, 0), digits, torch.ones(10, 3), digits).value)
+    for n in (10, 400):  # torch.cdist takes another way above 25 rows
+        digits, real = torch.arange(n) % 2, normal(1, 300, 1).expand(n, 300)
+        assert math.isnan(relative_diversity(normal(n, 300, 0), digits, real, digits).value)
+        assert pairwise_distance(real) == (0, 0)
