@@ -50,6 +50,11 @@ class ScalingConfig(Config):
     use_gpu: bool | None = Field(None, description="null: if the cluster has one")
     cpus_per_worker: float | None = Field(None, gt=0, description="null: an even share")
 
+    @property
+    def num_threads(self) -> int:
+        """CPU threads of a worker's arithmetic: never by the machine, since they move last bits."""
+        return max(1, int(self.cpus_per_worker or 1))
+
     @model_validator(mode="after")
     def _least_and_most(self) -> "ScalingConfig":
         if self.num_workers is not None and (self.min_workers or 0) > self.num_workers:

@@ -69,7 +69,7 @@ def job_run(
         missing.append(config.data.root)
     refuse_missing(*missing)
     for path in shared:
-        refuse_unseen(path)
+        refuse_unseen(path, or_uri=False)
     with _mirror(config.out) as mirror:
         out = claim_out(config, ignore, inputs, mirror)
         if mirror:

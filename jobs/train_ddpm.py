@@ -29,9 +29,13 @@ def main(config: TrainDdpmConfig) -> None:
     with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)
         tracker.log_file(out / FINAL)
+        weights = out / FINAL
+        if mirror := tracker.mirror:  # other nodes have it from the bucket
+            mirror.push()
+            weights = find_model(mirror.address.uri)
         drawing = SampleDigitsConfig(
             out=out,
-            model=str(out / FINAL),
+            model=str(weights),
             seed=config.seed,
             judge=config.judge,
             data=config.data,
@@ -40,7 +44,7 @@ def main(config: TrainDdpmConfig) -> None:
             **config.sample.model_dump(),
         )
         real = read_digits(config.data, "val", JUDGE_SIZE)
-        draw_and_report(drawing, out / FINAL, judge, real, out, tracker)
+        draw_and_report(drawing, weights, judge, real, out, tracker)
 
 
 if __name__ == "__main__":

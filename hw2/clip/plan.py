@@ -71,6 +71,10 @@ class Plan:
 
         Raises ConfigError if something is to be made and the store cannot be written.
         """
+        if uri := config.cache and uri_of(config.cache):
+            raise ConfigError(
+                f"cache={uri}: want a folder; on a cluster one that all nodes share (NFS)"
+            )
         beside = cache_folder() if uri_of(config.out) else config.out.expanduser().absolute().parent
         cache = config.cache or beside / CACHE
         store = cls.store_of(cache.expanduser().absolute(), source, config.precision)

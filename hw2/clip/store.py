@@ -9,8 +9,9 @@ import hashlib
 import json
 import re
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -21,10 +22,12 @@ import pyarrow.parquet as pq
 from hw2.data.files import replacing, unpacked_bytes
 from hw2.data.listing.parts import Part
 from hw2.data.listing.store import one_line
+from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, DataError
 
 Prompts = Sequence[Sequence[str]]  # of each class
 
+MARK = "mark"  # of this folder alone
 VERSION = 1  # raise it whenever embeddings of the same bytes change
 # What reading a damaged file may raise.
 BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, BadZipFile, pa.ArrowException)
@@ -39,12 +42,20 @@ class EmbeddingStore:
 
     def __init__(self, root: Path, key: str) -> None:
         self.folder = root / hashlib.sha256(f"{VERSION} {key}".encode()).hexdigest()[:24]
+        self.mark = ""
 
     def make(self) -> None:
         """Make the folder. Raises ConfigError where nothing can be written."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
+            with suppress(FileExistsError), (self.folder / MARK).open("x") as file:
+                file.write(uuid.uuid4().hex)
+            self.mark = (self.folder / MARK).read_text()
+
+    def refuse_other_disk(self) -> None:
+        """On another node, raise ConfigError unless its folder is the one that was made."""
+        refuse_other_disk(self.folder / MARK, self.mark, or_uri=False)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -84,6 +84,7 @@ def make_encoder(
         from hw2.clip.zero_shot import class_embeddings
         from hw2.precision import wants_bf16
 
+        store.refuse_other_disk()
         device = torch.device("cuda" if on_gpu else "cpu")
         model = load_clip(source, device)
         bf16 = wants_bf16(precision, device)

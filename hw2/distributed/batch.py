@@ -43,14 +43,12 @@ def map_pieces(
         yield from (work(prepare(piece) if prepare else piece) for piece in pieces)
         return
 
-    num_threads = max(1, int(scaling.cpus_per_worker or 1))
-
     class Actor:
         def __init__(self, on_gpu: bool) -> None:
             import torch
 
             keep_freed_memory()
-            torch.set_num_threads(num_threads)
+            torch.set_num_threads(scaling.num_threads)
             self.error: Hw2Error | None = None
             try:
                 self.work = make(on_gpu)
@@ -107,6 +105,8 @@ def map_pieces(
                     raise result
                 yield result
         except ray.exceptions.RayActorError as error:
+            if error.actor_init_failed:
+                raise  # by an exception of `make`, which it tells
             raise ConfigError(
                 f"a worker died {MAX_DEATHS + 1} times at the same piece of work (out of memory?): "
                 "give each less to do at once, or take fewer with --scaling.num_workers"

@@ -9,19 +9,19 @@ from hw2.errors import ConfigError
 ANSWER_SECONDS = 60.0  # a node that has not worked yet has to start a process
 
 
-def unseen(path: Path) -> ConfigError:
-    """The refusal of a path that is this machine's own."""
+def _unseen(path: Path, or_uri: bool = True) -> ConfigError:
+    other = ", or a URI as s3://bucket/folder" if or_uri else ""
     return ConfigError(
-        f"{path} is not on all nodes of the cluster: give a folder that they share (NFS), or a URI "
-        "as s3://bucket/folder"
+        f"{path} is not on all nodes of the cluster: give a folder that they share (NFS){other}"
     )
 
 
-def refuse_unseen(path: Path) -> None:
+def refuse_unseen(path: Path, or_uri: bool = True) -> None:
     """Raise ConfigError unless all nodes of the connected cluster have the same folder at `path`.
 
     It need not be there yet. A passing file tells: under the same path another node may have
-    another disk. Without a cluster, or with this node alone, nothing is asked.
+    another disk. Without a cluster, or with this node alone, nothing is asked. `or_uri`: whether
+    a bucket would do in its place.
     """
     if nodes := _other_nodes():
         path = path.expanduser().absolute()
@@ -32,7 +32,7 @@ def refuse_unseen(path: Path) -> None:
         except OSError:
             return  # it cannot be written at all, which the job will say
         if not seen:
-            raise unseen(path)
+            raise _unseen(path, or_uri)
 
 
 def refuse_missing(*paths: Path) -> None:
@@ -40,7 +40,20 @@ def refuse_missing(*paths: Path) -> None:
     if nodes := _other_nodes():
         for path in paths:
             if not _all_have(path.expanduser().absolute(), nodes):
-                raise unseen(path)
+                raise _unseen(path)
+
+
+def refuse_other_disk(file: Path, content: str, or_uri: bool = True) -> None:
+    """Raise ConfigError unless `file` has this content, as the driver has read it.
+
+    For workers: their node may have joined after the driver has asked all that there were.
+    """
+    try:
+        same = file.read_text() == content
+    except OSError:
+        same = False
+    if not same:
+        raise _unseen(file.parent, or_uri)
 
 
 def _other_nodes() -> list[str]:

@@ -69,7 +69,7 @@ def _one_by_one(
 ) -> list[TrialResult]:
     import torch
 
-    torch.set_num_threads(1)  # as under Tune: the number of threads moves the last bits
+    torch.set_num_threads(config.scaling.num_threads)  # as under Tune
     work = make(own_device(config.scaling).type == "cuda")
     results = []
     for point in points:

@@ -17,7 +17,7 @@ from hw2.distributed.session import (
     ray_storage,
     share_of_cluster,
 )
-from hw2.distributed.sight import unseen
+from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import Hw2Error
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
@@ -51,7 +51,7 @@ def run_training(
     # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
     out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
-    run_file = (out / RUN_FILE).read_bytes() if (out / RUN_FILE).exists() else b""
+    run_file = (out / RUN_FILE).read_text()
     # Ray Train moves each worker to a folder of its own.
     there = cast(C, config.absolute())
 
@@ -71,6 +71,8 @@ def run_training(
                 here, mirror, newest = _folder(address, out, run_file, place, held)
                 error: Hw2Error | None = None
                 try:
+                    if mirror is not None and place.rank != 0:
+                        mirror.pull()  # what the driver has made for the training
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
                     training = make(there, here)
@@ -107,7 +109,7 @@ def run_training(
 
 
 def _folder(
-    address: Address | None, out: Path, run_file: bytes, place: Place, held: contextlib.ExitStack
+    address: Address | None, out: Path, run_file: str, place: Place, held: contextlib.ExitStack
 ) -> tuple[Path, Mirror | None, str | None]:
     """Where this worker finds OUT, a copy if that is in a bucket; and the checkpoint to copy."""
     error: Hw2Error | None = None
@@ -116,8 +118,8 @@ def _folder(
         if address is not None:
             mirror = held.enter_context(joined(address, writes=place.rank == 0))
             newest = mirror.pull_checkpoint() if place.rank == 0 else None
-        elif not (out / RUN_FILE).is_file() or (out / RUN_FILE).read_bytes() != run_file:
-            raise unseen(out)
+        else:
+            refuse_other_disk(out / RUN_FILE, run_file)
     except Hw2Error as mine:
         error = mine
     newest = _agree(error, place.world_size, newest)  # else one could copy a later one

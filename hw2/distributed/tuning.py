@@ -18,10 +18,12 @@ from hw2.distributed.session import (
     ray_storage,
     share_of_cluster,
 )
+from hw2.distributed.sight import refuse_other_disk
 from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError
 from hw2.metrics.intervals import UNDEFINED
 from hw2.mirror import Mirror
+from hw2.runlog.tracker import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial
@@ -40,14 +42,12 @@ def run_under_tune(
     from ray import tune
 
     mend_controller()
-    rungs, metric = config.rungs, config.metric
+    rungs, metric, scaling = config.rungs, config.metric, config.scaling
     wanted = len(points) or config.search.num_trials
-    num_workers, room, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
-    # Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
-    # limit as well, it is left out, and models are loaded less often.
-    limited = num_workers < room or config.search.method == "optuna"
+    num_workers, limited, resources = _resources(scaling, config.gpus_per_trial, wanted)
+    limited = limited or config.search.method == "optuna"
     here = _Here(told, mirror)
-    address = mirror.address if mirror else None
+    address, run_file = mirror.address if mirror else None, (out / RUN_FILE).read_text()
 
     class Trial(tune.Trainable):
         """One actor's trials, one after the other: the model is loaded once."""
@@ -56,12 +56,14 @@ def run_under_tune(
             import torch
 
             logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
-            torch.set_num_threads(1)
+            torch.set_num_threads(scaling.num_threads)
             self.held, self.out, self.mirror = contextlib.ExitStack(), out, None
             if address is not None:  # a folder of its own: it may run on another node
                 self.mirror = self.held.enter_context(joined(address))
                 self.mirror.join_beside()
                 self.out = self.mirror.folder
+            else:
+                refuse_other_disk(out / RUN_FILE, run_file)
             self.work = make(resources.get("gpu", 0) > 0)
             self.reset_config(config)
 
@@ -184,8 +186,13 @@ def _trace(trial: Any) -> str:
 
 def _resources(
     scaling: ScalingConfig, gpus_per_trial: float | None, num_trials: int
-) -> tuple[int, int, dict[str, float]]:
-    """How many trials run at once, how many would fit, and what each is given."""
+) -> tuple[int, bool, dict[str, float]]:
+    """How many trials run at once, whether Tune must be told so, and what each is given.
+
+    Tune ends an actor that finds no trial waiting, and a limit lets none wait: where resources
+    limit as well, it is left out, and models are loaded less often. Not on a cluster that grows,
+    which would bring a node for each trial that waits.
+    """
     resources = {"cpu": scaling.cpus_per_worker or 1.0}
     if gpus_per_trial is None:
         unbounded = scaling.model_copy(update={"num_workers": None})
@@ -201,7 +208,8 @@ def _resources(
         resources["gpu"] = gpus_per_trial
     if growing() and scaling.num_workers:
         room = num_trials  # as many as are asked for are waited for, and no more
-    return min(scaling.num_workers or room, room), room, resources
+    num_workers = min(scaling.num_workers or room, room)
+    return num_workers, num_workers < room or growing(), resources
 
 
 def _scheduler(config: SweepConfig) -> Any:

@@ -16,6 +16,7 @@ from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.ways import Ways
 from hw2.runlog.journal import write_json
 from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
@@ -111,9 +112,10 @@ def make_worker(
     config: GenerateConceptsConfig, ways: Ways
 ) -> Callable[[bool], Callable[[Piece], Piece]]:
     """What an actor does: load the base model once, then draw chunks in the way of each."""
+    name = absolute(config.model)
 
     def make(on_gpu: bool) -> Callable[[Piece], Piece]:
-        base = load_stable_diffusion(config.model)
+        base = load_stable_diffusion(name)
         personalizer = Personalizer(base.to(torch.device("cuda" if on_gpu else "cpu")))
 
         def work(piece: Piece) -> Piece:

@@ -13,6 +13,7 @@ from hw2.data.captions import captions_csv, train_folder
 from hw2.data.files import replacing
 from hw2.personalize.concept_training import Learnt
 from hw2.settings.personalize import CustomDiffusionConfig
+from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 
@@ -54,9 +55,10 @@ def _paths(chunk: Piece, folder: Path) -> list[Path]:
 
 def make_worker(config: CustomDiffusionConfig) -> Callable[[bool], Callable[[Piece], Piece]]:
     """What an actor does: load the base model once, then draw chunks."""
+    name = absolute(config.model)
 
     def make(on_gpu: bool) -> Callable[[Piece], Piece]:
-        model = load_stable_diffusion(config.model)
+        model = load_stable_diffusion(name)
         model = model.to(torch.device("cuda" if on_gpu else "cpu"))
 
         def work(chunk: Piece) -> Piece:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from hw2.settings.data import DataConfig
 from hw2.settings.digits import TrainJudgeConfig
 from hw2.settings.training import TrainConfig
 from tests.chaos.cluster import Cluster
-from tests.chaos.training import Disturbed, assert_rows_once, is_start
+from tests.chaos.training import Disturbed, is_start
 from tests.clip.small import save_clip, write_set
 from tests.jobs.bare import SETTINGS
-from tests.jobs.command import Folder, wait_for_work
+from tests.jobs.command import Folder, send, wait_for_work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STEPS, CHECKPOINT_EVERY, BATCH = 1400, 100, SETTINGS["batch_size"]
+# More steps than a machine does before the last node is back: the test ends the training then.
+STEPS, CHECKPOINT_EVERY, BATCH = 100_000, 100, SETTINGS["batch_size"]
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,15 @@ def test_a_training_takes_the_nodes_that_there_are(
         run.wait("one worker at work", lambda: run.step() > done + 20, 0.2)
         cluster.join()
         run.struck("node back", "", restart=False)
-        assert run.job.wait() == 0, run.say()
+        run.wait_for_starts(3)
+        done = run.step()
+        run.wait("two workers again", lambda: run.step() > done + 20, 0.2)
+        send(run.job.pid, signal.SIGTERM)
+        assert run.job.wait() == 143, run.say()
         assert [workers for _, workers in run.starts()] == [2, 1, 2]
         print(*run.points(), sep="\n")
         assert all(0 <= point.repeated <= CHECKPOINT_EVERY for point in run.points())
-        assert_rows_once(run, STEPS)
+        assert_rows_once(run)
 
         config = TrainJudgeConfig(
             out=folder.path / "here",
@@ -75,6 +81,17 @@ def test_a_training_takes_the_nodes_that_there_are(
             assert row.values["train/loss"] == pytest.approx(float(loss), rel=1e-3)
     finally:
         run.close()
+
+
+def assert_rows_once(run: Disturbed) -> None:
+    """Each row once in the journal, and in MLflow but for the last, which the next call brings."""
+    rows = [entry.step for entry in run.entries() if entry.kind == "metrics"]
+    assert rows == list(range(1, len(rows) + 1))
+    sql = "SELECT step, count(*) FROM metrics WHERE key='train/loss' GROUP BY step ORDER BY step"
+    kept = run.folder.query(sql)
+    assert kept == [(step, 1) for step in range(1, len(kept) + 1)]
+    assert CHECKPOINT_EVERY < len(kept) <= len(rows)
+    assert run.folder.query("SELECT status FROM runs") == [("KILLED",)]
 
 
 def lose_a_node(
@@ -103,43 +120,6 @@ def lose_a_node(
 
 def as_words(settings: dict[str, object]) -> list[object]:
     return [word for key, value in settings.items() for word in (f"--{key}", value)]
-
-
-def test_drawing(
-    folder: Folder, digits_tree: Path, model: Path, judge: Path, cluster: Cluster
-) -> None:
-    settings: dict[str, object] = {
-        "model": model,
-        "judge": judge,
-        "data.root": digits_tree,
-        "num_per_class": 30,
-        "indices_per_chunk": 2,
-        "num_inference_steps": 10,
-    }
-
-    def pictures(out: str) -> set[Path]:
-        return {
-            path
-            for name in ("mnistm", "svhn")
-            for path in (folder.path / out / name).glob("*_*.png")
-        }
-
-    lose_a_node(
-        folder,
-        cluster,
-        "sample_digits",
-        as_words(settings | {"out": "out"}),
-        lambda: pictures("out"),
-    )
-    assert (
-        folder.run_here("sample_digits", settings | {"out": "here", "scaling.num_workers": 0}).code
-        == 0
-    )
-    want = {path.relative_to(folder.path / "here"): path.read_bytes() for path in pictures("here")}
-    assert len(want) == 600
-    assert {
-        path.relative_to(folder.path / "out"): path.read_bytes() for path in pictures("out")
-    } == want
 
 
 def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:

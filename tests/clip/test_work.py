@@ -22,6 +22,7 @@ from hw2.clip.zero_shot import class_embeddings
 from hw2.data.labels import Labels
 from hw2.data.listing.parts import Part
 from hw2.data.listing.pictures import list_pictures
+from hw2.errors import ConfigError
 from tests.clip.small import MODEL_CFG, NAMES, PREPROCESS_CFG, lively_clip, save_clip, write_set
 
 LABELS = Labels(tuple(map(str, range(len(NAMES)))), NAMES)
@@ -35,7 +36,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ClipSource:
 
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
-    return EmbeddingStore(tmp_path / "cache", "key")
+    return made(tmp_path / "cache", "key")
+
+
+def made(root: Path, key: str) -> EmbeddingStore:
+    store = EmbeddingStore(root, key)
+    store.make()
+    return store
 
 
 def parts(val: Path, rows: int = 100) -> list[Part]:
@@ -166,10 +173,22 @@ def test_content_does_not_depend_on_names_and_places(
 def test_bf16_is_near_fp32(tmp_path: Path, source: ClipSource, store: EmbeddingStore) -> None:
     val = write_set(tmp_path / "set", each=2)
     exact, _ = encoded(val, source, store)
-    near, _ = encoded(val, source, EmbeddingStore(tmp_path / "cache", "other"), "bf16")
+    near, _ = encoded(val, source, made(tmp_path / "cache", "other"), "bf16")
     assert near.dtype == torch.float32
     assert not torch.equal(near, exact)
     assert float((near * exact).sum(1).min()) > 0.99
+
+
+def test_an_actor_on_another_disk_says_so(source: ClipSource, store: EmbeddingStore) -> None:
+    make = make_encoder(source, store, BATCH, "fp32")
+    store.make()  # by another call, of the same folder
+    make(False)
+    shutil.rmtree(store.folder)
+    with pytest.raises(ConfigError, match=r"is not on all nodes of the cluster: .* \(NFS\)$"):
+        make(False)
+    EmbeddingStore(store.folder.parent, "key").make()  # at the same place on another node
+    with pytest.raises(ConfigError, match="is not on all nodes"):
+        make(False)
 
 
 def test_texts(source: ClipSource, store: EmbeddingStore) -> None:

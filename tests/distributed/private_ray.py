@@ -45,6 +45,11 @@ def make(on_gpu: bool) -> Any:
     return work
 
 
+def unmade(on_gpu: bool) -> Any:
+    """A worker whose model does not load."""
+    raise RuntimeError("CUDA out of memory")
+
+
 def prepare(piece: dict[str, Any]) -> dict[str, Any]:
     """Adds twenty, and refuses 13; says which process it was."""
     if piece["number"] == 13:
@@ -83,6 +88,10 @@ def main() -> None:
             list(map_pieces(make, [{"number": 666}], two))
         except ConfigError as error:
             seen["deadly"] = str(error)
+        try:
+            list(map_pieces(unmade, pieces, two))
+        except Exception as error:
+            seen["unmade"] = str(error)
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
         seen["elsewhere"] = all(

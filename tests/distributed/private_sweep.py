@@ -16,6 +16,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
 from hw2.errors import ConfigError
+from hw2.runlog.tracker import RUN_FILE
 from hw2.sweeps.trial import TrialResult
 from tests.distributed.dying_reset import values_in_spite_of_it
 from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config
@@ -24,6 +25,7 @@ from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config
 def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """Points that came back and that were told, and what was drawn up to now."""
     folder.mkdir(exist_ok=True)
+    (folder / RUN_FILE).touch()
     told: list[TrialResult] = []
     scaling = {"cpus_per_worker": cluster_cpus_and_gpus()[0] / 2, "use_gpu": False}  # two at once
     ballast, make_toy_work = np.zeros(settings.pop("ballast", 0), np.uint8), make_toy(folder)

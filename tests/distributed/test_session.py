@@ -47,6 +47,7 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["prepared"] == seen["prepared here"] == [25, 23, 28, 21, 29]
     assert seen["elsewhere"]  # at the same time, by other processes
     assert seen["deadly"].startswith("a worker died 2 times at the same piece of work")
+    assert "CUDA out of memory" in seen["unmade"] and "same piece" not in seen["unmade"]
 
 
 def test_what_all_processes_of_ray_import_is_light() -> None:
@@ -97,7 +98,7 @@ def test_no_worker_spans_two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes(monkeypatch, (64, 0), (2, 8))
     assert share_of_cluster(ScalingConfig(), 99) == (2, True)
     scaling = ScalingConfig()
-    assert _resources(scaling, 0.5, 99)[:2] == (2, 2)  # the CPUs beside the GPUs are two
+    assert _resources(scaling, 0.5, 99)[:2] == (2, False)  # the CPUs beside the GPUs are two
 
 
 def test_what_the_job_holds_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +116,8 @@ def test_a_sweep_waits_for_what_a_growing_cluster_brings(monkeypatch: pytest.Mon
         _resources(ScalingConfig(), 0.25, 20)
     monkeypatch.setenv("RAY_ADDRESS", "there")
     monkeypatch.setenv("HW2_CLUSTER_GROWS", "1")
-    assert _resources(ScalingConfig(), 0.25, 20) == (1, 1, {"cpu": 1.0, "gpu": 0.25})
-    assert _resources(gpus, None, 20) == (2, 20, {"cpu": 1.0, "gpu": 1.0})  # two, not 20
-    assert _resources(ScalingConfig(num_workers=16), None, 20)[:2] == (16, 20)
+    alone = (1, True, {"cpu": 1.0, "gpu": 0.25})
+    assert _resources(ScalingConfig(), 0.25, 20) == alone  # else a node would come for each trial
+    assert _resources(ScalingConfig(), None, 20)[:2] == (4, True)
+    assert _resources(gpus, None, 20) == (2, True, {"cpu": 1.0, "gpu": 1.0})  # two, not 20
+    assert _resources(ScalingConfig(num_workers=16), None, 20)[:2] == (16, True)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from tests.distributed.node import Node
 from tests.full_disks import grow, small_disk
 from tests.jobs.bare import SETTINGS, STEPS
 from tests.jobs.command import Folder, bits
+from tests.personalize.small_input import write_input
+from tests.personalize.tiny import tiny_pipeline_folder
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -36,7 +38,10 @@ def want(tmp_path_factory: pytest.TempPathFactory, digits_tree: Path) -> Path:
 def words(tree: Path, workers: int) -> list[object]:
     """The command's words, less OUT."""
     settings = {f"train.{key}": value for key, value in SETTINGS.items()}
-    settings |= {"data.root": tree, "scaling.num_workers": workers}
+    return as_words(settings | {"data.root": tree, "scaling.num_workers": workers})
+
+
+def as_words(settings: Mapping[str, object]) -> list[object]:
     return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
@@ -96,7 +101,7 @@ def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(
     assert_each_row_once(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def node() -> Iterator[tuple[Head, Path]]:
     """A cluster of two nodes of one CPU, and a folder that is another disk on the second."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"]).returncode:
@@ -118,17 +123,22 @@ def node() -> Iterator[tuple[Head, Path]]:
         yield head, own
 
 
-def test_workers_on_other_nodes(
-    folder: Folder, digits_tree: Path, bucket_server: BucketServer, node: tuple[Head, Path]
-) -> None:
-    head, own = node
-    want = undisturbed(folder.path / "want", digits_tree, 2)
-    variables = {
+def at_the_cluster(head: Head, own: Path) -> dict[str, str]:
+    """The variables of a job there: no node has the copies of OUT that another has."""
+    return {
         "RAY_ADDRESS": f"127.0.0.1:{head.ports['port']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": head.token,
         "XDG_CACHE_HOME": str(own / "cache"),
     }
+
+
+def test_workers_on_other_nodes(
+    folder: Folder, digits_tree: Path, bucket_server: BucketServer, node: tuple[Head, Path]
+) -> None:
+    head, own = node
+    want = undisturbed(folder.path / "want", digits_tree, 2)
+    variables = at_the_cluster(head, own)
     command = words(digits_tree, 2)
     local = folder.run("train_judge", *command, "--out", own / "out", **variables)
     said = f"{own}/out is not on all nodes of the cluster: give a folder that"
@@ -152,3 +162,32 @@ def test_workers_on_other_nodes(
     assert ended.code == 0
     assert bits(copied(bucket_server, "ray", folder.path / "got")) == bits(want)
     assert_each_row_once(folder)
+
+
+def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
+    folder: Folder,
+    digits_tree: Path,
+    judge: Path,
+    bucket_server: BucketServer,
+    node: tuple[Head, Path],
+) -> None:
+    """The trained weights reach those who draw, and drawn pictures those who train."""
+    variables, two = at_the_cluster(*node), {"scaling.num_workers": 2, "train.num_steps": 2}
+    digits = {
+        "data.root": digits_tree, "judge": judge, "network.patch": 4, "network.channels": 64,
+        "network.attention": "false", "train.batch_size": 8, "sample.num_inference_steps": 2,
+        "out": bucket_server.uri("digits"),
+    }  # fmt: skip
+    ended = folder.run("train_ddpm", *as_words(digits | two), **variables)
+    assert ended.code == 0
+    assert len([n for n in bucket_server.names("digits") if n.startswith("svhn/")]) == 100
+
+    concept = {
+        "model": tiny_pipeline_folder(folder.path / "pipeline"),
+        "input": write_input(folder.path / "concepts"),
+        "prior.num_pictures": 3, "templates": "plain_object", "train.batch_size": 8,
+        "num_shown": 1, "sample.num_inference_steps": 2, "out": bucket_server.uri("custom"),
+    }  # fmt: skip
+    ended = folder.run("custom_diffusion", *as_words(concept | two), **variables)
+    assert ended.code == 0
+    assert "token_new1.safetensors" in bucket_server.names("custom")

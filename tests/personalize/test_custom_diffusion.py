@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
 from safetensors.torch import load_file
 
 from hw2.errors import CheckpointError
-from hw2.personalize import prior
+from hw2.personalize import generating, prior
 from hw2.personalize.custom_diffusion import (
     custom_diffusion_training,
     custom_inputs,
@@ -23,7 +23,11 @@ from hw2.personalize.deltas import (
     cross_attention_weights,
     read_deltas,
 )
-from hw2.settings.personalize import CustomDiffusionConfig, PriorConfig
+from hw2.settings.personalize import (
+    CustomDiffusionConfig,
+    GenerateConceptsConfig,
+    PriorConfig,
+)
 from hw2.text2image.loading import load_stable_diffusion
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
@@ -53,6 +57,20 @@ def draw_prior(config: CustomDiffusionConfig, out: Path) -> list[str]:
         prior.write_chunk(work(piece), folder)
     prior.write_captions(captions, folder)
     return captions
+
+
+def test_actors_find_a_model_named_from_the_driver_s_folder(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(config.model).parent)
+    near = config.model_copy(update={"model": Path(config.model).name})
+    makes = (
+        prior.make_worker(near),
+        generating.make_worker(GenerateConceptsConfig(out=tmp_path, model=near.model), {}),
+    )
+    monkeypatch.chdir(tmp_path)  # as Ray's workers are elsewhere
+    for make in makes:
+        assert callable(make(False))
 
 
 def test_keys_values_and_rows_move_and_nothing_else(
