@@ -15,6 +15,7 @@ Piece = dict[str, Any]
 # Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
 ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
+MAX_RESTARTS = 20  # of an actor, also of one that dies while it loads its model; likewise
 PIECE = "piece"  # the only column
 Batch = dict[str, Any]
 
@@ -33,7 +34,7 @@ def map_pieces(
     CPUs. `scaling.num_workers` 0 works in this process, without Ray.
 
     Raises an Hw2Error of the work itself; ConfigError if a piece killed its actor MAX_DEATHS times
-    and once more; Ray's error for anything else.
+    and once more, or anything an actor MAX_RESTARTS times and once more; Ray's error for the rest.
     """
     if not pieces:
         return
@@ -97,6 +98,7 @@ def map_pieces(
             num_cpus=actor_cpus,
             num_gpus=int(use_gpu),
             max_task_retries=MAX_DEATHS,
+            max_restarts=MAX_RESTARTS,
         )
         try:
             for row in results.iter_rows():
@@ -108,8 +110,9 @@ def map_pieces(
             if error.actor_init_failed:
                 raise  # by an exception of `make`, which it tells
             raise ConfigError(
-                f"a worker died {MAX_DEATHS + 1} times at the same piece of work (out of memory?): "
-                "give each less to do at once, or take fewer with --scaling.num_workers"
+                f"a worker died {MAX_DEATHS + 1} times at the same piece of work, or "
+                f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
+                "or take fewer with --scaling.num_workers"
             ) from error
 
 

@@ -45,6 +45,11 @@ def make(on_gpu: bool) -> Any:
     return work
 
 
+def stillborn(on_gpu: bool) -> Any:
+    """A worker that is killed while it loads its model."""
+    os._exit(137)
+
+
 def unmade(on_gpu: bool) -> Any:
     """A worker whose model does not load."""
     raise RuntimeError("CUDA out of memory")
@@ -88,6 +93,11 @@ def main() -> None:
             list(map_pieces(make, [{"number": 666}], two))
         except ConfigError as error:
             seen["deadly"] = str(error)
+        batch.MAX_RESTARTS = 1
+        try:
+            list(map_pieces(stillborn, pieces, two))
+        except ConfigError as error:
+            seen["stillborn"] = str(error)
         try:
             list(map_pieces(unmade, pieces, two))
         except Exception as error:
