@@ -155,7 +155,7 @@ def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:
 
 def test_zero_shot(folder: Folder, cluster: Cluster) -> None:
     clip = save_clip(folder.path / "clip" / "final.safetensors")
-    write_set(folder.path / "set", each=800)
+    write_set(folder.path / "set", each=600)
     settings: dict[str, object] = {
         "images": "set/val",
         "pretrained": clip,

@@ -22,7 +22,7 @@ from tests.jobs.command import ROOT, Folder, bits
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-CPUS, STEPS = 6, 60
+CPUS, STEPS = 6, 150  # some seconds more than the driver takes to end after a stop
 PATIENCE = 400  # seconds; a busy machine takes many times what an idle one takes
 TINY = {"network.patch": 4, "network.channels": 64, "network.attention": "false"}
 TREE = {
