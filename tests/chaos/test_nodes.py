@@ -18,7 +18,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.training import Disturbed, is_start
 from tests.clip.small import save_clip, write_set
 from tests.jobs.bare import SETTINGS
-from tests.jobs.command import Folder, send, wait_for_work
+from tests.jobs.command import Folder, as_words, send, wait_for_work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -95,7 +95,7 @@ def assert_rows_once(run: Disturbed) -> None:
 
 
 def lose_a_node(
-    folder: Folder, cluster: Cluster, job: str, words: list[object], done: Callable[[], set[Path]]
+    folder: Folder, cluster: Cluster, job: str, words: list[str], done: Callable[[], set[Path]]
 ) -> None:
     """Run `job` on two nodes, kill one of them in mid-work, and let another join.
 
@@ -116,10 +116,6 @@ def lose_a_node(
     assert before.keys() < done()
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert folder.query("SELECT DISTINCT status FROM runs") == [("FINISHED",)]
-
-
-def as_words(settings: dict[str, object]) -> list[object]:
-    return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
 def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from hw2.runlog.entries import Entry, read_entries
 from tests.chaos.ready import Forked
 from tests.jobs.bare import SETTINGS, STEPS
-from tests.jobs.command import ROOT, Folder, bits, descendants, last_step, send
+from tests.jobs.command import ROOT, Folder, as_words, bits, descendants, last_step, send
 
 CHECKPOINT_EVERY = SETTINGS["checkpoint_every"]
 PATIENCE = 600.0  # seconds for whatever must happen: a failed test, not a promise
@@ -72,7 +72,7 @@ class Disturbed:
         settings = {f"train.{key}": value for key, value in SETTINGS.items()}
         settings |= {"out": "out", "data.root": self.tree, "scaling.num_workers": self.workers}
         settings |= self.settings
-        words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        words = as_words(settings)
         if self.workers == 0:
             self.job = Forked("train_judge", words, self.folder.path, self.log, self.variables)
         else:

@@ -37,6 +37,11 @@ class Ended:
         return last.removeprefix("error: ")
 
 
+def as_words(settings: Mapping[str, object]) -> list[str]:
+    """`--key value` for each setting."""
+    return [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
+
+
 @dataclass(frozen=True)
 class Folder:
     """A working folder: commands run here, and mlflow.db appears here."""
@@ -70,12 +75,11 @@ class Folder:
 
     def run_here(self, job: str, settings: Mapping[str, object]) -> Ended:
         """The same in this process, which saves its start: `--key value` for each setting."""
-        words = [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
         main = importlib.import_module(f"jobs.{job}").main
         out, err = io.StringIO(), io.StringIO()
         told = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
         with contextlib.chdir(self.path), told[0], told[1]:
-            code = run_job(get_type_hints(main)["config"], main, argv=words)
+            code = run_job(get_type_hints(main)["config"], main, argv=as_words(settings))
         print(out.getvalue(), err.getvalue(), file=sys.stderr)
         return Ended(code, out.getvalue(), err.getvalue())
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.distributed.head import Head, running_head
 from tests.distributed.node import Node
 from tests.full_disks import grow, small_disk
 from tests.jobs.bare import SETTINGS, STEPS
-from tests.jobs.command import Folder, bits
+from tests.jobs.command import Folder, as_words, bits
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 from tests.waiting import wait_for
@@ -35,14 +35,10 @@ def want(tmp_path_factory: pytest.TempPathFactory, digits_tree: Path) -> Path:
     return undisturbed(tmp_path_factory.mktemp("want") / "one", digits_tree, 1)
 
 
-def words(tree: Path, workers: int) -> list[object]:
+def words(tree: Path, workers: int) -> list[str]:
     """The command's words, less OUT."""
     settings = {f"train.{key}": value for key, value in SETTINGS.items()}
     return as_words(settings | {"data.root": tree, "scaling.num_workers": workers})
-
-
-def as_words(settings: Mapping[str, object]) -> list[object]:
-    return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
 def assert_each_row_once(folder: Folder) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.clip.small import save_clip, write_set
-from tests.jobs.command import Folder, descendants, wait_for_work
+from tests.jobs.command import Folder, as_words, descendants, wait_for_work
 
 
 def wait_for_parts(cache: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -34,7 +34,7 @@ def test_killed_and_continued(folder: Folder, tmp_path: Path) -> None:
         more = {"out": out, "cache": f"{out}.cache", "scaling.num_workers": workers}
         return settings | more
 
-    words = [w for key, value in given("out", 2).items() for w in (f"--{key}", value)]
+    words = as_words(given("out", 2))
 
     cache = tmp_path / "out.cache"
     job = folder.start("clip_zero_shot", *words)
