@@ -22,7 +22,6 @@ from typing import Any
 from frame import arguments, finish, in_turns, journal_rows, ratios, spread
 
 WARM_STEPS = 10
-BATCH_SIZE = 64
 
 
 def train_once(out: Path, data: Path, num_workers: int, num_steps: int, batch_size: int) -> None:
@@ -46,7 +45,7 @@ def train_once(out: Path, data: Path, num_workers: int, num_steps: int, batch_si
 
 
 def measure(
-    folder: Path, data: Path, num_workers: int, num_steps: int, apart: int = 1
+    folder: Path, data: Path, num_workers: int, num_steps: int, batch_size: int, apart: int
 ) -> dict[str, float]:
     """Steps a second after the warm-up, waiting for data, and seconds to the first step.
 
@@ -55,7 +54,7 @@ def measure(
     folder.mkdir()
     begin = time.time()
     words = ["--one", str(num_workers), "--steps", str(num_steps), "--data", str(data)]
-    words += ["--batch_size", str(BATCH_SIZE // apart), "--folder"]
+    words += ["--batch_size", str(batch_size // apart), "--folder"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"  # not a user's server
     outs, running = [folder / str(number) for number in range(apart)], []
@@ -85,9 +84,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0: without Ray")
+    parser.add_argument("--batch_size", type=int, default=64, help="of all workers together")
     parser.add_argument("--data", type=Path, default=Path("hw2_data"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--batch_size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     words = parser.parse_args(argv)
     data = words.data.absolute()
@@ -102,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         places = itertools.count()
         sides = {
             name: lambda n=n, apart=apart: measure(
-                Path(temporary, str(next(places))), data, n, words.steps, apart
+                Path(temporary, str(next(places))), data, n, words.steps, words.batch_size, apart
             )
             for name, (n, apart) in plan.items()
         }

@@ -71,8 +71,6 @@ def run_training(
                 here, mirror, newest = _folder(address, out, run_file, place, held)
                 error: Hw2Error | None = None
                 try:
-                    if mirror is not None and place.rank != 0:
-                        mirror.pull()  # what the driver has made for the training
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
                     training = make(there, here)
@@ -117,7 +115,10 @@ def _folder(
     try:
         if address is not None:
             mirror = held.enter_context(joined(address, writes=place.rank == 0))
-            newest = mirror.pull_checkpoint() if place.rank == 0 else None
+            if place.rank == 0:
+                newest = mirror.pull_checkpoint()
+            else:
+                mirror.pull()  # what the driver has made for the training
         else:
             refuse_other_disk(out / RUN_FILE, run_file)
     except Hw2Error as mine:

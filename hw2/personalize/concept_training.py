@@ -66,8 +66,9 @@ def read_learnt(
         word = initializer or concept.initializer_token
         if word is None:
             raise ConfigError(
-                f"initializer_token=null: {config.input} names none for source {source}: give the "
-                "word whose row the new token starts as, such as the object's kind"
+                f"source {source}: {config.input} names no initializer_token: add it there or give "
+                "it as a setting: the word whose row the new token starts as, such as the "
+                "object's kind"
             )
         found.append(
             Learnt(

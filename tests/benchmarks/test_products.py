@@ -17,13 +17,10 @@ def test_merge(run: Run) -> None:
 
 @pytest.mark.slow
 def test_ray_train(run: Run, digits_tree: Path) -> None:
-    sizes = ["--pairs", 1, "--steps", 4, "--workers", 0, 1]
-    *sides, ratio = run("ray_train_overhead", *sizes, "--data", digits_tree)
-    assert {row["side"] for row in sides} == {"bare loop", "Ray Train, 1"}
-    by_figure = {(row["side"], row["figure"]): row["value"] for row in sides}
-    for side in ("bare loop", "Ray Train, 1"):
-        assert by_figure[side, "steps/s"] > 0
-        assert 0 <= by_figure[side, "data wait, share"] < 1
-        assert by_figure[side, "start, s"] > 0
-    assert ratio["side"] == "Ray Train, 1 / bare loop"
-    assert ratio["value"] > 0
+    sizes = ["--pairs", 1, "--steps", 4, "--batch_size", 4, "--workers", 1]
+    rows = run("ray_train_overhead", *sizes, "--data", digits_tree)
+    assert {row["side"] for row in rows} == {"Ray Train, 1"}
+    found = {row["figure"]: row["value"] for row in rows}
+    assert found["steps/s"] > 0
+    assert 0 <= found["data wait, share"] < 1
+    assert found["start, s"] > 0

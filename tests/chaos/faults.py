@@ -31,9 +31,9 @@ def stop_worker(run: Disturbed, last: int) -> None:
 
 def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
     run.wait("its workers", lambda: len(run.workers_alive()) == run.workers, 0.2)
-    begun, workers = len(run.starts()), run.workers_alive()
+    workers = run.workers_alive()
     moment = run.wait_for_moment(last)
-    victim = run.draw.choice(workers)
+    victim, begun = run.draw.choice(workers), len(run.starts())
     send(victim, number)
     run.struck(fault, moment, False)
     run.wait_for_starts(begun + 1)

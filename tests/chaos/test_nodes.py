@@ -1,6 +1,7 @@
 """Nodes that leave and join while a job runs: it goes on, and does nothing twice that was done."""
 
 import json
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.training import Disturbed, is_start
 from tests.clip.small import save_clip, write_set
 from tests.jobs.bare import SETTINGS
-from tests.jobs.command import Folder, as_words, send, wait_for_work
+from tests.jobs.command import Folder, as_words, descendants, send, wait_for_work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -50,11 +51,12 @@ def test_a_training_takes_the_nodes_that_there_are(
     try:
         run.start()
         run.wait("two workers", lambda: run.step() >= CHECKPOINT_EVERY + 20, 0.2)
-        cluster.node.kill()
+        os.kill(cluster.node.raylet(), signal.SIGKILL)
         run.struck("node lost", "", restart=False)
         run.wait_for_starts(2)
         done = run.step()
         run.wait("one worker at work", lambda: run.step() > done + 20, 0.2)
+        cluster.node.kill()  # what is left of it
         cluster.join()
         run.struck("node back", "", restart=False)
         run.wait_for_starts(3)
@@ -95,27 +97,46 @@ def assert_rows_once(run: Disturbed) -> None:
 
 
 def lose_a_node(
-    folder: Folder, cluster: Cluster, job: str, words: list[str], done: Callable[[], set[Path]]
+    folder: Folder,
+    cluster: Cluster,
+    job: str,
+    words: list[str],
+    done: Callable[[], set[Path]],
+    actor: str = "",
 ) -> None:
     """Run `job` on two nodes, kill one of them in mid-work, and let another join.
 
-    Asserts that the job ends well, and that no file that `done()` had then was written again.
+    Some files before that, kill an actor of the title `actor`. Asserts that the job ends well, and
+    that no file that `done()` had when the node was lost was written again.
     """
     with (folder.path / "log").open("w+") as log:
         process = folder.start(
             job, *words, "--scaling.num_workers", 2, log=log, **cluster.variables
         )
         wait_for_work(lambda: len(done()) >= 3, process)
-        assert process.poll() is None and done()
+        if actor:
+            kill_one(cluster, actor)
+            made = len(done())
+            wait_for_work(lambda: len(done()) >= made + 3, process)
+        assert process.poll() is None
         cluster.node.kill()
-        before = {path: path.stat().st_mtime_ns for path in done()}
+        kept = {path: path.stat().st_mtime_ns for path in done()}
         cluster.join()
         code = process.wait()
         log.seek(0)
         assert code == 0, log.read()
-    assert before.keys() < done()
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert kept.keys() < done()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert folder.query("SELECT DISTINCT status FROM runs") == [("FINISHED",)]
+
+
+def kill_one(cluster: Cluster, actor: str) -> None:
+    """SIGKILL of one of the processes of this title, which are one on each node."""
+    nodes = (cluster.head, cluster.node)
+    every = {k: v for node in nodes for k, v in descendants(node.process.pid).items()}
+    found = sorted(pid for pid, title in every.items() if actor in title)
+    assert len(found) == 2, every
+    os.kill(random.choice(found), signal.SIGKILL)
 
 
 def test_a_sweep(folder: Folder, digits_tree: Path, cluster: Cluster) -> None:
@@ -163,7 +184,7 @@ def test_zero_shot(folder: Folder, cluster: Cluster) -> None:
         return set((folder.path / f"{out}.cache").glob("*/*.parquet"))
 
     words = as_words(settings | {"out": "out", "cache": "out.cache"})
-    lose_a_node(folder, cluster, "clip_zero_shot", words, lambda: parts("out"))
+    lose_a_node(folder, cluster, "clip_zero_shot", words, lambda: parts("out"), "MapWorker")
     here = settings | {"out": "here", "cache": "here.cache", "scaling.num_workers": 0}
     assert folder.run_here("clip_zero_shot", here).code == 0
     found, want = (folder.path / out / "predictions" / "cifar" for out in ("out", "here"))

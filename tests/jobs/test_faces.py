@@ -17,7 +17,7 @@ from torchvision.utils import save_image
 
 from hw2.models.face_unet import from_course
 from tests.faces.reference import diffusers_ddim
-from tests.jobs.command import Folder
+from tests.jobs.command import Folder, as_words
 
 NAMES = ["00", "01", "02", "03", "04"]
 ETAS = ("0", "0.25", "0.5", "0.75", "1")
@@ -162,9 +162,7 @@ def test_ray_actors_draw_the_same_bytes(
     shutil.copytree(face_tree, face)
     shutil.copytree(truth, face / "GT")  # found by itself, beside the noises
     given = settings(Path("face"), "out", **{"scaling.num_workers": 2})
-    words = [word for key, value in given.items() for word in (f"--{key}", value)]
-    ended = folder.run("sample_faces", *words)
-    assert ended.code == 0
+    assert folder.run("sample_faces", *as_words(given)).code == 0
     assert pictures(folder.path / "out") == pictures(drawn)
     assert metrics_of(folder.path / "out") == metrics_of(drawn)
 

@@ -36,7 +36,7 @@ def test_a_report_with_a_step_that_fails_and_the_second_call(
 ) -> None:
     text = STEPS.replace("UNET", str(face_tree / "UNet.pt"))
     (folder.path / "steps.yaml").write_text(text.replace("NOISE", str(face_tree / "noise")))
-    first = folder.run("report", "--config", "steps.yaml")
+    first = folder.run_here("report", {"config": "steps.yaml"})
     assert first.code == 1
     assert "faces: done" in first.out and "merged: skipped" in first.out
     told = first.err.strip().splitlines()[-1]
@@ -56,8 +56,8 @@ def test_a_report_with_a_step_that_fails_and_the_second_call(
     drawn = (out / "faces/00.png").stat().st_mtime_ns
     steps_left = read_yaml(folder.path / "steps.yaml")["steps"]
     del steps_left["interpolation"], steps_left["merged"]
-    words = ("--config", "steps.yaml", "--steps", json.dumps(steps_left))
-    second = folder.run("report", *words)
+    left = {"config": "steps.yaml", "steps": json.dumps(steps_left)}
+    second = folder.run_here("report", left)
     assert second.code == 0, second.err
     assert "faces: reused" in second.out
     assert (out / "faces/00.png").stat().st_mtime_ns == drawn

@@ -11,14 +11,16 @@ from hw2.checkpoint import read_meta
 from hw2.job import run_job
 from hw2.settings.digits import SampleDigitsConfig
 from jobs.sample_digits import main
-from tests.jobs.command import Ended, Folder, wait_for_file
+from tests.jobs.command import Ended, Folder, as_words, wait_for_file
 
 DOMAINS = ("mnistm", "svhn")
 
 
-def words(tree: Path, weights: Path, judging: Path, out: str, **more: object) -> list[object]:
+def settings(
+    tree: Path, weights: Path, judging: Path, out: str, **more: object
+) -> dict[str, object]:
     """Three pictures of each class in chunks of two, by six steps of DDIM."""
-    settings = {
+    return {
         "out": out,
         "model": weights,
         "judge": judging,
@@ -27,8 +29,8 @@ def words(tree: Path, weights: Path, judging: Path, out: str, **more: object) ->
         "indices_per_chunk": 2,
         "num_inference_steps": 6,
         "eta": 0.5,
+        **more,
     }
-    return [word for key, value in (settings | more).items() for word in (f"--{key}", value)]
 
 
 def made(out: Path) -> dict[str, bytes]:
@@ -42,22 +44,23 @@ def made(out: Path) -> dict[str, bytes]:
 def test_pictures_do_not_depend_on_workers_or_interruptions(
     folder: Folder, digits_tree: Path, model: Path, judge: Path
 ) -> None:
-    def command(out: str, workers: int, **more: object) -> list[object]:
-        return [*words(digits_tree, model, judge, out, **more), "--scaling.num_workers", workers]
+    def given(out: str, workers: int) -> dict[str, object]:
+        more = {"scaling.num_workers": workers}
+        return settings(digits_tree, model, judge, out, **more)
 
     out = folder.path / "killed"
-    job = folder.start("sample_digits", *command("killed", 0))
+    job = folder.start("sample_digits", *as_words(given("killed", 0)))
     wait_for_file(out / "mnistm" / "9_003.png", job)
     job.kill()
     job.communicate()
     kept = {path: path.stat().st_mtime_ns for path in (out / "mnistm").iterdir()}
     assert len(kept) == 30
     assert len(made(out)) < 66 + 12
-    assert folder.run("sample_digits", *command("killed", 2)).code == 0
+    assert folder.run("sample_digits", *as_words(given("killed", 2))).code == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
     # Without Ray, undisturbed, and with the threads that a user's machine gives.
-    here = folder.run("sample_digits", *command("here", 0), OMP_NUM_THREADS="2")
+    here = folder.run("sample_digits", *as_words(given("here", 0)), OMP_NUM_THREADS="2")
     assert here.code == 0
 
     want = made(folder.path / "here")
@@ -122,7 +125,8 @@ def test_refused_before_anything_is_made(
 ) -> None:
     monkeypatch.chdir(folder.path)
     change = {k: {"JUDGE": judge, "MODEL": model}.get(str(v), v) for k, v in change.items()}
-    argv = words(digits_tree, model, judge, "out", **{"scaling.num_workers": 0}, **change)
+    more = {"scaling.num_workers": 0} | change
+    argv = as_words(settings(digits_tree, model, judge, "out", **more))
     code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
     assert said in Ended(code, "", capsys.readouterr().err).refusal()
     assert list(folder.path.iterdir()) == []
@@ -142,7 +146,7 @@ def test_a_folder_keeps_to_its_settings_and_weights(
 
     def drawn(out: str = "out", **more: object) -> tuple[int, str]:
         few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
-        argv = words(digits_tree, mine, judge, out, **{**few, **more})
+        argv = as_words(settings(digits_tree, mine, judge, out, **{**few, **more}))
         code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
         return code, capsys.readouterr().err.strip().rpartition("\n")[2]
 

@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hw2.data.offline.faces import face_picture
 from hw2.models.face_unet import to_course
 from hw2.sweeps.space import key_of
 from tests.faces.untrained import lively_face_unet
-from tests.jobs.command import Folder
+from tests.jobs.command import Folder, as_words
 
 
 def yaml(folder: Folder, name: str, text: str) -> Path:
@@ -39,11 +40,6 @@ def settings(config: Path, tree: Path, out: str, workers: int | None) -> dict[st
     }
 
 
-def words(*given: Any) -> list[object]:
-    """The same as words of the command line."""
-    return [word for key, value in settings(*given).items() for word in (f"--{key}", value)]
-
-
 def finished(out: Path) -> set[Path]:
     """Folders of the trials that are done."""
     return {path.parent for path in out.glob("trials/*/result.json")}
@@ -62,38 +58,44 @@ def reports(out: Path) -> dict[str, Any]:
             for one in finished(out)}  # fmt: skip
 
 
+def end(job: subprocess.Popen[str], number: int) -> None:
+    """Send a signal and see that it ends the job."""
+    job.send_signal(number)
+    _, told = job.communicate()
+    print(told)
+    assert job.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[signal.Signals(number)], told
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tree: Path) -> None:
     seed = time.time_ns() % 10**6
-    print(f"seed of the kill: {seed}")
+    print(f"seed of the blows: {seed}")
     draw = random.Random(seed)
+    first, second = draw.sample([signal.SIGINT, signal.SIGKILL], 2)
     four = yaml(folder, "four", "space: {guidance_weight: {grid: [-1, 0, 1, 2]}}\n")
-    command = words(four, digits_tree, "out", None)
     out = folder.path / "out"
 
-    job = folder.start("tune_guidance", *command)
+    by_ray = settings(four, digits_tree, "out", None)
+    job = folder.start("tune_guidance", *as_words(by_ray))
     while job.poll() is None and not finished(out):
         time.sleep(0.01)
-    job.send_signal(signal.SIGINT)
-    _, told = job.communicate()
-    print(told)
+    end(job, first)
     before = chunks(done := finished(out))
-    assert job.returncode == 130, told
     assert 1 <= len(done) < 4
     assert not (out / "metrics.json").exists()
 
-    job = folder.start("tune_guidance", *command)
+    # Without Ray, which goes on from the same trials.
+    alone = settings(four, digits_tree, "out", 0)
+    job = folder.start("tune_guidance", *as_words(alone))
     deadline = time.monotonic() + 120
     while job.poll() is None and finished(out) == done and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(draw.random())
-    job.kill()
-    job.communicate()
+    end(job, second)
     before |= chunks(finished(out))
 
-    # Ended without Ray, which goes on from the same trials.
-    assert folder.run_here("tune_guidance", settings(four, digits_tree, "out", 0)).code == 0
+    assert folder.run_here("tune_guidance", alone).code == 0
     assert len(finished(out)) == 4
     now = chunks(finished(out))
     assert {path: now[path] for path in before} == before
@@ -138,7 +140,7 @@ def test_what_is_impossible_is_refused_before_anything_is_made(
     folder: Folder, digits_tree: Path, text: str, said: str
 ) -> None:
     config = yaml(folder, "sweep", text)
-    ended = folder.run("tune_guidance", *words(config, digits_tree, "out", 0))
+    ended = folder.run("tune_guidance", *as_words(settings(config, digits_tree, "out", 0)))
     assert said in ended.refusal()
     assert [path.name for path in folder.path.iterdir()] == ["sweep.yaml"]
 

@@ -22,21 +22,18 @@ from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 from tests.in_process import final, run_bare
 
-COUNT = 15
+SOURCE, COUNT = "0", 15
 ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("source", ["0", "1"])
-def test_inversion_raises_the_image_score_of_a_kept_out_concept(
-    source: str, tmp_path: Path
-) -> None:
+def test_inversion_raises_the_image_score_of_a_kept_out_concept(tmp_path: Path) -> None:
     write_concepts(tmp_path, seed=0)
     config = TextualInversionConfig(
         out=tmp_path / "out",
         input=concepts_folder(tmp_path) / "input.json",
-        source=source,
+        source=SOURCE,
         templates="plain",
         train=TrainConfig(
             num_steps=50,
@@ -51,7 +48,7 @@ def test_inversion_raises_the_image_score_of_a_kept_out_concept(
     start = dict(training.net.named_parameters())[ROWS].detach().clone()
     run_bare(training)
 
-    concept = read_concepts(config.input)[source]
+    concept = read_concepts(config.input)[SOURCE]
     personalizer = Personalizer(load_stable_diffusion(config.model))
     embedder = Embedder(find_clip(None, None), torch.device("cpu"), 64)
     own = embedder.pictures(concept.pictures, lambda count: None)
@@ -65,5 +62,5 @@ def test_inversion_raises_the_image_score_of_a_kept_out_concept(
             picture.save(path)
         scores.append(image_scores(embedder.pictures(paths, lambda count: None), own))
     gain = bootstrap(torch.mean, scores[1] - scores[0], seed=0)
-    print(f"source {source}: {float(scores[0].mean()):.1f}, {float(scores[1].mean()):.1f}, {gain}")
+    print(f"{float(scores[0].mean()):.1f}, {float(scores[1].mean()):.1f}, {gain}")
     assert gain.low > 0

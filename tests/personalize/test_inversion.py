@@ -118,3 +118,13 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         inversion_inputs(config.model_copy(update=changes))
+
+
+def test_a_concept_without_a_word_to_start_from_is_refused(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    record = write_input(tmp_path)
+    record.write_text(record.read_text().replace('"initializer_token"', '"kind_of_word"'))
+    other = config.model_copy(update={"input": record})
+    with pytest.raises(ConfigError, match=f"source 0: {record} names no initializer_token: add it"):
+        inversion_inputs(other)
