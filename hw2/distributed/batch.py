@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -66,6 +67,7 @@ def map_pieces(
 
     with connected(scaling):
         import ray.data
+        from ray.util.annotations import RayDeprecationWarning
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
@@ -90,16 +92,19 @@ def map_pieces(
                 batch_size=1,
                 num_cpus=spare,  # as many at once as there are CPUs, in what the actors leave
             )
-        results = data.map_batches(
-            Actor,
-            fn_constructor_kwargs={"on_gpu": use_gpu},
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_cpus=actor_cpus,
-            num_gpus=int(use_gpu),
-            max_task_retries=MAX_DEATHS,
-            max_restarts=MAX_RESTARTS,
-        )
+        with warnings.catch_warnings():
+            # The last two have no place of their own before Ray 2.64, which we stay below.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            results = data.map_batches(
+                Actor,
+                fn_constructor_kwargs={"on_gpu": use_gpu},
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=num_actors),
+                num_cpus=actor_cpus,
+                num_gpus=int(use_gpu),
+                max_task_retries=MAX_DEATHS,
+                max_restarts=MAX_RESTARTS,
+            )
         try:
             for row in results.iter_rows():
                 result = pickle.loads(row[PIECE])

@@ -18,7 +18,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from hw2.distributed.exposure import open_to_others
 from hw2.distributed.upload import packed
 from tests.distributed.head import Head, running_head
-from tests.jobs.command import ROOT, Folder, bits
+from tests.jobs.command import ROOT, Folder, as_words, bits
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -122,7 +122,7 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
         "data.root": tree,
         "train.num_steps": STEPS,
         "train.batch_size": 10,
-        "train.checkpoint_every": 5,
+        "train.checkpoint_every": 15,
         "sample.num_inference_steps": 3,
         "num_per_class": 1,
     }
@@ -132,8 +132,8 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
         return cluster.submit("train_ddpm", **settings, out=out, scaling__num_workers=1)
 
     stopped = submit()
-    words = [word for pair in settings.items() for word in (f"--{pair[0]}", pair[1])]
-    bare = folder.start("train_ddpm", *words, "--out", "want", "--scaling.num_workers", 0)
+    here = settings | {"out": "want", "scaling.num_workers": 0}
+    bare = folder.start("train_ddpm", *as_words(here))
     wait_for(lambda: bool(list(out.glob("checkpoints/step_*"))), PATIENCE)
     cluster.client.stop_job(stopped)
     info, log = cluster.ended(stopped)
