@@ -12,7 +12,7 @@ import yaml
 from hw2.job import run_job
 from hw2.settings.digits import TrainDdpmConfig
 from jobs.train_ddpm import main
-from tests.jobs.command import Ended, Folder, wait_for_step
+from tests.jobs.command import Ended, Folder, as_words, wait_for_step
 
 SETTINGS = {
     "out": "out",
@@ -27,10 +27,14 @@ SETTINGS = {
 }
 
 
-def words(tree: Path, judging: Path, **more: object) -> list[str]:
+def settings(tree: Path, judging: Path, **more: object) -> dict[str, object]:
     """Seven steps of a tiny network, then two pictures of each class in three steps."""
-    settings = {"data.root": tree, "judge": judging, **SETTINGS, **more}
-    return [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
+    return {"data.root": tree, "judge": judging, **SETTINGS, **more}
+
+
+def words(tree: Path, judging: Path, **more: object) -> list[str]:
+    """The same as words of the command line."""
+    return as_words(settings(tree, judging, **more))
 
 
 @pytest.fixture
@@ -51,8 +55,8 @@ def spoilt_tree(digits_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_bad_pictures_are_refused_or_left_out_and_told(
     folder: Folder, spoilt_tree: Path, judge: Path
 ) -> None:
-    command = words(spoilt_tree, judge)
-    refusal = folder.run("train_ddpm", *command).refusal()
+    given = settings(spoilt_tree, judge)
+    refusal = folder.run_here("train_ddpm", given).refusal()
     assert refusal.startswith("2 bad rows in the train split: ")
     assert f"{spoilt_tree}/digits/svhn/train.csv:7: " in refusal
     assert f"{spoilt_tree}/digits/svhn/train.csv:9: the label '10' is outside 0..9" in refusal
@@ -60,15 +64,15 @@ def test_bad_pictures_are_refused_or_left_out_and_told(
     assert not (folder.path / "out").exists()
     assert not (folder.path / "mlflow.db").exists()
 
-    command += ["--data.skip_bad", "true", "--name", "tiny"]
-    ended = folder.run("train_ddpm", *command, "--scaling.num_workers", 2)
+    given |= {"data.skip_bad": "true", "name": "tiny"}
+    ended = folder.run("train_ddpm", *as_words(given | {"scaling.num_workers": 2}))
     assert ended.code == 0
     assert_complete(folder, ended.out)
 
     # The same command again, on other workers even, repeats nothing.
     out = folder.path / "out"
     before = {p: p.stat().st_mtime_ns for k in ("svhn/*", "*.safetensors") for p in out.glob(k)}
-    assert folder.run("train_ddpm", *command, "--scaling.num_workers", 0).code == 0
+    assert folder.run_here("train_ddpm", given | {"scaling.num_workers": 0}).code == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert_complete(folder, ended.out)
 
