@@ -128,7 +128,7 @@ def test_refused_before_anything_is_made(
     change = {k: {"JUDGE": judge, "MODEL": model}.get(str(v), v) for k, v in change.items()}
     more = {"scaling.num_workers": 0} | change
     argv = as_words(settings(digits_tree, model, judge, "out", **more))
-    code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
+    code = run_job(SampleDigitsConfig, main, argv=argv)
     assert said in Ended(code, "", capsys.readouterr().err).refusal()
     assert list(folder.path.iterdir()) == []
 
@@ -148,7 +148,7 @@ def test_a_folder_keeps_to_its_settings_and_weights(
     def drawn(out: str = "out", **more: object) -> tuple[int, str]:
         few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
         argv = as_words(settings(digits_tree, mine, judge, out, **{**few, **more}))
-        code = run_job(SampleDigitsConfig, main, argv=[str(word) for word in argv])
+        code = run_job(SampleDigitsConfig, main, argv=argv)
         return code, capsys.readouterr().err.strip().rpartition("\n")[2]
 
     assert drawn()[0] == 0

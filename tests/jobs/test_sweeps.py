@@ -58,12 +58,12 @@ def reports(out: Path) -> dict[str, Any]:
             for one in finished(out)}  # fmt: skip
 
 
-def end(job: subprocess.Popen[str], number: int) -> None:
+def end(job: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send a signal and see that it ends the job."""
     job.send_signal(number)
     _, told = job.communicate()
     print(told)
-    assert job.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[signal.Signals(number)], told
+    assert job.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number], told
 
 
 @pytest.mark.slow
