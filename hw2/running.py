@@ -11,12 +11,16 @@ from typing import Any
 from torch import nn
 
 from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
+from hw2.figures.charts import curves
+from hw2.figures.files import write_atomic
 from hw2.mirror import Mirror
+from hw2.runlog.entries import read_entries
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
 from hw2.training import Begun, Evaluate, Objective, Place, Row, Saved, Source, train
 
 LOCK_SECONDS = 60.0
+SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,21 @@ def run(
             thrown = errors and isinstance(event, Row)
             event = events.throw(errors[0]) if thrown else next(events, None)
         with _kept(errors):
+            _draw_curves(tracker)
             if mirror:
                 mirror.push()
             tracker.flush()
         if errors:
             raise errors[0]
+
+
+def _draw_curves(tracker: Tracker) -> None:
+    found = read_entries(tracker.journal.path, kinds=("metrics",))
+    rows = [{"step": entry.step, **entry.values} for entry, _ in found if entry]
+    if keys := [key for key in SHOWN if any(key in row for row in rows)]:
+        path = tracker.out / "figures" / "training.png"
+        write_atomic(path, curves(rows, keys))
+        tracker.log_figure(path)
 
 
 def _events(training: Training, place: Place) -> Generator[Begun | Row | Saved, None, None]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hw2 import running
 from hw2.errors import ConfigError, StorageError
@@ -76,6 +77,9 @@ def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> Non
     journal = Journal(toy.out / "journal.jsonl")
     assert [row.step for row in journal.rows()] == list(range(1, 13))
     assert {"5.txt", "10.txt", "12.txt"} <= set(journal.latest("artifact"))
+    assert "figures/training.png" in journal.latest("artifact")
+    with Image.open(toy.out / "figures" / "training.png") as drawn:
+        assert drawn.width > 2 * drawn.height  # loss and gradient's norm: nothing was evaluated
     run(replace(toy, show=show), after_checkpoint=told.append)  # done already
     assert told == [5, 10, 12]
 

@@ -35,21 +35,31 @@ class Panel:
 def curves(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "", x: str = "step"
 ) -> Image.Image:
-    """Each of `keys` over `x`, as logged (faint) and smoothed (bold).
+    """A chart for each of `keys` over `x`, as logged (faint) and smoothed (bold).
 
-    Smoothed is the mean over a twentieth of the points, centred so that it does not lag, and
-    narrower near the ends. Rows without a key or with a value not finite are passed over.
+    Smoothed is the mean over a twentieth of the points, centred so that it does not lag, narrower
+    near the ends and left out at them. Rows without a key or with a value not finite are passed
+    over. An axis is logarithmic where values are positive and their largest is over ten times the
+    smallest. Raises DataError for no keys.
     """
-    figure, (axes,) = blank_axes()
-    dress_axes(axes, title, x, keys[0] if len(keys) == 1 else "")
-    for key, colour in zip(keys, cycle(COLOURS), strict=False):
+    if not keys:
+        raise DataError(f"{title or 'a figure'} of no curves: need one or more")
+    figure, all_axes = blank_axes(len(keys), title)
+    end = max((row[x] for row in rows), default=1)
+    for axes, key, colour in zip(all_axes, keys, cycle(COLOURS), strict=False):
+        dress_axes(axes, key, x, "")
+        axes.set_xlim(-0.02 * end, 1.02 * end)
         points = [(row[x], float(row[key])) for row in rows if row.get(key) is not None]
         points = [point for point in points if math.isfinite(point[1])]
         at, values = [p[0] for p in points], [p[1] for p in points]
+        if values and 0 < 10 * min(values) < max(values):
+            axes.set_yscale("log")
+        few, rough = len(at) < 40, len(at) // 160
+        smooth = slice(rough, len(at) - rough)
         axes.plot(at, values, color=colour, alpha=0.25, linewidth=1)
-        axes.plot(at, _smoothed(values), color=colour, linewidth=1.8, label=key)
-    if len(keys) > 1:
-        axes.legend(frameon=False)
+        axes.plot(
+            at[smooth], _smoothed(values)[smooth], "o-" if few else "-", ms=3, c=colour, lw=1.8
+        )
     return picture_of(figure)
 
 

@@ -48,7 +48,11 @@ def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
     both = curves(rows, ["loss", "other"])
     assert line.size == empty.size and line.mode == "RGB"
     assert colours_in(line) > colours_in(empty)
-    assert both.tobytes() != line.tobytes()
+    left, right = near(both, COLOURS[0]), near(both, COLOURS[1])
+    assert left.any() and right.any()
+    assert np.nonzero(left)[1].max() < both.width / 2 < np.nonzero(right)[1].min()
+    with pytest.raises(DataError, match="of no curves"):
+        curves(rows, [])
     found = [wilson(5, 10), wilson(10, 10), UNDEFINED]
     assert colours_in(bar("abc", found, "bars", "accuracy")) > 10
     assert colours_in(interval_curve([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
@@ -56,6 +60,15 @@ def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
         bar("ab", found)
     with pytest.raises(DataError, match="3 points over 2 values"):
         interval_curve([0, 1], {"mnistm": found})
+
+
+def test_a_curve_over_decades_is_straight_on_its_axis_if_it_is_a_power() -> None:
+    drawn = curves([{"step": i, "loss": 10 ** (-i / 50)} for i in range(201)], ["loss"])
+    rows, columns = np.nonzero(near(drawn, COLOURS[0]))
+    assert abs(np.corrcoef(rows, columns)[0, 1]) > 0.999
+    signed = curves([{"step": i, "loss": 100.0 - i} for i in range(201)], ["loss"])
+    rows, columns = np.nonzero(near(signed, COLOURS[0]))
+    assert abs(np.corrcoef(rows, columns)[0, 1]) > 0.999  # a linear axis, as there is no log of -1
 
 
 def test_charts_smooth_without_lag() -> None:
