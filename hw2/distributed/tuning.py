@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
-import traceback
+import pickle
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from hw2.distributed.session import (
 )
 from hw2.distributed.sight import refuse_other_disk
 from hw2.distributed.tune_controller import mend_controller
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, Hw2Error
 from hw2.metrics.intervals import UNDEFINED
 from hw2.mirror import Mirror
 from hw2.runlog.tracker import RUN_FILE
@@ -58,14 +60,19 @@ def run_under_tune(
             logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
             torch.set_num_threads(scaling.num_threads)
             self.held, self.out, self.mirror = contextlib.ExitStack(), out, None
-            if address is not None:  # a folder of its own: it may run on another node
-                self.mirror = self.held.enter_context(joined(address))
-                self.mirror.join_beside()
-                self.out = self.mirror.folder
-            else:
-                refuse_other_disk(out / RUN_FILE, run_file)
-            self.work = make(resources.get("gpu", 0) > 0)
-            self.reset_config(config)
+            self.refusal: Hw2Error | None = None
+            try:
+                if address is not None:  # a folder of its own: it may run on another node
+                    self.mirror = self.held.enter_context(joined(address))
+                    self.mirror.join_beside()
+                    self.out = self.mirror.folder
+                else:
+                    refuse_other_disk(out / RUN_FILE, run_file)
+                self.work = make(resources.get("gpu", 0) > 0)
+                self.reset_config(config)
+            except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks
+                print(error, file=sys.stderr, flush=True)
+                self.refusal = error
 
         def cleanup(self) -> None:
             self.held.close()
@@ -78,6 +85,8 @@ def run_under_tune(
             return True
 
         def step(self) -> dict[str, Any]:
+            if self.refusal is not None:
+                raise self.refusal  # another node may do better
             # An error is told, not raised: Tune would end the actor, and the model with it.
             try:
                 report = next(self.reports)
@@ -110,9 +119,9 @@ def run_under_tune(
         def on_trial_error(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
-            died = f"its process died more than {config.max_failures} times, or could not start"
+            died = f"its process died more than {config.max_failures} times"
             here.fetch(point_of(trial.config))
-            fail_trial(out, point_of(trial.config), _trace(trial) or died)
+            fail_trial(out, point_of(trial.config), _error(trial) or died)
             self._end(trial)
 
     space, search, num_trials = searched(points, config, out)
@@ -177,10 +186,14 @@ def _quiet_tune() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _trace(trial: Any) -> str:
+def _error(trial: Any) -> Hw2Error | str:
+    """Why it could not start, "" if its process died. Tune has not yet moved what it kept of it."""
     with contextlib.suppress(Exception):
-        error = trial.get_error()
-        return "".join(traceback.format_exception(error)) if error else ""
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        if isinstance(known := getattr(error, "cause", None), Hw2Error):
+            return known
+        if "creation task" in str(error):
+            return re.sub(r"\x1b\[\d+m", "", str(error))
     return ""
 
 

@@ -50,6 +50,7 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "optuna": ("optuna", [], optuna(3)),
     "optuna, more": ("optuna", [], optuna(5)),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5}),
+    "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
 }
 
 
@@ -76,7 +77,9 @@ def swept(folder: Path) -> dict[str, dict[str, Any]]:
     print(f"{time.monotonic() - began:.0f} s", done.stdout, done.stderr, file=sys.stderr)
     assert done.returncode == 0
     found, values = json.loads(done.stdout.splitlines()[-1])
-    return dict(zip(SWEEPS, found, strict=True)) | {"dying reset": {"values": values}}
+    others: dict[str, dict[str, Any]] = {"dying reset": {"values": values}}
+    others["all"] = {"told": done.stdout + done.stderr}
+    return dict(zip(SWEEPS, found, strict=True)) | others
 
 
 def by_x(folder: Path, points: list[Point]) -> dict[float, TrialResult]:
@@ -113,11 +116,24 @@ def test_what_goes_wrong_in_a_trial(folder: Path, swept: dict[str, dict[str, Any
     assert {x: trial.samples for x, trial in found.items()} == {0: 10, 1: 0, 2: 10, 3: 0, 4: 10}
     assert found[1].error == "ValueError: x=1 is cursed, as was told"
     assert "toy.py" in found[1].trace
-    assert "died" in found[3].error
+    assert found[3].error == "its process died more than 1 times"
     assert not any(found[x].error for x in (0, 2, 4))
     draws = seen["drawn"]
     assert draws.count("1 0") == 1  # Tune does not try an error again
     assert draws.count("2 0") == draws.count("3 0") == 2  # but one whose process died
+
+
+def test_an_actor_that_finds_another_disk_says_so_in_a_line(
+    folder: Path, swept: dict[str, dict[str, Any]]
+) -> None:
+    said = f"{folder / 'moved'} is not on all nodes of the cluster"
+    (trial,) = by_x(folder / "moved", swept["moved"]["points"]).values()
+    assert trial.error.startswith(said)
+    assert trial.trace == ""
+    told = swept["all"]["told"]
+    assert said in told
+    assert "creation task" not in told and "tuning.py" not in told
+    assert swept["moved"]["drawn"] == ["0 0"]
 
 
 def test_an_actor_that_dies_between_two_trials(swept: dict[str, dict[str, Any]]) -> None:

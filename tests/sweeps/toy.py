@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hw2.metrics.intervals import Interval
+from hw2.runlog.tracker import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.report import Metric, Shown
 from hw2.sweeps.space import Point
@@ -29,7 +30,8 @@ class ToyWork:
     """Writes `x first` to folder/drawn for each chunk, before it goes wrong where told to.
 
     The point's "trouble": "raise" and "die", always; "raise late", from sample 5 on until
-    folder/mended is there; "die once", the first time.
+    folder/mended is there; "die once", the first time; "change disks", die where the next process
+    finds another run's folder.
     """
 
     folder: Path
@@ -41,6 +43,9 @@ class ToyWork:
         late = trouble == "raise late" and samples.start and not (self.folder / "mended").exists()
         if trouble == "raise" or late:
             raise ValueError(f"x={x:g} is cursed,\nas was told")
+        if trouble == "change disks":
+            (self.folder / RUN_FILE).write_text("another's")
+            os.kill(os.getpid(), signal.SIGKILL)
         died = self.folder / "died"
         if trouble == "die" or (trouble == "die once" and not died.exists()):
             died.touch()
