@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> None:
     for side, batches_of in found.items():
         both = min(batches[side], batches["ours"])
         times = ratios(takes[side][:both], takes["ours"][:both])
-        scores = score_digits(read[side], real, seed=0)
+        scores = score_digits(read[side], real)
         rows.append(
             {
                 "side": side,

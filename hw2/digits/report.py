@@ -39,7 +39,6 @@ def report_digits(
     scores = score_digits(
         judge_pictures(judge, small.round().to(images.dtype), digits, domains),
         judge_pictures(judge, real.images, real.digits, real.domains),
-        config.seed,
     )
     write_json(out / "metrics.json", {**extra, **scores.to_json()})
     tracker.log_summary(

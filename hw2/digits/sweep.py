@@ -74,7 +74,7 @@ class GuidanceWork:
         digits = torch.arange(len(DIGITS)).expand(shape).flatten()
         domains = torch.arange(len(DOMAINS))[:, None].expand(shape).flatten()
         judged = judge_pictures(self.judge, small.round().to(images.dtype), digits, domains)
-        found = score_digits(judged, self.real, self.seed)
+        found = score_digits(judged, self.real)
         scores = {
             score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": (
                 score.interval

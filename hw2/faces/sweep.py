@@ -107,8 +107,8 @@ class EtaWork:
         }
         if len(self.real) and len(images) > 1:
             found = self.features(to_unit(images))
-            scores["frechet"] = frechet_interval(found, self.real, self.seed)
-            scores["kernel"] = kernel_interval(found, self.real, self.seed)
+            scores["frechet"] = frechet_interval(found, self.real)
+            scores["kernel"] = kernel_interval(found, self.real)
         return scores, {"distance": apart.numpy(), "mse": errors.numpy()}
 
     def _mean(self, values: Tensor) -> Interval:

@@ -12,6 +12,7 @@ from hw2.errors import DataError
 from hw2.metrics.diversity import relative_diversity
 from hw2.metrics.frechet import frechet_interval, kernel_interval
 from hw2.metrics.intervals import UNDEFINED, Interval, mean_of_intervals, wilson
+from hw2.metrics.noise_blocks import design_effect
 
 MEAN = "mean"
 
@@ -21,7 +22,7 @@ class JudgedPictures:
     """Pictures with their labels and what the judge says of them.
 
     `predictions` and `digits` in 0..9, `domains` in 0..1 (an index into DOMAINS), `features` of
-    the judge's last layer but one, `pixels` in any unit (None: no diversity in pixels).
+    the judge's last layer but one, `pixels` in any unit.
     Raises DataError for lengths that differ and labels out of range.
     """
 
@@ -29,10 +30,10 @@ class JudgedPictures:
     digits: Int64[Tensor, " n"]
     domains: Int64[Tensor, " n"]
     features: Float[Tensor, "n d"]
-    pixels: Float[Tensor, "n p"] | None = None
+    pixels: Float[Tensor, "n p"]
 
     def __post_init__(self) -> None:
-        lengths = {name: len(x) for name, x in vars(self).items() if x is not None}
+        lengths = {name: len(x) for name, x in vars(self).items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"judged pictures of different lengths: {lengths}")
         labels = (("predictions", DIGITS), ("digits", DIGITS), ("domains", DOMAINS))
@@ -53,26 +54,16 @@ class JudgedPictures:
     def of_domain(self, domain: int | None) -> "JudgedPictures":
         """The pictures of one domain or all, on the CPU (float64 is not everywhere)."""
         rows = slice(None) if domain is None else self.domains == domain
-        columns = {k: x[rows].detach().cpu() for k, x in vars(self).items() if x is not None}
-        return JudgedPictures(**columns)
+        return JudgedPictures(**{k: x[rows].detach().cpu() for k, x in vars(self).items()})
 
-    def accuracy(self, confidence: float, digit: int | None = None) -> tuple[Interval, int]:
-        """Share of pictures (of one digit) that the judge reads as labelled, and their number."""
-        rows = slice(None) if digit is None else self.digits == digit
-        right = self.predictions[rows] == self.digits[rows]
-        return wilson(int(right.sum()), len(right), confidence), len(right)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How limits are taken: `num_subsets` random halves drawn with `seed`, where halves are."""
-
-    seed: int
-    num_subsets: int = 50
-    confidence: float = 0.95
+    def accuracy(self, by_noise: bool = False) -> Interval:
+        """Share of pictures that the judge reads as labelled; `by_noise`: not all independent."""
+        right = self.predictions == self.digits
+        effect = design_effect(right, self.classes) if by_noise else 1.0
+        return wilson(int(right.sum()), len(right), design_effect=effect)
 
 
-Measure = Callable[[JudgedPictures, JudgedPictures, Limits], Interval | None]
+Measure = Callable[[JudgedPictures, JudgedPictures], Interval]
 
 
 @dataclass(frozen=True)
@@ -80,14 +71,14 @@ class Metric:
     """A figure of the pictures of a domain: how it is taken, and how it is shown.
 
     Attributes:
-        measure: of the generated pictures, the real ones and Limits; None if they cannot give it.
+        measure: of the generated pictures and the real ones.
         title: its name in a table or over a figure.
         column: the same at the head of a narrow column.
         spec: the format of a share, such as ".1%": shares have a mean over domains, others do not,
             since each domain has a judge of its own, and so a scale.
         of_real: it speaks of the real pictures alone.
-        by_index: its limits allow for the noise that all pictures of an index start from, if it is
-            given both domains at once.
+        by_noise: its limits allow for the noise that all pictures of an index start from
+            (noise_blocks.py), if it is given both domains at once: so it can be.
     """
 
     measure: Measure
@@ -95,52 +86,45 @@ class Metric:
     column: str
     spec: str = ""
     of_real: bool = False
-    by_index: bool = False
+    by_noise: bool = False
 
 
-def _accuracy(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
-    return drawn.accuracy(limits.confidence)[0]
+def _accuracy(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+    return drawn.accuracy(by_noise=True)
 
 
-def _accuracy_real(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
-    return real.accuracy(limits.confidence)[0]
+def _accuracy_real(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+    return real.accuracy()
 
 
-def _diversity(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
-    pair = drawn.features, drawn.classes, real.features, real.classes
-    return relative_diversity(*pair, limits.confidence)
+def _diversity(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+    return relative_diversity(drawn.features, drawn.classes, real.features, real.classes)
 
 
-def _diversity_pixels(
-    drawn: JudgedPictures, real: JudgedPictures, limits: Limits
-) -> Interval | None:
-    if drawn.pixels is None or real.pixels is None:
-        return None
-    pair = drawn.pixels, drawn.classes, real.pixels, real.classes
-    return relative_diversity(*pair, limits.confidence)
+def _diversity_pixels(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+    return relative_diversity(drawn.pixels, drawn.classes, real.pixels, real.classes)
 
 
 def _distance(interval: Callable[..., Interval]) -> Measure:
-    def measure(drawn: JudgedPictures, real: JudgedPictures, limits: Limits) -> Interval:
+    def measure(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
         if min(len(drawn), len(real)) < 2:
             return UNDEFINED
-        pair = drawn.features, real.features
-        return interval(*pair, limits.seed, limits.num_subsets, limits.confidence)
+        return interval(drawn.features, real.features, (drawn.classes, real.classes))
 
     return measure
 
 
 # All that a report and a sweep tell, in this order.
 METRICS = {
-    "accuracy": Metric(_accuracy, "judged accuracy", "accuracy", ".1%"),
+    "accuracy": Metric(_accuracy, "judged accuracy", "accuracy", ".1%", by_noise=True),
     "accuracy_real": Metric(
         _accuracy_real, "judged accuracy of real pictures", "of real", ".1%", of_real=True
     ),
     "diversity": Metric(
-        _diversity, "diversity / real, judge features", "diversity", ".0%", by_index=True
+        _diversity, "diversity / real, judge features", "diversity", ".0%", by_noise=True
     ),
     "diversity_pixels": Metric(
-        _diversity_pixels, "diversity / real, pixels", "in pixels", ".0%", by_index=True
+        _diversity_pixels, "diversity / real, pixels", "in pixels", ".0%", by_noise=True
     ),
     "frechet_judge": Metric(
         _distance(frechet_interval), "Frechet distance, judge features", "Frechet"
@@ -213,37 +197,31 @@ class DigitScores:
         return {score.key: {**score.interval.to_json(), "n": score.n} for score in self.scores}
 
 
-def score_digits(
-    generated: JudgedPictures,
-    real: JudgedPictures,
-    seed: int,
-    num_subsets: int = 50,
-    confidence: float = 0.95,
-) -> DigitScores:
+def score_digits(generated: JudgedPictures, real: JudgedPictures) -> DigitScores:
     """Score generated pictures against real ones, in each domain that was drawn.
 
-    Accuracies carry Wilson limits, their mean over domains MOVER limits, diversities limits over
-    indices, where the generated pictures of a digit and domain come in the order of these,
-    distances limits from `num_subsets` random halves drawn with `seed`. Distances of fewer than 2
-    pictures are nan.
+    Limits are of 95 %, and allow for noises that digits and domains share, where the generated
+    pictures of each come in the order of these: Wilson's of accuracies by a design effect, those of
+    diversities and distances by the jackknife over noises. Those of single digits need none of it.
+    Distances of fewer than 2 pictures are nan.
     Raises DataError for no pictures, a domain without real ones, or features that are not finite.
     """
     if not len(generated):
         raise DataError("no generated pictures to score")
-    limits = Limits(seed, num_subsets, confidence)
     scores: list[Score] = []
-    for index in sorted(set(generated.domains.tolist())):
+    domains = sorted(set(generated.domains.tolist()))
+    for index in domains:
         name, drawn, held = DOMAINS[index], generated.of_domain(index), real.of_domain(index)
         if not len(held):
             raise DataError(f"no real pictures of {name} to compare {len(drawn)} generated with")
-        scores.extend(_score_domain(name, drawn, held, limits))
+        scores.extend(_score_domain(name, drawn, held))
+    whole = generated.of_domain(None), real.of_domain(None)
     for name, metric in METRICS.items():
-        parts = [s for s in scores if s.metric == name and s.digit is None]
-        if parts and metric.spec:
+        if metric.spec:
+            parts = [s for s in scores if s.metric == name and s.digit is None]
             mean = mean_of_intervals([part.interval for part in parts])
-            if metric.by_index and len(parts) > 1:
-                whole = metric.measure(generated.of_domain(None), real.of_domain(None), limits)
-                mean = mean if whole is None else _limits_of(whole, mean.value)
+            if metric.by_noise and len(domains) > 1:
+                mean = _limits_of(metric.measure(*whole), mean.value)
             scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
     return DigitScores(tuple(scores))
 
@@ -255,13 +233,12 @@ def _limits_of(interval: Interval, value: float) -> Interval:
     )
 
 
-def _score_domain(
-    domain: str, drawn: JudgedPictures, held: JudgedPictures, limits: Limits
-) -> Iterator[Score]:
+def _score_domain(domain: str, drawn: JudgedPictures, held: JudgedPictures) -> Iterator[Score]:
     """The figures of one domain: `drawn` against the real pictures `held`."""
     for digit in drawn.digits.unique().tolist():
-        yield Score("accuracy", domain, digit, *drawn.accuracy(limits.confidence, digit))
+        right = drawn.predictions[drawn.digits == digit] == digit
+        share = wilson(int(right.sum()), len(right))
+        yield Score("accuracy", domain, digit, share, len(right))
     for name, metric in METRICS.items():
-        found = metric.measure(drawn, held, limits)
-        if found is not None:
-            yield Score(name, domain, None, found, len(held if metric.of_real else drawn))
+        found = metric.measure(drawn, held)
+        yield Score(name, domain, None, found, len(held if metric.of_real else drawn))

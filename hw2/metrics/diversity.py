@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from hw2.metrics.intervals import UNDEFINED, Interval, normal_interval
+from hw2.metrics.noise_blocks import noise_blocks
 
 
 def pairwise_distance(x: Float[Tensor, "n d"]) -> tuple[float, float]:
@@ -40,18 +41,20 @@ def relative_diversity(
     alike; nan if none is left.
     """
     ratios, variance = [], 0.0
-    moved: dict[int, Tensor] = {}
-    for one in generated_classes.unique().tolist():
-        top, moves = _without_each(generated[generated_classes == one])
-        below, below_variance = pairwise_distance(real[real_classes == one])
-        if top >= 0 and below > 0:
-            ratios.append(top / below)
-            variance += (top / below**2) ** 2 * below_variance
-            moved[len(moves)] = moved.get(len(moves), 0) + moves / below
+    for block in noise_blocks(generated_classes):
+        moved = torch.zeros(block.shape[1], dtype=torch.float64)
+        for rows in block:
+            top, moves = _without_each(generated[rows])
+            same = real_classes == generated_classes[rows[0]]
+            below, below_variance = pairwise_distance(real[same])
+            if top >= 0 and below > 0:
+                ratios.append(top / below)
+                variance += (top / below**2) ** 2 * below_variance
+                moved += moves / below
+        variance += _jackknife(moved)
     if not ratios:
         return UNDEFINED
     k = len(ratios)
-    variance += sum(map(_jackknife, moved.values()))
     return normal_interval(sum(ratios) / k, variance / k**2, confidence)
 
 

@@ -5,11 +5,12 @@ which network made the features: numbers of two networks cannot be compared.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import Interval, half_sampling
+from hw2.metrics.intervals import Interval, jackknife
+from hw2.metrics.noise_blocks import noise_blocks
 
 
 def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
@@ -30,55 +31,57 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     return max(float(means + trace - 2 * cross), 0.0)  # rounding can leave -1e-14
 
 
-def kernel_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+def kernel_distance(
+    a: Float[Tensor, "n d"],
+    b: Float[Tensor, "m d"],
+    a_classes: Int64[Tensor, " n"] | None = None,
+    b_classes: Int64[Tensor, " m"] | None = None,
+) -> float:
     """Unbiased squared MMD with k(x, y) = (x.y / d + 1)^3 (Binkowski et al. 2018, KID).
 
     Over all pairs rather than a mean over subsets, and not multiplied by 1000. Its expectation
-    is 0 for equal distributions whatever the sizes, so it can be a little below 0.
+    is 0 for equal distributions whatever the sizes, so it can be a little below 0. Where a set has
+    so many of each class, not rows at random, pairs of one class would count for too little and
+    make it less than 0: given the classes, pairs are averaged for each two classes, and weighted by
+    their shares; pairs of one noise (`noise_blocks`) are left out.
     Raises DataError for fewer than 2 rows, other widths, or features that are not finite.
     """
     _check("kernel distance", a, b)
     a, b = a.double(), b.double()
-    n, m = len(a), len(b)
-    within_a = (_kernel_sum(a, a) - _kernel_trace(a)) / (n * (n - 1))
-    within_b = (_kernel_sum(b, b) - _kernel_trace(b)) / (m * (m - 1))
-    return within_a + within_b - 2 * _kernel_sum(a, b) / (n * m)
+    between = _kernel_sums(a, _members(None, len(a)), b, _members(None, len(b)))
+    return _within(a, a_classes) + _within(b, b_classes) - 2 * float(between) / (len(a) * len(b))
+
+
+Classes = tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]
 
 
 def frechet_interval(
-    a: Float[Tensor, "n d"],
-    b: Float[Tensor, "m d"],
-    seed: int,
-    num_subsets: int = 50,
-    confidence: float = 0.95,
+    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], classes: Classes | None = None
 ) -> Interval:
-    """`frechet_distance` with limits by half-sampling, the lower one at least 0.
+    """`frechet_distance` with limits of 95 % by the jackknife, the lower one at least 0.
 
-    A bootstrap would not do: repeated rows shrink the covariances' rank and shift every
-    replicate upward. The limits are about the expected score of sets of these sizes, small-set
-    bias included.
+    `classes` of both sets, as `jackknife` takes them. A bootstrap would not do: repeated rows
+    shrink the covariances' rank and shift every replicate upward. The limits are about the
+    expected score of sets of these sizes, small-set bias included.
     """
-    found = half_sampling(
-        frechet_distance, a, b, seed=seed, num_subsets=num_subsets, confidence=confidence
-    )
+    found = jackknife(lambda i, j: frechet_distance(a[i], b[j]), *(classes or _one_class(a, b)))
     # Written so that a nan limit stays nan.
     return Interval(found.value, 0.0 if found.low < 0 else found.low, found.high)
 
 
 def kernel_interval(
-    a: Float[Tensor, "n d"],
-    b: Float[Tensor, "m d"],
-    seed: int,
-    num_subsets: int = 50,
-    confidence: float = 0.95,
+    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], classes: Classes | None = None
 ) -> Interval:
-    """`kernel_distance` with limits by half-sampling.
+    """`kernel_distance` with limits of 95 % by the jackknife, as `frechet_interval`.
 
     A bootstrap would pair a row with its own copy, which the unbiased estimate must not.
     """
-    return half_sampling(
-        kernel_distance, a, b, seed=seed, num_subsets=num_subsets, confidence=confidence
-    )
+    of_a, of_b = classes or _one_class(a, b)
+    return jackknife(lambda i, j: kernel_distance(a[i], b[j], of_a[i], of_b[j]), of_a, of_b)
+
+
+def _one_class(a: Tensor, b: Tensor) -> Classes:
+    return torch.zeros(len(a), dtype=torch.int64), torch.zeros(len(b), dtype=torch.int64)
 
 
 def _covariance_root(x: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
@@ -87,14 +90,38 @@ def _covariance_root(x: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
     return torch.linalg.qr(centred, mode="r").R
 
 
-def _kernel_sum(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+def _within(x: Float[Tensor, "n d"], classes: Int64[Tensor, " n"] | None) -> float:
+    """The mean of k over pairs of rows, two classes at a time; nan if there is no pair."""
+    members = _members(classes, len(x))
+    sums = _kernel_sums(x, members, x, members)
+    sizes = members.sum(0)
+    pairs = sizes[:, None] * sizes
+    for block in noise_blocks(members.argmax(1)):
+        of = members[block[:, 0]].argmax(1)
+        alike = x[block]
+        of_one_noise = _kernel(alike.transpose(0, 1), alike.transpose(0, 1)).sum(0)
+        sums[of[:, None], of] -= of_one_noise
+        pairs[of[:, None], of] -= block.shape[1]
+    shares = sizes[:, None] * sizes * (pairs > 0)
+    return float((shares * sums / pairs.clamp(min=1)).sum() / shares.sum())
+
+
+def _members(classes: Int64[Tensor, " n"] | None, n: int) -> Float[Tensor, "n classes"]:
+    if classes is None:
+        return torch.ones(n, 1, dtype=torch.float64)
+    return torch.nn.functional.one_hot(classes.unique(return_inverse=True)[1]).double()
+
+
+def _kernel(x: Float[Tensor, "... n d"], y: Float[Tensor, "... m d"]) -> Float[Tensor, "... n m"]:
+    return (x @ y.mT).div_(x.shape[-1]).add_(1).pow_(3)
+
+
+def _kernel_sums(
+    a: Float[Tensor, "n d"], of_a: Tensor, b: Float[Tensor, "m d"], of_b: Tensor
+) -> Float[Tensor, "classes_a classes_b"]:
     # In blocks, so that 50,000 pictures do not need a 50,000 x 50,000 matrix.
-    blocks = a.split(1024)
-    return sum(float((block @ b.T).div_(a.shape[1]).add_(1).pow_(3).sum()) for block in blocks)
-
-
-def _kernel_trace(x: Float[Tensor, "n d"]) -> float:
-    return float((x.square().sum(1) / x.shape[1] + 1).pow(3).sum())
+    blocks = zip(a.split(1024), of_a.split(1024), strict=True)
+    return sum((of.mT @ _kernel(block, b) @ of_b for block, of in blocks), torch.zeros(()))
 
 
 def _check(what: str, a: Tensor, b: Tensor) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hw2.metrics.frechet import frechet_distance
-from hw2.metrics.intervals import Interval, bootstrap, half_sampling
+from hw2.metrics.intervals import Interval, bootstrap, jackknife
 from hw2.sweeps.trial import TrialResult, Work, read_trial, run_trial
 
 Trials = Callable[..., TrialResult]
@@ -36,13 +36,17 @@ def apart(a: TrialResult, b: TrialResult, outcome: str) -> Interval:
 def further(a: torch.Tensor, b: torch.Tensor, real: torch.Tensor) -> Interval:
     """How much further from `real` the features `a` are than `b`, of pictures of the same noises.
 
-    The Frechet distances of the same halves of both are subtracted.
+    The Frechet distances without the same pictures of both are subtracted.
     """
 
-    def difference(pair: torch.Tensor, real: torch.Tensor) -> float:
-        return frechet_distance(pair[:, 0], real) - frechet_distance(pair[:, 1], real)
+    def difference(rows: torch.Tensor, of_real: torch.Tensor) -> float:
+        return frechet_distance(a[rows], real[of_real]) - frechet_distance(b[rows], real[of_real])
 
-    return half_sampling(difference, torch.stack([a, b], 1), real, seed=0)
+    return jackknife(
+        difference,
+        torch.zeros(len(a), dtype=torch.int64),
+        torch.zeros(len(real), dtype=torch.int64),
+    )
 
 
 def images_of(trial: TrialResult) -> np.ndarray:

@@ -12,10 +12,11 @@ from hw2.metrics.intervals import (
     UNDEFINED,
     Interval,
     bootstrap,
-    half_sampling,
+    jackknife,
     mean_of_intervals,
     wilson,
 )
+from hw2.metrics.noise_blocks import design_effect
 
 
 @pytest.mark.parametrize(
@@ -134,19 +135,66 @@ def test_bootstrap_of_one_row_has_no_limits() -> None:
     assert math.isnan(found.low) and math.isnan(found.high)
 
 
-def test_half_sampling_gives_the_standard_error_of_a_mean() -> None:
-    x = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = half_sampling(torch.mean, x, seed=0, num_subsets=2000)
-    assert found.value == pytest.approx(float(x.mean()))
-    half = 1.96 * float(x.std()) / 400**0.5
-    assert found.high - found.value == pytest.approx(half, rel=0.06)
+def test_the_jackknife_gives_the_standard_error_of_a_difference_of_means() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, generator=random, dtype=torch.float64) for n in (40, 90))
+    found = jackknife(
+        lambda i, j: x[i].mean() - y[j].mean(),
+        *(torch.zeros(n, dtype=torch.int64) for n in (40, 90)),
+        num_groups=90,
+    )
+    assert found.value == pytest.approx(float(x.mean() - y.mean()))
+    half = 1.959964 * float(x.var() / 40 + y.var() / 90) ** 0.5
+    assert found.high - found.value == pytest.approx(half, rel=1e-6)
     assert found.value - found.low == pytest.approx(found.high - found.value)
 
 
-def test_half_sampling_of_too_few_rows_has_no_limits() -> None:
-    found = half_sampling(torch.mean, torch.tensor([1.0, 2.0, 3.0]), seed=0)
+def test_groups_of_the_jackknife_have_as_much_of_each_class() -> None:
+    classes = torch.arange(5).repeat_interleave(40)
+    rows = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(200, generator=torch.Generator().manual_seed(1)).double()
+    far = 1000.0 * classes[rows] + x
+    found = [jackknife(lambda i, v=v: v[i].mean(), classes[rows]) for v in (x, far)]
+    assert found[1].high - found[1].value == pytest.approx(found[0].high - found[0].value)
+
+
+def test_the_jackknife_of_too_few_rows_has_no_limits() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0])
+    found = jackknife(lambda i: x[i].mean(), torch.zeros(3, dtype=torch.int64))
     assert found.value == 2.0
     assert math.isnan(found.low) and math.isnan(found.high)
+    with pytest.raises(DataError, match=r"\[0\] rows"):
+        jackknife(lambda i: 0.0, torch.zeros(0, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_a_rate_of_trials_that_hang_together_covers_the_truth(share: float) -> None:
+    """Ten classes of fifty noises; with what they share the plain interval covers 70 %."""
+    classes = torch.arange(10).repeat(50)
+    random = torch.Generator().manual_seed(0)
+    hits, plain = 0, 0
+    for _ in range(500):
+        common = torch.randn(50, generator=random).repeat_interleave(10)
+        own = torch.randn(500, generator=random)
+        right = share**0.5 * common + (1 - share) ** 0.5 * own < 1.6449  # 95 %
+        effect = design_effect(right, classes)
+        found = wilson(int(right.sum()), 500, design_effect=effect)
+        hits += found.low <= 0.95 <= found.high
+        alone = wilson(int(right.sum()), 500)
+        plain += alone.low <= 0.95 <= alone.high
+    assert hits / 500 > 0.9
+    assert (plain / 500 < 0.8) == (share > 0)
+
+
+def test_of_classes_of_unequal_sizes_nothing_tells_what_hangs_together() -> None:
+    right = torch.arange(6) < 3
+    assert design_effect(right, torch.tensor([0, 0, 0, 1, 1, 2])) == 1.0
+    assert design_effect(right, torch.arange(6)) == 1.0
+    assert design_effect(right & ~right, torch.tensor([0, 0, 0, 1, 1, 1])) == 1.0
+    together = torch.tensor([True, False, True, False])
+    assert design_effect(together, torch.tensor([0, 0, 1, 1])) == pytest.approx(4.0)
+    assert design_effect(together, torch.tensor([0, 0, 1, 1]).flip(0)) == pytest.approx(4.0)
+    assert design_effect(together, torch.tensor([0, 1, 1, 0])) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Which pictures start from one noise: what the limits of digits' scores allow for."""
+
+from collections import defaultdict
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+
+def noise_blocks(classes: Int64[Tensor, " n"]) -> list[Int64[Tensor, "classes each"]]:
+    """Rows of the pictures of each class, a tensor for each number of pictures that classes have.
+
+    In classes of as many pictures the i-th pictures, a column, are taken for drawn from one noise.
+    Where they are not, as of real pictures, that costs nothing: they are independent within a
+    column as well.
+    """
+    blocks = defaultdict(list)
+    for one in classes.unique().tolist():
+        rows = (classes == one).nonzero().squeeze(1)
+        blocks[len(rows)].append(rows)
+    return [torch.stack(rows) for rows in blocks.values()]
+
+
+def without_group(
+    blocks: list[Int64[Tensor, "classes each"]], group: int, num_groups: int
+) -> Int64[Tensor, " n"]:
+    """Rows of all columns but every `num_groups`-th from column `group` on."""
+    return torch.cat(
+        [block[:, torch.arange(block.shape[1]) % num_groups != group].flatten() for block in blocks]
+    )
+
+
+def design_effect(values: Tensor, classes: Int64[Tensor, " n"]) -> float:
+    """How often the variance of the mean of `values` is that of independent ones; at least 1.
+
+    Kish 1965: between columns of `noise_blocks`, as a share of between pictures. 1 where classes
+    have different numbers of pictures, for then nothing tells which share a noise.
+    """
+    blocks = noise_blocks(classes)
+    if len(blocks) > 1 or blocks[0].shape[1] < 2:
+        return 1.0
+    found = values.double()[blocks[0]]
+    alone = found.var(correction=0) / found.numel()
+    together = found.mean(0).var() / found.shape[1]
+    return max(float(together / alone), 1.0) if alone > 0 else 1.0
