@@ -1,5 +1,6 @@
 """Telling of drawn faces: sheets, errors, smoothness, metrics.json and MLflow."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def report_faces(
 
 
 def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
-    """The grid of noises by eta, and how far each is from the first column."""
+    """The grid of noises by eta, how far each is from the first column, and what an eta adds."""
     rows = [read_drawn([eta_name(n, eta) for eta in config.etas], out) for n in config.noises]
     images = torch.stack(rows)
     apart = torch.stack([squared_error(row, row[:1].expand_as(row)).sqrt() for row in images])
@@ -88,8 +89,23 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
         f"{eta:g}": bootstrap(torch.mean, apart[:, i], seed=config.seed)
         for i, eta in enumerate(config.etas)
     }
-    metrics = {"distance_from_first_eta": {k: v.to_json() for k, v in means.items()}}
-    table = [{"eta": k, "RMS distance, 0..255": str(v)} for k, v in means.items()]
+    order = sorted(range(len(config.etas)), key=config.etas.__getitem__)
+    added = {  # in pairs: the rows are the same noises
+        f"{config.etas[i]:g}": bootstrap(torch.mean, apart[:, i] - apart[:, j], seed=config.seed)
+        for j, i in itertools.pairwise(order)
+    }
+    metrics = {
+        "distance_from_first_eta": {k: v.to_json() for k, v in means.items()},
+        "added_to_the_eta_below": {k: v.to_json() for k, v in added.items()},
+    }
+    table = [
+        {
+            "eta": k,
+            "RMS distance, 0..255": str(v),
+            "more than at the eta below": str(added.get(k, "")),
+        }
+        for k, v in means.items()
+    ]
     print(format_table(table, list(table[0])))
     _finish(out, metrics, tracker)
     tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})

@@ -1,6 +1,5 @@
 """Problem 2 from what its jobs left: given faces, the eta sheet and slider, slerp and lerp."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,13 +106,15 @@ def eta_sheet(job: JobOutput) -> EtaSheet:
     apart = [as_interval(found.get(f"{eta:g}")) for eta in etas]
     curve = chart("score.distance_first", "η", etas, {"": apart})
     keys = tuple(key for key in SAMPLING if key != "eta")
-    said = _said_of_distances(etas, apart)
+    said = _said_of_distances(etas, apart, job.metric("added_to_the_eta_below"))
     return EtaSheet(sources(job, keys=(*keys, "etas")), grid, curve, said)
 
 
-def _said_of_distances(etas: Sequence[float], apart: Sequence[Interval]) -> tuple[Said, ...]:
+def _said_of_distances(
+    etas: Sequence[float], apart: Sequence[Interval], added: Mapping[str, object]
+) -> tuple[Said, ...]:
     pairs = sorted(zip(etas, apart, strict=True), key=lambda pair: pair[0])
-    rises = all(trend(a, b) == "rises" for (_, a), (_, b) in itertools.pairwise(pairs))
+    rises = all(as_interval(added.get(f"{eta:g}")).low > 0 for eta, _ in pairs[1:])
     each = tuple(
         Said("format.named", {"name": f"{eta:g}", "value": shown(interval)})
         for eta, interval in pairs

@@ -84,8 +84,26 @@ def test_distances_from_the_first_eta(tmp_path: Path, tracker: Tracker) -> None:
     report_etas(config, tmp_path, tracker)
     rows = IMAGES[:6].reshape(2, 3, -1).astype(np.float64)
     want = np.sqrt(((rows - rows[:, :1]) ** 2).mean(-1)).mean(0)
-    found = metrics_of(tmp_path)["distance_from_first_eta"]
+    metrics = metrics_of(tmp_path)
+    found, added = metrics["distance_from_first_eta"], metrics["added_to_the_eta_below"]
     assert [found[eta]["value"] for eta in ("0.5", "0", "1")] == pytest.approx(want.tolist())
+    assert list(added) == ["0.5", "1"]
+    steps = want[0] - want[1], want[2] - want[0]
+    assert [added[eta]["value"] for eta in added] == pytest.approx(steps)
+
+
+def test_what_an_eta_adds_is_taken_in_pairs(tmp_path: Path, tracker: Tracker) -> None:
+    """Noises far apart in their distances, of which each grows by about 4."""
+    config = EtaSheetConfig(out=tmp_path, noises=tuple("abcd"), etas=(0, 0.5, 1))
+    for noise, far in zip("abcd", (10, 60, 110, 160), strict=True):
+        for eta, value in (("0", 0), ("0.5", far), ("1", far + 3 + far % 3)):
+            face = Image.new("RGB", (32, 32), (value,) * 3)
+            face.save(tmp_path / f"{noise}_eta_{eta}.png")
+    report_etas(config, tmp_path, tracker)
+    metrics = metrics_of(tmp_path)
+    apart, added = metrics["distance_from_first_eta"], metrics["added_to_the_eta_below"]
+    assert apart["1"]["low"] < apart["0.5"]["high"]
+    assert 3 <= added["1"]["low"] <= added["1"]["value"] <= added["1"]["high"] <= 6
 
 
 def test_ways_between_two_noises(tmp_path: Path, tracker: Tracker) -> None:

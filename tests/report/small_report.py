@@ -129,9 +129,11 @@ class SmallReport:
         out = self.step("faces", "sample_faces", config, {**metrics, "mse_by_picture": errors})
         for name in names:
             self.draw(out / f"{name}.png", 32)
-        apart = {f"{eta:g}": interval(50 * eta, 2.0 * eta) for eta in ETAS}
+        apart = {f"{eta:g}": interval(50 * eta, 30.0 * eta) for eta in ETAS}
+        metrics = {"distance_from_first_eta": apart}
+        metrics["added_to_the_eta_below"] = {f"{eta:g}": interval(20, 2) for eta in ETAS[1:]}
         config = EtaSheetConfig(out=self.out / "eta_sheet", etas=ETAS)
-        out = self.step("eta_sheet", "eta_sheet", config, {"distance_from_first_eta": apart})
+        out = self.step("eta_sheet", "eta_sheet", config, metrics)
         for name in names:
             for eta in ETAS:
                 self.draw(out / f"{eta_name(name, eta)}.png", 32)
