@@ -83,6 +83,17 @@ def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: "NewPage") 
     assert told == [pages["en"].as_uri()]
 
 
+def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
+    pages: dict[str, Path], new_page: "NewPage"
+) -> None:
+    page, _ = opened(new_page, pages["en"])
+    page.emulate_media(media="print")
+    slider = page.locator(".slider").first
+    expect(slider.locator(".shown:visible")).to_have_text(["Shown: w = 2"])
+    expect(slider.locator(".scores:visible b")).to_have_text(["w = -1", "w = 0", "w = 1", "w = 2"])
+    assert slider.locator(".frame .grids:visible").count() == 1
+
+
 def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     words, picture = page.locator("#cell-told"), page.locator(".examples img").first
@@ -122,7 +133,7 @@ def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: "New
     expect(table.locator("th").first).to_have_attribute("aria-sort", "descending")
 
 
-def test_without_javascript_the_first_states_are_there(
+def test_without_javascript_the_states_at_the_start_are_there(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
     page, _ = opened(new_page, pages["en"], java_script_enabled=False)
@@ -130,5 +141,6 @@ def test_without_javascript_the_first_states_are_there(
         slider = page.locator(".slider").nth(place)
         expect(slider.locator(".frame:visible")).to_have_count(1)
         expect(slider.locator(".frame:visible .scores b")).to_have_text(label)
+        expect(slider.locator("noscript p")).to_contain_text(f"Shown: {label};")
         expect(slider.get_by_role("slider")).to_be_hidden()
     expect(page.locator(".examples img").first).to_be_visible()

@@ -1,6 +1,6 @@
 "use strict";
 // Sliders, sortable tables, pictures of the cells of the confusion matrix. Without this file the
-// page shows the first state of each.
+// page shows the state that each starts with.
 
 for (const slider of document.querySelectorAll(".slider")) {
   const input = slider.querySelector("input"), output = slider.querySelector("output");
