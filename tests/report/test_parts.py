@@ -38,6 +38,15 @@ def test_labels_of_a_chart_do_not_overlap() -> None:
     assert len(made.lines[0][1]) == 4
 
 
+def test_lines_that_say_the_same_are_drawn_side_by_side() -> None:
+    line = [Interval(1, 0, 2), Interval(1, 0, 2), Interval(1, 0, 2)]
+    (_, left), (_, right) = chart("", "w", [0, 0.01, 4], {"a": line, "b": line}).lines
+    ((_, alone),) = chart("", "w", [0, 0.01, 4], {"a": line}).lines
+    places = [x for a, m, b in zip(left, alone, right, strict=True) for x in (a.x, m.x, b.x)]
+    assert places == sorted(set(places))  # and none is among those of the next value
+    assert right[2].x - left[2].x < 6.5
+
+
 def test_a_chart_over_zero_has_its_line() -> None:
     made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(-1, -1, -1), Interval(1, 1, 1)]})
     assert made.zero is not None
