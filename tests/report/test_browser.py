@@ -112,6 +112,30 @@ def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "
     assert page.evaluate(BROKEN) == 0
 
 
+def test_arrow_keys_keep_the_column_and_leave_the_browser_its_own(
+    pages: dict[str, Path], new_page: "NewPage"
+) -> None:
+    page, _ = opened(new_page, pages["en"])
+    words, matrix = page.locator("#cell-told"), page.locator(".matrix svg")
+    matrix.press("Home")
+    matrix.press("Alt+ArrowRight")
+    expect(words).to_have_text("true brick, said brick, 2 times")
+    matrix.press("End")
+    matrix.press("ArrowUp")
+    matrix.press("ArrowUp")
+    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")
+
+
+def test_the_ring_is_scrolled_to_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"], viewport={"width": 390, "height": 844})
+    for key in ("End", "Home"):
+        page.locator(".matrix svg").press(key)
+        box, ring = (page.locator(f".matrix {one}").bounding_box() for one in (".scroll", ".ring"))
+        assert box is not None and ring is not None
+        assert box["x"] <= ring["x"] + 3  # half a line of the ring may stick out
+        assert ring["x"] + ring["width"] <= box["x"] + box["width"] + 3
+
+
 def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     page, _ = opened(new_page, pages["en"], **phone)

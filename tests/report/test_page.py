@@ -14,7 +14,7 @@ from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
 from hw2.yaml_text import read_yaml
-from tests.report.small_report import RUN, TOGETHER, SmallReport, interval
+from tests.report.small_report import CLASSES, RUN, TOGETHER, SmallReport, interval
 
 
 @pytest.fixture
@@ -294,6 +294,21 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     path.write_text(json.dumps(settings))
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
     assert "p1.w_unconditional_chance" in said
+
+
+def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
+    cells = ((0, 0, 40), (0, 1, 1), (0, 2, 9), (1, 1, 50), (2, 2, 50))
+    matrix = Matrix(CLASSES, cells, (50, 50, 50), {}, 2)
+    seen = [matrix.opacity(place) for place in range(len(cells))]
+    assert seen[2] > 2 * seen[1] and seen[3] > seen[0]
+
+
+def test_the_cell_that_is_shown_first_is_ringed(small: SmallReport) -> None:
+    made = Elements(page(collect(small.all())))
+    (ring,) = (rect for rect in made.all("rect") if rect["class"] == "ring")
+    (cell,) = (rect for rect in made.all("rect") if rect.get("data-cell") == "1")
+    assert "hidden" not in ring  # brick, of which one was taken for grass
+    assert [float(ring[at] or 0) + 1.5 for at in "xy"] == [float(cell[at] or 0) for at in "xy"]
 
 
 def test_cells_of_many_classes_fill_their_places(small: SmallReport) -> None:
