@@ -53,5 +53,13 @@ def test_folded_lines_leave_no_space_between_chinese_signs() -> None:
     assert found == []
 
 
+def test_limits_are_written_as_the_language_does() -> None:
+    chinese, limits = Texts.of("zh-TW"), "6.0 (-2.0 \u2026 1.5e-05)"
+    assert chinese.label(limits) == "6.0 (-2.0 \u81f3 1.5e-05)"
+    said = Said("format.named", {"name": "a (1 \u2026 b)", "value": limits})
+    assert chinese.say(said) == "a (1 \u2026 b)\uff1a6.0 (-2.0 \u81f3 1.5e-05)"
+    assert Texts.of("en").label(limits) == limits
+
+
 def test_code_is_marked_and_all_else_escaped() -> None:
     assert inline("a `b<c` <i>") == "a <code>b&lt;c</code> &lt;i&gt;"
