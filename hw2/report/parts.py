@@ -65,7 +65,7 @@ class Frame:
 
     label: str
     grids: tuple[Grid, ...]
-    scores: tuple[tuple[str, str], ...]  # key in the texts, number
+    scores: tuple[tuple[str | Said, str], ...]  # what, by its key in the texts; number
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,13 @@ def _plain(value: Any) -> str:
 
 def number(interval: Interval, spec: str = "") -> Cell:
     """A cell with an estimate and its limits."""
-    exact = interval.low == interval.value == interval.high and not spec
-    text = f"{interval.value:g}" if exact else shown(interval, spec)
-    return Cell(text, None if math.isnan(interval.value) else interval.value)
+    return Cell(shown(interval, spec), None if math.isnan(interval.value) else interval.value)
 
 
 def shown(interval: Interval, spec: str = "") -> str:
-    """An estimate with its limits, in signs of no language."""
+    """An estimate with its limits, in signs of no language; a number alone if that is exact."""
+    if interval.low == interval.value == interval.high and not spec:
+        return f"{interval.value:g}"
     return format(interval, spec).replace(" to ", TO).replace("n/a", EMPTY)
 
 

@@ -105,7 +105,8 @@ def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
-    assert "only η = 0 repeats itself" in text
+    assert "Of 5 noises drawn twice with other fresh noise, only η = 0 repeats all" in text
+    assert "share repeated to the byte, of 5 noises 100 %" in text
     assert "Half-way, lerp keeps 0.71" in text
     assert "not above every other way beyond the interval" in text
     path = small.out / "guidance/metrics.json"
@@ -154,6 +155,17 @@ def test_hostile_metrics_are_a_missing_figure(small: SmallReport, content: str) 
 def changed(path: Path, **values: object) -> None:
     """Change values of a file of JSON."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_small_errors_are_written_alike(small: SmallReport) -> None:
+    error = {"value": 3.26e-5, "low": 0.0, "high": 1.3e-4}
+    changed(small.out / "faces/metrics.json", mse=error, mse_by_picture={"00": 3.26e-5})
+    trials = json.loads((small.out / "eta/metrics.json").read_text())["trials"]
+    trials[0]["scores"]["mse"] = error
+    changed(small.out / "eta/metrics.json", trials=trials)
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert text.count("0.00003 (0.00000-0.00013)") == 2 and "the largest 0.0000326" in text
+    assert "255) 0 ·" in text  # of η = 0 from itself, which is exact
 
 
 def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> None:

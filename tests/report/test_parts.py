@@ -6,7 +6,7 @@ import math
 import pytest
 
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.report.parts import chart, number, points, size, ticks, trend
+from hw2.report.parts import chart, number, points, shown, size, ticks, trend
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,7 @@ def test_a_trend_needs_limits_that_do_not_meet() -> None:
 def test_numbers_as_text() -> None:
     assert number(Interval(0.5, 0.4, 0.6), ".0%").text == "50 % (40-60)"
     assert number(UNDEFINED).order is None and number(UNDEFINED).text == "\u2013"
+    assert number(Interval(0, 0, 0)).text == shown(Interval(0, 0, 0)) == "0"
     assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 \u2026 20.0)"
     assert size(Interval(0.125, -0.05, 0.2)) == "12.5 (-5.0 \u2026 20.0)"
     assert size(Interval(-0.125, -0.2, 0.0)) == "12.5 (0.0 \u2026 20.0)"

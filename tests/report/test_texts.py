@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from hw2.report.concepts import WAYS, named_way
-from hw2.report.page import inline
+from hw2.report.page import held, inline
 from hw2.report.parts import Said
 from hw2.report.texts import FOLDER, Texts
 from hw2.settings.report import Language
@@ -59,6 +59,15 @@ def test_limits_are_written_as_the_language_does() -> None:
     said = Said("format.named", {"name": "a (1 \u2026 b)", "value": limits})
     assert chinese.say(said) == "a (1 \u2026 b)\uff1a6.0 (-2.0 \u81f3 1.5e-05)"
     assert Texts.of("en").label(limits) == limits
+
+
+def test_a_number_is_held_together_with_its_percent_and_within_its_limits() -> None:
+    told = held("a<b 71 % (66-76), 6.0 (-2.0 \u2026 11.5) of (x 2)")
+    number, limits, more = (
+        f'<span class="held">{one}</span>' for one in ("71 %", "(66-76)", "(-2.0 \u2026 11.5)")
+    )
+    assert told == f"a&lt;b {number} {limits}, 6.0 {more} of (x 2)"
+    assert inline("`71 %` 71 %") == f"<code>71 %</code> {number}"
 
 
 def test_code_is_marked_and_all_else_escaped() -> None:
