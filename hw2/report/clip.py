@@ -56,6 +56,11 @@ class Matrix:
     examples: Mapping[int, tuple[Example, ...]]
     first: int  # the place of the cell that is shown first
 
+    @property
+    def pairs(self) -> int:
+        """How many confusions there could be."""
+        return len(self.names) * (len(self.names) - 1)
+
     def opacity(self, place: int) -> float:
         """Of a cell: by its share of its row, of wrong answers against the largest wrong share."""
         true, said, _ = self.cells[place]

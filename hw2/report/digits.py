@@ -11,6 +11,7 @@ from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.locate import find_model
 from hw2.metrics.intervals import Interval
+from hw2.release import card_settings
 from hw2.report.outputs import JobOutput
 from hw2.report.parts import (
     EMPTY,
@@ -147,8 +148,9 @@ def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
     meta = read_meta(weights)
     found: dict[str, Any] = dict(meta.get("diffusion", {}))
     found |= {key: meta[key] for key in ("step", "seed") if key in meta}
-    card = weights.with_name("config.yaml")
-    trained = read_yaml(card).get("train", {}) if card.is_file() else {}
+    config = weights.with_name("config.yaml")  # released weights have a card instead
+    settings = read_yaml(config) if config.is_file() else card_settings(weights.parent)
+    trained = settings.get("train", {})
     for key in ("batch_size", "learning_rate"):
         if key in trained:
             found[key] = trained[key]

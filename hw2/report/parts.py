@@ -121,9 +121,9 @@ class Missing:
 
 
 def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
-    """`keys` of the first job's settings, and the seeds of all."""
+    """Those `keys` of the first job's settings that name something, and the seeds of all."""
     config = jobs[0].config
-    told = [(key, _plain(config[key])) for key in keys if key in config]
+    told = [(key, _plain(config[key])) for key in keys if config.get(key) is not None]
     return Sources(jobs, tuple(job.seed for job in jobs), tuple(told))
 
 

@@ -286,7 +286,10 @@ def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) ->
         .replace("pretrained: null", "pretrained: openai")
     )
     parts = collect(small.all()).parts
-    assert {"step", "seed"} <= dict(parts["sheets"].model).keys()
+    trained = dict(parts["sheets"].model)
+    assert {"step", "seed"} <= trained.keys()
+    assert (trained["batch_size"], trained["learning_rate"]) == ("256", "0.003")  # by their card
+    assert "model" not in dict(parts["clip"].source.settings)  # null: the small CLIP
     assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
     assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
     assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
@@ -306,6 +309,16 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     path.write_text(json.dumps(settings))
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
     assert "p1.w_unconditional_chance" in said
+
+
+def test_the_worst_confusions_are_told_to_be_picked(small: SmallReport) -> None:
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "2 of 6 possible ones, picked because they came out largest" in text
+
+
+def test_a_caption_has_one_table(small: SmallReport) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page(collect(small.all())), re.S)
+    assert max(figure.count("<table") for figure in figures) == 1
 
 
 def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
