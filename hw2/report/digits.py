@@ -136,10 +136,10 @@ def _scores(job: JobOutput) -> Table:
         row += [number(job.interval(f"eval/{key}/{domain}")) for key in DISTANCES]
         rows.append((Cell(name_of(job, domain)), *row))
     mean = [number(job.interval(f"eval/{key}"), spec) for key, spec in SCORES.items()]
-    if len(rows) > 1:
-        rows.append((Cell(Said("table.mean")), *mean, *[Cell(EMPTY)] * len(DISTANCES)))
+    foot = ((Cell(Said("table.mean")), *mean, *[Cell(EMPTY)] * len(DISTANCES)),)
     keys = (*SCORES, *DISTANCES)
-    return Table(("table.domain", *(f"score.{key}" for key in keys)), tuple(rows))
+    columns = ("table.domain", *(f"score.{key}" for key in keys))
+    return Table(columns, tuple(rows), foot if len(rows) > 1 else ())
 
 
 def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:

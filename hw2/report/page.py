@@ -36,6 +36,10 @@ class Numbers:
         self._given[kind] += 1
         return self._given[kind]
 
+    def last(self, kind: str) -> int:
+        """The number that was given last."""
+        return self._given[kind]
+
 
 def render(content: Content, language: str, *, ui: str, code: str, made: Sequence[str]) -> str:
     """The page in one language. Whatever came from outside is escaped.

@@ -42,10 +42,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns by their key in the texts, and rows of as many cells."""
+    """Columns by their key in the texts, and rows of as many cells; `foot` stays below them."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    foot: tuple[tuple[Cell, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -321,6 +321,22 @@ def test_a_caption_has_one_table(small: SmallReport) -> None:
     assert max(figure.count("<table") for figure in figures) == 1
 
 
+def test_a_mean_stays_below_what_is_sorted_and_baselines_have_an_order(small: SmallReport) -> None:
+    parts = collect(small.all()).parts
+    text = page(collect(small.all()))
+    (foot,) = re.findall(r"<tfoot>(.*?)</tfoot>", text, re.S)
+    assert "<td>mean</td>" in foot and "MNIST-M" not in foot
+    assert [row[6].order for row in parts["concepts"].table.rows] == [70, 70]
+
+
+def test_what_scrolls_has_a_name(small: SmallReport) -> None:
+    made = Elements(page(collect(small.all())))
+    boxes = [one for one in made.all("div") if one.get("class") == "scroll" and "tabindex" in one]
+    names = [one.get("aria-label") for one in boxes]
+    assert len(boxes) > 5 and len(set(names)) == len(names) and "Table 1" in names
+    assert all(one.get("role") == "region" for one in boxes)
+
+
 def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
     cells = ((0, 0, 40), (0, 1, 1), (0, 2, 9), (1, 1, 50), (2, 2, 50))
     matrix = Matrix(CLASSES, cells, (50, 50, 50), {}, 2)
