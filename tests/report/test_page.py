@@ -222,7 +222,7 @@ def test_losses_are_told_as_losses(small: SmallReport) -> None:
     assert "the image score is shown to be higher for 1 of 2 prompts" in text
     assert "It is shown to be lower for a photo of a <new3>: -9.0 (-11.0 … -7.0)." in text
     assert "separate inversions \u2212 joint training: 2.00 (1.60-2.40)" in text
-    assert "5.0 % (3.0-7.0) are read as meant, less than guessing would give (10 %)" in text
+    assert "At w = -1 the labels have no say: 5.0 % (3.0-7.0) are read as meant." in text
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
@@ -308,7 +308,29 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     settings = read_yaml(path) | {"guidance_interval": [0, 1]}
     path.write_text(json.dumps(settings))
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
-    assert "p1.w_unconditional_chance" in said
+    assert "p1.w_unconditional_same" in said
+
+
+def test_where_labels_have_no_say_there_is_nothing_to_be_unsure_of(small: SmallReport) -> None:
+    path = small.out / "guidance/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"guidance_interval": [0, 1]}))
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "w = -1 · judged accuracy 10 % · " in text and "exactly one in ten (10 %)" in text
+    assert "10.0 % (8.0-12.0)" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", ("share their starting noise", "adjusted for the number of comparisons (3)")),
+        ("zh-TW", ("使用相同的起始雜訊", "校正後 p = 0.01")),
+    ],
+)
+def test_what_the_limits_leave_out_is_told(
+    small: SmallReport, language: str, told: tuple[str, ...]
+) -> None:
+    text = " ".join(Elements(page(collect(small.all()), language)).text.split())
+    assert all(words in text for words in told)
 
 
 def test_the_worst_confusions_are_told_to_be_picked(small: SmallReport) -> None:
