@@ -17,10 +17,11 @@ from hw2.report.parts import Missing
 from hw2.report.texts import Texts
 
 SIZE = {"WIDTH": parts.WIDTH, "HEIGHT": parts.HEIGHT, "LEFT": parts.LEFT, "RIGHT": parts.RIGHT}
-# Of a text: code, and what no line may break, a number with its % and what lies in its brackets.
+# Of a text: code, and what no line may break: a number with its % or its name, and its limits.
 PIECES = re.compile(
     r"`(?P<code>[^`]+)`"
-    r"|(?P<held>[-+\u2212]?\d[\d.]* %|\([-+]?\d[^()\s]*(?: \S+ [-+]?\d[^()\s]*)?\))"
+    r"|(?P<held>\b[wpη] = [-+]?\d+(?:[.e]-?\d+)*|[-+\u2212]?\d[\d.]* %"
+    r"|\([-+]?\d[^()\s]*(?: \S+ [-+]?\d[^()\s]*)?\))"
 )
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -62,11 +62,12 @@ def test_limits_are_written_as_the_language_does() -> None:
 
 
 def test_a_number_is_held_together_with_its_percent_and_within_its_limits() -> None:
-    told = held("a<b 71 % (66-76), 6.0 (-2.0 \u2026 11.5) of (x 2)")
-    number, limits, more = (
-        f'<span class="held">{one}</span>' for one in ("71 %", "(66-76)", "(-2.0 \u2026 11.5)")
+    told = held("a<b 71 % (66-76), 6.0 (-2.0 \u2026 11.5) of (x 2) at w = -0.5.")
+    number, limits, more, at = (
+        f'<span class="held">{one}</span>'
+        for one in ("71 %", "(66-76)", "(-2.0 \u2026 11.5)", "w = -0.5")
     )
-    assert told == f"a&lt;b {number} {limits}, 6.0 {more} of (x 2)"
+    assert told == f"a&lt;b {number} {limits}, 6.0 {more} of (x 2) at {at}."
     assert inline("`71 %` 71 %") == f"<code>71 %</code> {number}"
 
 
