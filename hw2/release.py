@@ -1,6 +1,7 @@
 """Released weights: small, half precision, with a card that says how to make them again."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from hw2.checkpoint import read_meta
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
-from hw2.yaml_text import Dumper, read_yaml
+from hw2.yaml_text import Dumper, Loader, read_yaml
 
 CARD_FILE, PIPELINE = "card.md", "pipeline"
 CARD = """# {name}
@@ -32,6 +33,18 @@ Settings:
 ```yaml
 {settings}```
 """
+
+
+def card_settings(folder: Path) -> dict[str, Any]:
+    """The settings that the card in `folder` shows; none where it has no card, or a broken one."""
+    card = folder / CARD_FILE
+    try:
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        found = re.search(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+        tree = yaml.load(found[1], Loader) if found else {}
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def _row(name: str, figure: Any) -> str:

@@ -137,12 +137,9 @@ class ZeroShotReport:
         classes, _ = plan.classes(name)
         values = torch.stack([plan.embedding(int(row)) for row in rows]) @ classes[shown].T
         texts = [plan.prompts[name][int(c)][0] for c in shown]
-        several = len(plan.prompts[name][0]) > 1
-        what = "Cosines of pictures and classes" + ", first prompt of each" * several
-        self._figure(
-            f"similarity_{name}",
-            similarity_figure(values, self._pictures(rows), texts, f"{what}: {self.title}"),
-        )
+        # Without a title: the report's page shows it under a caption, in another language too.
+        figure = similarity_figure(values, self._pictures(rows), texts)
+        self._figure(f"similarity_{name}", figure)
 
     def _pictures(self, rows: Tensor) -> UInt8[Tensor, "n 3 h w"]:
         """The pictures at `rows` of the listing, as the model sees them."""

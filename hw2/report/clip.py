@@ -5,6 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,26 @@ class Matrix:
     totals: tuple[int, ...]
     examples: Mapping[int, tuple[Example, ...]]
     first: int  # the place of the cell that is shown first
+
+    @property
+    def pairs(self) -> int:
+        """How many confusions there could be."""
+        return len(self.names) * (len(self.names) - 1)
+
+    def opacity(self, place: int) -> float:
+        """Of a cell: by its share of its row, of wrong answers against the largest wrong share."""
+        true, said, _ = self.cells[place]
+        most = 1.0 if true == said else self._largest_wrong
+        return round(0.25 + 0.75 * self._share(place) / most, 3)
+
+    @cached_property
+    def _largest_wrong(self) -> float:
+        wrong = [place for place, (true, said, _) in enumerate(self.cells) if true != said]
+        return max(map(self._share, wrong))
+
+    def _share(self, place: int) -> float:
+        true, _, times = self.cells[place]
+        return times / self.totals[true]
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _grade(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         number(as_interval(one["text"])),
         Cell(EMPTY) if change is None else number(as_interval(change)),
         Cell(f"{one['best_image']:.1f}, {one['best_text']:.1f}", one["best_image"]),
-        Cell(EMPTY if baseline is None else f"{baseline[0]:g}, {baseline[1]:g}"),
+        Cell(EMPTY) if baseline is None else Cell(f"{baseline[0]:g}, {baseline[1]:g}", baseline[0]),
         Cell(PASSED.get(str(one.get("passed")), EMPTY)),
     )
 

@@ -11,6 +11,7 @@ from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.locate import find_model
 from hw2.metrics.intervals import Interval
+from hw2.release import card_settings
 from hw2.report.outputs import JobOutput
 from hw2.report.parts import (
     EMPTY,
@@ -135,10 +136,10 @@ def _scores(job: JobOutput) -> Table:
         row += [number(job.interval(f"eval/{key}/{domain}")) for key in DISTANCES]
         rows.append((Cell(name_of(job, domain)), *row))
     mean = [number(job.interval(f"eval/{key}"), spec) for key, spec in SCORES.items()]
-    if len(rows) > 1:
-        rows.append((Cell(Said("table.mean")), *mean, *[Cell(EMPTY)] * len(DISTANCES)))
+    foot = ((Cell(Said("table.mean")), *mean, *[Cell(EMPTY)] * len(DISTANCES)),)
     keys = (*SCORES, *DISTANCES)
-    return Table(("table.domain", *(f"score.{key}" for key in keys)), tuple(rows))
+    columns = ("table.domain", *(f"score.{key}" for key in keys))
+    return Table(columns, tuple(rows), foot if len(rows) > 1 else ())
 
 
 def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
@@ -147,8 +148,9 @@ def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
     meta = read_meta(weights)
     found: dict[str, Any] = dict(meta.get("diffusion", {}))
     found |= {key: meta[key] for key in ("step", "seed") if key in meta}
-    card = weights.with_name("config.yaml")
-    trained = read_yaml(card).get("train", {}) if card.is_file() else {}
+    config = weights.with_name("config.yaml")  # released weights have a card instead
+    settings = read_yaml(config) if config.is_file() else card_settings(weights.parent)
+    trained = settings.get("train", {})
     for key in ("batch_size", "learning_rate"):
         if key in trained:
             found[key] = trained[key]

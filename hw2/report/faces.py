@@ -26,6 +26,7 @@ from hw2.report.parts import (
 )
 from hw2.report.pictures import read_tiles, tiles
 from hw2.report.trials import Trial, read_trials
+from hw2.sweeps.trial import CHUNK
 
 SAMPLING = ("unet", "num_inference_steps", "timestep_spacing", "eta", "clip_x0")
 SLIDER = 10  # faces a frame, in rows of
@@ -79,14 +80,19 @@ def given_faces(job: JobOutput) -> GivenFaces:
     if "mse" in job.metrics:
         kind = "passed" if job.metric("passed") else "failed"
         values = {
-            "mse": shown(job.interval("mse"), ".3g"),
+            "mse": shown(job.interval("mse")),
             "n": str(len(job.metric("mse_by_picture"))),
-            "worst": f"{max(job.metric('mse_by_picture').values()):.3g}",
+            "worst": _plain(max(job.metric("mse_by_picture").values())),
             "mark": f"{job.metric('pass_mark'):g}",
         }
         said.append(Said(f"p2.given_{kind}", values))
     source = sources(job, keys=SAMPLING)
     return GivenFaces(source, f"{job.config['eta']:g}", grid, tuple(said))
+
+
+def _plain(value: float) -> str:
+    """Three digits without an exponent, as the other errors are written."""
+    return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
 
 
 def eta_sheet(job: JobOutput) -> EtaSheet:
@@ -171,7 +177,7 @@ def _order(lerp: float, slerp: float) -> str:
 def eta_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_eta over eta."""
     trials = read_trials(job, "eta")
-    frames = []
+    frames, twice = [], CHUNK
     for trial in trials:
         images = trial.images(SLIDER)  # (samples, 3, h, w)
         if images.ndim != 4:
@@ -181,8 +187,9 @@ def eta_slider(job: JobOutput) -> Slider:
         grid = Grid(
             tiles(rows), Said("alt.eta_frame", {"n": str(len(faces)), "eta": f"{trial.at:g}"})
         )
+        twice = min(CHUNK, len(images))
         scores = [
-            (f"score.{key}", shown(trial.scores[key], spec))
+            (Said(f"score.{key}", {"n": str(twice)}), shown(trial.scores[key], spec))
             for key, spec in SCORES.items()
             if np.isfinite(trial.scores[key].value)
         ]
@@ -194,16 +201,18 @@ def eta_slider(job: JobOutput) -> Slider:
         if any(np.isfinite(trial.scores[key].value) for trial in trials)
     )
     keys = ("unet", "num_inference_steps", "precision", "samples")
-    said = _said_of_eta(trials)
+    said = _said_of_eta(trials, twice)
     return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 
 
-def _said_of_eta(trials: Sequence[Trial]) -> tuple[Said, ...]:
+def _said_of_eta(trials: Sequence[Trial], twice: int) -> tuple[Said, ...]:
+    """`twice`: how many noises were drawn twice."""
     repeated = {trial.at: trial.scores["repeated"] for trial in trials}
     exact = [f"{at:g}" for at, share in repeated.items() if share.value == 1]
     rest = [f"{at:g}" for at, share in repeated.items() if share.value < 1]
     kind = "only_zero" if exact == ["0"] and rest else "other"
-    listed = {"exact": tuple(exact) or EMPTY, "rest": tuple(rest) or EMPTY}
+    listed: dict[str, str | tuple[str, ...]] = {"n": str(twice)}
+    listed |= {"exact": tuple(exact) or EMPTY, "rest": tuple(rest) or EMPTY}
     said = [Said(f"p2.repeats_{kind}", listed)]
     first, last = trials[0], trials[-1]
     ends = (first.scores["frechet"], last.scores["frechet"])

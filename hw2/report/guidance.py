@@ -1,5 +1,6 @@
 """The guidance slider from what its sweep left, and what came out of it."""
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
+from hw2.metrics.intervals import Interval
 from hw2.report.digits import DISTANCES, SCORES, SHOWN, labelled, name_of
 from hw2.report.outputs import JobOutput, as_interval
 from hw2.report.parts import (
@@ -27,10 +29,16 @@ from hw2.report.parts import (
 from hw2.report.pictures import tiles
 from hw2.report.trials import Trial, read_trials
 
+CHANCE = 1 / len(DIGITS)
+
 
 def guidance_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_guidance over the weight."""
-    trials = read_trials(job, "guidance_weight")
+    everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
+    trials = [
+        _without_limits(trial) if everywhere and trial.at == -1 else trial
+        for trial in read_trials(job, "guidance_weight")
+    ]
     names = [name_of(job, domain) for domain in DOMAINS]
     frames = []
     for trial in trials:
@@ -41,7 +49,9 @@ def guidance_slider(job: JobOutput) -> Slider:
         for place, name in enumerate(names):
             rows = images[:, place].transpose(1, 0, 3, 4, 2)  # digits, samples, h, w, 3
             grids.append(labelled(tiles(list(rows)), name, len(images)))
-        scores = [(f"score.{k}", shown(trial.scores[k], s)) for k, s in SCORES.items()]
+        scores: list[tuple[str | Said, str]] = [
+            (f"score.{k}", _share(trial.scores[k], s)) for k, s in SCORES.items()
+        ]
         for key in DISTANCES[:1]:
             for domain, name in zip(DOMAINS, names, strict=True):
                 told = shown(trial.scores[f"{key}/{domain}"], "")
@@ -69,6 +79,23 @@ def guidance_slider(job: JobOutput) -> Slider:
     return Slider(sources(job, keys=keys), tuple(frames), start, charts, said)
 
 
+def _without_limits(trial: Trial) -> Trial:
+    """An unconditional trial, where one in ten digits of a noise is read as meant by necessity."""
+    scores = {
+        key: Interval(value.value, value.value, value.value)
+        if key.split("/")[0] == "accuracy" and math.isclose(value.value, CHANCE, rel_tol=1e-6)
+        else value
+        for key, value in trial.scores.items()
+    }
+    return dataclasses.replace(trial, scores=scores)
+
+
+def _share(interval: Interval, spec: str) -> str:
+    """A share, alone if it is what it must be."""
+    exact = interval.low == interval.value == interval.high
+    return f"{100 * interval.value:g} %" if exact else shown(interval, spec)
+
+
 def _guided(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.at >= 0]
 
@@ -83,7 +110,7 @@ def _left_out(trial: Trial, names: Sequence[str]) -> Said:
     )
     values: dict[str, str | tuple[Said, ...]] = {
         "w": f"{trial.at:g}",
-        "accuracy": shown(trial.scores["accuracy"], SCORES["accuracy"]),
+        "accuracy": _share(trial.scores["accuracy"], SCORES["accuracy"]),
         "diversity": shown(trial.scores["diversity"], SCORES["diversity"]),
         "distances": distances,
     }
@@ -110,12 +137,10 @@ def _said_of_guidance(
     if paired:
         said += _most(paired)
     unconditional = [trial for trial in trials if trial.at == -1]
-    everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
-    if unconditional and everywhere:
-        found, chance = unconditional[0].scores["accuracy"], 1 / len(DIGITS)
-        kind = "above" if found.low > chance else "below" if found.high < chance else "chance"
-        values = {"accuracy": shown(found, ".1%"), "chance": f"{100 * chance:g} %"}
-        said.append(Said(f"p1.w_unconditional_{kind}", values))
+    if unconditional and tuple(job.config["guidance_interval"]) == (0, 1):
+        found = unconditional[0].scores["accuracy"]
+        kind = "same" if found.low == found.high else "other"
+        said.append(Said(f"p1.w_unconditional_{kind}", {"accuracy": _share(found, ".1%")}))
     return tuple(said)
 
 

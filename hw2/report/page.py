@@ -17,6 +17,12 @@ from hw2.report.parts import Missing
 from hw2.report.texts import Texts
 
 SIZE = {"WIDTH": parts.WIDTH, "HEIGHT": parts.HEIGHT, "LEFT": parts.LEFT, "RIGHT": parts.RIGHT}
+# Of a text: code, and what no line may break: a number with its % or its name, and its limits.
+PIECES = re.compile(
+    r"`(?P<code>[^`]+)`"
+    r"|(?P<held>\b[wpη] = [-+]?\d+(?:[.e]-?\d+)*|[-+\u2212]?\d[\d.]* %"
+    r"|\([-+]?\d[^()\s]*(?: \S+ [-+]?\d[^()\s]*)?\))"
+)
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -29,6 +35,10 @@ class Numbers:
     def next(self, kind: str) -> int:
         """The number of the next one of its kind, from 1."""
         self._given[kind] += 1
+        return self._given[kind]
+
+    def last(self, kind: str) -> int:
+        """The number that was given last."""
         return self._given[kind]
 
 
@@ -48,7 +58,7 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
         lstrip_blocks=True,
     )
     environment.globals["size"] = SIZE
-    environment.filters |= {"inline": inline, "cells": cells}
+    environment.filters |= {"inline": inline, "held": held, "cells": cells}
     environment.tests["missing"] = lambda part: isinstance(part, Missing)
     # Ours, not from outside: as they are.
     style, script = (
@@ -72,8 +82,27 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
 
 
 def inline(text: str) -> Markup:
-    """A text with `code` in it; all else is escaped."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    """A text with `code` in it and numbers that are held together; all else is escaped."""
+    return _marked(text, code=True)
+
+
+def held(text: str) -> Markup:
+    """A text whose numbers are held together; it is escaped, and code in it is no other's."""
+    return _marked(text, code=False)
+
+
+def _marked(text: str, *, code: bool) -> Markup:
+    made, end = Markup(), 0
+    for found in PIECES.finditer(text):
+        made += escape(text[end : found.start()])
+        if found["held"]:
+            made += Markup('<span class="held">{}</span>').format(found["held"])
+        elif code:
+            made += Markup("<code>{}</code>").format(found["code"])
+        else:
+            made += escape(found[0])
+        end = found.end()
+    return made + escape(text[end:])
 
 
 def cells(matrix: Matrix, t: Texts) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What sections are made of: sentences that numbers chose, tables, charts, frames of a slider."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ TO = " \u2026 "  # between limits: a dash beside a minus sign misleads
 DIGIT = 6.0  # width of a letter of a chart, in its units
 WIDTH, HEIGHT = 320.0, 200.0  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 32.0
+ASIDE = 6.0  # between the points of two lines at one value: drawn at one place, one hides the other
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns by their key in the texts, and rows of as many cells."""
+    """Columns by their key in the texts, and rows of as many cells; `foot` stays below them."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    foot: tuple[tuple[Cell, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Frame:
 
     label: str
     grids: tuple[Grid, ...]
-    scores: tuple[tuple[str, str], ...]  # key in the texts, number
+    scores: tuple[tuple[str | Said, str], ...]  # what, by its key in the texts; number
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,9 @@ class Missing:
 
 
 def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
-    """`keys` of the first job's settings, and the seeds of all."""
+    """Those `keys` of the first job's settings that name something, and the seeds of all."""
     config = jobs[0].config
-    told = [(key, _plain(config[key])) for key in keys if key in config]
+    told = [(key, _plain(config[key])) for key in keys if config.get(key) is not None]
     return Sources(jobs, tuple(job.seed for job in jobs), tuple(told))
 
 
@@ -138,13 +141,13 @@ def _plain(value: Any) -> str:
 
 def number(interval: Interval, spec: str = "") -> Cell:
     """A cell with an estimate and its limits."""
-    exact = interval.low == interval.value == interval.high and not spec
-    text = f"{interval.value:g}" if exact else shown(interval, spec)
-    return Cell(text, None if math.isnan(interval.value) else interval.value)
+    return Cell(shown(interval, spec), None if math.isnan(interval.value) else interval.value)
 
 
 def shown(interval: Interval, spec: str = "") -> str:
-    """An estimate with its limits, in signs of no language."""
+    """An estimate with its limits, in signs of no language; a number alone if that is exact."""
+    if interval.low == interval.value == interval.high and not spec:
+        return f"{interval.value:g}"
     return format(interval, spec).replace(" to ", TO).replace("n/a", EMPTY)
 
 
@@ -176,7 +179,10 @@ def chart(
     lines: Mapping[str, Sequence[Interval]],
     spec: str = "",
 ) -> Chart:
-    """A chart of `lines` over the values `at`; estimates that are nan are left out."""
+    """A chart of `lines` over the values `at`; estimates that are nan are left out.
+
+    Several lines have their points side by side about the value.
+    """
     known = [i for line in lines.values() for i in line if math.isfinite(i.value)]
     ends = [v for i in known for v in (i.value, i.low, i.high) if math.isfinite(v)] or [0.0, 1.0]
     steps = ticks(min(ends), max(ends))
@@ -190,14 +196,23 @@ def chart(
     def up(value: float) -> float:
         return round(TOP + (top - value) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 2)
 
-    def mark(value: float, i: Interval) -> Mark:
+    gaps = [b - a for a, b in itertools.pairwise(sorted(map(across, at)))]
+    aside = min([ASIDE, *(gap / (len(lines) + 1) for gap in gaps)])
+
+    def mark(value: float, i: Interval, place: int) -> Mark:
         low, high = (v if math.isfinite(v) else i.value for v in (i.low, i.high))
         text = f"{x} = {value:g}: {number(i, spec).text}"
-        return Mark(across(value), up(i.value), up(low), up(high), text)
+        x_at = round(across(value) + (place - (len(lines) - 1) / 2) * aside, 2)
+        return Mark(x_at, up(i.value), up(low), up(high), text)
 
     drawn = tuple(
-        (name, tuple(mark(v, i) for v, i in zip(at, line, strict=True) if math.isfinite(i.value)))
-        for name, line in lines.items()
+        (
+            name,
+            tuple(
+                mark(v, i, place) for v, i in zip(at, line, strict=True) if math.isfinite(i.value)
+            ),
+        )
+        for place, (name, line) in enumerate(lines.items())
     )
     percent = spec.endswith("%")
     y_ticks = [(up(v), f"{100 * v:.6g} %" if percent else f"{v:.6g}") for v in steps]

@@ -1,13 +1,15 @@
 """The words of a page, in one language."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hw2.report.parts import Said
+from hw2.report.parts import TO, Said
 from hw2.yaml_text import read_yaml
 
 FOLDER = Path(__file__).parent / "texts"
+LIMITS = re.compile(rf"\(([-+]?\d[\d.e+-]*){TO}([-+]?\d[\d.e+-]*)\)")
 
 
 class Texts:
@@ -38,7 +40,7 @@ class Texts:
             )
             for name, value in said.values.items()
         }
-        return self(said.key, **values)
+        return self.limits(self(said.key, **values))
 
     def name(self, key: str | Said) -> str:
         """The text at `key`, or the key itself where it is a name that came from outside."""
@@ -46,7 +48,11 @@ class Texts:
 
     def label(self, label: str | Said) -> str:
         """A label as it is, or the sentence that our own words are."""
-        return self.say(label) if isinstance(label, Said) else label
+        return self.say(label) if isinstance(label, Said) else self.limits(label)
+
+    def limits(self, text: str) -> str:
+        """A text whose limits have between them what the language writes there."""
+        return LIMITS.sub(lambda found: f"({found[1]}{self('format.to')}{found[2]})", text)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -83,6 +83,17 @@ def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: "NewPage") 
     assert told == [pages["en"].as_uri()]
 
 
+def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
+    pages: dict[str, Path], new_page: "NewPage"
+) -> None:
+    page, _ = opened(new_page, pages["en"])
+    page.emulate_media(media="print")
+    slider = page.locator(".slider").first
+    expect(slider.locator(".shown:visible")).to_have_text(["Shown: w = 2"])
+    expect(slider.locator(".scores:visible b")).to_have_text(["w = -1", "w = 0", "w = 1", "w = 2"])
+    assert slider.locator(".frame .grids:visible").count() == 1
+
+
 def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     words, picture = page.locator("#cell-told"), page.locator(".examples img").first
@@ -99,6 +110,30 @@ def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "
     page.locator(".matrix svg").press("ArrowDown")
     expect(words).to_have_text("true red <b>grass</b>, said red <b>grass</b>, 3 times")
     assert page.evaluate(BROKEN) == 0
+
+
+def test_arrow_keys_keep_the_column_and_leave_the_browser_its_own(
+    pages: dict[str, Path], new_page: "NewPage"
+) -> None:
+    page, _ = opened(new_page, pages["en"])
+    words, matrix = page.locator("#cell-told"), page.locator(".matrix svg")
+    matrix.press("Home")
+    matrix.press("Alt+ArrowRight")
+    expect(words).to_have_text("true brick, said brick, 2 times")
+    matrix.press("End")
+    matrix.press("ArrowUp")
+    matrix.press("ArrowUp")
+    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")
+
+
+def test_the_ring_is_scrolled_to_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"], viewport={"width": 390, "height": 844})
+    for key in ("End", "Home"):
+        page.locator(".matrix svg").press(key)
+        box, ring = (page.locator(f".matrix {one}").bounding_box() for one in (".scroll", ".ring"))
+        assert box is not None and ring is not None
+        assert box["x"] <= ring["x"] + 3  # half a line of the ring may stick out
+        assert ring["x"] + ring["width"] <= box["x"] + box["width"] + 3
 
 
 def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
@@ -122,7 +157,7 @@ def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: "New
     expect(table.locator("th").first).to_have_attribute("aria-sort", "descending")
 
 
-def test_without_javascript_the_first_states_are_there(
+def test_without_javascript_the_states_at_the_start_are_there(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
     page, _ = opened(new_page, pages["en"], java_script_enabled=False)
@@ -130,5 +165,6 @@ def test_without_javascript_the_first_states_are_there(
         slider = page.locator(".slider").nth(place)
         expect(slider.locator(".frame:visible")).to_have_count(1)
         expect(slider.locator(".frame:visible .scores b")).to_have_text(label)
+        expect(slider.locator("noscript p")).to_contain_text(f"Shown: {label};")
         expect(slider.get_by_role("slider")).to_be_hidden()
     expect(page.locator(".examples img").first).to_be_visible()

@@ -14,7 +14,7 @@ from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
 from hw2.yaml_text import read_yaml
-from tests.report.small_report import RUN, TOGETHER, SmallReport, interval
+from tests.report.small_report import CLASSES, RUN, TOGETHER, SmallReport, interval
 
 
 @pytest.fixture
@@ -105,7 +105,8 @@ def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
-    assert "only η = 0 repeats itself" in text
+    assert "Of 5 noises drawn twice with other fresh noise, only η = 0 repeats all" in text
+    assert "share repeated to the byte, of 5 noises 100 %" in text
     assert "Half-way, lerp keeps 0.71" in text
     assert "not above every other way beyond the interval" in text
     path = small.out / "guidance/metrics.json"
@@ -154,6 +155,17 @@ def test_hostile_metrics_are_a_missing_figure(small: SmallReport, content: str) 
 def changed(path: Path, **values: object) -> None:
     """Change values of a file of JSON."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_small_errors_are_written_alike(small: SmallReport) -> None:
+    error = {"value": 3.26e-5, "low": 0.0, "high": 1.3e-4}
+    changed(small.out / "faces/metrics.json", mse=error, mse_by_picture={"00": 3.26e-5})
+    trials = json.loads((small.out / "eta/metrics.json").read_text())["trials"]
+    trials[0]["scores"]["mse"] = error
+    changed(small.out / "eta/metrics.json", trials=trials)
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert text.count("0.00003 (0.00000-0.00013)") == 2 and "the largest 0.0000326" in text
+    assert "255) 0 ·" in text  # of η = 0 from itself, which is exact
 
 
 def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> None:
@@ -210,7 +222,7 @@ def test_losses_are_told_as_losses(small: SmallReport) -> None:
     assert "the image score is shown to be higher for 1 of 2 prompts" in text
     assert "It is shown to be lower for a photo of a <new3>: -9.0 (-11.0 … -7.0)." in text
     assert "separate inversions \u2212 joint training: 2.00 (1.60-2.40)" in text
-    assert "5.0 % (3.0-7.0) are read as meant, less than guessing would give (10 %)" in text
+    assert "At w = -1 the labels have no say: 5.0 % (3.0-7.0) are read as meant." in text
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
@@ -274,7 +286,10 @@ def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) ->
         .replace("pretrained: null", "pretrained: openai")
     )
     parts = collect(small.all()).parts
-    assert {"step", "seed"} <= dict(parts["sheets"].model).keys()
+    trained = dict(parts["sheets"].model)
+    assert {"step", "seed"} <= trained.keys()
+    assert (trained["batch_size"], trained["learning_rate"]) == ("256", "0.003")  # by their card
+    assert "model" not in dict(parts["clip"].source.settings)  # null: the small CLIP
     assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
     assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
     assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
@@ -293,7 +308,70 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     settings = read_yaml(path) | {"guidance_interval": [0, 1]}
     path.write_text(json.dumps(settings))
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
-    assert "p1.w_unconditional_chance" in said
+    assert "p1.w_unconditional_same" in said
+
+
+def test_where_labels_have_no_say_there_is_nothing_to_be_unsure_of(small: SmallReport) -> None:
+    path = small.out / "guidance/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"guidance_interval": [0, 1]}))
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "w = -1 · judged accuracy 10 % · " in text and "exactly one in ten (10 %)" in text
+    assert "10.0 % (8.0-12.0)" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", ("share their starting noise", "adjusted for the number of comparisons (3)")),
+        ("zh-TW", ("使用相同的起始雜訊", "校正後 p = 0.01")),
+    ],
+)
+def test_what_the_limits_leave_out_is_told(
+    small: SmallReport, language: str, told: tuple[str, ...]
+) -> None:
+    text = " ".join(Elements(page(collect(small.all()), language)).text.split())
+    assert all(words in text for words in told)
+
+
+def test_the_worst_confusions_are_told_to_be_picked(small: SmallReport) -> None:
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "2 of 6 possible ones, picked because they came out largest" in text
+
+
+def test_a_caption_has_one_table(small: SmallReport) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page(collect(small.all())), re.S)
+    assert max(figure.count("<table") for figure in figures) == 1
+
+
+def test_a_mean_stays_below_what_is_sorted_and_baselines_have_an_order(small: SmallReport) -> None:
+    parts = collect(small.all()).parts
+    text = page(collect(small.all()))
+    (foot,) = re.findall(r"<tfoot>(.*?)</tfoot>", text, re.S)
+    assert "<td>mean</td>" in foot and "MNIST-M" not in foot
+    assert [row[6].order for row in parts["concepts"].table.rows] == [70, 70]
+
+
+def test_what_scrolls_has_a_name(small: SmallReport) -> None:
+    made = Elements(page(collect(small.all())))
+    boxes = [one for one in made.all("div") if one.get("class") == "scroll" and "tabindex" in one]
+    names = [one.get("aria-label") for one in boxes]
+    assert len(boxes) > 5 and len(set(names)) == len(names) and "Table 1" in names
+    assert all(one.get("role") == "region" for one in boxes)
+
+
+def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
+    cells = ((0, 0, 40), (0, 1, 1), (0, 2, 9), (1, 1, 50), (2, 2, 50))
+    matrix = Matrix(CLASSES, cells, (50, 50, 50), {}, 2)
+    seen = [matrix.opacity(place) for place in range(len(cells))]
+    assert seen[2] > 2 * seen[1] and seen[3] > seen[0]
+
+
+def test_the_cell_that_is_shown_first_is_ringed(small: SmallReport) -> None:
+    made = Elements(page(collect(small.all())))
+    (ring,) = (rect for rect in made.all("rect") if rect["class"] == "ring")
+    (cell,) = (rect for rect in made.all("rect") if rect.get("data-cell") == "1")
+    assert "hidden" not in ring  # brick, of which one was taken for grass
+    assert [float(ring[at] or 0) + 1.5 for at in "xy"] == [float(cell[at] or 0) for at in "xy"]
 
 
 def test_cells_of_many_classes_fill_their_places(small: SmallReport) -> None:

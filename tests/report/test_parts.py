@@ -6,7 +6,7 @@ import math
 import pytest
 
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.report.parts import chart, number, points, size, ticks, trend
+from hw2.report.parts import chart, number, points, shown, size, ticks, trend
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,15 @@ def test_labels_of_a_chart_do_not_overlap() -> None:
     assert len(made.lines[0][1]) == 4
 
 
+def test_lines_that_say_the_same_are_drawn_side_by_side() -> None:
+    line = [Interval(1, 0, 2), Interval(1, 0, 2), Interval(1, 0, 2)]
+    (_, left), (_, right) = chart("", "w", [0, 0.01, 4], {"a": line, "b": line}).lines
+    ((_, alone),) = chart("", "w", [0, 0.01, 4], {"a": line}).lines
+    places = [x for a, m, b in zip(left, alone, right, strict=True) for x in (a.x, m.x, b.x)]
+    assert places == sorted(set(places))  # and none is among those of the next value
+    assert right[2].x - left[2].x < 6.5
+
+
 def test_a_chart_over_zero_has_its_line() -> None:
     made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(-1, -1, -1), Interval(1, 1, 1)]})
     assert made.zero is not None
@@ -54,6 +63,7 @@ def test_a_trend_needs_limits_that_do_not_meet() -> None:
 def test_numbers_as_text() -> None:
     assert number(Interval(0.5, 0.4, 0.6), ".0%").text == "50 % (40-60)"
     assert number(UNDEFINED).order is None and number(UNDEFINED).text == "\u2013"
+    assert number(Interval(0, 0, 0)).text == shown(Interval(0, 0, 0)) == "0"
     assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 \u2026 20.0)"
     assert size(Interval(0.125, -0.05, 0.2)) == "12.5 (-5.0 \u2026 20.0)"
     assert size(Interval(-0.125, -0.2, 0.0)) == "12.5 (0.0 \u2026 20.0)"

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from hw2.report.concepts import WAYS, named_way
-from hw2.report.page import inline
+from hw2.report.page import held, inline
 from hw2.report.parts import Said
 from hw2.report.texts import FOLDER, Texts
 from hw2.settings.report import Language
@@ -51,6 +51,24 @@ def test_folded_lines_leave_no_space_between_chinese_signs() -> None:
     texts = Texts.of("zh-TW")
     found = [text for key in texts.keys if re.search(f"{wide} {wide}", text := texts.name(key))]
     assert found == []
+
+
+def test_limits_are_written_as_the_language_does() -> None:
+    chinese, limits = Texts.of("zh-TW"), "6.0 (-2.0 \u2026 1.5e-05)"
+    assert chinese.label(limits) == "6.0 (-2.0 \u81f3 1.5e-05)"
+    said = Said("format.named", {"name": "a (1 \u2026 b)", "value": limits})
+    assert chinese.say(said) == "a (1 \u2026 b)\uff1a6.0 (-2.0 \u81f3 1.5e-05)"
+    assert Texts.of("en").label(limits) == limits
+
+
+def test_a_number_is_held_together_with_its_percent_and_within_its_limits() -> None:
+    told = held("a<b 71 % (66-76), 6.0 (-2.0 \u2026 11.5) of (x 2) at w = -0.5.")
+    number, limits, more, at = (
+        f'<span class="held">{one}</span>'
+        for one in ("71 %", "(66-76)", "(-2.0 \u2026 11.5)", "w = -0.5")
+    )
+    assert told == f"a&lt;b {number} {limits}, 6.0 {more} of (x 2) at {at}."
+    assert inline("`71 %` 71 %") == f"<code>71 %</code> {number}"
 
 
 def test_code_is_marked_and_all_else_escaped() -> None:

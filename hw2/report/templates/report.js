@@ -1,6 +1,6 @@
 "use strict";
 // Sliders, sortable tables, pictures of the cells of the confusion matrix. Without this file the
-// page shows the first state of each.
+// page shows the state that each starts with.
 
 for (const slider of document.querySelectorAll(".slider")) {
   const input = slider.querySelector("input"), output = slider.querySelector("output");
@@ -46,6 +46,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 for (const matrix of document.querySelectorAll(".matrix")) {
   const cells = JSON.parse(matrix.querySelector(".cells").textContent);
   const svg = matrix.querySelector("svg"), ring = matrix.querySelector(".ring");
+  const scroller = svg.parentElement;
   const told = matrix.querySelector(".examples p"), cards = matrix.querySelector(".examples .cards");
   const left = Number(matrix.dataset.left), unit = Number(matrix.dataset.unit);
   let now = Number(matrix.dataset.first);
@@ -54,7 +55,6 @@ for (const matrix of document.querySelectorAll(".matrix")) {
     const cell = cells[place];
     ring.setAttribute("x", left + cell.said * unit - 1.5);
     ring.setAttribute("y", left + cell.true * unit - 1.5);
-    ring.removeAttribute("hidden");
     told.textContent = cell.told;
     cards.replaceChildren(...cell.cards.map((one) => {
       const card = document.createElement("div"), img = document.createElement("img");
@@ -66,13 +66,28 @@ for (const matrix of document.querySelectorAll(".matrix")) {
       return card;
     }));
   };
+  const bringIntoView = () => {
+    const box = scroller.getBoundingClientRect(), at = ring.getBoundingClientRect();
+    if (at.left < box.left || at.right > box.right) {
+      scroller.scrollLeft += (at.left + at.right - box.left - box.right) / 2;
+    }
+  };
+  bringIntoView();
+  const nearest = (row) => { // of a row's cells to the column of this one
+    let best = -1;
+    cells.forEach((cell, place) => {
+      const away = (one) => Math.abs(one.said - cells[now].said);
+      if (cell.true === row && (best < 0 || away(cell) < away(cells[best]))) best = place;
+    });
+    return best;
+  };
   const point = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     const column = (at.x - left) / unit - 0.5, row = (at.y - left) / unit - 0.5;
-    let best = -1, nearest = 2.5; // a finger is wider than a cell
+    let best = -1, least = 2.5; // a finger is wider than a cell
     cells.forEach((cell, place) => {
       const away = Math.hypot(cell.said - column, cell.true - row);
-      if (away < nearest) { nearest = away; best = place; }
+      if (away < least) { least = away; best = place; }
     });
     if (best >= 0 && best !== now) show(best);
   };
@@ -80,15 +95,19 @@ for (const matrix of document.querySelectorAll(".matrix")) {
   svg.addEventListener("pointerdown", point);
   svg.addEventListener("focus", () => show(now));
   svg.addEventListener("keydown", (event) => {
-    const next = cells.findIndex((cell) => cell.true > cells[now].true);
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const row = cells[now].true;
-    const before = cells.findLastIndex((cell) => cell.true < row);
+    const next = cells.find((cell) => cell.true > row);
+    const before = cells.findLast((cell) => cell.true < row);
     const to = {
-      ArrowRight: now + 1, ArrowLeft: now - 1, ArrowDown: next, ArrowUp: before,
+      ArrowRight: now + 1, ArrowLeft: now - 1,
+      ArrowDown: next ? nearest(next.true) : -1, ArrowUp: before ? nearest(before.true) : -1,
       Home: 0, End: cells.length - 1,
     }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    if (to >= 0 && to < cells.length) show(to);
+    if (to < 0 || to >= cells.length) return;
+    show(to);
+    bringIntoView();
   });
 }
