@@ -1,6 +1,7 @@
 """Loading a Stable Diffusion 1.x model: from a hub, a local folder or a released asset."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +88,7 @@ def be_quiet() -> None:
     """No progress bars for loading milliseconds, no warnings of what we check ourselves."""
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-        library.utils.logging.set_verbosity_error()
+        library.utils.logging.set_verbosity(logging.CRITICAL)
 
 
 def _part(model: str, name: str, load: Callable[[], P]) -> P:
@@ -99,14 +100,30 @@ def _part(model: str, name: str, load: Callable[[], P]) -> P:
 
 
 def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
-    found, report = cls.from_pretrained(
-        place,
-        subfolder=part,
-        use_safetensors=True,
-        output_loading_info=True,
-        dtype=torch.float32,
-        **how,
-    )
+    """The part's weights, in half precision where it has no others; never from pickles."""
+
+    def load(variant: str | None) -> Any:
+        return cls.from_pretrained(
+            place,
+            subfolder=part,
+            variant=variant,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **how,
+        )
+
+    try:
+        found, report = load(None)
+    except OSError as error:
+        try:
+            found, report = load("fp16")
+        except OSError:
+            if any((Path(place) / part).glob("*.bin")):
+                raise ValueError(
+                    "its weights are pickles: save it again with safe_serialization=True"
+                ) from None
+            raise error from None
     _refuse_gaps(report)
     return found
 

@@ -49,6 +49,16 @@ def test_folder_of_a_finished_training_is_found(whole: Path) -> None:
     assert find_pipeline("CompVis/stable-diffusion-v1-4") == "CompVis/stable-diffusion-v1-4"
 
 
+def test_a_folder_of_the_fp16_variant_alone_loads(
+    whole: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in folder.rglob("*.safetensors"):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    found = load_stable_diffusion(str(folder))
+    assert found.content_hash == load_stable_diffusion(str(whole)).content_hash
+    assert capfd.readouterr() == ("", "")
+
+
 def _truncate(folder: Path) -> None:
     (folder / UNET).write_bytes((folder / UNET).read_bytes()[:5000])
 
@@ -83,7 +93,10 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
     ("spoil", "told"),
     [
         (_truncate, "its unet cannot be loaded"),
-        (_only_pickles, "its unet cannot be loaded"),
+        (
+            _only_pickles,
+            "its unet cannot be loaded .*pickles: save it again with safe_serialization=True",
+        ),
         (_lose_a_weight, "its unet cannot be loaded .*1 missing weights: conv_in.weight"),
         (_lose_a_text_weight, "its text_encoder cannot be loaded .*missing weights"),
         (
