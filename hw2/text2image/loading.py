@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,6 +63,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     _refuse_other_kinds(model, place)
     whole = {"low_cpu_mem_usage": False}  # else missing weights stay empty, not reported
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
+    _correct_size(unet)
     vae = _part(model, "vae", lambda: _weights(AutoencoderKL, place, "vae", **whole))
     text = _part(
         model,
@@ -126,6 +128,14 @@ def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
             raise error from None
     _refuse_gaps(report)
     return found
+
+
+def _correct_size(unet: UNet2DConditionModel) -> None:
+    """diffusers' rule: before 0.9 a fine-tune's settings said 32, a default, for latents of 64."""
+    wrote = re.findall(r"\d+", str(unet.config.get("_diffusers_version")))
+    side = unet.config.sample_size
+    if wrote and [int(part) for part in wrote[:2]] < [0, 9] and isinstance(side, int) and side < 64:
+        unet.register_to_config(sample_size=64)
 
 
 def _refuse_gaps(report: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from hw2.errors import CheckpointError
@@ -87,6 +87,20 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
         (folder / file).write_text(json.dumps(config | changes))
 
     return edit
+
+
+@pytest.mark.filterwarnings("ignore:The configuration file of the unet:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrote", "side", "image_size"),
+    [("0.8.1", 32, 128), ("0.3.0", 96, 192), ("0.9.0", 32, 64), ("0.8.1", 64, 128)],
+)
+def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
+    folder: Path, wrote: str, side: int, image_size: int
+) -> None:
+    _edit("unet/config.json", _diffusers_version=wrote, sample_size=side)(folder)
+    assert load_stable_diffusion(str(folder)).image_size == image_size
+    theirs = StableDiffusionPipeline.from_pretrained(folder)
+    assert theirs.unet.config.sample_size * theirs.vae_scale_factor == image_size
 
 
 @pytest.mark.parametrize(
