@@ -172,7 +172,7 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     separate: tuple[str, ...] = Field(
         (),
         description="folders of jobs.textual_inversion, or embedding files, a concept each; "
-        "TOKEN=FILE for one that does not name its token",
+        "TOKEN=FILE for one that does not name its token; of one vector a token",
     )
     joint: Path | None = Field(None, description="folder of jobs.custom_diffusion on several")
     merged: Path | None = Field(None, description="folder of jobs.merge_concepts")
