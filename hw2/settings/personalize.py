@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.personalize.templates import template_names
 from hw2.settings.text2image import DrawSettings
 from hw2.settings.training import LoopJobConfig, TrainConfig
 from hw2.settings.values import Positive, absolute
@@ -37,8 +38,9 @@ class ConceptTrainingConfig(LoopJobConfig):
 
 
 def _absolute_set(templates: str) -> str:
-    """The same set for a worker: a file's path, or a set's name as it is."""
-    return absolute(templates) if Path(templates).suffix else templates
+    """The same set for a worker: a set's name as it is, or a file's path."""
+    known = templates in ("auto", "plain", *template_names())
+    return templates if known else absolute(templates)
 
 
 class TextualInversionConfig(ConceptTrainingConfig):

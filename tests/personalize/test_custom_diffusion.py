@@ -73,6 +73,18 @@ def test_actors_find_a_model_named_from_the_driver_s_folder(
         assert callable(make(False))
 
 
+def test_workers_are_told_where_a_file_of_templates_is(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "mine.txt", "auto"):  # a set's name comes before a file's
+        (tmp_path / name).write_text("a {}\n")
+    given = ("mine", "mine.txt", "auto", "plain", "plain_style", "style.txt")
+    there = config.model_copy(update={"templates": given}).absolute()
+    files = (str(tmp_path / "mine"), str(tmp_path / "mine.txt"))
+    assert there.templates == (*files, "auto", "plain", "plain_style", "style.txt")
+
+
 def test_keys_values_and_rows_move_and_nothing_else(
     config: CustomDiffusionConfig, tmp_path: Path
 ) -> None:
