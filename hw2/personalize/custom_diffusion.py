@@ -53,7 +53,7 @@ def prior_latents(
     folder = prior_folder(config, out)
     if folder is None:
         return []
-    pictures = read_captions(folder, model.image_size)
+    pictures = read_captions(folder, model.image_size, as_concepts=True)
     latents = views(model, pictures.images, config.flip)
     return [Captioned(latents, model.tokens(pictures.captions), own=True)]
 
@@ -116,7 +116,8 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
     hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
     captions: list[str] = []
     if config.prior.folder is not None:
-        hashes["prior"] = read_captions(config.prior.folder, model.image_size).content_hash
+        given = read_captions(config.prior.folder, model.image_size, as_concepts=True)
+        hashes["prior"] = given.content_hash
     elif config.prior.weight > 0:
         captions = prior_captions(config, learnt)
     model, _ = add_tokens(model, learnt)

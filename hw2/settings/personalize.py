@@ -82,7 +82,7 @@ class PriorConfig(Config):
     folder: Path | None = Field(
         None,
         description="pictures to take instead: folder with train/ and train.csv "
-        "(image_name,caption), as hw2_data/text2image",
+        "(image_name,caption), as hw2_data/text2image; their middle squares are taken",
     )
 
 

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
+from PIL import ExifTags, Image
 from safetensors.torch import load_file
 
+from hw2.data.captions import train_folder
 from hw2.errors import CheckpointError
 from hw2.personalize import generating, prior
 from hw2.personalize.custom_diffusion import (
     custom_diffusion_training,
     custom_inputs,
     detach_start_token,
+    prior_latents,
     read_all,
     trained_deltas,
     write_deltas,
@@ -129,6 +133,25 @@ def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_pat
         training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
         shares.append(len(training.source.groups))
     assert shares == [2, 1]
+
+
+def test_pictures_of_a_given_folder_are_cut_and_turned_as_the_concepts(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    draw_prior(config, tmp_path)
+    model, folder = load_stable_diffusion(config.model), tmp_path / prior.PRIOR
+    given = config.model_copy(update={"prior": PriorConfig(folder=folder)})
+    hashes = custom_inputs(given)[0]
+    (latents,) = (of.latents for of in prior_latents(given, model, tmp_path))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for path in train_folder(folder).iterdir():
+        square = np.asarray(Image.open(path))
+        wide = np.zeros((16, 40, 3), np.uint8)
+        wide[:, 12:28] = square
+        Image.fromarray(np.rot90(wide)).save(path, exif=turned)
+    assert custom_inputs(given)[0] == hashes
+    assert torch.equal(prior_latents(given, model, tmp_path)[0].latents, latents)
 
 
 def test_each_concept_has_its_own_captions(config: CustomDiffusionConfig) -> None:
