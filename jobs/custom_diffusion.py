@@ -27,7 +27,8 @@ def main(config: CustomDiffusionConfig) -> None:
     kept = ("input", "prior.folder")
     run = job_run(config, "custom_diffusion", splits={}, hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
-        pieces = prior.pieces_to_draw(captions, out / prior.PRIOR)
+        chunk_size = config.prior.pictures_per_chunk
+        pieces = prior.pieces_to_draw(captions, out / prior.PRIOR, chunk_size)
         with progress(len(captions), "drawing the classes", "pictures", quiet=not pieces) as bar:
             for chunk in map_pieces(prior.make_worker(config), pieces, config.scaling):
                 bar.advance(prior.write_chunk(chunk, out / prior.PRIOR))

@@ -79,6 +79,9 @@ class PriorConfig(Config):
     num_pictures: Positive = Field(
         100, description="drawn from the base model, of the initializer's word, a concept"
     )
+    pictures_per_chunk: Positive = Field(
+        25, description="drawn at once; its size moves the last bits: lower it if memory is short"
+    )
     folder: Path | None = Field(
         None,
         description="pictures to take instead: folder with train/ and train.csv "

@@ -57,7 +57,7 @@ def draw_prior(config: CustomDiffusionConfig, out: Path) -> list[str]:
     _, captions = custom_inputs(config)
     folder = out / prior.PRIOR
     work = prior.make_worker(config)(False)
-    for piece in prior.pieces_to_draw(captions, folder):
+    for piece in prior.pieces_to_draw(captions, folder, config.prior.pictures_per_chunk):
         prior.write_chunk(work(piece), folder)
     prior.write_captions(captions, folder)
     return captions
@@ -94,7 +94,9 @@ def test_keys_values_and_rows_move_and_nothing_else(
 ) -> None:
     captions = draw_prior(config, tmp_path)
     assert captions == ["a photo of a cat", "a photo of cat", "a picture of cat"] * 2
-    assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR) == []
+    assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR, 25) == []
+    pieces = prior.pieces_to_draw(captions, tmp_path / "none", 4)
+    assert [len(piece["captions"]) for piece in pieces] == [4, 2]
     training = custom_diffusion_training(config, tmp_path)
     run_bare(training)
 
