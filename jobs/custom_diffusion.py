@@ -10,8 +10,8 @@ from hw2.settings.personalize import CustomDiffusionConfig
 def main(config: CustomDiffusionConfig) -> None:
     """Draw pictures of the concepts' classes, train (or continue), and save what has changed."""
     from hw2.distributed.batch import map_pieces
-    from hw2.distributed.session import connected
-    from hw2.distributed.train import run_training
+    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.train import run_training_on
     from hw2.locate import FINAL
     from hw2.personalize import prior
     from hw2.personalize.custom_diffusion import (
@@ -27,16 +27,18 @@ def main(config: CustomDiffusionConfig) -> None:
     kept = ("input", "prior.folder")
     run = job_run(config, "custom_diffusion", splits={}, hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
-        pieces = prior.pieces_to_draw(captions, out / prior.PRIOR)
+        chunk_size = config.prior.pictures_per_chunk
+        pieces = prior.pieces_to_draw(captions, out / prior.PRIOR, chunk_size)
         with progress(len(captions), "drawing the classes", "pictures", quiet=not pieces) as bar:
             for chunk in map_pieces(prior.make_worker(config), pieces, config.scaling):
                 bar.advance(prior.write_chunk(chunk, out / prior.PRIOR))
         if captions:
             prior.write_captions(captions, out / prior.PRIOR)
-        run_training(custom_diffusion_training, config, "custom_diffusion", tracker)
+        run_training_on(custom_diffusion_training, config, "custom_diffusion", tracker)
         energy = write_deltas(config, out / FINAL, out)
-        training = custom_diffusion_training(config, out)  # as it was before the first step
-        report_training(training, out, tracker, {"eval/kept_energy": energy})
+        device = driver_device(config.scaling)
+        training = custom_diffusion_training(config, out, device, with_priors=False)
+        report_training(training, out, tracker, {"eval/kept_energy": energy}, device)
         print(f"kept energy of the changes: {energy:.4%}; {out}")
 
 

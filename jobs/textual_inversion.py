@@ -9,8 +9,8 @@ from hw2.settings.personalize import TextualInversionConfig
 
 def main(config: TextualInversionConfig) -> None:
     """Train (or continue), then write OUT/learned_embeds.safetensors, which diffusers loads."""
-    from hw2.distributed.session import connected
-    from hw2.distributed.train import run_training
+    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.train import run_training_on
     from hw2.locate import FINAL
     from hw2.personalize.inversion import (
         EMBEDDING,
@@ -24,10 +24,11 @@ def main(config: TextualInversionConfig) -> None:
     hashes = inversion_inputs(config)  # refuses what cannot be trained before OUT is made
     run = job_run(config, "textual_inversion", splits={}, hashes=hashes, not_results=("input",))
     with connected(config.scaling), run as (out, tracker):
-        run_training(inversion_training, config, "textual_inversion", tracker)
+        run_training_on(inversion_training, config, "textual_inversion", tracker)
         embedding = write_embedding(out / FINAL, out)
         tracker.log_file(out / EMBEDDING)
-        report_training(inversion_training(config, out), out, tracker)
+        device = driver_device(config.scaling)
+        report_training(inversion_training(config, out, device), out, tracker, device=device)
         print(f"{embedding.token}: {out / EMBEDDING}, for diffusers' load_textual_inversion")
 
 

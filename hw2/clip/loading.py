@@ -1,9 +1,10 @@
 """Finding and loading CLIP models: open_clip's by tag or file, and those trained here."""
 
+import contextlib
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,27 @@ def load_trained(weights: Path) -> LoadedClip:
     return LoadedClip(net.eval(), clip_tokenizer(model_cfg))
 
 
+@contextlib.contextmanager
+def _numbers_left_out() -> Iterator[None]:
+    """OpenAI's state_dicts hold three sizes beside the weights: open_clip drops those of a program.
+
+    Saved as the tensors that we advise to make of it, they would not fit.
+    """
+    from open_clip import factory
+
+    load = factory.load_state_dict
+
+    def without(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        sizes = ("input_resolution", "context_length", "vocab_size")
+        return {name: value for name, value in load(*args, **kwargs).items() if name not in sizes}
+
+    factory.load_state_dict = without
+    try:
+        yield
+    finally:
+        factory.load_state_dict = load
+
+
 def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedClip:
     """Load the model on `device` (default the processor), in float32, ready to evaluate.
 
@@ -239,7 +261,7 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
             way = "give a state_dict alone, best as .safetensors"
         return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"
 
-    with telling(unfit):
+    with telling(unfit), _numbers_left_out():
         # open_clip only warns if a tag's weights were trained with another activation.
         tag = open_clip.get_pretrained_cfg(source.model, source.pretrained or "")
         net = open_clip.create_model(

@@ -77,8 +77,12 @@ def labels_file(root: Path) -> Path:
     return clip_folder(root) / "id2label.json"
 
 
-def read_captions(part: Path, image_size: int, *, skip_bad: bool = False) -> CaptionSet:
+def read_captions(
+    part: Path, image_size: int, *, skip_bad: bool = False, as_concepts: bool = False
+) -> CaptionSet:
     """The captioned pictures of a part of the tree, square of `image_size`.
+
+    Their proportions are not kept; `as_concepts`: the middle square of each, upright.
 
     Raises DataError for a table that is missing, empty or not text, and for the first bad row
     (an unusable file name, no caption, a broken picture) unless `skip_bad` leaves these out.
@@ -94,7 +98,7 @@ def read_captions(part: Path, image_size: int, *, skip_bad: bool = False) -> Cap
             name = cells[0].strip()
             if name in ("", ".", "..") or "/" in name or "\\" in name:
                 raise DataError(f"{name[:200]!r} is not the name of a file in {folder}")
-            pixels = _decode(folder / name, image_size)
+            pixels = _decode(folder / name, image_size, as_concepts)
         except DataError as error:
             bad.append(_bad(BadRow(str(file), line, str(error)), skip_bad))
             continue
@@ -146,11 +150,11 @@ def _advice() -> str:
     return "point --data.root at an hw2_data tree, or run `python -m jobs.prepare_data`"
 
 
-def _decode(path: Path, image_size: int) -> np.ndarray:
+def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarray:
     try:
         if path.is_symlink() and not inside(path, path.parent):
             raise DataError("it leaves the folder by a link")
-        return decode(path, image_size)
+        return decode(path, image_size, upright=as_concepts, middle=as_concepts)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
 

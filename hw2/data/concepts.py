@@ -90,14 +90,11 @@ def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h 
     squares = []
     for path in concept.pictures:
         try:
-            pixels = decode(path, upright=True)
+            pixels = decode(path, upright=True, middle=True)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-        height, width, _ = pixels.shape
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = Image.fromarray(pixels[top : top + side, left : left + side])
-        if side != image_size:
+        square = Image.fromarray(pixels)
+        if square.width != image_size:
             square = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
         squares.append(np.asarray(square))
     return torch.from_numpy(np.stack(squares)).movedim(-1, 1).contiguous()

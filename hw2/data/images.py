@@ -20,11 +20,13 @@ MAX_SCANS = 100  # of a JPEG; a progressive one has ten. One of 90 bytes costs a
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
-def decode(path: Path, image_size: int | None = None, *, upright: bool = False) -> np.ndarray:
+def decode(
+    path: Path, image_size: int | None = None, *, upright: bool = False, middle: bool = False
+) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3), or (image_size, image_size, 3).
 
     `upright` turns a photograph as its EXIF orientation says, which is else ignored as open_clip,
-    torchvision and the course's code do.
+    torchvision and the course's code do. `middle` takes the middle square alone.
 
     Grey, palette and 16-bit pictures become RGB and alpha is dropped, as PIL does. Resizing is
     bilinear with antialiasing and does not keep the proportions.
@@ -42,6 +44,10 @@ def decode(path: Path, image_size: int | None = None, *, upright: bool = False) 
         raise DataError("it is not a regular file")
     with _opened(path) as opened:
         picture = _rgb(_turned(opened) if upright else opened)
+    if middle and picture.width != picture.height:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        picture = picture.crop((left, top, left + side, top + side))
     if image_size is not None and picture.size != (image_size, image_size):
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(picture)

@@ -177,6 +177,19 @@ def own_device(scaling: ScalingConfig) -> "torch.device":
     return torch.device("cuda" if scaling.use_gpu else "cpu")
 
 
+def driver_device(scaling: ScalingConfig) -> "torch.device":
+    """The device of what a job computes itself when its workers are done: a GPU if they had one.
+
+    Of this machine; where a joined cluster may have lent it to others, only if told so.
+    """
+    import torch
+
+    if scaling.num_workers == 0:
+        return own_device(scaling)
+    wanted = not joining() if scaling.use_gpu is None else scaling.use_gpu
+    return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")
+
+
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
     """Number of workers, and whether each has a GPU: as told, else what fits, up to `at_most`.
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hw2.bucket_out import joined
 from hw2.distributed.session import (
@@ -27,6 +27,9 @@ from hw2.running import Training, only_writer, run
 from hw2.settings.training import LoopJobConfig
 from hw2.training import Place
 
+if TYPE_CHECKING:
+    import torch
+
 MAX_FAILURES = 8
 RESIZE_SECONDS = 20.0  # between looks at which nodes there are: each change repeats some steps
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step (two
@@ -42,8 +45,19 @@ def run_training(
     name: str,
     tracker: Tracker,
 ) -> None:
-    """Run `make(config, out)` to its last step: on a Ray Train group, or here if num_workers is 0.
+    """`run_training_on` of what is made alike wherever it trains."""
+    run_training_on(lambda config, out, device: make(config, out), config, name, tracker)
 
+
+def run_training_on(
+    make: "Callable[[C, Path, torch.device], Training]",
+    config: C,
+    name: str,
+    tracker: Tracker,
+) -> None:
+    """Run `make(config, out, device)` to its last step: on a Ray Train group, or here.
+
+    Here is where num_workers is 0. The device is the one to train on, for what `make` computes.
     `make` is called in each worker and must be picklable. A worker that dies is replaced and the
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
@@ -73,7 +87,7 @@ def run_training(
                 try:
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
-                    training = make(there, here)
+                    training = make(there, here, place.device)
                     if place.rank == 0 and mirror is None:
                         held.enter_context(only_writer(out))
                 except Hw2Error as mine:
@@ -96,7 +110,8 @@ def run_training(
             with only_writer(out):
                 if mirror := tracker.mirror:
                     mirror.pull_checkpoint()
-                run(make(there, out), Place(device=own_device(config.scaling)), mirror=mirror)
+                device = own_device(config.scaling)
+                run(make(there, out, device), Place(device=device), mirror=mirror)
             return
         lent = tracker.mirror.lent() if tracker.mirror else contextlib.nullcontext()
         with connected(config.scaling), lent:

@@ -108,17 +108,26 @@ def add_tokens(
     return model, rows
 
 
-def captioned(model: StableDiffusion, learnt: Learnt, flip: bool) -> Captioned:
+def captioned(
+    model: StableDiffusion, learnt: Learnt, flip: bool, device: torch.device | None = None
+) -> Captioned:
     """The concept's latents, mirrored too where `flip`, and its captions' tokens."""
-    return Captioned(views(model, learnt.pictures, flip), model.tokens(learnt.captions))
+    return Captioned(views(model, learnt.pictures, flip, device), model.tokens(learnt.captions))
 
 
 def views(
-    model: StableDiffusion, pictures: UInt8[Tensor, "n 3 h w"], flip: bool
+    model: StableDiffusion,
+    pictures: UInt8[Tensor, "n 3 h w"],
+    flip: bool,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "n views c k l"]:
-    """Scaled latents of pictures as they are, and mirrored."""
+    """Scaled latents of pictures as they are, and mirrored, on the processor.
+
+    They are encoded on `device` (None: where the autoencoder is), where the autoencoder stays.
+    """
+    vae = model.vae.to(device)
     sides = [pictures, pictures.flip(-1)] if flip else [pictures]
-    return torch.stack([encode(model.vae, side) for side in sides], 1) * model.scaling_factor
+    return torch.stack([encode(vae, side).cpu() for side in sides], 1) * model.scaling_factor
 
 
 def latent_objective(model: StableDiffusion) -> LatentObjective:

@@ -47,26 +47,38 @@ def read_all(config: CustomDiffusionConfig, model: StableDiffusion) -> list[Lear
 
 
 def prior_latents(
-    config: CustomDiffusionConfig, model: StableDiffusion, out: Path
+    config: CustomDiffusionConfig,
+    model: StableDiffusion,
+    out: Path,
+    device: torch.device | None = None,
 ) -> list[Captioned]:
     """The pictures of prior preservation, each with its own caption."""
     folder = prior_folder(config, out)
     if folder is None:
         return []
-    pictures = read_captions(folder, model.image_size)
-    latents = views(model, pictures.images, config.flip)
+    pictures = read_captions(folder, model.image_size, as_concepts=True)
+    latents = views(model, pictures.images, config.flip, device)
     return [Captioned(latents, model.tokens(pictures.captions), own=True)]
 
 
-def custom_diffusion_training(config: CustomDiffusionConfig, out: Path) -> Training:
-    """The training of Kumari et al. 2023, section 3.2, on one concept or several jointly."""
+def custom_diffusion_training(
+    config: CustomDiffusionConfig,
+    out: Path,
+    device: torch.device | None = None,
+    *,
+    with_priors: bool = True,
+) -> Training:
+    """The training of Kumari et al. 2023, section 3.2, on one concept or several jointly.
+
+    Pictures are encoded on `device`; those of the classes are left out where nothing is trained.
+    """
     model = load_stable_diffusion(config.model)
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_all(config, model)
-    priors = prior_latents(config, model, out)
+    priors = prior_latents(config, model, out, device) if with_priors else []
     model, _ = add_tokens(model, learnt)
     prompts = checked_prompts(config, model, learnt)
-    concepts = [captioned(model, of, config.flip) for of in learnt]
+    concepts = [captioned(model, of, config.flip, device) for of in learnt]
     for weight in cross_attention_weights(model.unet).values():
         weight.requires_grad_(True)
     if config.detach_start_token:
@@ -116,7 +128,8 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
     hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
     captions: list[str] = []
     if config.prior.folder is not None:
-        hashes["prior"] = read_captions(config.prior.folder, model.image_size).content_hash
+        given = read_captions(config.prior.folder, model.image_size, as_concepts=True)
+        hashes["prior"] = given.content_hash
     elif config.prior.weight > 0:
         captions = prior_captions(config, learnt)
     model, _ = add_tokens(model, learnt)

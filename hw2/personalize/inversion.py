@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
@@ -36,14 +37,19 @@ def read_one(config: TextualInversionConfig, model: StableDiffusion) -> Learnt:
     return read_learnt(config, *asked, model.image_size)[0]
 
 
-def inversion_training(config: TextualInversionConfig, out: Path) -> Training:
-    """The training of Gal et al. 2023, eq. 2: the row that lowers the error on the pictures."""
+def inversion_training(
+    config: TextualInversionConfig, out: Path, device: torch.device | None = None
+) -> Training:
+    """The training of Gal et al. 2023, eq. 2: the row that lowers the error on the pictures.
+
+    These are encoded on `device`.
+    """
     model = load_stable_diffusion(config.model)
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_one(config, model)
     model, _ = add_tokens(model, [learnt])
     prompts = checked_prompts(config, model, [learnt])
-    concept = captioned(model, learnt, config.flip)
+    concept = captioned(model, learnt, config.flip, device)
     return Training(
         net=Text2Image(model.unet, model.text_encoder),
         objective=latent_objective(model),

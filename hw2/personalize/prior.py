@@ -18,7 +18,6 @@ from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 
 PRIOR = "prior"
-PICTURES_AT_ONCE = 25
 
 Piece = dict[str, Any]
 
@@ -39,12 +38,12 @@ def prior_folder(config: CustomDiffusionConfig, out: Path) -> Path | None:
     return config.prior.folder or out / PRIOR
 
 
-def pieces_to_draw(captions: Sequence[str], folder: Path) -> list[Piece]:
-    """The chunks that are not wholly in `folder`."""
+def pieces_to_draw(captions: Sequence[str], folder: Path, size: int) -> list[Piece]:
+    """The chunks of `size` pictures that are not wholly in `folder`."""
     if captions_csv(folder).is_file():
         return []
-    starts = range(0, len(captions), PICTURES_AT_ONCE)
-    chunks = ({"first": i, "captions": captions[i : i + PICTURES_AT_ONCE]} for i in starts)
+    starts = range(0, len(captions), size)
+    chunks = ({"first": i, "captions": captions[i : i + size]} for i in starts)
     return [chunk for chunk in chunks if not all(path.is_file() for path in _paths(chunk, folder))]
 
 

@@ -17,16 +17,20 @@ from hw2.text2image.denoising import FixedNoiseLoss
 
 
 def report_training(
-    training: Training, out: Path, tracker: Tracker, more: Mapping[str, float] | None = None
+    training: Training,
+    out: Path,
+    tracker: Tracker,
+    more: Mapping[str, float] | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Write OUT/metrics.json: the error on the concepts' pictures before and after; and `more`.
 
-    `training` is as it was at the beginning. The limits are those of noises and timesteps; the
-    pictures are the few that there are.
+    `training` is as it was at the beginning, and is brought to `device`. The limits are those
+    of noises and timesteps; the pictures are the few that there are.
     """
     assert isinstance(training.evaluate, FixedNoiseLoss)
     errors = training.evaluate.errors
-    before = errors(training.net.eval())
+    before = errors(training.net.eval().to(device))
     load_weights(out / FINAL, training.net, "ema", only=moving(training.net))
     after = errors(training.net)
     found = {

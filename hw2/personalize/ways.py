@@ -47,8 +47,10 @@ def read_ways(
 def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas:
     rows: dict[str, Tensor] = {}
     for given in files:
-        token, _, name = given.rpartition("=")
-        path = Path(name).expanduser()
+        token, path = None, Path(given).expanduser()
+        if "=" in given and not path.exists():  # a folder's own name may have one, as lr=0.01
+            token, _, name = given.partition("=")
+            path = Path(name).expanduser()
         path = path / EMBEDDING if path.is_dir() else path
         for found in read_embeddings(path, model.text_width, token or None):
             if found.token in rows:

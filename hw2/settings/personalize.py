@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.personalize.templates import template_names
 from hw2.settings.text2image import DrawSettings
 from hw2.settings.training import LoopJobConfig, TrainConfig
 from hw2.settings.values import Positive, absolute
@@ -37,8 +38,9 @@ class ConceptTrainingConfig(LoopJobConfig):
 
 
 def _absolute_set(templates: str) -> str:
-    """The same set for a worker: a file's path, or a set's name as it is."""
-    return absolute(templates) if Path(templates).suffix else templates
+    """The same set for a worker: a set's name as it is, or a file's path."""
+    known = templates in ("auto", "plain", *template_names())
+    return templates if known else absolute(templates)
 
 
 class TextualInversionConfig(ConceptTrainingConfig):
@@ -77,10 +79,13 @@ class PriorConfig(Config):
     num_pictures: Positive = Field(
         100, description="drawn from the base model, of the initializer's word, a concept"
     )
+    pictures_per_chunk: Positive = Field(
+        25, description="drawn at once; its size moves the last bits: lower it if memory is short"
+    )
     folder: Path | None = Field(
         None,
         description="pictures to take instead: folder with train/ and train.csv "
-        "(image_name,caption), as hw2_data/text2image",
+        "(image_name,caption), as hw2_data/text2image; their middle squares are taken",
     )
 
 
@@ -172,7 +177,7 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     separate: tuple[str, ...] = Field(
         (),
         description="folders of jobs.textual_inversion, or embedding files, a concept each; "
-        "TOKEN=FILE for one that does not name its token",
+        "TOKEN=FILE for one that does not name its token; of one vector a token",
     )
     joint: Path | None = Field(None, description="folder of jobs.custom_diffusion on several")
     merged: Path | None = Field(None, description="folder of jobs.merge_concepts")

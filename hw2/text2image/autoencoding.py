@@ -13,7 +13,8 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import PictureBatch
 from hw2.pixels import to_unit
 
-PICTURES_AT_ONCE = 50
+# By pixels, since one picture of 512x512 takes Stable Diffusion a gigabyte.
+PICTURES_AT_ONCE, PIXELS_AT_ONCE = 50, 50 * 64 * 64
 COARSE, COARSE_WEIGHT = 8, 4.0  # side of the squares whose mean colour is compared; its share
 
 
@@ -61,12 +62,17 @@ class AutoencodingObjective:
         return loss, {"absolute_error": pixels, "divergence": divergence}
 
 
+def pictures_at_once(height: int, width: int) -> int:
+    """How many of this size are encoded or decoded at once."""
+    return max(1, min(PICTURES_AT_ONCE, PIXELS_AT_ONCE // (height * width)))
+
+
 @torch.no_grad()
 def encode(vae: Any, pictures: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c k l"]:
     """The means of the pictures' latents, not scaled."""
     parts = [
         vae.encode(to_unit(part.to(vae.device))).latent_dist.mean.float()
-        for part in pictures.split(PICTURES_AT_ONCE)
+        for part in pictures.split(pictures_at_once(*pictures.shape[-2:]))
     ]
     return torch.cat(parts)
 
@@ -74,5 +80,7 @@ def encode(vae: Any, pictures: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c k
 @torch.no_grad()
 def decode(vae: Any, latents: Float[Tensor, "n c k l"]) -> Float[Tensor, "n 3 h w"]:
     """Pictures, about in [-1, 1], of latents that are not scaled."""
-    parts = [vae.decode(part).sample.float() for part in latents.split(PICTURES_AT_ONCE)]
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    count = pictures_at_once(*(side * factor for side in latents.shape[-2:]))
+    parts = [vae.decode(part).sample.float() for part in latents.split(count)]
     return torch.cat(parts)

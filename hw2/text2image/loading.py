@@ -1,6 +1,8 @@
 """Loading a Stable Diffusion 1.x model: from a hub, a local folder or a released asset."""
 
 import json
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +63,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     _refuse_other_kinds(model, place)
     whole = {"low_cpu_mem_usage": False}  # else missing weights stay empty, not reported
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
+    _correct_size(unet)
     vae = _part(model, "vae", lambda: _weights(AutoencoderKL, place, "vae", **whole))
     text = _part(
         model,
@@ -87,7 +90,7 @@ def be_quiet() -> None:
     """No progress bars for loading milliseconds, no warnings of what we check ourselves."""
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-        library.utils.logging.set_verbosity_error()
+        library.utils.logging.set_verbosity(logging.CRITICAL)
 
 
 def _part(model: str, name: str, load: Callable[[], P]) -> P:
@@ -99,16 +102,40 @@ def _part(model: str, name: str, load: Callable[[], P]) -> P:
 
 
 def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
-    found, report = cls.from_pretrained(
-        place,
-        subfolder=part,
-        use_safetensors=True,
-        output_loading_info=True,
-        dtype=torch.float32,
-        **how,
-    )
+    """The part's weights, in half precision where it has no others; never from pickles."""
+
+    def load(variant: str | None) -> Any:
+        return cls.from_pretrained(
+            place,
+            subfolder=part,
+            variant=variant,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **how,
+        )
+
+    try:
+        found, report = load(None)
+    except OSError as error:
+        try:
+            found, report = load("fp16")
+        except OSError:
+            if any((Path(place) / part).glob("*.bin")):
+                raise ValueError(
+                    "its weights are pickles: save it again with safe_serialization=True"
+                ) from None
+            raise error from None
     _refuse_gaps(report)
     return found
+
+
+def _correct_size(unet: UNet2DConditionModel) -> None:
+    """diffusers' rule: before 0.9 a fine-tune's settings said 32, a default, for latents of 64."""
+    wrote = re.findall(r"\d+", str(unet.config.get("_diffusers_version")))
+    side = unet.config.sample_size
+    if wrote and [int(part) for part in wrote[:2]] < [0, 9] and isinstance(side, int) and side < 64:
+        unet.register_to_config(sample_size=64)
 
 
 def _refuse_gaps(report: dict[str, Any]) -> None:

@@ -112,6 +112,36 @@ def test_weights_of_a_named_model(
     assert source.title == f"tiny {path.name}"
 
 
+class Program(nn.Module):
+    """Weights and sizes as OpenAI's first files have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in lively_clip().state_dict().items():
+            *path, last = name.split(".")
+            place: nn.Module = self
+            for part in path:
+                if not hasattr(place, part):
+                    place.add_module(part, nn.Module())
+                place = place.get_submodule(part)
+            place.register_buffer(last, value)
+        for name in ("input_resolution", "context_length", "vocab_size"):
+            self.register_buffer(name, torch.tensor(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit
+def test_the_state_dict_of_a_program_is_taken_as_advised(tiny: str, tmp_path: Path) -> None:
+    script = tmp_path / "jit.pt"
+    torch.jit.script(Program()).save(str(script))
+    assert "save the state_dict() of what you trust as .safetensors" in refused(tiny, str(script))
+    state = torch.jit.load(str(script)).state_dict()
+    save_file(state, tmp_path / "x.safetensors")
+    assert_is(load_clip(find_clip(tiny, str(tmp_path / "x.safetensors"))), lively_clip())
+
+
 @pytest.mark.parametrize(
     ("model", "tag"), [("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "openai"), ("RN50", "yfcc15m")]
 )

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from hw2.config import ScalingConfig
 from hw2.distributed import session
 from hw2.distributed.batch import map_pieces
-from hw2.distributed.session import connected, share_of_cluster
+from hw2.distributed.session import connected, driver_device, share_of_cluster
 from hw2.distributed.tuning import _resources
 from hw2.errors import ConfigError
 from tests.distributed.private_ray import make
@@ -64,6 +65,33 @@ def test_no_workers_want_no_ray() -> None:
         results = list(map_pieces(make, [{"number": 4}, {"number": 2}], here))
     assert [result["number"] for result in results] == [4, 2]
     assert int(results[0]["squares"][1, 1]) == 16
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "use_gpu", "joined", "device"),
+    [
+        (0, None, False, "cpu"),
+        (0, True, False, "cuda"),
+        (None, None, False, "cuda"),
+        (None, False, False, "cpu"),
+        (None, None, True, "cpu"),
+        (None, True, True, "cuda"),
+    ],
+)
+def test_the_job_itself_computes_where_its_workers_did(
+    num_workers: int | None,
+    use_gpu: bool | None,
+    joined: bool,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "joining", lambda: joined)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    scaling = ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)
+    assert driver_device(scaling).type == device
+    if num_workers is None:  # the head of a cluster may have none
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert driver_device(scaling).type == "cpu"
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -1,18 +1,29 @@
 """Custom Diffusion on a tiny pipeline: what moves, what is saved, and prior preservation."""
 
 from pathlib import Path
+from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
+from PIL import ExifTags, Image
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from hw2.checkpoint import save_weights
+from hw2.config import ScalingConfig
+from hw2.data.captions import train_folder
+from hw2.distributed import train
 from hw2.errors import CheckpointError
-from hw2.personalize import generating, prior
+from hw2.models.ema import moving
+from hw2.personalize import concept_training, generating, prior
 from hw2.personalize.custom_diffusion import (
     custom_diffusion_training,
     custom_inputs,
     detach_start_token,
+    prior_latents,
     read_all,
     trained_deltas,
     write_deltas,
@@ -23,12 +34,18 @@ from hw2.personalize.deltas import (
     cross_attention_weights,
     read_deltas,
 )
+from hw2.personalize.inversion import inversion_training
+from hw2.personalize.report import report_training
+from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.settings.personalize import (
     CustomDiffusionConfig,
     GenerateConceptsConfig,
     PriorConfig,
+    TextualInversionConfig,
 )
+from hw2.text2image.denoising import FixedNoiseLoss
 from hw2.text2image.loading import load_stable_diffusion
+from hw2.training import Place
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -53,7 +70,7 @@ def draw_prior(config: CustomDiffusionConfig, out: Path) -> list[str]:
     _, captions = custom_inputs(config)
     folder = out / prior.PRIOR
     work = prior.make_worker(config)(False)
-    for piece in prior.pieces_to_draw(captions, folder):
+    for piece in prior.pieces_to_draw(captions, folder, config.prior.pictures_per_chunk):
         prior.write_chunk(work(piece), folder)
     prior.write_captions(captions, folder)
     return captions
@@ -73,12 +90,26 @@ def test_actors_find_a_model_named_from_the_driver_s_folder(
         assert callable(make(False))
 
 
+def test_workers_are_told_where_a_file_of_templates_is(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "mine.txt", "auto"):  # a set's name comes before a file's
+        (tmp_path / name).write_text("a {}\n")
+    given = ("mine", "mine.txt", "auto", "plain", "plain_style", "style.txt")
+    there = config.model_copy(update={"templates": given}).absolute()
+    files = (str(tmp_path / "mine"), str(tmp_path / "mine.txt"))
+    assert there.templates == (*files, "auto", "plain", "plain_style", "style.txt")
+
+
 def test_keys_values_and_rows_move_and_nothing_else(
     config: CustomDiffusionConfig, tmp_path: Path
 ) -> None:
     captions = draw_prior(config, tmp_path)
     assert captions == ["a photo of a cat", "a photo of cat", "a picture of cat"] * 2
-    assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR) == []
+    assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR, 25) == []
+    pieces = prior.pieces_to_draw(captions, tmp_path / "none", 4)
+    assert [len(piece["captions"]) for piece in pieces] == [4, 2]
     training = custom_diffusion_training(config, tmp_path)
     run_bare(training)
 
@@ -117,6 +148,89 @@ def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_pat
         training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
         shares.append(len(training.source.groups))
     assert shares == [2, 1]
+
+
+def test_pictures_of_a_given_folder_are_cut_and_turned_as_the_concepts(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    draw_prior(config, tmp_path)
+    model, folder = load_stable_diffusion(config.model), tmp_path / prior.PRIOR
+    given = config.model_copy(update={"prior": PriorConfig(folder=folder)})
+    hashes = custom_inputs(given)[0]
+    (latents,) = (of.latents for of in prior_latents(given, model, tmp_path))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for path in train_folder(folder).iterdir():
+        square = np.asarray(Image.open(path))
+        wide = np.zeros((16, 40, 3), np.uint8)
+        wide[:, 12:28] = square
+        Image.fromarray(np.rot90(wide)).save(path, exif=turned)
+    assert custom_inputs(given)[0] == hashes
+    assert torch.equal(prior_latents(given, model, tmp_path)[0].latents, latents)
+
+
+def test_pictures_are_encoded_on_the_device_and_those_of_the_classes_for_the_training_alone(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_prior(config, tmp_path)
+    counts: list[int] = []
+
+    def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+        assert vae.device.type == "meta"  # what is there has no numbers
+        counts.append(len(pictures))
+        return torch.zeros(len(pictures), 4, 8, 8)
+
+    monkeypatch.setattr(concept_training, "encode", encode)
+    device = torch.device("meta")
+    for with_priors, want in ((True, [6, 6, 3, 3, 3, 3]), (False, [3, 3, 3, 3])):
+        counts.clear()
+        training = custom_diffusion_training(config, tmp_path, device, with_priors=with_priors)
+        assert counts == want  # as they are, and mirrored
+        assert len(training.source.groups) == 1 + with_priors
+    counts.clear()
+    inversion = TextualInversionConfig(
+        out=tmp_path, model=config.model, input=config.input, templates="plain_object"
+    )
+    inversion_training(inversion, tmp_path, device)
+    assert counts == [3, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*to a meta parameter")
+def test_the_report_is_made_on_the_device(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = custom_diffusion_training(config, tmp_path, with_priors=False)
+    seen: list[str] = []
+
+    def errors(_: FixedNoiseLoss, net: nn.Module) -> Tensor:
+        seen.append(next(net.parameters()).device.type)
+        return torch.ones(4)
+
+    monkeypatch.setattr(FixedNoiseLoss, "errors", errors)
+    save_weights(final(training), {"ema": training.net}, {}, only=moving(training.net))
+    tracker = create_autospec(Tracker, instance=True)
+    report_training(training, tmp_path, tracker, device=torch.device("meta"))
+    assert seen == ["meta", "meta"]
+
+
+def test_a_training_is_told_its_device(
+    config: CustomDiffusionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.device] = []
+
+    def make(config: CustomDiffusionConfig, out: Path, device: torch.device) -> None:
+        told.append(device)
+
+    def run(training: object, place: Place, mirror: None) -> None:
+        told.append(place.device)
+
+    (tmp_path / RUN_FILE).write_text("the run")
+    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(train, "own_device", lambda scaling: torch.device("meta"))
+    tracker = create_autospec(Tracker, instance=True, out=tmp_path, mirror=None)
+    here = config.model_copy(update={"scaling": ScalingConfig(num_workers=0, use_gpu=True)})
+    train.run_training_on(make, here, "test", tracker)
+    assert told == [torch.device("meta")] * 2
 
 
 def test_each_concept_has_its_own_captions(config: CustomDiffusionConfig) -> None:

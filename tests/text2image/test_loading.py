@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from hw2.errors import CheckpointError
@@ -49,6 +49,16 @@ def test_folder_of_a_finished_training_is_found(whole: Path) -> None:
     assert find_pipeline("CompVis/stable-diffusion-v1-4") == "CompVis/stable-diffusion-v1-4"
 
 
+def test_a_folder_of_the_fp16_variant_alone_loads(
+    whole: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in folder.rglob("*.safetensors"):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    found = load_stable_diffusion(str(folder))
+    assert found.content_hash == load_stable_diffusion(str(whole)).content_hash
+    assert capfd.readouterr() == ("", "")
+
+
 def _truncate(folder: Path) -> None:
     (folder / UNET).write_bytes((folder / UNET).read_bytes()[:5000])
 
@@ -79,11 +89,28 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
     return edit
 
 
+@pytest.mark.filterwarnings("ignore:The configuration file of the unet:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrote", "side", "image_size"),
+    [("0.8.1", 32, 128), ("0.3.0", 96, 192), ("0.9.0", 32, 64), ("0.8.1", 64, 128)],
+)
+def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
+    folder: Path, wrote: str, side: int, image_size: int
+) -> None:
+    _edit("unet/config.json", _diffusers_version=wrote, sample_size=side)(folder)
+    assert load_stable_diffusion(str(folder)).image_size == image_size
+    theirs = StableDiffusionPipeline.from_pretrained(folder)
+    assert theirs.unet.config.sample_size * theirs.vae_scale_factor == image_size
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (_truncate, "its unet cannot be loaded"),
-        (_only_pickles, "its unet cannot be loaded"),
+        (
+            _only_pickles,
+            "its unet cannot be loaded .*pickles: save it again with safe_serialization=True",
+        ),
         (_lose_a_weight, "its unet cannot be loaded .*1 missing weights: conv_in.weight"),
         (_lose_a_text_weight, "its text_encoder cannot be loaded .*missing weights"),
         (
