@@ -12,7 +12,8 @@ from hw2.data.batches import Epochs
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective
 
-SAMPLES_AT_ONCE = 50
+# By values, since a network of Stable Diffusion's size takes much memory for 64x64 of them.
+SAMPLES_AT_ONCE, VALUES_AT_ONCE = 50, 50 * 16 * 16
 
 
 class LatentBatch(NamedTuple):
@@ -61,7 +62,9 @@ class FixedNoiseLoss:
     def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
         """The error of each sample."""
         device, found = next(net.parameters()).device, []
-        for rows in torch.arange(len(self.batch.latents)).split(SAMPLES_AT_ONCE):
+        height, width = self.batch.latents.shape[-2:]
+        count = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // (height * width)))
+        for rows in torch.arange(len(self.batch.latents)).split(count):
             part = LatentBatch(*(field[rows].to(device) for field in self.batch))
             random = CounterRandom(self.seed, 0, rows.tolist())
             found.append(self.objective.errors(net, part, random).cpu())
