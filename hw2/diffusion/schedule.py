@@ -60,10 +60,7 @@ def linear_schedule(
 
     Raises ConfigError unless 0 < beta_start <= beta_end < 1.
     """
-    if not 0 < beta_start <= beta_end < 1:
-        raise ConfigError(
-            f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
-        )
+    _check_betas(beta_start, beta_end)
     return schedule_of_betas(
         torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
     )
@@ -92,8 +89,18 @@ def scaled_linear_schedule(
     Rombach et al. 2022 in their code; diffusers' "scaled_linear". Raises ConfigError as
     `linear_schedule` does.
     """
-    roots = linear_schedule(num_train_timesteps, beta_start**0.5, beta_end**0.5).betas
-    return schedule_of_betas(roots.square())
+    _check_betas(beta_start, beta_end)
+    ends = beta_start**0.5, beta_end**0.5
+    return schedule_of_betas(
+        torch.linspace(*ends, num_train_timesteps, dtype=torch.float64).square()
+    )
+
+
+def _check_betas(beta_start: float, beta_end: float) -> None:
+    if not 0 < beta_start <= beta_end < 1:
+        raise ConfigError(
+            f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
+        )
 
 
 def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:

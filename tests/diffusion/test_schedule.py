@@ -10,6 +10,7 @@ from hw2.diffusion.schedule import (
     cosine_schedule,
     linear_schedule,
     make_schedule,
+    scaled_linear_schedule,
     schedule_of_betas,
 )
 from hw2.errors import ConfigError
@@ -83,9 +84,10 @@ def test_refusals() -> None:
         ConfigError, match="schedule=sigmoid: use one of linear, scaled_linear, cosine"
     ):
         make_schedule("sigmoid", 10)
-    for start, end in ((0.0, 0.1), (0.2, 0.1), (0.1, 1.0)):
-        with pytest.raises(ConfigError, match=f"beta_start={start}, beta_end={end}"):
-            linear_schedule(10, start, end)
+    for start, end in ((0.0, 0.1), (0.2, 0.1), (0.1, 1.0), (-0.1, 0.1)):
+        for make in (linear_schedule, scaled_linear_schedule):
+            with pytest.raises(ConfigError, match=f"^beta_start={start}, beta_end={end}: need"):
+                make(10, start, end)
 
 
 def test_given_betas_are_computed_in_float64() -> None:
