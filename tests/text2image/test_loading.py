@@ -96,6 +96,10 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
             "its scheduler has rescale_betas_zero_snr",
         ),
         (
+            _edit("scheduler/scheduler_config.json", beta_end=1.5),
+            "its scheduler has beta_start=.*, beta_end=1.5: need 0 < beta_start",
+        ),
+        (
             lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
             "FlowMatchEulerDiscreteScheduler has neither beta_schedule nor trained_betas",
         ),
