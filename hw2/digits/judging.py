@@ -1,4 +1,4 @@
-"""Judges: training one, loading one (ours or the course's), reading pictures with it."""
+"""Judges: loading one (ours or the course's), reading pictures with it."""
 
 from pathlib import Path
 
