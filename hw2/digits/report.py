@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-from torch.nn import functional as F
-
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
-from hw2.digits.judging import JUDGE_SIZE, judge_pictures
+from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
 from hw2.metrics.digit_scores import DigitScores, score_digits
 from hw2.metrics.table import format_table
@@ -35,9 +33,8 @@ def report_digits(
     for path in figures:
         tracker.log_figure(path)
     extra = json.loads((out / COST).read_text())
-    small = F.interpolate(images.float(), (JUDGE_SIZE, JUDGE_SIZE), mode="area")
     scores = score_digits(
-        judge_pictures(judge, small.round().to(images.dtype), digits, domains),
+        judge_pictures(judge, images, digits, domains),
         judge_pictures(judge, real.images, real.digits, real.domains),
         config.seed,
     )
