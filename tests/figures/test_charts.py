@@ -16,7 +16,6 @@ from hw2.figures.charts import (
     PANEL_INCHES,
     Panel,
     _smoothed,
-    bar,
     curves,
     interval_curve,
     panels,
@@ -54,10 +53,7 @@ def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
     with pytest.raises(DataError, match="of no curves"):
         curves(rows, [])
     found = [wilson(5, 10), wilson(10, 10), UNDEFINED]
-    assert colours_in(bar("abc", found, "bars", "accuracy")) > 10
     assert colours_in(interval_curve([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
-    with pytest.raises(DataError, match="2 labels for 3 bars"):
-        bar("ab", found)
     with pytest.raises(DataError, match="3 points over 2 values"):
         interval_curve([0, 1], {"mnistm": found})
 
