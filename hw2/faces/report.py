@@ -9,7 +9,7 @@ from torch import Tensor
 from hw2.diffusion.interpolation import Interpolants, smoothness
 from hw2.faces.folder import read_drawn
 from hw2.faces.ground_truth import PASS_MARK, squared_error
-from hw2.figures.charts import interval_curve
+from hw2.figures.charts import Panel, panels
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
@@ -112,7 +112,7 @@ def report_interpolation(
     at = ((between.alphas[1:] + between.alphas[:-1]) / 2).tolist()
     lines = {way: [Interval(v, v, v) for v in jump.tolist()] for way, jump in jumps.items()}
     title = "Pixel-space smoothness: each picture against the next"
-    curve = interval_curve(at, lines, title, "alpha", "RMS difference, 0..255")
+    curve = panels([Panel(title, "alpha", "RMS difference, 0..255", at, lines)])
     _log(out / "figures" / "smoothness.png", curve, tracker)
     middle = config.num_alphas // 2
     metrics = {

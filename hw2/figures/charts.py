@@ -63,17 +63,6 @@ def curves(
     return picture_of(figure)
 
 
-def interval_curve(
-    at: Sequence[float | int],
-    lines: Mapping[str, Sequence[Interval]],
-    title: str = "",
-    x: str = "",
-    y: str = "",
-) -> Image.Image:
-    """One line with limits for each name in `lines`, over the values `at`: `panels` of one."""
-    return panels([Panel(title, x, y, at, lines)])
-
-
 def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
     """Small multiples, up to three in a row; a line has one colour in all of them.
 
