@@ -11,7 +11,6 @@ from hw2.domains import DOMAINS
 from hw2.metrics.digit_scores import DigitScores, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.digits import SampleDigitsConfig
 
@@ -38,12 +37,11 @@ def report_digits(
         judge_pictures(judge, real.images, real.digits, real.domains),
         config.seed,
     )
-    write_json(out / "metrics.json", {**extra, **scores.to_json()})
+    tracker.log_metrics({**extra, **scores.to_json()})
     tracker.log_summary(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
     )
     tracker.log_table("scores", scores.rows())
-    tracker.log_file(out / "metrics.json")
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }

@@ -15,7 +15,6 @@ from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.metrics.table import format_table
 from hw2.pixels import to_unit
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
 
@@ -68,7 +67,7 @@ def report_faces(
         )
         suffix = f"_{number + 1}" if len(rows_of) > 1 else ""
         _log(out / "figures" / f"faces{suffix}.png", picture, tracker)
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     if known:
         tracker.log_summary({"eval/mse": mean.value})
 
@@ -91,7 +90,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
     metrics = {"distance_from_first_eta": {k: v.to_json() for k, v in means.items()}}
     table = [{"eta": k, "RMS distance, 0..255": str(v)} for k, v in means.items()]
     print(format_table(table, list(table[0])))
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})
 
 
@@ -126,7 +125,7 @@ def report_interpolation(
     }
     rows = [{"way": way, **values} for way, values in metrics.items()]
     print(format_table(rows, list(rows[0])))
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     flat = {f"eval/{w}/{k}": v for w, values in metrics.items() for k, v in values.items()}
     tracker.log_summary(flat)
 
@@ -145,8 +144,3 @@ def _log(path: Path, picture: object, tracker: Tracker) -> None:
     write_atomic(path, picture)  # type: ignore[arg-type]
     tracker.log_figure(path)
     print(f"figure: {path}")
-
-
-def _finish(out: Path, metrics: Mapping[str, object], tracker: Tracker) -> None:
-    write_json(out / "metrics.json", metrics)
-    tracker.log_file(out / "metrics.json")

@@ -16,7 +16,6 @@ from hw2.metrics.concept_scores import both_scores, both_there
 from hw2.metrics.table import format_table
 from hw2.personalize.generated import Prompt
 from hw2.personalize.grades import Grades
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 
 Rows = list[dict[str, Any]]
@@ -45,8 +44,7 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
         write_atomic(path, picture)
         tracker.log_figure(path)
         print(f"figure: {path}")
-    write_json(out / "metrics.json", {"clip": clip, **grades.to_json()})
-    tracker.log_file(out / "metrics.json")
+    tracker.log_metrics({"clip": clip, **grades.to_json()})
     tracker.log_summary(grades.flat())
     if grades.together:
         print(

@@ -145,6 +145,11 @@ class Tracker:
         """Log final numbers, at the last step; the newest value counts."""
         self.journal.append("summary", {k: float(v) for k, v in metrics.items()})
 
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write OUT/metrics.json, and log it."""
+        write_json(self.out / "metrics.json", metrics)
+        self.log_file(self.out / "metrics.json")
+
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Log a file into `folder` of the run, unless this content is there already."""
         self.journal.append_artifact(path, folder)
