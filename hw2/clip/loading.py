@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.clip.configs import preprocess_of, published, refuse_tokenizer_words
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, one_line, telling
 from hw2.clip.tokenizing import load_tokenizer
-from hw2.data.files import read_json
+from hw2.data.files import read_json, sha256_of
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
-from hw2.data.files import replacing
+from hw2.data.files import replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
