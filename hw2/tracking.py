@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from hw2.data.files import sha256_of
 from hw2.disclosure import mask
 from hw2.errors import CheckpointError, ConfigError
+from hw2.places import cache_folder
 from hw2.runlog.addresses import describe, resolve_uri
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
     store = _sqlite_file(uri)
     if not run_id.isalnum() or (store and not store.exists()):  # to connect would make the store
         raise CheckpointError(f"there is no {place}: {elsewhere}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hw2" / "runs"
+    cache = cache_folder() / "runs"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
