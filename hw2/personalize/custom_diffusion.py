@@ -64,7 +64,7 @@ def custom_diffusion_training(config: CustomDiffusionConfig, out: Path) -> Train
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_all(config, model)
     priors = prior_latents(config, model, out)
-    model, _ = add_tokens(model, learnt)
+    add_tokens(model, learnt)
     prompts = checked_prompts(config, model, learnt)
     concepts = [captioned(model, of, config.flip) for of in learnt]
     for weight in cross_attention_weights(model.unet).values():
@@ -119,7 +119,7 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
         hashes["prior"] = read_captions(config.prior.folder, model.image_size).content_hash
     elif config.prior.weight > 0:
         captions = prior_captions(config, learnt)
-    model, _ = add_tokens(model, learnt)
+    add_tokens(model, learnt)
     checked_prompts(config, model, learnt)
     return hashes, captions
 

@@ -41,7 +41,7 @@ def inversion_training(config: TextualInversionConfig, out: Path) -> Training:
     model = load_stable_diffusion(config.model)
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_one(config, model)
-    model, _ = add_tokens(model, [learnt])
+    add_tokens(model, [learnt])
     prompts = checked_prompts(config, model, [learnt])
     concept = captioned(model, learnt, config.flip)
     return Training(
