@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Fraction, Positive, Precision
 
 
 class FaceNetworkConfig(Config):
@@ -80,7 +80,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
     pixel_range: Literal["fixed", "minmax"] = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     noises_per_chunk: Positive = Field(

@@ -6,7 +6,14 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, absolute
+from hw2.settings.values import (
+    Fraction,
+    GuidanceInterval,
+    Positive,
+    Precision,
+    SamplerName,
+    absolute,
+)
 
 
 class AutoencoderConfig(Config):
@@ -74,7 +81,7 @@ class DrawSettings(Config):
         (0.0, 1.0), description="shares of T between which guidance acts; 0,1: always"
     )
     negative_prompt: str = Field("", description="what the unconditional branch is told")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 HW2 = Path(__file__).parents[1]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 def _rises(interval: tuple[float, float]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from hw2.config import JobConfig, ScalingConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Fraction, Positive, Precision
 
 
 class ClipZeroShotConfig(JobConfig):
@@ -46,7 +46,7 @@ class ClipZeroShotConfig(JobConfig):
         description="underscores to spaces, a or an; true,false: each set with and without",
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     save_embeddings: bool = Field(False, description="write the pictures' embeddings too")
