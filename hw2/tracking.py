@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hw2.data.files import sha256_of
-from hw2.disclosure import mask
+from hw2.disclosure import describe, mask
 from hw2.errors import CheckpointError, ConfigError
 from hw2.places import cache_folder
-from hw2.runlog.addresses import describe, resolve_uri
+from hw2.runlog.addresses import resolve_uri
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step

@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.data.files import read_json
-from hw2.disclosure import as_text, mask
+from hw2.disclosure import as_text, describe, mask
 from hw2.errors import ConfigError, StorageError
-from hw2.runlog.addresses import describe, resolve_uri
+from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import JOURNAL, Courier, Journal, write_json
