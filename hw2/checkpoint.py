@@ -1,7 +1,6 @@
 """Checkpoints on disk: safetensors beside a manifest, written whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -19,17 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hw2.claims import Claims, refuse_misfits
-from hw2.data.files import parse_json, read_json
+from hw2.data.files import parse_json, read_json, sha256_of
 from hw2.errors import CheckpointError, StorageError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 TORN = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(folder: Path) -> bool:

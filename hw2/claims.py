@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import nn
 
 from hw2.config import Config
-from hw2.disclosure import one_line
+from hw2.disclosure import describe, one_line
 from hw2.errors import CheckpointError, Hw2Error
 
 MAX_NUMBER = 2**17  # in a description: channels, sides, timesteps
@@ -62,8 +62,8 @@ def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn
     except Hw2Error as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # of whatever kind: a network made of any numbers
-        what = f"{type(error).__name__}: {one_line(str(error))}"[:200]
-        raise CheckpointError(f"{path}: its metadata describes no network ({what})") from None
+        what = f"its metadata describes no network ({describe(error)})"
+        raise CheckpointError(f"{path}: {what}") from None
     refuse_misfits(str(path), found, want)
 
 

@@ -66,6 +66,14 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
+def describe(error: BaseException) -> str:
+    """What an error is, in one line of at most 250 characters without credentials.
+
+    Its kind comes first: some say nothing but a key or a number.
+    """
+    return f"{type(error).__name__}: {one_line(mask(str(error)))}"[:250]
+
+
 def warn(text: str) -> None:
     """`text` in one line on stderr, after `warning: `."""
     print(one_line(f"warning: {text}"), file=sys.stderr)

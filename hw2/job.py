@@ -114,7 +114,7 @@ def run_job(
     """Run a job: `raise SystemExit(run_job(Config, main, doc=__doc__))` at the end of its module.
 
     Returns: the exit code. 0: done. 2: a mistake of the user, told in one line on stderr. 1: trials
-        of a sweep failed, told likewise.
+        of a sweep or steps of a report failed, told likewise.
         130 or 143: stopped by Ctrl-C or SIGTERM, after the `finally` blocks of `main`.
     Raises: whatever else `main` raises; its traceback then shows, with exit code 1.
     """

@@ -14,6 +14,6 @@ def uri_of(place: str | Path) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where this project keeps copies of what lies elsewhere; XDG_CACHE_HOME moves it."""
+    """Where this project keeps what can be had again; XDG_CACHE_HOME moves it."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "hw2"

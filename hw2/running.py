@@ -14,7 +14,6 @@ from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
 from hw2.figures.charts import curves
 from hw2.figures.files import write_atomic
 from hw2.mirror import Mirror
-from hw2.runlog.entries import read_entries
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
 from hw2.training import Begun, Evaluate, Objective, Place, Row, Saved, Source, train
@@ -129,8 +128,7 @@ def run(
 
 
 def _draw_curves(tracker: Tracker) -> None:
-    found = read_entries(tracker.journal.path, kinds=("metrics",))
-    rows = [{"step": entry.step, **entry.values} for entry, _ in found if entry]
+    rows = [{"step": entry.step, **entry.values} for entry in tracker.journal.rows()]
     if keys := [key for key in SHOWN if any(key in row for row in rows)]:
         path = tracker.out / "figures" / "training.png"
         write_atomic(path, curves(rows, keys))

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from hw2.checkpoint import sha256_of
 from hw2.config import JobConfig
+from hw2.data.files import sha256_of
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.job import claim_out
 from hw2.locate import Found

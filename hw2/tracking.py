@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import sqlite3
@@ -13,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hw2.disclosure import mask
+from hw2.data.files import sha256_of
+from hw2.disclosure import describe, mask
 from hw2.errors import CheckpointError, ConfigError
-from hw2.runlog.addresses import describe, resolve_uri
+from hw2.places import cache_folder
+from hw2.runlog.addresses import resolve_uri
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step
@@ -136,14 +137,12 @@ def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
     store = _sqlite_file(uri)
     if not run_id.isalnum() or (store and not store.exists()):  # to connect would make the store
         raise CheckpointError(f"there is no {place}: {elsewhere}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hw2" / "runs"
+    cache = cache_folder() / "runs"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
             file = _fetch(connect(uri), run_id, name, folder)
-            with file.open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            target = cache / run_id / digest[:16] / file.name
+            target = cache / run_id / sha256_of(file)[:16] / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             return file.replace(target)
     except FileNotFoundError as error:

@@ -16,7 +16,6 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.personalize.sheets import write_sheets
     from hw2.personalize.ways import hashes_of, read_ways
     from hw2.progress import progress
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
     from hw2.text2image.drawing import check_drawing
     from hw2.text2image.loading import load_stable_diffusion
@@ -41,8 +40,7 @@ def main(config: GenerateConceptsConfig) -> None:
             for count in generating.write_pieces(results, out):
                 bar.advance(count)
         generating.write_prompts(config, ways, out)
-        write_json(out / "metrics.json", {"prompts": len(prompts), "pictures": total})
-        tracker.log_file(out / "metrics.json")
+        tracker.log_metrics({"prompts": len(prompts), "pictures": total})
         figures = write_sheets(config, ways, concepts, out)
         for path in figures:
             tracker.log_figure(path)

@@ -26,7 +26,7 @@ def main(config: MergeConceptsConfig) -> None:
     run = job_run(config, "merge_concepts", splits={}, hashes=hashes, not_results=kept)
     with run as (out, tracker):
         save_deltas(out, merged.deltas, Personalizer(model).weights)
-        report_merge(merged, out, tracker)
+        report_merge(merged, tracker)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ def main(config: TrainAutoencoderConfig) -> None:
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
     from hw2.text2image.autoencoder_training import (
         autoencoder_training,
@@ -25,10 +24,9 @@ def main(config: TrainAutoencoderConfig) -> None:
     with connected(config.scaling), run as (out, tracker):
         run_training(autoencoder_training, config, "train_autoencoder", tracker)
         error = final_error(config, out / FINAL, pictures)
-        write_json(out / "metrics.json", {"eval/rmse": error.to_json()})
+        tracker.log_metrics({"eval/rmse": error.to_json()})
         tracker.log_summary({"eval/rmse": error.value})
-        for path in (out / FINAL, out / "metrics.json"):
-            tracker.log_file(path)
+        tracker.log_file(out / FINAL)
         print(f"root mean squared error of held-out pictures, of 255: {error}")
 
 

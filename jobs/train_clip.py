@@ -21,7 +21,6 @@ def main(config: TrainClipConfig) -> None:
     from hw2.figures.files import write_atomic
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
     train, val = read_clip_tree(config)
@@ -31,10 +30,9 @@ def main(config: TrainClipConfig) -> None:
         run_training(clip_training, config, "train_clip", tracker)
         write_open_clip(out / FINAL, out / "open_clip")
         report = final_report(out / FINAL, val)
-        write_json(out / "metrics.json", report.metrics)
+        tracker.log_metrics(report.metrics)
         write_atomic(out / "figures/zero_shot.png", report.figure)
-        for path in (FINAL, "metrics.json"):
-            tracker.log_file(out / path)
+        tracker.log_file(out / FINAL)
         tracker.log_figure(out / "figures/zero_shot.png")
         tracker.log_summary(report.summary)
         print(format_table(report.rows, list(report.rows[0])))

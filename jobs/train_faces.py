@@ -16,7 +16,6 @@ def main(config: TrainFacesConfig) -> None:
     from hw2.faces.training import face_training, final_loss, read_faces
     from hw2.locate import FINAL
     from hw2.models.face_unet import build_face_unet
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
     # What only the sheets need is looked at before the training too.
@@ -27,10 +26,9 @@ def main(config: TrainFacesConfig) -> None:
     with connected(config.scaling), run as (out, tracker):
         run_training(face_training, config, "train_faces", tracker)
         loss = final_loss(config, out / FINAL, pictures)
-        write_json(out / "metrics.json", {"eval/loss": loss.to_json()})
+        tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/final_loss": loss.value})
-        for path in (out / FINAL, out / "metrics.json"):
-            tracker.log_file(path)
+        tracker.log_file(out / FINAL)
         print(f"loss of the averaged weights: {loss}")
 
 

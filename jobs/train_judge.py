@@ -16,7 +16,6 @@ def main(config: TrainJudgeConfig) -> None:
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
 
     splits = read_splits(config.data, JUDGE_SIZE, progress=True)
@@ -25,9 +24,8 @@ def main(config: TrainJudgeConfig) -> None:
         run_training(judge_training, config, "train_judge", tracker)
         accuracy = judge_accuracy(load_judge(out / FINAL), splits["val"])
         metrics = {f"eval/accuracy/{k}": v.to_json() for k, v in accuracy.items()}
-        write_json(out / "metrics.json", metrics)
+        tracker.log_metrics(metrics)
         tracker.log_file(out / FINAL)
-        tracker.log_file(out / "metrics.json")
         tracker.log_summary({f"eval/accuracy/{k}": v.value for k, v in accuracy.items()})
         rows = [
             {"domain": k, "accuracy on real val pictures": f"{v:.1%}"} for k, v in accuracy.items()

@@ -13,7 +13,6 @@ def main(config: TrainText2ImageConfig) -> None:
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
-    from hw2.runlog.journal import write_json
     from hw2.runs import job_run
     from hw2.text2image.autoencoder_training import find_autoencoder, read_for
     from hw2.text2image.drawing import check_drawing
@@ -41,10 +40,9 @@ def main(config: TrainText2ImageConfig) -> None:
         run_training(text2image_training, config, "train_text2image", tracker)
         model, loss = finished(config, out, out / FINAL)
         write_pipeline(model, out / "pipeline")
-        write_json(out / "metrics.json", {"eval/loss": loss.to_json()})
+        tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss.value})
-        for path in (out / FINAL, out / "metrics.json"):
-            tracker.log_file(path)
+        tracker.log_file(out / FINAL)
         print(f"held-out loss: {loss}")
         print(f"{out / 'pipeline'}: loads by diffusers' StableDiffusionPipeline.from_pretrained")
 

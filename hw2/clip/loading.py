@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.clip.configs import preprocess_of, published, refuse_tokenizer_words
 from hw2.clip.preprocessing import Preprocess
-from hw2.clip.refusals import fetching, one_line, telling
+from hw2.clip.refusals import fetching, telling
 from hw2.clip.tokenizing import load_tokenizer
-from hw2.data.files import read_json
+from hw2.data.files import read_json, sha256_of
+from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL, find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
@@ -189,7 +190,7 @@ def _in_folder(model: str) -> ClipSource:
         refuse_tokenizer_words(model, config["model_cfg"]["text_cfg"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"model={model}: open_clip_config.json is broken ({one_line(error)}): want "
+            f"model={model}: open_clip_config.json is broken ({describe(error)}): want "
             "open_clip's, with model_cfg and preprocess_cfg"
         ) from None
     if found is None:

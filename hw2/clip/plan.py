@@ -15,7 +15,7 @@ from torch import Tensor
 from hw2.clip.loading import ClipSource
 from hw2.clip.prompts import PromptSet
 from hw2.clip.store import EmbeddingStore
-from hw2.clip.work import Piece, picture_piece, rows_per_part, text_piece
+from hw2.clip.work import Piece, rows_per_part
 from hw2.data.labels import read_labels
 from hw2.data.listing.parts import Part
 from hw2.data.listing.pictures import Listing, list_pictures
@@ -118,12 +118,12 @@ class Plan:
     def pieces(self) -> list[Piece]:
         """The work that is left, texts first."""
         texts = [
-            text_piece(chunk)
+            {"prompts": chunk}
             for prompts in self.prompts.values()
             for chunk in text_chunks(prompts)
             if not self.store.has_texts(chunk)
         ]
-        pictures = [picture_piece(p) for i, p in enumerate(self.parts) if i not in self.content]
+        pictures = [{"part": p} for i, p in enumerate(self.parts) if i not in self.content]
         return texts + pictures
 
     def take(self, results: Iterable[Piece]) -> Iterator[int]:

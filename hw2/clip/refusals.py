@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 
+from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 
 
@@ -28,12 +29,7 @@ def telling(line: Callable[[str], str]) -> Iterator[None]:
         with _quiet(), _unasked():
             yield
     except Exception as error:  # pickles, shapes, parsers and the hub each raise their own kinds
-        raise CheckpointError(line(one_line(error))) from None
-
-
-def one_line(error: Exception) -> str:
-    """The gist of an error of any library; some say nothing but a key or a number."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:250]
+        raise CheckpointError(line(describe(error))) from None
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from hw2.figures.matrix import confusion_figure, similarity_figure
 from hw2.figures.reliability import reliability_figure
 from hw2.metrics.classification import worst_pairs
 from hw2.metrics.table import format_table
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -64,8 +63,7 @@ class ZeroShotReport:
             "prompt_sets": {name: found.to_json() for name, found in scores.items()},
             "comparisons": [one.to_json() for one in comparisons],
         }
-        write_json(self.out / "metrics.json", metrics)
-        self.tracker.log_file(self.out / "metrics.json")
+        self.tracker.log_metrics(metrics)
         flat = {f"eval/{k}/{n}": v.value for n, s in scores.items() for k, v in s.summary.items()}
         flat |= {f"eval/{k}": v.value for k, v in next(iter(scores.values())).summary.items()}
         numbers = {k: v for k, v in facts.items() if isinstance(v, int | float)}

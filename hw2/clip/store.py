@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from hw2.data.files import replacing, unpacked_bytes
 from hw2.data.listing.parts import Part
-from hw2.data.listing.store import one_line
+from hw2.data.listing.store import gist
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, DataError
 
@@ -63,7 +63,7 @@ class EmbeddingStore:
             yield
         except OSError as error:
             raise ConfigError(
-                f"cache={self.folder.parent}: embeddings cannot be kept there ({one_line(error)}): "
+                f"cache={self.folder.parent}: embeddings cannot be kept there ({gist(error)}): "
                 "make room, or choose another --cache"
             ) from None
 
@@ -178,6 +178,6 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except BROKEN as error:
         raise DataError(
-            f"{path}: no whole embeddings ({one_line(error)}): run the same command again, which "
+            f"{path}: no whole embeddings ({gist(error)}): run the same command again, which "
             "makes them anew"
         ) from None

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,13 @@ import numpy as np
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.store import EmbeddingStore
 from hw2.data.images import decode_bytes
-from hw2.data.listing.parts import Part, Passing, read_part
+from hw2.data.listing.parts import Passing, read_part
 from hw2.errors import DataError
 
 if TYPE_CHECKING:
     from hw2.clip.loading import ClipSource
 
-Piece = dict[str, Any]
+Piece = dict[str, Any]  # {"part": pictures of a Part} or {"prompts": classes by their prompts}
 PART_BYTES = 16 * 2**20  # of decoded pictures
 MAX_BATCHES = 8
 
@@ -25,16 +25,6 @@ def rows_per_part(preprocess: Preprocess, batch_size: int) -> int:
     """Pictures that are read, encoded and kept together: some batches, about PART_BYTES."""
     batch_bytes = batch_size * 3 * preprocess.size[0] * preprocess.size[1]
     return batch_size * max(1, min(MAX_BATCHES, PART_BYTES // batch_bytes))
-
-
-def picture_piece(part: Part) -> Piece:
-    """A piece of work: the pictures of `part`."""
-    return {"part": part}
-
-
-def text_piece(prompts: Sequence[Sequence[str]]) -> Piece:
-    """A piece of work: classes by their prompts."""
-    return {"prompts": prompts}
 
 
 def make_reader(preprocess: Preprocess, store: EmbeddingStore) -> Callable[[Piece], Piece]:

@@ -17,6 +17,7 @@ from hw2.data.pack import Pack, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import ConfigError, DataError
+from hw2.places import cache_folder
 from hw2.progress import progress as progress_bar
 
 PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
@@ -81,7 +82,7 @@ def read_split(
         read_table(csv_path(root, domain, split), picture_folder(root, domain)) for domain in chosen
     ]
     name = f"{split}-{'-'.join(chosen)}-{image_size}-{_key(tables, chosen, image_size)}.arrow"
-    folders = [cache] if cache else [digits_folder(root) / ".packed", _user_cache()]
+    folders = [cache] if cache else [digits_folder(root) / ".packed", cache_folder() / "packed"]
     pack = _find(folders, name)
     if pack is None:
         pack = _pack(folders, name, tables, chosen, image_size, progress)
@@ -115,11 +116,6 @@ def _fingerprint(path: Path) -> bytes:
     except (OSError, ValueError):  # ValueError: a name with a null character
         return b"missing;"
     return b"%d,%d,%d;" % (found.st_size, found.st_mtime_ns, found.st_mode)
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "hw2" / "packed"
 
 
 def _find(folders: list[Path], name: str) -> Pack | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta, sha256_of
+from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
-from hw2.data.files import replacing
+from hw2.data.files import replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
+from hw2.data.writing import write_pictures
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
@@ -63,7 +65,9 @@ def write_faces(
     if left_alone(_recipe_path(root)):
         return folder
     claim(_recipe_path(root), _recipe(seed, num_faces, num_noises))
-    _write_real(root, seed, num_faces, progress)
+    names = [f"{index:04d}.png" for index in range(num_faces)]
+    draw = partial(face_picture, seed)
+    write_pictures(real_folder(root), names, draw, "faces", progress, optimize=True)
     (folder / "noise").mkdir(exist_ok=True)
     for index in range(num_noises):
         path = folder / "noise" / f"{index:02d}.pt"
@@ -109,18 +113,6 @@ def _recipe(seed: int, num_faces: int, num_noises: int) -> Recipe:
 
 def _noises(seed: int, indices: Sequence[int]) -> Tensor:
     return CounterRandom(seed, 0, indices).normal(Stream.START, 3, FACE_SIZE, FACE_SIZE)
-
-
-def _write_real(root: Path, seed: int, num_faces: int, progress: bool) -> None:
-    folder = real_folder(root)
-    folder.mkdir(exist_ok=True)
-    there = {path.name for path in folder.iterdir()}
-    names = {f"{index:04d}.png": index for index in range(num_faces)}
-    missing = {name: index for name, index in names.items() if name not in there}
-    with progress_bar(len(missing), "making", "faces", quiet=not progress or not missing) as bar:
-        for name, index in missing.items():
-            _save_picture(face_picture(seed, index), folder / name)
-            bar.advance()
 
 
 def _forget_others(folder: Path, weights_sha: str) -> None:

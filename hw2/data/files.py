@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and files from outside that are read with care."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -66,6 +67,12 @@ def inside(path: Path, folder: Path) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null character
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpacked_bytes(path: Path) -> int:

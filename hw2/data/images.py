@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from hw2.disclosure import one_line
 from hw2.errors import DataError
 
 MAX_PIXELS = 64_000_000
@@ -88,7 +89,8 @@ def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     except Image.UnidentifiedImageError as error:
         raise DataError(f"not a picture ({', '.join(FORMATS)})") from error
     except Exception as error:  # what PIL raises on broken bytes is open-ended
-        raise DataError(f"broken picture ({_one_line(error)})") from error
+        why = one_line(str(error)) or type(error).__name__
+        raise DataError(f"broken picture ({why})") from error
 
 
 def _refuse_huge(opened: Image.Image) -> None:
@@ -128,7 +130,3 @@ def _rgb(opened: Image.Image) -> Image.Image:
     if opened.mode == "P" and "transparency" in opened.info:  # PIL warns unless through RGBA
         return opened.convert("RGBA").convert("RGB")
     return opened.convert("RGB")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

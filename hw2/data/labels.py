@@ -1,13 +1,13 @@
 """Class ids and names of a picture set."""
 
 import json
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hw2.data.files import read_regular
 from hw2.errors import DataError
 
 MAX_BYTES = 64 * 2**20
@@ -58,12 +58,9 @@ def read_labels(path: Path) -> Labels:
 
 def _text(path: Path) -> str:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
-            raise DataError("it is not a regular file")
-        if found.st_size > MAX_BYTES:
-            raise DataError(f"{found.st_size} bytes are over the allowed {MAX_BYTES}")
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null character

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hw2.data.files import unpacked_bytes
 from hw2.errors import DataError
 
 
@@ -31,9 +32,7 @@ def load_torch(path: Path, max_bytes: int) -> Any:
     _refuse_over(status.st_size, max_bytes)
     try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as packed:
-                unpacked = sum(entry.file_size for entry in packed.infolist())
-            _refuse_over(unpacked, max_bytes)
+            _refuse_over(unpacked_bytes(path), max_bytes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ from PIL import Image
 from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
 from hw2.data.recipe import Recipe, claim, left_alone, refuse_another
+from hw2.data.writing import write_text
 from hw2.domains import DOMAINS, Domain
 from hw2.progress import progress as progress_bar
 
@@ -84,10 +85,7 @@ def write_digits(
         for split in SPLITS:
             rows = zip(_names(source, domain, split), source.labels(domain, split), strict=True)
             table = "image_name,label\n" + "".join(f"{name},{digit}\n" for name, digit in rows)
-            path = csv_path(root, domain, split)
-            if not path.is_file() or path.read_text() != table:
-                with replacing(path) as passing:
-                    passing.write_text(table)
+            write_text(csv_path(root, domain, split), table)
     train, val = (max(len(source.labels(domain, split)) for domain in DOMAINS) for split in SPLITS)
     print(f"{folder}: {train} train and {val} val pictures a domain at most")
     return folder

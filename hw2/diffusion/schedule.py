@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hw2.errors import ConfigError
 
+BETA_START, BETA_END = 0.00085, 0.012  # of Stable Diffusion 1.x
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -60,10 +62,7 @@ def linear_schedule(
 
     Raises ConfigError unless 0 < beta_start <= beta_end < 1.
     """
-    if not 0 < beta_start <= beta_end < 1:
-        raise ConfigError(
-            f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
-        )
+    _check_betas(beta_start, beta_end)
     return schedule_of_betas(
         torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
     )
@@ -85,24 +84,30 @@ def cosine_schedule(
 
 
 def scaled_linear_schedule(
-    num_train_timesteps: int, beta_start: float = 0.00085, beta_end: float = 0.012
+    num_train_timesteps: int, beta_start: float = BETA_START, beta_end: float = BETA_END
 ) -> NoiseSchedule:
     """Betas whose square roots are evenly spaced, as Stable Diffusion 1.x is trained with.
 
     Rombach et al. 2022 in their code; diffusers' "scaled_linear". Raises ConfigError as
     `linear_schedule` does.
     """
-    roots = linear_schedule(num_train_timesteps, beta_start**0.5, beta_end**0.5).betas
-    return schedule_of_betas(roots.square())
+    _check_betas(beta_start, beta_end)
+    ends = beta_start**0.5, beta_end**0.5
+    return schedule_of_betas(
+        torch.linspace(*ends, num_train_timesteps, dtype=torch.float64).square()
+    )
+
+
+def _check_betas(beta_start: float, beta_end: float) -> None:
+    if not 0 < beta_start <= beta_end < 1:
+        raise ConfigError(
+            f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
+        )
 
 
 def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:
-    """The schedule called `kind`: "linear", "scaled_linear" or "cosine"."""
-    makers = {
-        "linear": linear_schedule,
-        "scaled_linear": scaled_linear_schedule,
-        "cosine": cosine_schedule,
-    }
+    """The schedule called `kind`: "linear" or "cosine"."""
+    makers = {"linear": linear_schedule, "cosine": cosine_schedule}
     if kind not in makers:
         raise ConfigError(f"schedule={kind}: use one of {', '.join(makers)}")
     return makers[kind](num_train_timesteps)

@@ -1,4 +1,4 @@
-"""Judges: training one, loading one (ours or the course's), reading pictures with it."""
+"""Judges: loading one (ours or the course's), reading pictures with it."""
 
 from pathlib import Path
 
@@ -80,13 +80,20 @@ def load_judge(path: Path) -> Judge:
 @torch.no_grad()
 def judge_pictures(
     judge: Judge,
-    images: UInt8[Tensor, "n 3 28 28"],
+    images: UInt8[Tensor, "n 3 h w"],
     digits: Int64[Tensor, " n"],
     domains: Int64[Tensor, " n"],
     *,
     batch_size: int = 500,
 ) -> JudgedPictures:
-    """What `judge` reads on pictures that are meant to show `digits` of `domains`."""
+    """What `judge` reads on pictures that are meant to show `digits` of `domains`.
+
+    Pictures of another size than the judge's are brought to it first.
+    """
+    size = (JUDGE_SIZE, JUDGE_SIZE)
+    if images.shape[-2:] != size:
+        resized = F.interpolate(images.float(), size, mode="area")
+        images = resized.round().to(images.dtype)
     device = next(judge.parameters()).device
     logits, features = [], []
     for start in range(0, len(images), batch_size):

@@ -3,17 +3,14 @@
 import json
 from pathlib import Path
 
-from torch.nn import functional as F
-
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
-from hw2.digits.judging import JUDGE_SIZE, judge_pictures
+from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
 from hw2.metrics.digit_scores import DigitScores, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.digits import SampleDigitsConfig
 
@@ -35,17 +32,15 @@ def report_digits(
     for path in figures:
         tracker.log_figure(path)
     extra = json.loads((out / COST).read_text())
-    small = F.interpolate(images.float(), (JUDGE_SIZE, JUDGE_SIZE), mode="area")
     scores = score_digits(
-        judge_pictures(judge, small.round().to(images.dtype), digits, domains),
+        judge_pictures(judge, images, digits, domains),
         judge_pictures(judge, real.images, real.digits, real.domains),
     )
-    write_json(out / "metrics.json", {**extra, **scores.to_json()})
+    tracker.log_metrics({**extra, **scores.to_json()})
     tracker.log_summary(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
     )
     tracker.log_table("scores", scores.rows())
-    tracker.log_file(out / "metrics.json")
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }

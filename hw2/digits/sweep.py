@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
@@ -69,11 +68,10 @@ class GuidanceWork:
         """The scores, those by domain too, and whether each picture is read as meant."""
         images = torch.from_numpy(drawn["images"])
         count = len(images)
-        small = F.interpolate(images.flatten(0, 2).float(), (JUDGE_SIZE, JUDGE_SIZE), mode="area")
         shape = (count, len(DOMAINS), len(DIGITS))
         digits = torch.arange(len(DIGITS)).expand(shape).flatten()
         domains = torch.arange(len(DOMAINS))[:, None].expand(shape).flatten()
-        judged = judge_pictures(self.judge, small.round().to(images.dtype), digits, domains)
+        judged = judge_pictures(self.judge, images.flatten(0, 2), digits, domains)
         found = score_digits(judged, self.real)
         scores = {
             score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": (

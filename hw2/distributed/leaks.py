@@ -1,7 +1,6 @@
 """What looks like a secret: by a file's name, by its text, or because it is one of this user's."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
@@ -90,8 +89,3 @@ def leaks(name: str, content: bytes, own: Mapping[str, bytes]) -> Iterator[str]:
         if found := re.search(pattern, content):
             line = content.count(b"\n", 0, found.start()) + 1
             yield f"{name}:{line}: {what}"
-
-
-def all_own_secrets() -> dict[str, bytes]:
-    """`own_secrets` of this process's user."""
-    return own_secrets(os.environ, Path.home())

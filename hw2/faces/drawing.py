@@ -14,8 +14,8 @@ from hw2.faces.loading import FaceModel
 from hw2.figures.grid import to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.faces import FaceSampling
+from hw2.settings.values import Precision
 
-Precision = Literal["auto", "fp32", "bf16"]
 PixelRange = Literal["fixed", "minmax"]
 
 

@@ -10,13 +10,12 @@ from torch import Tensor
 from hw2.diffusion.interpolation import Interpolants, smoothness
 from hw2.faces.folder import read_drawn
 from hw2.faces.ground_truth import PASS_MARK, squared_error
-from hw2.figures.charts import interval_curve
+from hw2.figures.charts import Panel, panels
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.metrics.table import format_table
 from hw2.pixels import to_unit
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
 
@@ -69,7 +68,7 @@ def report_faces(
         )
         suffix = f"_{number + 1}" if len(rows_of) > 1 else ""
         _log(out / "figures" / f"faces{suffix}.png", picture, tracker)
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     if known:
         tracker.log_summary({"eval/mse": mean.value})
 
@@ -107,7 +106,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
         for k, v in means.items()
     ]
     print(format_table(table, list(table[0])))
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})
 
 
@@ -128,7 +127,7 @@ def report_interpolation(
     at = ((between.alphas[1:] + between.alphas[:-1]) / 2).tolist()
     lines = {way: [Interval(v, v, v) for v in jump.tolist()] for way, jump in jumps.items()}
     title = "Pixel-space smoothness: each picture against the next"
-    curve = interval_curve(at, lines, title, "alpha", "RMS difference, 0..255")
+    curve = panels([Panel(title, "alpha", "RMS difference, 0..255", at, lines)])
     _log(out / "figures" / "smoothness.png", curve, tracker)
     middle = config.num_alphas // 2
     metrics = {
@@ -142,7 +141,7 @@ def report_interpolation(
     }
     rows = [{"way": way, **values} for way, values in metrics.items()]
     print(format_table(rows, list(rows[0])))
-    _finish(out, metrics, tracker)
+    tracker.log_metrics(metrics)
     flat = {f"eval/{w}/{k}": v for w, values in metrics.items() for k, v in values.items()}
     tracker.log_summary(flat)
 
@@ -161,8 +160,3 @@ def _log(path: Path, picture: object, tracker: Tracker) -> None:
     write_atomic(path, picture)  # type: ignore[arg-type]
     tracker.log_figure(path)
     print(f"figure: {path}")
-
-
-def _finish(out: Path, metrics: Mapping[str, object], tracker: Tracker) -> None:
-    write_json(out / "metrics.json", metrics)
-    tracker.log_file(out / "metrics.json")

@@ -15,7 +15,7 @@ from torch import Tensor
 from hw2.data.faces import read_pictures
 from hw2.data.noises import read_noises
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.faces.drawing import Precision, draw_faces, to_bytes
+from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth, squared_error
 from hw2.faces.loading import FaceModel, load_face_model
 from hw2.figures.grid import sheet
@@ -25,6 +25,7 @@ from hw2.models.random_features import WIDTHS, RandomFeatures
 from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
+from hw2.settings.values import Precision
 from hw2.sweeps.report import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
 from hw2.sweeps.trial import Arrays, OfTrial

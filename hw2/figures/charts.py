@@ -63,35 +63,6 @@ def curves(
     return picture_of(figure)
 
 
-def bar(
-    labels: Sequence[object], intervals: Sequence[Interval], title: str = "", y: str = ""
-) -> Image.Image:
-    """A bar with its limits for each label. Raises DataError for unequal numbers."""
-    if len(labels) != len(intervals):
-        raise DataError(f"{len(labels)} labels for {len(intervals)} bars")
-    figure, (axes,) = blank_axes()
-    dress_axes(axes, title, "", y)
-    at = range(len(labels))
-    heights = [i.value for i in intervals]
-    axes.bar(at, heights, color="#8ab4d8", width=0.7)
-    axes.errorbar(
-        at, heights, arms_of(intervals), fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
-    )
-    axes.set_xticks(at, [str(label) for label in labels])
-    return picture_of(figure)
-
-
-def interval_curve(
-    at: Sequence[float | int],
-    lines: Mapping[str, Sequence[Interval]],
-    title: str = "",
-    x: str = "",
-    y: str = "",
-) -> Image.Image:
-    """One line with limits for each name in `lines`, over the values `at`: `panels` of one."""
-    return panels([Panel(title, x, y, at, lines)])
-
-
 def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
     """Small multiples, up to three in a row; a line has one colour in all of them.
 

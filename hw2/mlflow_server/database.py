@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hw2.disclosure import describe, mask
 from hw2.errors import ConfigError
 from hw2.mlflow_server.postgres import DATABASE, ROLE, own_postgres
-from hw2.runlog.addresses import describe, mask
 
 DRIVER = "postgresql+psycopg2"  # SQLAlchemy means another one by postgresql://
 RULE = "files_lie_where_the_server_puts_them"

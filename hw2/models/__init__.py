@@ -1,1 +1,1 @@
-"""Networks: the digit UNet, the judge, and the moving average of weights."""
+"""Networks: of digits, faces, judges, CLIP and Stable Diffusion, and what they are made with."""

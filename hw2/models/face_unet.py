@@ -32,19 +32,16 @@ class FaceUNet(nn.Module):
 
     Args:
         channels: a width for each of the six levels, multiples of 32.
-        norm_groups: groups of the normalisation; the course's network has 32.
 
     Raises:
-        ConfigError: a wrong number of widths, or one that the groups do not divide.
+        ConfigError: a wrong number of widths, or one that is no such multiple.
     """
 
-    def __init__(
-        self, channels: tuple[int, ...] = COURSE_CHANNELS, norm_groups: int = NORM_GROUPS
-    ) -> None:
+    def __init__(self, channels: tuple[int, ...] = COURSE_CHANNELS) -> None:
         super().__init__()
-        if len(channels) != LEVELS or any(width % norm_groups or width < 1 for width in channels):
+        if len(channels) != LEVELS or any(width % NORM_GROUPS or width < 1 for width in channels):
             raise ConfigError(
-                f"network.channels={list(channels)}: give {LEVELS} multiples of {norm_groups}"
+                f"network.channels={list(channels)}: give {LEVELS} multiples of {NORM_GROUPS}"
             )
         self.channels = tuple(channels)
         plain_down, plain_up = "DownBlock2D", "UpBlock2D"
@@ -64,7 +61,7 @@ class FaceUNet(nn.Module):
             freq_shift=0,
             flip_sin_to_cos=False,
             norm_eps=1e-5,
-            norm_num_groups=norm_groups,
+            norm_num_groups=NORM_GROUPS,
         )
 
     def forward(

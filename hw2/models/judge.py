@@ -33,7 +33,7 @@ class CourseClassifier(nn.Module):
 class DigitClassifier(nn.Module):
     """A small convolutional classifier with group normalisation, for 28x28 pictures."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
 
         def block(inside: int, outside: int, stride: int) -> nn.Sequential:
@@ -41,13 +41,13 @@ class DigitClassifier(nn.Module):
             return nn.Sequential(conv, nn.GroupNorm(8, outside), nn.ReLU())
 
         self.body = nn.Sequential(
-            block(3, width, 1),
-            block(width, 2 * width, 2),
-            block(2 * width, 2 * width, 1),
-            block(2 * width, 4 * width, 2),
-            block(4 * width, 4 * width, 1),
+            block(3, 32, 1),
+            block(32, 64, 2),
+            block(64, 64, 1),
+            block(64, 128, 2),
+            block(128, 128, 1),
         )
-        self.embed = nn.Linear(4 * width * 49, NUM_FEATURES)
+        self.embed = nn.Linear(128 * 7 * 7, NUM_FEATURES)
         self.out = nn.Linear(NUM_FEATURES, 10)
 
     def features(self, x: Float[Tensor, "b 3 28 28"]) -> Float[Tensor, "b 64"]:
@@ -81,8 +81,8 @@ class Judge(nn.Module):
         return logits, features
 
 
-def build_judge(seed: int, num_domains: int = 2) -> Judge:
-    """A fresh judge whose initial weights depend on `seed` alone."""
+def build_judge(seed: int) -> Judge:
+    """A fresh judge of two domains, whose initial weights depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Judge([DigitClassifier() for _ in range(num_domains)])
+        return Judge([DigitClassifier(), DigitClassifier()])

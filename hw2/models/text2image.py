@@ -1,4 +1,4 @@
-"""A small Stable Diffusion 1.x: diffusers' and transformers' own networks, a thousandth in size."""
+"""A small Stable Diffusion 1.x: diffusers' and transformers' own networks, a 300th in size."""
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel

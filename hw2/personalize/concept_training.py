@@ -88,10 +88,8 @@ def templates_for(asked: str, kind: str | None) -> str:
     return {"auto": kind, "plain": f"plain_{kind}"}.get(asked, asked)
 
 
-def add_tokens(
-    model: StableDiffusion, learnt: Sequence[Learnt]
-) -> tuple[StableDiffusion, Float[Tensor, "k width"]]:
-    """The model with a new row for each concept, and these rows.
+def add_tokens(model: StableDiffusion, learnt: Sequence[Learnt]) -> None:
+    """Give the model a new row for each concept, a copy of its initialiser's.
 
     Raises ConfigError for a token that is there already, an initialiser of several tokens, and a
     caption that is too long.
@@ -105,7 +103,6 @@ def add_tokens(
     table = model.token_table
     rows = table.weight[ids].detach().clone()
     model.text_encoder.set_input_embeddings(TokenRows(table, rows))
-    return model, rows
 
 
 def captioned(

@@ -76,7 +76,7 @@ def custom_diffusion_training(
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_all(config, model)
     priors = prior_latents(config, model, out, device) if with_priors else []
-    model, _ = add_tokens(model, learnt)
+    add_tokens(model, learnt)
     prompts = checked_prompts(config, model, learnt)
     concepts = [captioned(model, of, config.flip, device) for of in learnt]
     for weight in cross_attention_weights(model.unet).values():
@@ -132,7 +132,7 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
         hashes["prior"] = given.content_hash
     elif config.prior.weight > 0:
         captions = prior_captions(config, learnt)
-    model, _ = add_tokens(model, learnt)
+    add_tokens(model, learnt)
     checked_prompts(config, model, learnt)
     return hashes, captions
 

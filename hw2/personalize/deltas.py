@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from hw2.checkpoint import sha256_of
+from hw2.data.files import sha256_of
 from hw2.errors import CheckpointError, ConfigError
 from hw2.personalize.embeddings import (
     FLOATS,

@@ -16,11 +16,10 @@ from hw2.metrics.concept_scores import both_scores, both_there
 from hw2.metrics.table import format_table
 from hw2.personalize.generated import Prompt
 from hw2.personalize.grades import Grades
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 
 Rows = list[dict[str, Any]]
-VERDICTS = {True: "pass", False: "FAIL", None: ""}
+VERDICTS = {True: "pass", False: "FAIL"}
 
 
 def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> None:
@@ -45,8 +44,7 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
         write_atomic(path, picture)
         tracker.log_figure(path)
         print(f"figure: {path}")
-    write_json(out / "metrics.json", {"clip": clip, **grades.to_json()})
-    tracker.log_file(out / "metrics.json")
+    tracker.log_metrics({"clip": clip, **grades.to_json()})
     tracker.log_summary(grades.flat())
     if grades.together:
         print(
@@ -55,7 +53,7 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
         )
     verdicts = [grades.passed(key) for key in grades.alone]
     counted = f"{verdicts.count(True)} pass, {verdicts.count(False)} fail"
-    print(f"{clip}: {len(verdicts)} prompts, {counted}, {verdicts.count(None)} without baseline")
+    print(f"{clip}: {len(verdicts)} prompts, {counted}")
     print(f"scores of every picture: {out / 'tables' / 'pictures.csv'}")
 
 
@@ -63,7 +61,7 @@ def grade_rows(grades: Grades) -> Rows:
     """A row for each prompt of a concept: the best pictures by the baselines, then all."""
     rows = []
     for key, grade in grades.alone.items():
-        baseline = grades.baseline(key)
+        image, text = grades.baseline(key)
         row = {
             "source": key[0],
             "prompt": key[1],
@@ -71,7 +69,7 @@ def grade_rows(grades: Grades) -> Rows:
             "best": len(grade.best),
             "image, best": f"{grade.best_image:.2f}",
             "text, best": f"{grade.best_text:.2f}",
-            "baselines": "" if baseline is None else f"{baseline[0]:g}, {baseline[1]:g}",
+            "baselines": f"{image:g}, {text:g}",
             "": VERDICTS[grades.passed(key)],
             "image, all": str(grade.image),
             "text, all": str(grade.text),
@@ -179,11 +177,9 @@ def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:
         [f"image {scored.image[i]:.1f}", f"text {scored.text[i]:.1f}", f"picture {number}"]
         for i, number in zip(grade.best.tolist(), grades.best(key), strict=True)
     ]
-    verdict = VERDICTS[grades.passed(key)]
-    title += f": {verdict}" * bool(verdict)
-    title += f" (image {grade.best_image:.1f}, text {grade.best_text:.1f}"
-    baseline = grades.baseline(key)
-    title += ")" if baseline is None else f"; baselines {baseline[0]:g}, {baseline[1]:g})"
+    image, text = grades.baseline(key)
+    title += f": {VERDICTS[grades.passed(key)]} (image {grade.best_image:.1f}, text "
+    title += f"{grade.best_text:.1f}; baselines {image:g}, {text:g})"
     of = f"the best {len(paths)} of {len(scored.numbers)} for: {concept.prompts[key[1]]}"
     rows = [
         GalleryRow(f"pictures of {concept.token_name}", given, [[] for _ in given]),

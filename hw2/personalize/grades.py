@@ -59,16 +59,14 @@ class Grades:
             for ways in scores.together
         ]
 
-    def baseline(self, key: Prompt) -> tuple[float, float] | None:
-        """The image and text score that the best pictures are to reach, if input.json has them."""
+    def baseline(self, key: Prompt) -> tuple[float, float]:
+        """The image and text score that the best pictures are to reach."""
         name, place = key
-        baselines = self.concepts[name].baselines
-        return baselines[place] if place < len(baselines) else None
+        return self.concepts[name].baselines[place]
 
-    def passed(self, key: Prompt) -> bool | None:
-        """Whether a prompt's best pictures reach its baseline; None where it has none."""
-        baseline = self.baseline(key)
-        return None if baseline is None else self.alone[key].passes(baseline)
+    def passed(self, key: Prompt) -> bool:
+        """Whether a prompt's best pictures reach its baseline."""
+        return self.alone[key].passes(self.baseline(key))
 
     def best(self, key: Prompt) -> list[int]:
         """The numbers of a prompt's best pictures, best first."""

@@ -47,7 +47,7 @@ def inversion_training(
     model = load_stable_diffusion(config.model)
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_one(config, model)
-    model, _ = add_tokens(model, [learnt])
+    add_tokens(model, [learnt])
     prompts = checked_prompts(config, model, [learnt])
     concept = captioned(model, learnt, config.flip, device)
     return Training(

@@ -46,27 +46,12 @@ class MergeResult:
         return {**found, "unmet": list(self.unmet), "misses": list(self.misses)}
 
 
-def merge_projection(
-    w0: Float[Tensor, "_ _"],
-    reg_features: Float[Tensor, "_ _"],
-    target_features: Float[Tensor, "_ _"],
-    target_values: Float[Tensor, "_ _"],
-) -> MergeResult:
-    """The W nearest to `w0` on the regularisation features that gives the targets their values.
-
-    W = argmin |(W - W0) C_reg^T|_F subject to W C^T = V (eq. 4 there). See `MergeSystem`.
-
-    Args:
-        w0: the matrix before, (out, in).
-        reg_features: C_reg, features that are to keep their images, (n, in).
-        target_features: C, features that are to take given ones, (m, in).
-        target_values: V^T, these images, (m, out).
-    """
-    return MergeSystem(reg_features, target_features).solve(w0, target_values)
-
-
 class MergeSystem:
     """The part of the closed form that all matrices of a model share.
+
+    W = argmin |(W - W0) C_reg^T|_F subject to W C^T = V (eq. 4 there): the W nearest to W0 on the
+    regularisation features `reg_features` C_reg (n, in), which are to keep their images, that gives
+    the `target_features` C (m, in) theirs, V^T (m, out).
 
     In float64 and by orthogonal factorisations alone. With C_reg = U S P^T the objective is
     |(W - W0) P S|_F; directions that C_reg does not reach (S below 1e-7 of its largest, n < in,

@@ -1,18 +1,14 @@
 """What a merge says of itself: a row a layer, and what could not be met."""
 
-from pathlib import Path
-
 from hw2.metrics.table import format_table
 from hw2.personalize.merging import Merged
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 
 
-def report_merge(merged: Merged, out: Path, tracker: Tracker) -> None:
+def report_merge(merged: Merged, tracker: Tracker) -> None:
     """Write OUT/metrics.json and a table of the layers, and tell of unmet targets."""
     about = merged.to_json()
-    write_json(out / "metrics.json", about)
-    tracker.log_file(out / "metrics.json")
+    tracker.log_metrics(about)
     tracker.log_summary({f"merge/{name}": about[name] for name in ("worst_residual", "objective")})
     rows = [
         {

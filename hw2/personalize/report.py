@@ -10,7 +10,6 @@ from hw2.locate import FINAL
 from hw2.metrics.intervals import bootstrap
 from hw2.metrics.table import format_table
 from hw2.models.ema import moving
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training
 from hw2.text2image.denoising import FixedNoiseLoss
@@ -39,9 +38,8 @@ def report_training(
         "eval/loss_change": bootstrap(torch.mean, after - before, seed=training.seed),
     }
     more = dict(more or {})
-    write_json(out / "metrics.json", {k: of.to_json() for k, of in found.items()} | more)
+    tracker.log_metrics({k: of.to_json() for k, of in found.items()} | more)
     tracker.log_summary({k: of.value for k, of in found.items()} | more)
-    for path in (out / FINAL, out / "metrics.json"):
-        tracker.log_file(path)
+    tracker.log_file(out / FINAL)
     rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]
     print(format_table(rows, list(rows[0])))

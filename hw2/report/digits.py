@@ -164,11 +164,7 @@ def _domains(job: JobOutput) -> tuple[str, ...]:
     return tuple(domain for domain in DOMAINS if domain in job.config["domains"])
 
 
-def _root(job: JobOutput) -> Path:
-    return Path(job.config["data"]["root"])
-
-
 def name_of(job: JobOutput, domain: str) -> str:
     """What the page calls a domain."""
-    name = shown_name(_root(job), domain)
+    name = shown_name(Path(job.config["data"]["root"]), domain)
     return NAMES.get(name, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hw2.data.concepts import read_concepts
+from hw2.data.files import sha256_of
 from hw2.errors import Hw2Error
 from hw2.runlog.tracker import RUN_FILE
 
@@ -35,7 +36,7 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
         return known
     digest = hashlib.sha256()
     for name, file in _files(path):
-        digest.update(f"{name}\0".encode() + _sum(file))
+        digest.update(f"{name}\0".encode() + bytes.fromhex(sha256_of(file)))
     return Fingerprint(stat, digest.hexdigest())
 
 
@@ -55,7 +56,7 @@ def code_of_jobs() -> str:
         for name, file in _files(folder):
             place = f"{folder.name}/{name}"
             if not place.startswith(NOT_RESULTS):
-                digest.update(f"{place}\0".encode() + _sum(file))
+                digest.update(f"{place}\0".encode() + bytes.fromhex(sha256_of(file)))
     return digest.hexdigest()
 
 
@@ -89,11 +90,6 @@ def _beside(key: str, path: Path) -> Iterator[str]:
                 yield from map(str, concept.pictures)
     elif key in BESIDE and (beside := path.parent / BESIDE[key]).exists():
         yield str(beside)
-
-
-def _sum(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

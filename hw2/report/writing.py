@@ -16,7 +16,6 @@ from hw2.report.page import render
 from hw2.report.stand_ins import stand_ins
 from hw2.report.steps import StepResult
 from hw2.runlog.addresses import ui_command
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.runs import code_hash
 
@@ -50,8 +49,7 @@ def write_report(
         tracker.log_file(page)
         print(f"page: {page} ({page.stat().st_size / 2**20:.1f} MB)")
         pages.append(page)
-    write_json(out / "metrics.json", metrics_of(content))
-    tracker.log_file(out / "metrics.json")
+    tracker.log_metrics(metrics_of(content))
     tracker.log_summary(flat(content))
     if browser is not None:
         for page in pages:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from hw2.disclosure import mask, one_line
+from hw2.disclosure import mask
 from hw2.errors import ConfigError
 
 STORES = re.compile(r"sqlite:///.|(https?|(postgresql|mysql|mssql)(\+\w+)?)://")
@@ -29,11 +29,6 @@ def resolve_uri(uri: str | None = None) -> str:
         )
     path = uri.removeprefix("sqlite:///")
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
-
-
-def describe(error: Exception) -> str:
-    """One line about an error, without credentials."""
-    return f"{type(error).__name__}: {one_line(mask(str(error)))}"[:200]
 
 
 def ui_command(uri: str | None = None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2.data.files import inside
-from hw2.runlog.addresses import describe
+from hw2.disclosure import describe
 from hw2.runlog.entries import Entry
 from hw2.tracking import connect, log_values
 

@@ -6,7 +6,6 @@ because files take long and fail more often.
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import math
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from hw2.data.files import replacing
+from hw2.data.files import replacing, sha256_of
 from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
@@ -83,8 +82,7 @@ class Journal:
             FileNotFoundError: there is no such file.
             ValueError: it lies outside of the journal's folder.
         """
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(path)
         path, home = path.resolve(), self.path.parent.resolve()
         kept = path.relative_to(home)  # OUT may be moved
         name = f"{folder}/{path.name}" if folder else path.name

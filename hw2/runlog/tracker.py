@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.data.files import read_json
-from hw2.disclosure import as_text, mask
+from hw2.disclosure import as_text, describe, mask
 from hw2.errors import ConfigError, StorageError
-from hw2.runlog.addresses import describe, resolve_uri
+from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import JOURNAL, Courier, Journal, write_json
@@ -144,6 +144,11 @@ class Tracker:
     def log_summary(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Log final numbers, at the last step; the newest value counts."""
         self.journal.append("summary", {k: float(v) for k, v in metrics.items()})
+
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write OUT/metrics.json, and log it."""
+        write_json(self.out / "metrics.json", metrics)
+        self.log_file(self.out / "metrics.json")
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Log a file into `folder` of the run, unless this content is there already."""

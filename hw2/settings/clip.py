@@ -1,4 +1,4 @@
-"""Settings of the training of a small CLIP."""
+"""Settings of CLIP: of the one to use, of the training of a small one."""
 
 from typing import Any
 
@@ -71,3 +71,18 @@ class TrainClipConfig(TrainingJobConfig):
                 "the batch alone: use 1, and a smaller train.batch_size or more workers"
             )
         return self
+
+
+class ClipChoice(Config):
+    """Which CLIP embeds pictures and texts."""
+
+    model: str | None = Field(
+        None,
+        description="name of an open_clip model, local-dir:PATH or hf-hub:ORG/NAME; null: as "
+        "pretrained says, for weights of jobs.train_clip",
+    )
+    pretrained: str | None = Field(
+        None,
+        description="open_clip's tag, a weights file, or asset:clip, run:ID, a folder of "
+        "jobs.train_clip; null: asset:clip, or none for a local-dir or hf-hub model",
+    )

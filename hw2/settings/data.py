@@ -22,7 +22,7 @@ Folder = Annotated[Path, AfterValidator(_local)]
 
 
 class DataConfig(Config):
-    """The pictures to train on."""
+    """The pictures to train on, or to compare with."""
 
     root: Folder = Field(Path("hw2_data"), description="the hw2_data tree")
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive, SamplerName
+from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName
 
 
 class DiffusionConfig(Config):
@@ -60,18 +60,11 @@ class SampleSettings(Config):
         description="w in (1+w) cond - w uncond, where guidance acts; 0 conditional, "
         "-1 unconditional",
     )
-    guidance_interval: tuple[Fraction, Fraction] = Field(
+    guidance_interval: GuidanceInterval = Field(
         (0.65, 1.0),
         description="shares of T between which guidance acts; 0,1: always, with less diversity",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
-
-    @field_validator("guidance_interval")
-    @classmethod
-    def _rises(cls, interval: tuple[float, float]) -> tuple[float, float]:
-        if interval[0] > interval[1]:
-            raise ValueError("want the lower share first")
-        return interval
 
 
 class TrainDdpmConfig(TrainingJobConfig):

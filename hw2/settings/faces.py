@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.values import Fraction, Positive, Precision
 
 
 class FaceNetworkConfig(Config):
@@ -80,7 +80,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
     pixel_range: Literal["fixed", "minmax"] = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     noises_per_chunk: Positive = Field(
@@ -89,10 +89,9 @@ class FaceJobConfig(FaceSampling, JobConfig):
     scaling: ScalingConfig = ScalingConfig()
 
 
-class SampleFacesConfig(FaceJobConfig):
+class SampleFacesConfig(EtaSettings, FaceJobConfig):
     """Settings of jobs.sample_faces."""
 
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     gt: Path | None = Field(
         None, description="pictures to compare with; null: the folder GT beside the noises, if any"
     )
@@ -107,7 +106,7 @@ class EtaSheetConfig(FaceJobConfig):
     )
 
 
-class InterpolateFacesConfig(FaceJobConfig):
+class InterpolateFacesConfig(EtaSettings, FaceJobConfig):
     """Settings of jobs.interpolate_faces."""
 
     first: str = Field("00", description="name of the noise at alpha 0")
@@ -115,7 +114,6 @@ class InterpolateFacesConfig(FaceJobConfig):
     num_alphas: int = Field(
         11, ge=3, description="columns, alpha evenly from 0 to 1; an odd number, for the middle"
     )
-    eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
 
     @field_validator("num_alphas")
     @classmethod

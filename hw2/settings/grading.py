@@ -5,11 +5,12 @@ from pathlib import Path
 from pydantic import Field
 
 from hw2.config import JobConfig, ScalingConfig
+from hw2.settings.clip import ClipChoice
 from hw2.settings.personalize import INPUT
 from hw2.settings.values import Positive
 
 
-class GradeConceptsConfig(JobConfig):
+class GradeConceptsConfig(ClipChoice, JobConfig):
     """Settings of jobs.grade_concepts."""
 
     input: Path = Field(INPUT, description="the course's input.json")
@@ -20,16 +21,6 @@ class GradeConceptsConfig(JobConfig):
         "instance with --untrained true",
     )
     sources: tuple[str, ...] | None = Field(None, description="concepts to grade; null: all")
-    model: str | None = Field(
-        None,
-        description="name of an open_clip model, local-dir:PATH or hf-hub:ORG/NAME; null: as "
-        "pretrained says, for weights of jobs.train_clip",
-    )
-    pretrained: str | None = Field(
-        None,
-        description="open_clip's tag, a weights file, or asset:clip, run:ID, a folder of "
-        "jobs.train_clip; null: asset:clip, or none for a local-dir or hf-hub model",
-    )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
     scaling: ScalingConfig = Field(
         ScalingConfig(num_workers=0), description="it works in this process; use_gpu says where"

@@ -9,7 +9,7 @@ from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
 from hw2.settings.faces import EtaSettings
-from hw2.settings.values import Positive
+from hw2.settings.values import Positive, Precision
 
 Value = int | float | bool | str | tuple[float, ...]
 Values = Annotated[
@@ -146,7 +146,7 @@ class TuneEtaConfig(EtaSettings, SweepConfig):
     """Settings of jobs.tune_eta."""
 
     unet: str = Field("asset:faces", description="as in jobs.sample_faces")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
     noise: Path | None = Field(

@@ -6,7 +6,14 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive, SamplerName, absolute
+from hw2.settings.values import (
+    Fraction,
+    GuidanceInterval,
+    Positive,
+    Precision,
+    SamplerName,
+    absolute,
+)
 
 
 class AutoencoderConfig(Config):
@@ -70,11 +77,11 @@ class DrawSettings(Config):
     guidance_weight: float = Field(
         4.0, ge=-1, description="w in (1+w) cond - w uncond; diffusers' guidance_scale is 1 + w"
     )
-    guidance_interval: tuple[Fraction, Fraction] = Field(
+    guidance_interval: GuidanceInterval = Field(
         (0.0, 1.0), description="shares of T between which guidance acts; 0,1: always"
     )
     negative_prompt: str = Field("", description="what the unconditional branch is told")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
 

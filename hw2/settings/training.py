@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
-from hw2.settings.values import Positive
+from hw2.settings.values import Positive, Precision
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -26,7 +26,7 @@ class TrainConfig(Config):
     ema_width: Annotated[float, Field(gt=0, le=0.28)] = Field(
         0.08, description="EMA profile's width as a share of the training (Karras 2024)"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
     compile: bool = Field(

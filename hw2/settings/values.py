@@ -3,11 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 HW2 = Path(__file__).parents[1]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def _rises(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError("want the lower share first")
+    return interval
+
+
+GuidanceInterval = Annotated[tuple[Fraction, Fraction], AfterValidator(_rises)]
 
 
 def _modules_in(folder: str) -> tuple[str, ...]:

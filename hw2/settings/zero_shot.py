@@ -6,10 +6,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from hw2.config import JobConfig, ScalingConfig
-from hw2.settings.values import Fraction, Positive
+from hw2.settings.clip import ClipChoice
+from hw2.settings.values import Fraction, Positive, Precision
 
 
-class ClipZeroShotConfig(JobConfig):
+class ClipZeroShotConfig(ClipChoice, JobConfig):
     """Settings of jobs.clip_zero_shot."""
 
     images: str = Field(
@@ -26,16 +27,6 @@ class ClipZeroShotConfig(JobConfig):
     )
     image_column: str | None = Field(None, description="of a table; null: the usual names")
     label_column: str | None = Field(None, description="of a table; null: the usual names")
-    model: str | None = Field(
-        None,
-        description="name of an open_clip model, local-dir:PATH or hf-hub:ORG/NAME; null: as "
-        "pretrained says, for weights of jobs.train_clip",
-    )
-    pretrained: str | None = Field(
-        None,
-        description="open_clip's tag, a weights file, or asset:clip, run:ID, a folder of "
-        "jobs.train_clip; null: asset:clip, or none for a local-dir or hf-hub model",
-    )
     templates: str | tuple[str, ...] = Field(
         "simple",
         description="prompt sets to compare: names (simple, course, cifar, imagenet, imagenet7, "
@@ -46,7 +37,7 @@ class ClipZeroShotConfig(JobConfig):
         description="underscores to spaces, a or an; true,false: each set with and without",
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     save_embeddings: bool = Field(False, description="write the pictures' embeddings too")

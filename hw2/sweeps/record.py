@@ -36,7 +36,7 @@ class Recorder:
 
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         state = {"samples": trial.samples, "error": trial.error, "parent": self.parent.run_id}
-        before = _read(trial.folder / RECORDED) or {}
+        before = _read(trial.folder / RECORDED)
         if before == state:
             return
         tracker = Tracker.start(

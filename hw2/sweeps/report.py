@@ -13,7 +13,6 @@ from hw2.figures.files import write_atomic
 from hw2.figures.front import FrontPoint, front
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.metrics.table import format_table
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.choice import Difference, choose, differences
@@ -70,8 +69,7 @@ def report_sweep(
     tracker.log_table("trials", [_row(trial) for trial in trials])
     if pairs:
         tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
-    write_json(out / "metrics.json", _metrics(config, trials, best, pairs))
-    tracker.log_file(out / "metrics.json")
+    tracker.log_metrics(_metrics(config, trials, best, pairs))
     if best is not None:
         tracker.log_summary(
             {f"best/{k}": v.value for k, v in best.scores.items() if math.isfinite(v.value)}

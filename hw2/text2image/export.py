@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from hw2.diffusion.schedule import BETA_END, BETA_START
 from hw2.text2image.loading import be_quiet
 from hw2.text2image.model import StableDiffusion
-
-BETA_START, BETA_END = 0.00085, 0.012
 
 
 def write_pipeline(model: StableDiffusion, folder: Path) -> None:

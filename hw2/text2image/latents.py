@@ -11,9 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from hw2.checkpoint import sha256_of
 from hw2.data.captions import CaptionSet
-from hw2.data.files import replacing
+from hw2.data.files import replacing, sha256_of
 from hw2.progress import progress
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import find_autoencoder, load_autoencoder, read_for

@@ -14,8 +14,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from hw2.diffusion.schedule import NoiseSchedule, schedule_of_betas
-from hw2.errors import CheckpointError
+from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
+from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import ASSETS
 from hw2.text2image.model import StableDiffusion
 
@@ -207,13 +207,12 @@ def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:
             "signal: want a model of a process without"
         )
     if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
-        roots = torch.linspace(
-            config.beta_start**0.5,
-            config.beta_end**0.5,
-            config.num_train_timesteps,
-            dtype=torch.float64,
-        )
-        return schedule_of_betas(roots.square())
+        try:
+            return scaled_linear_schedule(
+                config.num_train_timesteps, config.beta_start, config.beta_end
+            )
+        except ConfigError as error:
+            raise CheckpointError(f"model={model}: its scheduler has {error}") from None
     return schedule_of_betas(scheduler.betas)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from hw2.checkpoint import load_weights
-from hw2.diffusion.schedule import make_schedule
+from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
@@ -21,7 +21,6 @@ from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
 from hw2.training import Saved
 
-SCHEDULE = "scaled_linear"
 PICTURES_A_PROMPT = 4
 PROMPTS = 10
 
@@ -68,7 +67,7 @@ def assembled(
         net.text_encoder,
         pictures.tokenizer,
         pictures.vae,
-        make_schedule(SCHEDULE, config.num_train_timesteps),
+        scaled_linear_schedule(config.num_train_timesteps),
         config.prediction_type,
         pictures.scaling_factor,
     )
@@ -77,7 +76,7 @@ def assembled(
 def latent_objective(config: TrainText2ImageConfig, pictures: LatentPictures) -> LatentObjective:
     """What `config` minimises."""
     return LatentObjective(
-        make_schedule(SCHEDULE, config.num_train_timesteps),
+        scaled_linear_schedule(config.num_train_timesteps),
         config.prediction_type,
         config.min_snr_gamma,
         config.timesteps,

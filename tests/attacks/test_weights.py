@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hw2.checkpoint import MANIFEST, STATE, CheckpointStore, load_weights, save_weights, sha256_of
+from hw2.checkpoint import MANIFEST, STATE, CheckpointStore, load_weights, save_weights
 from hw2.clip.loading import find_clip
+from hw2.data.files import sha256_of
 from hw2.data.noises import read_noises
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import load_judge

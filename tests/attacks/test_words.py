@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hw2.disclosure import as_text, guarded_output, mask, masked, one_line, plain
+from hw2.disclosure import as_text, describe, guarded_output, mask, masked, one_line, plain
 from hw2.metrics.table import format_table
 from hw2.progress import progress
 from tests.stores import start
@@ -24,6 +24,13 @@ def test_names_show_what_they_are() -> None:
     assert one_line("a\nb\t c") == "a b c"
     assert plain("naïve 日本語 👩‍🔬 العربية\tx\n") == "naïve 日本語 👩‍🔬 العربية\tx\n"
     assert plain("\ud800") == r"\ud800"
+
+
+def test_an_error_is_told_in_one_short_line_without_keys() -> None:
+    error = ValueError("no answer from\nhttps://me:secret@host/\x1b[2J " + "x" * 300)
+    told = describe(error)
+    assert told.startswith(r"ValueError: no answer from https://***@host/\x1b[2J x")
+    assert len(told) == 250 and describe(KeyError(3)) == "KeyError: 3"
 
 
 def test_a_table_on_a_terminal_keeps_its_lines() -> None:

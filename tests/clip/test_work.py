@@ -17,7 +17,7 @@ from torchvision.datasets.folder import pil_loader
 from hw2.clip.loading import ClipSource, find_clip
 from hw2.clip.plan import Plan
 from hw2.clip.store import EmbeddingStore
-from hw2.clip.work import make_encoder, make_reader, picture_piece, rows_per_part, text_piece
+from hw2.clip.work import make_encoder, make_reader, rows_per_part
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.labels import Labels
 from hw2.data.listing.parts import Part
@@ -51,7 +51,7 @@ def parts(val: Path, rows: int = 100) -> list[Part]:
 
 def content_of(val: Path, source: ClipSource, store: EmbeddingStore) -> list[str]:
     read = make_reader(source.preprocess, store)
-    return [read(picture_piece(part))["content"] for part in parts(val)]
+    return [read({"part": part})["content"] for part in parts(val)]
 
 
 def open_clips(pictures: list[Image.Image]) -> Tensor:
@@ -69,7 +69,7 @@ def encoded(
     """Embeddings and reasons of the only part of `val`, by reader and encoder."""
     (part,) = parts(val)
     work = make_encoder(source, store, BATCH, precision)(False)
-    done = work(make_reader(source.preprocess, store)(picture_piece(part)))
+    done = work(make_reader(source.preprocess, store)({"part": part}))
     assert done["part"] == 0 and done["count"] == len(part.table)
     assert store.content_of(part) == done["content"]
     embeddings, reasons = store.read(done["content"])
@@ -92,7 +92,7 @@ def test_equal_to_open_clips_own_pipeline(
     torch.testing.assert_close(found[kept], want, rtol=0, atol=1e-6)
     assert float((want @ want.T).min()) < 0.999  # they are not all alike
 
-    again = make_reader(source.preprocess, store)(picture_piece(parts(val)[0]))
+    again = make_reader(source.preprocess, store)({"part": parts(val)[0]})
     assert "pixels" not in again  # so the encoder has nothing to do
 
 
@@ -193,7 +193,7 @@ def test_an_actor_on_another_disk_says_so(source: ClipSource, store: EmbeddingSt
 
 def test_texts(source: ClipSource, store: EmbeddingStore) -> None:
     prompts = [["a dog", "the dog"], ["“猫” 🐱"], ["long " * 100]]
-    make_encoder(source, store, BATCH, "fp32")(False)(text_piece(prompts))
+    make_encoder(source, store, BATCH, "fp32")(False)({"prompts": prompts})
     classes, scale = store.read_texts(prompts)
     tokenize = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
     want = class_embeddings(lively_clip(), tokenize, prompts)

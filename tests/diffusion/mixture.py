@@ -36,10 +36,11 @@ def trajectory(
     eta: float | None,
 ) -> list[Tensor]:
     """The states of DDIM, or of `ddpm` where eta is None, without clipping."""
-    if eta is None:
-        return [state.xt for state in ddpm(denoise, schedule, start, fresh)]
     steps = timesteps(schedule.num_train_timesteps, num_inference_steps)
-    states = ddim(denoise, schedule, start, fresh, steps, eta=eta, clip_x0=False)
+    if eta is None:
+        states = ddpm(denoise, schedule, start, fresh, steps)
+    else:
+        states = ddim(denoise, schedule, start, fresh, steps, eta=eta, clip_x0=False)
     return [state.xt for state in states]
 
 

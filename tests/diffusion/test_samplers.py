@@ -42,7 +42,7 @@ def test_ddpm_equals_diffusers(kind: str, clip: bool, noises_of_timesteps: list[
     schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
     theirs = in_float64(DDPMScheduler, schedule, variance_type="fixed_large", clip_sample=clip)
     xt = START
-    for state in ddpm(denoise, schedule, START, noise_at, clip_x0=clip):
+    for state in ddpm(denoise, schedule, START, noise_at, timesteps(60, 60), clip_x0=clip):
         noises_of_timesteps.append(state.t)
         step = theirs.step(denoise(xt, state.t), state.t, xt)
         xt = step.prev_sample
@@ -68,7 +68,7 @@ def test_ddpm_equals_the_courses_formula(kind: str) -> None:
         z = noise_at(i - 1) if i > 1 else 0
         eps = denoise(x_i, i - 1)
         x_i = oneover_sqrta[i] * (x_i - eps * mab_over_sqrtnab[i]) + sqrt_beta_t[i] * z
-    *_, last = ddpm(denoise, schedule, START, noise_at)
+    *_, last = ddpm(denoise, schedule, START, noise_at, timesteps(60, 60))
     assert_close(last.xt, x_i, rtol=1e-9, atol=1e-9)
 
 

@@ -156,6 +156,14 @@ def test_judged_pictures_do_not_depend_on_the_batch_size() -> None:
     assert_close(one.pixels, images.flatten(1) / 127.5 - 1.0)
 
 
+def test_pictures_of_another_size_are_brought_to_the_judges() -> None:
+    images, judge = some_pictures(4), build_judge(0).eval()
+    large = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    digits, domains = torch.arange(4), torch.arange(4) % 2
+    one, two = (judge_pictures(judge, x, digits, domains) for x in (images, large))
+    assert torch.equal(one.pixels, two.pixels) and torch.equal(one.features, two.features)
+
+
 def test_shifts_move_whole_pictures_by_at_most_two_pixels() -> None:
     images, random = some_pictures(50), CounterRandom(0, 1, range(50))
     moved = shifted(images, random)

@@ -16,9 +16,7 @@ from hw2.figures.charts import (
     PANEL_INCHES,
     Panel,
     _smoothed,
-    bar,
     curves,
-    interval_curve,
     panels,
 )
 from hw2.metrics.intervals import UNDEFINED, Interval, wilson
@@ -40,6 +38,11 @@ def colours_in(picture: Image.Image) -> int:
     return len(picture.getcolors(1 << 20) or [])
 
 
+def chart(at: list[int], lines: dict[str, list[Interval]]) -> Image.Image:
+    """One panel."""
+    return panels([Panel("title", "x", "y", at, lines)])
+
+
 def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
     rows = [{"step": i, "loss": math.nan if i == 5 else 1 / (i + 1)} for i in range(100)]
     rows[3] = {"step": 3, "other": 2.0}
@@ -54,12 +57,9 @@ def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
     with pytest.raises(DataError, match="of no curves"):
         curves(rows, [])
     found = [wilson(5, 10), wilson(10, 10), UNDEFINED]
-    assert colours_in(bar("abc", found, "bars", "accuracy")) > 10
-    assert colours_in(interval_curve([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
-    with pytest.raises(DataError, match="2 labels for 3 bars"):
-        bar("ab", found)
+    assert colours_in(chart([0, 1, 2], {"mnistm": found, "svhn": found})) > 10
     with pytest.raises(DataError, match="3 points over 2 values"):
-        interval_curve([0, 1], {"mnistm": found})
+        chart([0, 1], {"mnistm": found})
 
 
 def test_a_curve_over_decades_is_straight_on_its_axis_if_it_is_a_power() -> None:
@@ -90,15 +90,15 @@ def test_figures_touch_no_global_state_of_pyplot() -> None:
 
 
 def test_estimates_that_are_nan_are_passed_over() -> None:
-    with_nan = interval_curve([0, 1, 2, 3], {"a": [FOUND[0], UNDEFINED, *FOUND[1:]]}, "t", "x", "y")
-    assert with_nan == interval_curve([0, 2, 3], {"a": FOUND}, "t", "x", "y")
+    with_nan = chart([0, 1, 2, 3], {"a": [FOUND[0], UNDEFINED, *FOUND[1:]]})
+    assert with_nan == chart([0, 2, 3], {"a": FOUND})
     no_limits = [Interval(0.5, math.nan, math.nan), Interval(0.7, math.nan, math.nan)]
-    assert near(interval_curve([0, 1], {"a": no_limits}), COLOURS[0]).sum() > 200
+    assert near(chart([0, 1], {"a": no_limits}), COLOURS[0]).sum() > 200
 
 
 def test_a_legend_names_lines_only_where_there_are_several() -> None:
     def drawn(*names: str) -> Image.Image:
-        return interval_curve([0, 1, 2], dict.fromkeys(names, FOUND))
+        return chart([0, 1, 2], dict.fromkeys(names, FOUND))
 
     assert drawn("mnistm") == drawn("svhn")
     assert drawn("mnistm", "svhn") != drawn("mnistm", "other")
@@ -148,7 +148,7 @@ def test_no_text_is_cut_off() -> None:
     one = Panel(TITLE, X, Y, [0, 1, 2], {"mnistm": FOUND, "svhn": FOUND})
     for drawn in (
         *(panels([one] * count, TITLE + TITLE) for count in (2, 4)),
-        interval_curve(one.at, one.lines, TITLE, X, Y),
+        panels([one]),
         curves([{X: i, Y: i} for i in range(9)], [Y], TITLE, X),
     ):
         edge = np.asarray(drawn).copy()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hw2.errors import ConfigError
-from hw2.personalize.merge import MergeResult, MergeSystem, merge_projection
+from hw2.personalize.merge import MergeResult, MergeSystem
 
 EACH = settings(deadline=None, max_examples=25, derandomize=True)
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -16,6 +16,11 @@ Problem = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def numbers(seed: int, *shape: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
+
+
+def merged(w0: Tensor, reg: Tensor, targets: Tensor, values: Tensor) -> MergeResult:
+    """W of one matrix alone."""
+    return MergeSystem(reg, targets).solve(w0, values)
 
 
 @st.composite
@@ -61,7 +66,7 @@ def miss(result: MergeResult, problem: Problem) -> float:
 @EACH
 @given(problems())
 def test_equals_the_kkt_solution(problem: Problem) -> None:
-    result = merge_projection(*problem)
+    result = merged(*problem)
     theirs = kkt(*problem)
     assert result.residual < 1e-6 and miss(result, problem) < 1e-6 and result.unmet == ()
     assert result.rank == len(problem[2])
@@ -72,7 +77,7 @@ def test_equals_the_kkt_solution(problem: Problem) -> None:
 @EACH
 @given(problems(spanning=False))
 def test_singular_regularisation_gets_a_ridge(problem: Problem) -> None:
-    result = merge_projection(*problem)
+    result = merged(*problem)
     assert result.ridge > 0 and miss(result, problem) < 1e-6
     best, size = objective(kkt(*problem), problem), float(problem[1].norm())
     # Where the targets can be met without moving the captions at all, the best is 0.
@@ -88,8 +93,8 @@ def test_order_changes_no_bit(problem: Problem, random: st.DataObject) -> None:
     targets, values = torch.cat([targets, targets[:2]]), torch.cat([values, values[:2] + 1])
     order = list(range(len(targets)))
     random.shuffle(order)
-    one = merge_projection(w0, reg, targets, values)
-    other = merge_projection(w0, reg, targets[order], values[order])
+    one = merged(w0, reg, targets, values)
+    other = merged(w0, reg, targets[order], values[order])
     assert torch.equal(one.weight, other.weight)
     assert {order[place] for place in other.unmet} == set(one.unmet)
 
@@ -104,7 +109,7 @@ def test_repeated_targets_that_agree_change_nothing(problem: Problem) -> None:
         torch.cat([targets, targets, targets[:1]]),
         torch.cat([values, values, values[:1]]),
     )
-    one, other = merge_projection(*problem), merge_projection(*twice)
+    one, other = merged(*problem), merged(*twice)
     torch.testing.assert_close(one.weight, other.weight, rtol=1e-7, atol=1e-9)
     assert other.rank == one.rank == len(targets) and other.unmet == ()
 
@@ -114,22 +119,18 @@ def test_repeated_targets_that_agree_change_nothing(problem: Problem) -> None:
 def test_dependent_targets_that_agree_change_nothing(problem: Problem, share: float) -> None:
     w0, reg, targets, values = problem
     more = targets[:1] + share * targets[-1:]
-    result = merge_projection(
+    result = merged(
         w0, reg, torch.cat([targets, more]), torch.cat([values, values[:1] + share * values[-1:]])
     )
     assert result.rank == len(targets) and result.residual < 1e-6
-    torch.testing.assert_close(
-        result.weight, merge_projection(*problem).weight, rtol=1e-6, atol=1e-8
-    )
+    torch.testing.assert_close(result.weight, merged(*problem).weight, rtol=1e-6, atol=1e-8)
 
 
 @EACH
 @given(problems())
 def test_conflicts_are_met_half_way_and_told(problem: Problem) -> None:
     w0, reg, targets, values = problem
-    result = merge_projection(
-        w0, reg, torch.cat([targets, targets[:1]]), torch.cat([values, values[:1] + 2])
-    )
+    result = merged(w0, reg, torch.cat([targets, targets[:1]]), torch.cat([values, values[:1] + 2]))
     assert set(result.unmet) == {0, len(targets)} and result.rank == len(targets)
     # Not the first, not the last: the mean of both.
     mean = torch.cat([values[:1] + 1, values[1:]])
@@ -142,7 +143,7 @@ def test_conflicts_are_met_half_way_and_told(problem: Problem) -> None:
 @given(problems())
 def test_values_that_hold_already_move_nothing(problem: Problem) -> None:
     w0, reg, targets, _ = problem
-    result = merge_projection(w0, reg, targets, targets @ w0.T)
+    result = merged(w0, reg, targets, targets @ w0.T)
     torch.testing.assert_close(result.weight, w0, rtol=1e-12, atol=1e-12)
 
 
@@ -154,7 +155,7 @@ def test_any_number_of_concepts_in_float32(count: int) -> None:
     own = [w0 + 0.1 * numbers(3 + place, out, width).float() for place in range(count)]
     parts = zip(targets.chunk(count), own, strict=True)
     values = torch.cat([part @ weight.T for part, weight in parts])
-    result = merge_projection(w0, reg, targets, values)
+    result = merged(w0, reg, targets, values)
     assert result.weight.dtype == torch.float32 and result.residual < 1e-6
     assert result.residual < result.rounded_residual < 1e-5
     # One concept's own matrix meets its targets too; the merged one moves the captions less.
@@ -165,7 +166,7 @@ def test_rounding_is_told_and_is_no_conflict() -> None:
     w0, reg = numbers(0, 40, 96).float(), numbers(1, 500, 96).float()
     targets = numbers(2, 2, 96).float()
     targets[1] = targets[0] + 1e-4 * targets[1]  # nearly the same, with other values: W is large
-    result = merge_projection(w0, reg, targets, numbers(3, 2, 40).float())
+    result = merged(w0, reg, targets, numbers(3, 2, 40).float())
     assert result.rounded_residual > 1e-6 > result.residual
     assert result.unmet == ()
 
@@ -177,9 +178,9 @@ def test_nothing_to_merge_and_nothing_to_keep() -> None:
         numbers(2, 2, 6),
         numbers(3, 2, 4),
     )
-    assert torch.equal(merge_projection(w0, reg, targets[:0], values[:0]).weight, w0)
+    assert torch.equal(merged(w0, reg, targets[:0], values[:0]).weight, w0)
     # Without captions: the smallest change of W itself.
-    free = merge_projection(w0, reg[:0], targets, values).weight
+    free = merged(w0, reg[:0], targets, values).weight
     least = (
         w0.numpy() + np.linalg.lstsq(targets.numpy(), (values - targets @ w0.T).numpy(), None)[0].T
     )
@@ -194,7 +195,7 @@ def test_a_target_of_nothing_cannot_be_met() -> None:
         numbers(3, 2, 4),
     )
     targets[0] = 0
-    result = merge_projection(w0, reg, targets, values)
+    result = merged(w0, reg, targets, values)
     assert result.unmet == (0,) and result.misses[0] == pytest.approx(1) and result.rank == 1
 
 
@@ -203,7 +204,7 @@ def test_the_shared_part_is_factorised_once() -> None:
     system = MergeSystem(reg, targets)
     for seed, out in ((3, 4), (4, 7)):
         w0, values = numbers(seed, out, 8), numbers(seed + 9, 3, out)
-        alone = merge_projection(w0, reg, targets, values)
+        alone = merged(w0, reg, targets, values)
         assert torch.equal(system.solve(w0, values).weight, alone.weight)
 
 
@@ -221,4 +222,4 @@ def test_bad_input(place: int, value: Tensor, told: str) -> None:
     problem = [numbers(0, 4, 6), numbers(1, 9, 6), numbers(2, 2, 6), numbers(3, 2, 4)]
     problem[place] = value
     with pytest.raises(ConfigError, match=told):
-        merge_projection(*problem)
+        merged(*problem)

@@ -6,7 +6,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from hw2.config import load
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.errors import ConfigError
+from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.settings.text2image import DrawSettings
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
@@ -60,3 +63,9 @@ def test_noise_belongs_to_the_index(model: StableDiffusion) -> None:
     assert float((together[1:].float() - alone.float()).abs().max()) <= 1
     other = draw(model, PROMPTS[1:], SETTINGS, indices=[2], seed=0)
     assert not torch.equal(alone, other)
+
+
+def test_a_falling_interval_is_refused_before_the_job_starts() -> None:
+    words = ["--out", "x", "--guidance_interval", "0.5,0.2"]
+    with pytest.raises(ConfigError, match=r"guidance_interval=.*want the lower share first"):
+        load(GenerateConceptsConfig, words, prog="job", description="")

@@ -123,6 +123,10 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
             "its scheduler has rescale_betas_zero_snr",
         ),
         (
+            _edit("scheduler/scheduler_config.json", beta_end=1.5),
+            "its scheduler has beta_start=.*, beta_end=1.5: need 0 < beta_start",
+        ),
+        (
             lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
             "FlowMatchEulerDiscreteScheduler has neither beta_schedule nor trained_betas",
         ),

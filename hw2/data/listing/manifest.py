@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from hw2.data.listing.rows import Classes, Rows
-from hw2.data.listing.store import STORE_ERRORS, Entry, Store, one_line, shown, unusable
+from hw2.data.listing.store import STORE_ERRORS, Entry, Store, gist, shown, unusable
 from hw2.data.listing.tables import label_column, open_parquet, path_column
 from hw2.errors import ConfigError, DataError
 
@@ -67,7 +67,7 @@ def _pairs(
     except STORE_ERRORS as error:
         if isinstance(error, ConfigError | DataError):  # they are kinds of ValueError
             raise
-        raise DataError(f"{where}: the table cannot be read ({one_line(error)})") from None
+        raise DataError(f"{where}: the table cannot be read ({gist(error)})") from None
 
 
 def _batches(

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from hw2.data.listing.manifest import NO_LABEL
 from hw2.data.listing.rows import SCHEMA, Classes, Rows
-from hw2.data.listing.store import STORE_ERRORS, Entry, Store, one_line, shown
+from hw2.data.listing.store import STORE_ERRORS, Entry, Store, gist, shown
 from hw2.data.listing.tables import label_column, open_parquet, picture_column
 from hw2.errors import ConfigError, DataError
 
@@ -37,7 +37,7 @@ def list_parquet(
         except STORE_ERRORS as error:
             if isinstance(error, ConfigError | DataError):  # they are kinds of ValueError
                 raise
-            raise DataError(f"{where}: the table cannot be read ({one_line(error)})") from None
+            raise DataError(f"{where}: the table cannot be read ({gist(error)})") from None
 
 
 def _rows(shard: Entry, first: int, labels: pa.Array, classes: Classes) -> pa.RecordBatch:

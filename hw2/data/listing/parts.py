@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hw2.data.listing.store import STORE_ERRORS, Store, one_line, open_store, over_limit
+from hw2.data.listing.store import STORE_ERRORS, Store, gist, open_store, over_limit
 from hw2.data.listing.tables import picture_column, picture_leaf
 from hw2.data.listing.tars import LOCAL_READ, REMOTE_READ, Window
 from hw2.errors import DataError
@@ -92,7 +92,7 @@ def _guarded(store: Store, part: Part, source: str, rows: Places, mtime_ns: int)
     except DataError as error:
         reason = str(error)
     except STORE_ERRORS as error:
-        reason = f"it cannot be read ({one_line(error)})"
+        reason = f"it cannot be read ({gist(error)})"
         # Of torn pages pyarrow tells an OSError too, without a number; buckets' have none either.
         if isinstance(error, OSError) and (error.errno is not None or not store.local):
             reason = Passing(reason)

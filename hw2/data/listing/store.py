@@ -39,7 +39,7 @@ class Store:
             self.files, base = fs.FileSystem.from_uri(_patient(root)) if _is_uri(root) else here
         except STORE_ERRORS as error:
             raise ConfigError(
-                f"{shown(root)}: no such place of files ({one_line(error)}): "
+                f"{shown(root)}: no such place of files ({gist(error)}): "
                 "give a folder, or a URI as s3://bucket/folder or gs://bucket/folder"
             ) from None
         self.base = base.rstrip("/") or base
@@ -56,7 +56,7 @@ class Store:
             yield from (self._scan_local if self.local else self._scan_remote)(folder, deep)
         except STORE_ERRORS as error:
             where = f"{shown(self.root)}{'/' if folder else ''}{folder}"
-            raise DataError(f"{where}: cannot be listed ({one_line(error)})") from None
+            raise DataError(f"{where}: cannot be listed ({gist(error)})") from None
 
     def _scan_remote(self, folder: str, deep: bool) -> Iterator[Entry]:
         for info in self.files.get_file_info(fs.FileSelector(self.path(folder), recursive=deep)):
@@ -118,7 +118,7 @@ class Store:
         try:
             return _remote_entry(name, self.files.get_file_info(self.path(name)))
         except STORE_ERRORS as error:
-            return Entry(name, -1, 0, reason=f"it cannot be read ({one_line(error)})")
+            return Entry(name, -1, 0, reason=f"it cannot be read ({gist(error)})")
 
     def open(self, name: str) -> pa.NativeFile:
         """A file to read from at any place."""
@@ -150,7 +150,7 @@ def locate(images: str) -> tuple[Store, str]:
     try:
         kind = store.files.get_file_info(store.base).type
     except STORE_ERRORS as error:
-        raise DataError(f"{shown(images)}: cannot be looked at ({one_line(error)})") from None
+        raise DataError(f"{shown(images)}: cannot be looked at ({gist(error)})") from None
     if kind is fs.FileType.Directory:
         return store, ""
     if kind is fs.FileType.NotFound:
@@ -198,7 +198,7 @@ def shown(images: str) -> str:
     return mask(images).replace(f"://{HIDDEN}@", "://")
 
 
-def one_line(error: BaseException) -> str:
+def gist(error: BaseException) -> str:
     """The gist of an error of a file system, which may repeat a URI."""
     return shown(" ".join(str(error).split()))[:300] or type(error).__name__
 

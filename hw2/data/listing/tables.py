@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hw2.data.listing.store import STORE_ERRORS, Store, one_line, shown
+from hw2.data.listing.store import STORE_ERRORS, Store, gist, shown
 from hw2.errors import ConfigError, DataError
 
 PATH_COLUMNS = ("path", "file_name", "image_path", "image", "filepath")
@@ -19,7 +19,7 @@ def open_parquet(store: Store, name: str) -> pq.ParquetFile:
         return pq.ParquetFile(store.open(name))
     except STORE_ERRORS as error:
         where = shown(store.path(name))
-        raise DataError(f"{where}: not a Parquet file, or a torn one ({one_line(error)})") from None
+        raise DataError(f"{where}: not a Parquet file, or a torn one ({gist(error)})") from None
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -13,7 +13,7 @@ from hw2.data.listing.store import (
     SUFFIXES,
     Entry,
     Store,
-    one_line,
+    gist,
     over_limit,
     readable,
 )
@@ -61,7 +61,7 @@ def list_tars(store: Store, shards: list[Entry], classes: Classes, rows: Rows) -
                     window = Window(file, LOCAL_READ if store.local else REMOTE_READ)
                     reason = _list_shard(shard, window, classes, rows)
             except STORE_ERRORS as error:
-                reason = f"it cannot be read ({one_line(error)})"
+                reason = f"it cannot be read ({gist(error)})"
         if reason is not None:
             size, mtime = shard.size, shard.mtime_ns
             rows.add(shard.name, shard.name, size=size, mtime_ns=mtime, reason=reason)

@@ -1,1 +1,1 @@
-"""The offline tree: digit pictures made from data inside installed packages."""
+"""The offline tree: digits, faces, scenes and concepts made from data inside installed packages."""

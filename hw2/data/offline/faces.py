@@ -33,8 +33,8 @@ def face_rng(seed: int, index: int) -> np.random.Generator:
     )
 
 
-def face_picture(seed: int, index: int, size: int = FACE_SIZE) -> np.ndarray:
-    """Picture `index`, uint8 (size, size, 3): the faces in turn, each time a little otherwise.
+def face_picture(seed: int, index: int) -> np.ndarray:
+    """Picture `index`, uint8 (32, 32, 3): the faces in turn, each time a little otherwise.
 
     Mirrored or not, moved by up to a pixel, and up to 8 % larger, so that a small network has more
     to learn than a hundred pictures by heart. Deterministic in (seed, index).
@@ -48,7 +48,7 @@ def face_picture(seed: int, index: int, size: int = FACE_SIZE) -> np.ndarray:
     room = (side - span) / 2
     left, top = room + np.clip(rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2), -room, room)
     enlarged = Image.fromarray(np.ascontiguousarray(pixels), mode="F").resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + span, top + span)
+        (FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC, box=(left, top, left + span, top + span)
     )
     grey = np.clip(np.rint(np.asarray(enlarged) * 255), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

@@ -14,16 +14,18 @@ def ddpm(
     schedule: NoiseSchedule,
     x_start: Float[Tensor, "b c h w"],
     fresh: Fresh,
+    steps: list[int],
     *,
     clip_x0: bool = False,
 ) -> Iterator[SampleStep]:
-    """Ancestral sampling over all T steps with variance beta_t (Ho et al. 2020, algorithm 2).
+    """Ancestral sampling with variance beta_t (Ho et al. 2020, algorithm 2).
 
+    `steps` are all timesteps, T-1 .. 0: an update leads to the one before, none left out.
     x_prev = (xt - beta_t / sqrt(1 - alphas_cumprod_t) eps) / sqrt(alpha_t) + sqrt(beta_t) z, the
     course's formula. With `clip_x0` the mean is written through the clipped x0 (eq. 7).
     """
     xt = x_start
-    for t in reversed(range(schedule.num_train_timesteps)):
+    for t in steps:
         alpha_bar, alpha_bar_prev = alpha_cumprod(schedule, t), alpha_cumprod(schedule, t - 1)
         beta, alpha = schedule.betas[t], schedule.alphas[t]
         a, s = schedule.signal_and_noise_at(t, xt.dtype)
@@ -40,16 +42,4 @@ def ddpm(
         yield SampleStep(t, xt, x0)
 
 
-def _by_name(
-    denoise: Denoise,
-    schedule: NoiseSchedule,
-    x_start: Float[Tensor, "b c h w"],
-    fresh: Fresh,
-    steps: list[int],
-    *,
-    clip_x0: bool,
-) -> Iterator[SampleStep]:
-    return ddpm(denoise, schedule, x_start, fresh, clip_x0=clip_x0)  # `steps` are all of them
-
-
-SAMPLER = Sampler(_by_name, every_timestep=True)
+SAMPLER = Sampler(ddpm, every_timestep=True)
