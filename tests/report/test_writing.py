@@ -16,7 +16,8 @@ class Told(Tracker):
 
     tracking_uri: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
+        self.out = out
         self.files: list[str] = []
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
@@ -35,7 +36,8 @@ def broken(tmp_path: Path) -> Path:
 
 
 def test_pages_and_numbers_are_kept_if_the_browser_fails(tmp_path: Path, broken: Path) -> None:
-    small, told = SmallReport(tmp_path), Told()
+    small = SmallReport(tmp_path)
+    told = Told(small.out)
     with pytest.raises(ConfigError, match="could not print: no display"):
         write_report(["en"], small.all(), small.out, told, broken)
     assert told.files == ["report.en.html", "metrics.json"]
