@@ -223,6 +223,8 @@ def _print(
             for pair in pairs
         ]
         print(format_table(told, list(told[0])))
+        if len(pairs) > 1:
+            print(f"limits and words of each alone: not adjusted for {len(pairs)} differences")
     if best is not None:
         value = _shown(best.scores[config.metric], shown.metrics[config.metric].spec)
         rule = config.rule.replace("_", " ")
