@@ -322,7 +322,13 @@ def test_where_labels_have_no_say_there_is_nothing_to_be_unsure_of(small: SmallR
 @pytest.mark.parametrize(
     ("language", "told"),
     [
-        ("en", ("share their starting noise", "adjusted for the number of comparisons (3)")),
+        (
+            "en",
+            (
+                "the starting noise that all digits of an index share",
+                "adjusted for the number of comparisons (3)",
+            ),
+        ),
         ("zh-TW", ("使用相同的起始雜訊", "校正後 p = 0.01")),
     ],
 )
