@@ -33,20 +33,23 @@ def apart(a: TrialResult, b: TrialResult, outcome: str) -> Interval:
     return bootstrap(torch.mean, difference.double(), seed=0)
 
 
-def further(a: torch.Tensor, b: torch.Tensor, real: torch.Tensor) -> Interval:
+def further(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    real: torch.Tensor,
+    classes: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> Interval:
     """How much further from `real` the features `a` are than `b`, of pictures of the same noises.
 
-    The Frechet distances without the same pictures of both are subtracted.
+    The Frechet distances without the same noises of both are subtracted. `classes`: those of `a`
+    and `b`, and those of `real`.
     """
 
     def difference(rows: torch.Tensor, of_real: torch.Tensor) -> float:
         return frechet_distance(a[rows], real[of_real]) - frechet_distance(b[rows], real[of_real])
 
-    return jackknife(
-        difference,
-        torch.zeros(len(a), dtype=torch.int64),
-        torch.zeros(len(real), dtype=torch.int64),
-    )
+    alike = [torch.zeros(len(x), dtype=torch.int64) for x in (a, real)]
+    return jackknife(difference, *(classes or alike))
 
 
 def images_of(trial: TrialResult) -> np.ndarray:
