@@ -15,6 +15,7 @@ from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.schedule import NoiseSchedule, linear_schedule
+from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
 from hw2.models.face_unet import SHOWN, from_course
@@ -182,8 +183,7 @@ def _from_diffusers(folder: Path) -> DiffusersUNet:
     except CheckpointError:
         raise
     except Exception as error:  # broken JSON, settings or weights: what it raises is open-ended
-        what = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{folder}: not a readable UNet2DModel ({what})") from None
+        raise CheckpointError(f"{folder}: not a readable UNet2DModel ({describe(error)})") from None
     # diffusers leaves missing weights random, and only warns.
     wrong = [f"missing {k}" for k in info["missing_keys"]]
     wrong += [f"unknown {k}" for k in info["unexpected_keys"]]

@@ -92,7 +92,7 @@ def mean_per_class_recall(confusion: Int64[Tensor, "c c"]) -> Interval:
 
 
 def class_scores(
-    confusion: Int64[Tensor, "c c"], top5_hits: Int64[Tensor, " c"] | None = None
+    confusion: Int64[Tensor, "c c"], top5_hits: Int64[Tensor, " c"]
 ) -> list[ClassScore]:
     """The score of each class, in order of index; `top5_hits` are those of `hits_per_class`."""
     wrong = confusion - confusion.diag().diag()
@@ -104,7 +104,7 @@ def class_scores(
         "predicted": confusion.sum(0),
         "for_class": for_class,
         "times": wrong.gather(1, for_class[:, None])[:, 0],
-        "hits": confusion.diagonal() if top5_hits is None else top5_hits,
+        "hits": top5_hits,
     }
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [
@@ -116,7 +116,7 @@ def class_scores(
             predicted=predicted,
             mistaken_for=other if times else None,
             times=times,
-            top5=UNDEFINED if top5_hits is None else _share(hits, n),
+            top5=_share(hits, n),
         )
         for index, (n, right, predicted, other, times, hits) in enumerate(rows)
     ]

@@ -48,8 +48,9 @@ def kernel_distance(
     """
     _check("kernel distance", a, b)
     a, b = a.double(), b.double()
-    between = _kernel_sums(a, _members(None, len(a)), b, _members(None, len(b)))
-    return _within(a, a_classes) + _within(b, b_classes) - 2 * float(between) / (len(a) * len(b))
+    of_a, of_b = _members(_classes_of(a, a_classes)), _members(_classes_of(b, b_classes))
+    between = float(_kernel_sums(a, of_a, b, of_b).sum()) / (len(a) * len(b))
+    return _within(a, of_a) + _within(b, of_b) - 2 * between
 
 
 Classes = tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]
@@ -64,7 +65,8 @@ def frechet_interval(
     shrink the covariances' rank and shift every replicate upward. The limits are about the
     expected score of sets of these sizes, small-set bias included.
     """
-    found = jackknife(lambda i, j: frechet_distance(a[i], b[j]), *(classes or _one_class(a, b)))
+    classes = classes or (_classes_of(a), _classes_of(b))
+    found = jackknife(lambda i, j: frechet_distance(a[i], b[j]), *classes)
     # Written so that a nan limit stays nan.
     return Interval(found.value, 0.0 if found.low < 0 else found.low, found.high)
 
@@ -76,12 +78,15 @@ def kernel_interval(
 
     A bootstrap would pair a row with its own copy, which the unbiased estimate must not.
     """
-    of_a, of_b = classes or _one_class(a, b)
+    of_a, of_b = classes or (_classes_of(a), _classes_of(b))
     return jackknife(lambda i, j: kernel_distance(a[i], b[j], of_a[i], of_b[j]), of_a, of_b)
 
 
-def _one_class(a: Tensor, b: Tensor) -> Classes:
-    return torch.zeros(len(a), dtype=torch.int64), torch.zeros(len(b), dtype=torch.int64)
+def _classes_of(
+    x: Float[Tensor, "n d"], classes: Int64[Tensor, " n"] | None = None
+) -> Int64[Tensor, " n"]:
+    """The classes of the rows: one for all where none are given."""
+    return torch.zeros(len(x), dtype=torch.int64) if classes is None else classes
 
 
 def _covariance_root(x: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
@@ -90,9 +95,8 @@ def _covariance_root(x: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
     return torch.linalg.qr(centred, mode="r").R
 
 
-def _within(x: Float[Tensor, "n d"], classes: Int64[Tensor, " n"] | None) -> float:
+def _within(x: Float[Tensor, "n d"], members: Float[Tensor, "n classes"]) -> float:
     """The mean of k over pairs of rows, two classes at a time; nan if there is no pair."""
-    members = _members(classes, len(x))
     sums = _kernel_sums(x, members, x, members)
     sizes = members.sum(0)
     pairs = sizes[:, None] * sizes
@@ -106,9 +110,7 @@ def _within(x: Float[Tensor, "n d"], classes: Int64[Tensor, " n"] | None) -> flo
     return float((shares * sums / pairs.clamp(min=1)).sum() / shares.sum())
 
 
-def _members(classes: Int64[Tensor, " n"] | None, n: int) -> Float[Tensor, "n classes"]:
-    if classes is None:
-        return torch.ones(n, 1, dtype=torch.float64)
+def _members(classes: Int64[Tensor, " n"]) -> Float[Tensor, "n classes"]:
     return torch.nn.functional.one_hot(classes.unique(return_inverse=True)[1]).double()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hw2.config import JobConfig, ScalingConfig
 from hw2.settings.clip import ClipChoice
@@ -25,3 +25,12 @@ class GradeConceptsConfig(ClipChoice, JobConfig):
     scaling: ScalingConfig = Field(
         ScalingConfig(num_workers=0), description="it works in this process; use_gpu says where"
     )
+
+    @model_validator(mode="after")
+    def _in_this_process(self) -> "GradeConceptsConfig":
+        if self.scaling.num_workers:
+            raise ValueError(
+                f"scaling.num_workers={self.scaling.num_workers}: grading works in this process; "
+                "leave it out"
+            )
+        return self

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
+from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import ASSETS
 from hw2.text2image.model import StableDiffusion
@@ -97,8 +98,9 @@ def _part(model: str, name: str, load: Callable[[], P]) -> P:
     try:
         return load()
     except UNREADABLE as error:
-        why = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"model={model}: its {name} cannot be loaded ({why})") from None
+        raise CheckpointError(
+            f"model={model}: its {name} cannot be loaded ({describe(error)})"
+        ) from None
 
 
 def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:

@@ -86,6 +86,8 @@ def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
     (drawn.path / "gen/0/1/source0_prompt1_2.png").write_bytes(b"\x89PNG")
     said = drawn.run_here("grade_concepts", SETTINGS).refusal()
     assert "gen/0/1/source0_prompt1_2.png: " in said
+    said = drawn.run_here("grade_concepts", SETTINGS | {"scaling.num_workers": "2"}).refusal()
+    assert "scaling.num_workers=2: grading works in this process" in said
     assert not (drawn.path / "out").exists() and not (drawn.path / "mlflow.db").exists()
 
 
