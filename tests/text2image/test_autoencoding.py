@@ -10,7 +10,7 @@ from hw2.text2image.autoencoding import decode, encode
 
 
 @pytest.mark.parametrize(
-    ("side", "parts"), [(16, [50, 2]), (64, [50, 2]), (128, [12, 1]), (512, [1, 1])]
+    ("side", "parts"), [(16, [50, 2]), (64, [50, 2]), (128, [12, 1]), (256, [3, 1])]
 )
 def test_larger_pictures_go_in_smaller_parts(
     side: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
@@ -38,3 +38,10 @@ def test_larger_pictures_go_in_smaller_parts(
     assert latents.shape == (sum(parts), 4, side // 2, side // 2) and drawn.shape == shape
     torch.testing.assert_close(latents[-1:], encode(vae, pictures[-1:]))
     torch.testing.assert_close(drawn[-1:], decode(vae, latents[-1:]))
+
+
+def test_a_picture_above_the_limit_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hw2.text2image.autoencoding.PIXELS_AT_ONCE", 100)
+    vae = build_autoencoder(AutoencoderConfig(channels=(8, 8)), 16, 0).eval()
+    latents = encode(vae, torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    assert latents.shape == (2, 4, 8, 8) and decode(vae, latents).shape == (2, 3, 16, 16)
