@@ -185,7 +185,8 @@ class Mirror:
         gone = [
             name for name, stamp in self._known.items() if name not in here and self._gone(name)
         ]
-        if not new and not gone:
+        behind = any(self._kept.get(name, 0) < stamp.size for name, stamp in journals.items())
+        if not new and not gone and not behind:  # a push that failed last may leave just `_kept`
             return
         self._check()
         for _, names in itertools.groupby(new, _turn):

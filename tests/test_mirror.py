@@ -125,6 +125,31 @@ def test_a_checkpoint_waits_for_its_rows(uri: str, monkeypatch: pytest.MonkeyPat
             assert ("checkpoints/step_00000002/manifest.json" in Bucket(uri).names()) == whole
 
 
+def test_rows_count_as_kept_after_a_last_check_that_failed_once(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_text, reads = Bucket.read_text, 0
+
+    def failing(self: Bucket, name: str) -> str | None:
+        nonlocal reads
+        reads += name == ".owner"
+        if reads == 2:  # all is in the bucket by then
+            reads += 1
+            raise OSError("connection reset")
+        return read_text(self, name)
+
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        journal = write(mirror, "the last row")
+        monkeypatch.setattr(Bucket, "read_text", failing)
+        mirror.push()
+        assert reads > 2
+        assert mirror.kept(journal) == journal.stat().st_size
+        before = reads
+        mirror.push()
+        assert reads == before  # nothing is new: the bucket is not asked
+
+
 def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
     with mirrored(uri) as first:
         first.take_over()
