@@ -46,7 +46,8 @@ def claim_out(
     """
     out = mirror.folder if mirror else config.out.expanduser().absolute()
     shown = mirror.bucket.shown if mirror else out
-    record, draft, sums = out / "config.yaml", out / ".config.yaml.tmp", out / "inputs.json"
+    record, draft = out / "config.yaml", out / ".config.yaml.tmp"
+    sums, sums_draft = out / "inputs.json", out / "inputs.tmp"
     inputs = dict(inputs or {})
     ignore = {"out", "name", "overwrite", *ignore}
     advice = "choose another --out"
@@ -71,20 +72,22 @@ def claim_out(
             elif differ:
                 set_aside(out)
                 out.mkdir()
-        elif others or any(path not in (draft, sums) for path in out.iterdir()):
+        elif others or any(path not in (draft, sums, sums_draft) for path in out.iterdir()):
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
         if mirror:
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.
         kept = _read_sums(sums) if record.exists() else {}
-        sums.with_suffix(".tmp").write_text(json.dumps(kept | inputs))
-        sums.with_suffix(".tmp").replace(sums)
+        sums_draft.write_text(json.dumps(kept | inputs))
+        sums_draft.replace(sums)
         with draft.open("w", encoding="utf-8") as file:
             file.write(dump(config))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(record)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            shown, advice = out, "make room, and the same command goes on"
         raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
 

@@ -1,6 +1,9 @@
 """The command line, the files and the folders of a job, on a small job of its own."""
 
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,6 +379,30 @@ def test_claim_refuses_what_is_not_ours(tmp_path: Path):
             claim_out(demo(tmp_path / name, overwrite=True))
     assert claim_out(demo(tmp_path / "empty")) and claim_out(demo(tmp_path / "torn"))
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_claim_goes_on_from_the_drafts_of_a_kill(tmp_path: Path):
+    for name in (".config.yaml.tmp", "inputs.tmp"):
+        (tmp_path / "o").mkdir()
+        (tmp_path / "o" / name).write_text('{"model": "ab')
+        claim_out(demo(tmp_path / "o"), inputs={"model": "abc"})
+        assert json.loads((tmp_path / "o/inputs.json").read_text()) == {"model": "abc"}
+        assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["config.yaml", "inputs.json"]
+        shutil.rmtree(tmp_path / "o")
+
+
+def test_claim_goes_on_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, text: str) -> int:
+        path.touch()  # as such a disk does: names take no room
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(ConfigError) as caught:
+        patch.setattr(Path, "write_text", full)
+        claim_out(demo(tmp_path / "o"))
+    told = f"cannot use out={tmp_path / 'o'} (No space left on device): make room"
+    assert str(caught.value).startswith(told) and "another" not in str(caught.value)
+    assert [p.name for p in (tmp_path / "o").iterdir()] == ["inputs.tmp"]
+    assert claim_out(demo(tmp_path / "o")) == tmp_path / "o"
 
 
 def test_claim_of_a_broken_record(tmp_path: Path):
