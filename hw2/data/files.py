@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and files from outside that are read with care."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,7 +8,6 @@ import secrets
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ MAX_TABLE_BYTES = 256 * 2**20  # of a CSV: some millions of rows
 MAX_JSON_BYTES = 64 * 2**20
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A passing name beside `path` to write to; renamed to `path` if the block succeeds."""
     passing = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -88,7 +88,8 @@ def planted(folder: Path) -> str | None:
     """
     waiting = [os.fspath(folder)]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        # Another process may rename or prune a folder that was found.
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     if not inside(Path(entry.path), folder):

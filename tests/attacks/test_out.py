@@ -79,6 +79,31 @@ def test_a_folder_that_is_a_link_and_links_within_are_taken(tmp_path: Path) -> N
     assert claim_out(config) == tmp_path / "out"
 
 
+def test_a_folder_that_vanishes_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process of the job prunes its checkpoints."""
+    config = JobConfig(out=tmp_path / "out")
+    claim_out(config)
+    for name in ("kept", "pruned"):
+        (tmp_path / "out/checkpoints" / name).mkdir(parents=True)
+    scandir, looked_at = os.scandir, []
+
+    def racing(path: str) -> object:
+        looked_at.append(Path(path).name)
+        if looked_at[-1] == "pruned":
+            os.rmdir(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", racing)
+    claim_out(config)
+    assert sorted(looked_at) == ["checkpoints", "kept", "out", "pruned"]  # also what came after
+    (tmp_path / "out/checkpoints/kept/link").symlink_to(tmp_path)
+    (tmp_path / "out/checkpoints/pruned").mkdir()
+    with pytest.raises(ConfigError, match="leads out of it"):
+        claim_out(config)
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "{", "1"])
 def test_hashes_that_are_none(text: str, tmp_path: Path) -> None:
     claim_out(JobConfig(out=tmp_path / "out"), inputs={"model": "abc"})
