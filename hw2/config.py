@@ -48,7 +48,9 @@ class ScalingConfig(Config):
         "those that join, up to num_workers; null: wait for them",
     )
     use_gpu: bool | None = Field(None, description="null: if the cluster has one")
-    cpus_per_worker: float | None = Field(None, gt=0, description="null: an even share")
+    cpus_per_worker: float | None = Field(
+        None, gt=0, description="CPUs, and so threads, of a worker; null: 1"
+    )
 
     @property
     def num_threads(self) -> int:
