@@ -38,6 +38,9 @@ def test_metrics_in_the_copy_are_refused(copy: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI, by --runtime-env-json"):
             refuse_lost(sampling("/shared/x"))
     refuse_lost(PrepareDataConfig(out=Path("/shared/x")))  # it has no run
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://db/x")
+    with pytest.raises(ConfigError, match="is a database, which keeps no files of runs"):
+        refuse_lost(sampling("/shared/x"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////shared/mlflow.db")
     refuse_lost(sampling("/shared/x"))
 

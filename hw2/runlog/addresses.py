@@ -10,7 +10,8 @@ from pathlib import Path
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
 
-STORES = re.compile(r"sqlite:///.|(https?|(postgresql|mysql|mssql)(\+\w+)?)://")
+STORES = re.compile(r"sqlite:///.|https?://")
+DATABASES = re.compile(r"(postgres(ql)?|mysql|mariadb|mssql)(\+\w+)?://")
 
 
 def resolve_uri(uri: str | None = None) -> str:
@@ -19,13 +20,20 @@ def resolve_uri(uri: str | None = None) -> str:
     A relative sqlite path becomes absolute, so that workers in other folders mean the same file.
 
     Raises:
-        ConfigError: not a store that keeps a row once (sqlite, postgresql, mysql, mssql, http).
+        ConfigError: not a store that keeps a row once (sqlite, http), or a bare database: whoever
+            makes an experiment there puts its files into a folder of their own.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if database := DATABASES.match(uri):
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI={database[0]}... is a database, which keeps no files of runs: "
+            "start `make mlflow-server` (DATABASE=... for a PostgreSQL of yours), and set "
+            "MLFLOW_TRACKING_URI=http://HOST:5000 (docs/mlflow.md)"
+        )
     if not STORES.match(uri):
         raise ConfigError(
             f"MLFLOW_TRACKING_URI={mask(uri)} is not a store that keeps each row once: "
-            "use sqlite:///mlflow.db, postgresql://..., mysql://..., mssql://... or http(s)://..."
+            "use sqlite:///mlflow.db or http(s)://..."
         )
     path = uri.removeprefix("sqlite:///")
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
@@ -36,7 +44,6 @@ def ui_command(uri: str | None = None) -> str:
     uri = resolve_uri(uri)
     if uri.startswith("http"):
         return re.sub(r"://\S*@", "://", uri)
-    shown = shlex.quote(uri) if mask(uri) == uri else '"$MLFLOW_TRACKING_URI"'
     # Under `make` the environment is not activated, and its programs are not on the PATH.
     program = "mlflow" if shutil.which("mlflow") else os.path.join(sys.prefix, "bin", "mlflow")
-    return f"{shlex.quote(program)} ui --backend-store-uri {shown} --port 5000"
+    return shlex.join([program, "ui", "--backend-store-uri", uri, "--port", "5000"])

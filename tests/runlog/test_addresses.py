@@ -1,13 +1,17 @@
 """Addresses of tracking stores: which are taken, and how they are shown."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from hw2.config import JobConfig
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
+from hw2.job import run_job
 from hw2.runlog.addresses import resolve_uri, ui_command
+from hw2.tracking import refuse_silent
 
 
 def test_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,16 +24,38 @@ def test_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pw@tracking.example:5000")
     assert resolve_uri() == "http://me:pw@tracking.example:5000"
     assert ui_command() == "http://tracking.example:5000"
-    assert ui_command("postgresql://me:pw@db/x").endswith(
-        'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI" --port 5000'
-    )
+    spaced = "mlflow ui --backend-store-uri 'sqlite:////my disk/mlflow.db' --port 5000"
+    assert ui_command("sqlite:////my disk/mlflow.db").endswith(spaced)
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "sqlite://", "databricks"])
 def test_stores_that_double_rows_are_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI=") as caught:
         resolve_uri(uri)
-    assert uri in str(caught.value) and "sqlite:///mlflow.db" in str(caught.value)
+    assert uri in str(caught.value)
+    assert str(caught.value).endswith("use sqlite:///mlflow.db or http(s)://...")
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgresql+psycopg2", "postgres", "mysql+pymysql", "mssql+pyodbc"]
+)
+def test_a_bare_database_is_refused_with_the_way_out(
+    scheme: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """MLflow would put the files of its runs into the working folder of some process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:hunter2@db.example/x?password=sesame")
+    code = run_job(JobConfig, lambda config: refuse_silent(resolve_uri()), argv=["--out", "out"])
+    told = capsys.readouterr().err
+    assert code == 2 and told.count("\n") == 1
+    assert told.startswith(f"error: MLFLOW_TRACKING_URI={scheme}://... is a database")
+    assert not [part for part in ("me:", "hunter2", "sesame", "db.example") if part in told]
+    assert "`make mlflow-server`" in told and not list(tmp_path.iterdir())
+    _, *offered = re.findall(r"\w+\S*://\S+", told)
+    assert [address.partition("=")[2] for address in offered] == ["http://HOST:5000"]
 
 
 @pytest.mark.parametrize(
