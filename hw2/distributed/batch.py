@@ -40,7 +40,10 @@ def map_pieces(
     if not pieces:
         return
     if scaling.num_workers == 0:
+        import torch
+
         keep_freed_memory()
+        torch.set_num_threads(scaling.num_threads)  # as in an actor
         work = make(own_device(scaling).type == "cuda")
         yield from (work(prepare(piece) if prepare else piece) for piece in pieces)
         return

@@ -75,7 +75,7 @@ def run_training_on(
         from ray.train.torch import get_device
 
         logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
-        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+        torch.set_num_threads(config.scaling.num_threads)
         context = ray_train.get_context()
         place = Place(context.get_world_rank(), context.get_world_size(), get_device())
         # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
@@ -107,6 +107,9 @@ def run_training_on(
 
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
+            import torch
+
+            torch.set_num_threads(config.scaling.num_threads)  # as in a worker
             with only_writer(out):
                 if mirror := tracker.mirror:
                     mirror.pull_checkpoint()

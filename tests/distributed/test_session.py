@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,20 @@ def test_no_workers_want_no_ray() -> None:
         results = list(map_pieces(make, [{"number": 4}, {"number": 2}], here))
     assert [result["number"] for result in results] == [4, 2]
     assert int(results[0]["squares"][1, 1]) == 16
+
+
+@pytest.mark.parametrize(("told", "threads"), [({}, 1), ({"cpus_per_worker": 2}, 2)])
+def test_no_workers_compute_with_the_threads_of_one(told: dict[str, int], threads: int) -> None:
+    def count(on_gpu: bool) -> Any:
+        return lambda piece: {"threads": torch.get_num_threads()}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # as the machine would have it
+    try:
+        here = ScalingConfig(num_workers=0, **told)
+        assert list(map_pieces(count, [{}], here)) == [{"threads": threads}]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
