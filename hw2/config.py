@@ -39,7 +39,10 @@ class ScalingConfig(Config):
     """The share of the cluster to use."""
 
     num_workers: int | None = Field(
-        None, ge=0, description="null: as many as the cluster has; 0: this process, without Ray"
+        None,
+        ge=0,
+        description="null: as many as the cluster has room for and the work is worth (a training: one "
+        "for each dozen pictures of the batch); 0: this process, without Ray",
     )
     min_workers: int | None = Field(
         None,
@@ -47,7 +50,9 @@ class ScalingConfig(Config):
         description="begin and go on with as few as this when nodes are missing; a training takes "
         "those that join, up to num_workers; null: wait for them",
     )
-    use_gpu: bool | None = Field(None, description="null: if the cluster has one")
+    use_gpu: bool | None = Field(
+        None, description="null: if the cluster has one; with num_workers 0: no"
+    )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="CPUs, and so threads, of a worker; null: 1"
     )
@@ -78,7 +83,9 @@ class JobConfig(Config):
     seed: int = Field(
         0, ge=0, lt=2**63, description="of all that is random: weights, order, noises"
     )
-    name: str | None = Field(None, description="the run's name in MLflow; null: the job's")
+    name: str | None = Field(
+        None, description="the run's name in MLflow; null: that of the folder OUT"
+    )
     overwrite: bool = Field(False, description="move results of other settings aside, start anew")
 
 

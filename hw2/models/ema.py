@@ -25,7 +25,7 @@ def moving(net: nn.Module) -> list[str]:
 
 
 class PowerEma:
-    """Weights averaged over about the last `width` of the run (Karras et al. 2024, eq. 123).
+    """Weights averaged over about the last `width` of the run (Karras et al. 2024, eq. 127).
 
     The profile grows with the run, so that a short and a long training need the same setting.
     Frozen parameters are shared with the network, not copied.

@@ -68,7 +68,7 @@ def custom_diffusion_training(
     *,
     with_priors: bool = True,
 ) -> Training:
-    """The training of Kumari et al. 2023, section 3.2, on one concept or several jointly.
+    """The training of Kumari et al. 2023, on one concept (section 3.1) or several jointly (3.2).
 
     Pictures are encoded on `device`; those of the classes are left out where nothing is trained.
     """

@@ -1,4 +1,4 @@
-"""Files of Custom Diffusion: what it moved of a base model (Kumari et al. 2023, section 3.2)."""
+"""Files of Custom Diffusion: what it moved of a base model (Kumari et al. 2023, section 3.1)."""
 
 import hashlib
 import re

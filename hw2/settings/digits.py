@@ -62,7 +62,7 @@ class SampleSettings(Config):
     )
     guidance_interval: GuidanceInterval = Field(
         (0.65, 1.0),
-        description="shares of T between which guidance acts; 0,1: always, with less diversity",
+        description="shares of T between which guidance acts; 0,1: always, with more network calls",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
 

@@ -73,7 +73,7 @@ class TextualInversionConfig(ConceptTrainingConfig):
 
 
 class PriorConfig(Config):
-    """Prior preservation (Ruiz et al. 2023, section 3.2): pictures of the concept's class."""
+    """Prior preservation (Ruiz et al. 2023, section 3.3): pictures of the concept's class."""
 
     weight: float = Field(1.0, ge=0, description="of their loss beside the concept's; 0: without")
     num_pictures: Positive = Field(

@@ -52,7 +52,7 @@ class SearchConfig(Config):
 
     method: Literal["grid", "random", "optuna"] = Field(
         "grid",
-        description="every combination; drawn at random; or by Optuna (pip install hw2[optuna])",
+        description="every combination; drawn at random; or by Optuna",
     )
     num_trials: Positive = Field(
         20, description="drawn, at random or by Optuna, for each combination of the grids"
@@ -85,7 +85,9 @@ class SweepConfig(JobConfig):
         description="best value; or fewest network calls within its interval",
     )
     baseline: dict[str, Value] = Field(
-        default={}, description="setting that the others are compared with in pairs"
+        default={},
+        description="setting that the others are compared with in pairs, one of the points; keys that "
+        "it does not name stay those of each trial",
     )
     gpus_per_trial: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="share of a GPU a trial; null: a whole one, if there are any"

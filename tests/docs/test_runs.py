@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from PIL import Image
 
+from hw2.data.concepts import read_concepts
 from hw2.job import run_job
 from tests.docs.documents import ROOT, SHELL, blocks, commands, named_files
 
@@ -85,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     for words in (*MADE, *CONCEPTS):
         assert run(folder, tuple(words.split())) == 0, words
+    (folder / "my_data").symlink_to("hw2_data")  # a reader's own
     return folder
 
 
@@ -111,6 +114,16 @@ def test_the_commands_of_a_page_work_one_after_the_other(name: str, place: Path)
         assert run(place, command) == 0, command
         out = place / command[command.index("--out") + 1]
         assert json.loads((out / "metrics.json").read_text())
+
+
+def test_a_concept_of_ones_own_is_read_as_the_page_has_it(tmp_path: Path) -> None:
+    (text,) = [b.text for b in blocks(ROOT / "docs/data.md") if b.language == "json"]
+    (tmp_path / "input.json").write_text(text)
+    (tmp_path / "mug").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "mug/0.png")
+    (mug,) = read_concepts(tmp_path / "input.json").values()
+    assert (mug.source, mug.initializer_token, mug.kind) == ("mug", "mug", "object")
+    assert len(mug.prompts) == len(mug.prompts_for_score) == len(mug.baselines) == 1
 
 
 def test_the_jobs_that_the_documents_run_are_all_of_them() -> None:
