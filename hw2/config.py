@@ -41,8 +41,8 @@ class ScalingConfig(Config):
     num_workers: int | None = Field(
         None,
         ge=0,
-        description="null: as many as the cluster has room for and the work is worth (a training: one "
-        "for each dozen pictures of the batch); 0: this process, without Ray",
+        description="null: as many as the cluster has room for and the work is worth (a training: "
+        "one for each dozen pictures of the batch); 0: this process, without Ray",
     )
     min_workers: int | None = Field(
         None,

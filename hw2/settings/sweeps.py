@@ -86,8 +86,8 @@ class SweepConfig(JobConfig):
     )
     baseline: dict[str, Value] = Field(
         default={},
-        description="setting that the others are compared with in pairs, one of the points; keys that "
-        "it does not name stay those of each trial",
+        description="setting that the others are compared with in pairs, one of the points; keys "
+        "that it does not name stay those of each trial",
     )
     gpus_per_trial: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="share of a GPU a trial; null: a whole one, if there are any"
