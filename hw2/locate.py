@@ -1,29 +1,53 @@
 """Finding weights: a file, a run's folder, a bucket, an MLflow run, or a released asset."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 from hw2.data.files import replacing
+from hw2.disclosure import mask
 from hw2.errors import CheckpointError
 from hw2.places import cache_folder, uri_of
+from hw2.runlog.addresses import resolve_uri
 
 ASSETS = Path(__file__).parent / "assets"
 FINAL = "final.safetensors"
 
 
 class Found(type(Path())):  # type: ignore[misc]
-    """Weights that each process finds for itself: on another node they lie elsewhere."""
+    """Weights that each process finds for itself: on another node they lie elsewhere.
+
+    Those of an MLflow run it looks for in the `store` where they were found.
+    """
 
     model: str | None = None
+    store: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.model and self.model.startswith("run:"):
+            return (_of_run, (self.model, self.store, str(self)))
         return (find_model, (self.model,)) if self.model else (Path, (str(self),))
 
 
-def _found(path: Path, model: str) -> Path:
+def _found(path: Path, model: str) -> Found:
     found = Found(path)
     found.model = model
+    return found
+
+
+def _of_run(model: str, store: str | None, known: str = "") -> Path:
+    """The weights `model` of a run; the file `known` if it is here, for its path names its content.
+
+    An address with a password in it stays in this process: others have one of their own.
+    """
+    path = Path(known)
+    if not os.path.isfile(path):  # of Path it raises in another user's folder
+        from hw2.tracking import download
+
+        path = download(model.removeprefix("run:"), FINAL, store)
+    found = _found(path, model)
+    found.store = store if store and mask(store) == store else None
     return found
 
 
@@ -42,9 +66,7 @@ def find_model(model: str) -> Path:
             raise CheckpointError(f"model={model}: no such asset; there is {have}")
         return _found(path, model)
     if kind == "run":
-        from hw2.tracking import download
-
-        return _found(download(rest, FINAL), model)
+        return _of_run(model, resolve_uri())
     if uri := uri_of(model):
         return _found(_fetch(uri), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own

@@ -1,5 +1,6 @@
 """Stores that are broken, absent or silent, and weights fetched from a run."""
 
+import pickle
 import socket
 import sqlite3
 import subprocess
@@ -97,6 +98,53 @@ def test_weights_of_a_run_are_fetched(
     second = find_model(f"run:{tracker.run_id}")
     assert len(load_file(first)["w"]) == 3 and len(load_file(second)["w"]) == 4
     assert {path.name for path in cache.iterdir()} == {tracker.run_id}  # nothing half-fetched
+
+
+@pytest.mark.parametrize("shared_cache", [True, False], ids=["same node", "another node"])
+def test_weights_of_a_run_go_to_workers(
+    tmp_path: Path, store: str, cache: Path, monkeypatch: pytest.MonkeyPatch, shared_cache: bool
+) -> None:
+    """Which run in a folder of their own, and do not have the driver's environment."""
+    with start(tmp_path / "out", store) as tracker:
+        save_file({"w": torch.arange(3.0)}, tmp_path / "out/final.safetensors")
+        tracker.log_file(tmp_path / "out/final.safetensors")
+    file = Path(store.removeprefix("sqlite:///"))
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file.name}")
+    found = find_model(f"run:{tracker.run_id}")
+
+    (tmp_path / "trial").mkdir()
+    monkeypatch.chdir(tmp_path / "trial")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    sent = pickle.dumps(found)
+    if shared_cache:
+        monkeypatch.setattr(tracking, "download", lambda *_: pytest.fail("it is here already"))
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        found.unlink()
+    there = pickle.loads(sent)
+    assert (there == found) == shared_cache
+    assert list(load_file(there)["w"]) == [0, 1, 2]
+    assert pickle.loads(pickle.dumps(there)) == there  # from worker to worker
+    assert list((tmp_path / "trial").iterdir()) == []
+
+
+def test_an_address_with_a_password_does_not_go_to_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "http://user:hunter2@127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    asked: list[str | None] = []
+
+    def download(run_id: str, name: str, tracking_uri: str | None) -> Path:
+        asked.append(tracking_uri)
+        return tmp_path / "absent"
+
+    monkeypatch.setattr(tracking, "download", download)
+    sent = pickle.dumps(find_model("run:0123abcd"))
+    assert b"hunter2" not in sent
+    pickle.loads(sent)
+    assert asked == [uri, None]  # None: as the worker's own environment says
 
 
 def test_fetching_in_vain_says_what_there_is(tmp_path: Path, store: str, cache: Path) -> None:

@@ -12,7 +12,7 @@ from hw2.errors import ConfigError
 from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import label_of
-from hw2.sweeps.trial import SHEET, TrialResult
+from hw2.sweeps.trial import SHEET, Report, TrialResult
 
 logger = logging.getLogger("hw2.tracking")
 RECORDED = "recorded.json"  # what of the trial is in MLflow
@@ -51,11 +51,9 @@ class Recorder:
             mirror=self.parent.mirror,
         )
         for report in trial.reports:
-            row: dict[str, float] = {}
-            for name, interval in report.scores.items():
-                limits = {"": interval.value, ".low": interval.low, ".high": interval.high}
-                row |= {f"eval/{name}{kind}": value for kind, value in limits.items()}
-            tracker.log_row(report.samples, row)
+            tracker.log_row(report.samples, _row(report))
+        if trial.reports:
+            _make_newest(tracker, trial.reports[-1])
         tracker.log_summary({"seconds": trial.seconds})
         if (sheet := trial.folder / SHEET).is_file():
             tracker.log_figure(sheet)
@@ -83,6 +81,25 @@ class Recorder:
             for future in self._futures:
                 if future.exception() not in away:
                     future.result()
+
+
+def _row(report: Report) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for name, interval in report.scores.items():
+        limits = {"": interval.value, ".low": interval.low, ".high": interval.high}
+        row |= {f"eval/{name}{kind}": value for kind, value in limits.items()}
+    return row
+
+
+def _make_newest(tracker: Tracker, report: Report) -> None:
+    """Let the run's newest scores be those of `report`, also if it has steps of more samples.
+
+    MLflow takes the value of the last step for the newest, and of one step the latest.
+    """
+    steps, summary = tracker.journal.latest("metrics"), tracker.journal.latest("summary")
+    row = _row(report)
+    behind = {k: v for k, v in row.items() if steps[k] > report.samples or k in summary}
+    tracker.log_summary(behind)
 
 
 def _read(path: Path) -> dict[str, Any]:

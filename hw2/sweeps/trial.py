@@ -129,15 +129,17 @@ def run_trial(work: Work, out: Path, point: Point, rungs: Sequence[int]) -> Iter
     """Draw and score the trial at `point` up to each of `rungs`, or tell what is kept of it.
 
     Yields a Report a rung. A chunk that was drawn, and a rung that was scored, is read, not done
-    again; files appear whole or not at all.
+    again; but behind a rung that is new, all are scored anew. Files appear whole or not at all.
     """
     kept = read_trial(out, point)
     folder = kept.folder
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "point.json", point)
     reports = {report.samples: report for report in kept.reports}
-    if kept.samples > rungs[-1]:  # outcomes and sheet are of more samples: scored anew
-        reports = {samples: reports[samples] for samples in reports if samples < rungs[-1]}
+    missing = [rung for rung in rungs if rung not in reports]
+    if missing or kept.samples > rungs[-1]:  # outcomes and sheet are to be of the last report
+        first = missing[0] if missing else rungs[-1]
+        reports = {samples: reports[samples] for samples in reports if samples < first}
     seconds = kept.seconds
     if kept.error or len(reports) < len(kept.reports):
         _keep(folder, list(reports.values()), seconds)  # tried again: the old error is over

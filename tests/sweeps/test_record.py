@@ -16,7 +16,7 @@ from hw2.errors import TrialsFailed
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.record import Recorder
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import run_trial
+from hw2.sweeps.trial import read_trial, run_trial
 from tests.ports import free_port
 from tests.sweeps.toy import SHOWN, ToyWork, lines, make_toy, toy_config
 
@@ -128,3 +128,20 @@ def test_a_store_that_went_away_takes_no_report(
     with Recorder(parent, "toy") as recorder:
         recorder.record(trials[0], {})
     assert list(runs(parent)) == ["x=0"]
+
+
+def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Path) -> None:
+    """Also if fewer samples come after more, and if the same come back."""
+    work, point = ToyWork(tmp_path), {"x": 1.0}
+    at_20 = (([20], 1), ([10], 2), ([10], 2), ([10, 20], 3), ([5], 4), ([30], 4), ([5], 4))
+    for rungs, count in at_20:
+        reports = list(run_trial(work, parent.out, point, rungs))
+        with Recorder(parent, "toy") as recorder:
+            recorder.record(read_trial(parent.out, point), {})
+        run = runs(parent)["x=1"]
+        for name, interval in reports[-1].scores.items():
+            kinds = {"": interval.value, ".low": interval.low, ".high": interval.high}
+            for kind, value in kinds.items():
+                assert run.data.metrics[f"eval/{name}{kind}"] == value, (rungs, name, kind)
+        assert steps(parent, run, "eval/y").count(20) == count
+    assert run.info.status == "FINISHED"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hw2.errors import DataError
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import (
+    SHEET,
     Report,
     fail_trial,
     kept_trials,
@@ -62,6 +64,18 @@ def test_raising_and_lowering_the_samples(tmp_path: Path) -> None:
     assert kept.samples == len(kept.outcomes["y"]) == 7
     run(tmp_path, 20)
     assert read_trial(tmp_path, POINT).samples == 20
+    assert len(drawn(tmp_path)) == 4
+
+
+def test_a_new_rung_before_a_kept_one(tmp_path: Path) -> None:
+    """A sweep without early stopping, then one with it in the same folder."""
+    run(tmp_path, 20)
+    assert [report.samples for report in run(tmp_path, 10, 20)] == [10, 20]
+    kept = read_trial(tmp_path, POINT)
+    assert [report.samples for report in kept.reports] == [10, 20]
+    np.testing.assert_array_equal(kept.outcomes["y"], 2 + noise(range(20)))
+    with Image.open(kept.folder / SHEET) as sheet:
+        assert sheet.getpixel((0, 0)) == (20, 0, 0)
     assert len(drawn(tmp_path)) == 4
 
 
