@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,9 @@ import torch
 from PIL import Image
 
 from hw2.data.offline.faces import face_picture
+from hw2.locate import FINAL
 from hw2.models.face_unet import to_course
+from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import key_of
 from tests.faces.untrained import lively_face_unet
 from tests.jobs.command import Folder, as_words
@@ -127,6 +130,37 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
         key_of({"guidance_weight": 4})
     }
     assert len(json.loads((out / "metrics.json").read_text())["trials"]) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_weights_of_runs_reach_the_trials(
+    folder: Folder, digits_tree: Path, model: Path, judge: Path
+) -> None:
+    """Trials run in folders of their own, where there is no mlflow.db."""
+    config = yaml(folder, "two", "space: {guidance_weight: {grid: [0, 1]}}\n")
+    given = settings(config, digits_tree, "out", None)
+    by_run = {"model": run_of(model, folder), "judge": run_of(judge, folder)}
+    ended = folder.run(
+        "tune_guidance", *as_words(given | by_run), XDG_CACHE_HOME=str(folder.path / "cache")
+    )
+    assert ended.code == 0
+    assert len(reports(folder.path / "out")) == 2
+
+    by_file = {"out": "here", "model": model, "judge": judge, "scaling.num_workers": 0}
+    assert folder.run_here("tune_guidance", given | by_file).code == 0
+    assert reports(folder.path / "out") == reports(folder.path / "here")
+
+
+def run_of(weights: Path, folder: Folder) -> str:
+    """`run:ID` of a run in the folder's mlflow.db that has these weights."""
+    out = folder.path / weights.parent.name
+    store = f"sqlite:///{folder.path}/mlflow.db"
+    with Tracker.start(
+        out, experiment="trained", run_name=out.name, config={}, tracking_uri=store
+    ) as tracker:
+        tracker.log_file(Path(shutil.copy(weights, out / FINAL)))
+    return f"run:{tracker.run_id}"
 
 
 @pytest.mark.parametrize(
