@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hw2.data.files import replacing
-from hw2.disclosure import mask
 from hw2.errors import CheckpointError
 from hw2.places import cache_folder, uri_of
-from hw2.runlog.addresses import resolve_uri
+from hw2.runlog.addresses import resolve_uri, shareable
 
 ASSETS = Path(__file__).parent / "assets"
 FINAL = "final.safetensors"
@@ -47,7 +46,7 @@ def _of_run(model: str, store: str | None, known: str = "") -> Path:
 
         path = download(model.removeprefix("run:"), FINAL, store)
     found = _found(path, model)
-    found.store = store if store and mask(store) == store else None
+    found.store = shareable(store)
     return found
 
 

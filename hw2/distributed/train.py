@@ -21,6 +21,7 @@ from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import Hw2Error
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
+from hw2.runlog.addresses import resolve_uri, shareable
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.running import Training, only_writer, run
@@ -62,7 +63,7 @@ def run_training_on(
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
-    # Not the tracking URI: it may hold a password, and the worker reads the address in `out`.
+    store = shareable(resolve_uri())  # where run:ID among the settings means a run
     out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
     run_file = (out / RUN_FILE).read_text()
@@ -75,6 +76,8 @@ def run_training_on(
         from ray.train.torch import get_device
 
         logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
+        if store:
+            os.environ.setdefault("MLFLOW_TRACKING_URI", store)
         torch.set_num_threads(config.scaling.num_threads)
         context = ray_train.get_context()
         place = Place(context.get_world_rank(), context.get_world_size(), get_device())

@@ -39,6 +39,11 @@ def resolve_uri(uri: str | None = None) -> str:
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
 
 
+def shareable(uri: str | None) -> str | None:
+    """`uri` if other processes may have it; None if it holds a password, which they may not."""
+    return uri if uri and mask(uri) == uri else None
+
+
 def ui_command(uri: str | None = None) -> str:
     """What opens the MLflow UI: a command, or the address of the server."""
     uri = resolve_uri(uri)
