@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hw2.mirror import Mirror
 
 M = TypeVar("M", bound=Config)
+MAKE_ROOM = "make room, and the same command goes on"
 
 
 def claim_out(
@@ -87,7 +88,7 @@ def claim_out(
         draft.replace(record)
     except OSError as error:
         if error.errno in NO_ROOM:
-            shown, advice = out, "make room, and the same command goes on"
+            shown, advice = out, MAKE_ROOM
         raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
 
@@ -152,8 +153,7 @@ def _run(
         if error.errno not in NO_ROOM:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        advice = "make room, and the same command goes on"
-        print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
+        print(one_line(f"error: {error.strerror}{where}: {MAKE_ROOM}"), file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT
