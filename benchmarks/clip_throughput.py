@@ -4,7 +4,8 @@ python benchmarks/clip_throughput.py --images hw2_data/clip_zeroshot/val --round
 
 Whole processes on the same files and weights, in turns. Seconds to the first batch count from the
 start of the process; pictures a second are the slope of those done against time after it, by least
-squares. `--model ViT-B-32` takes random weights, which are as fast as trained ones.
+squares. `--model ViT-B-32` takes random weights, which are as fast as trained ones. `floor` is the
+network's calls alone on a batch that stays, a process a core at once.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 
 from frame import ROOT, arguments, finish, in_turns, ratios, spread
 
-SIDES = ("hw2", "dataloader", "clip-benchmark")
+SIDES = ("hw2", "dataloader", "clip-benchmark", "floor")
 BATCH = 64
 TEMPLATES = ["a photo of a {c}."]
 
@@ -72,8 +73,30 @@ class Timed:
             self.times.append((time.time(), len(batch[1])))
 
 
+def bare_calls(model: str, weights: str, images: str, began: float) -> None:
+    """One process of the floor: its share of the calls, on the first batch; prints as `peer`."""
+    import torch
+
+    from hw2.clip.plan import rate_of
+
+    torch.set_num_threads(1)
+    net, transform, _ = load(model, weights)
+    files = Files(images, transform)
+    pictures = torch.stack([files[index][0] for index in range(min(BATCH, len(files)))])
+    calls = max(2, len(files) // BATCH // (os.cpu_count() or 1))
+    times: list[tuple[float, int]] = []
+    with torch.no_grad():
+        for _ in range(calls):
+            net.encode_image(pictures)
+            times.append((time.time(), len(pictures)))
+    print(json.dumps({"first": times[0][0] - began, "rate": rate_of(times)}))
+
+
 def peer(side: str, model: str, weights: str, images: str, began: float) -> None:
-    """One of the other two, in this process; prints what it measured."""
+    """One of the others, in this process; prints what it measured."""
+    if side == "floor":
+        bare_calls(model, weights, images, began)
+        return
     import torch
     from torch.nn import functional as F
     from torch.utils.data import DataLoader
@@ -109,8 +132,15 @@ def run(side: str, model: str, weights: str, images: str) -> dict[str, float]:
         if side != "hw2":
             words = [side, model, weights, images, str(began)]
             command = [sys.executable, str(Path(__file__)), "--peer", *words]
-            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout
-            return json.loads(told.splitlines()[-1])
+            processes = [
+                subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+                for _ in range((os.cpu_count() or 1) if side == "floor" else 1)
+            ]
+            told = [process.communicate()[0] for process in processes]
+            assert not any(process.returncode for process in processes)
+            found = [json.loads(lines.splitlines()[-1]) for lines in told]
+            rate = sum(one["rate"] for one in found)
+            return {"first": max(one["first"] for one in found), "rate": rate}
         words = ["--images", images, "--pretrained", weights, "--batch_size", str(BATCH)]
         words += ["--out", f"{folder}/out"]
         words += [] if model == "asset:clip" else ["--model", model]

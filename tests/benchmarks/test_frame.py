@@ -51,7 +51,7 @@ def test_a_gpu_that_is_not_there_is_refused(
 
 
 def test_the_head_of_a_benchmark_is_its_command() -> None:
-    shared = {"frame", "reference_recipe"}
+    shared = {"frame", "reference_recipe", "training_recipes", "drawing_samplers"}
     names = {path.stem for path in FOLDER.glob("*.py")} - shared
     makefile = (FOLDER.parent / "Makefile").read_text()
     for name in names:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import training_peers
 from reference_recipe import (
     BATCH,
     LABEL_DROPOUT,
@@ -15,6 +14,7 @@ from reference_recipe import (
     ContextUnet,
     ReferenceRecipe,
 )
+from training_recipes import Package, Peer, Reference
 
 from tests.benchmarks.conftest import Run
 
@@ -44,9 +44,9 @@ def test_the_reference_recipe_learns() -> None:
     torch.testing.assert_close(recipe.net.leave[3].weight - before, moved)
 
 
-@pytest.mark.parametrize("side", [training_peers.Reference, training_peers.Package])
+@pytest.mark.parametrize("side", [Reference, Package])
 def test_a_peer_is_given_pictures_in_the_unit_that_it_wants(
-    side: type[training_peers.Peer], digits_tree: Path, monkeypatch: pytest.MonkeyPatch
+    side: type[Peer], digits_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Namespace(data=digits_tree, peer_steps=1, device="cpu", width=16)
     peer, seen = side(told, digits_tree), []

@@ -9,6 +9,7 @@ from tests.docs.documents import ROOT, blocks, documents, prose
 
 TOP = ("hw2", "jobs", "tests", "docs", "benchmarks", "tune_configs")
 NOT_TOLD = {"build", "outputs", "mlruns", "mlartifacts", "mlflow-server", "__pycache__", "assets"}
+TREES = ("CONTRIBUTING.md", "README.md")  # in full, and its folders
 PAGES = pytest.mark.parametrize("page", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -42,14 +43,14 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert not missing
 
 
-def tree() -> str:
-    """The block of README that begins with hw2/."""
-    (found,) = (b.text for b in blocks(ROOT / "README.md") if b.text.startswith("hw2/"))
+def tree(page: str) -> str:
+    """The block of `page` that begins with hw2/."""
+    (found,) = (b.text for b in blocks(ROOT / page) if b.text.startswith("hw2/"))
     return found
 
 
 def test_the_tree_names_all_folders_and_all_modules() -> None:
-    named = set(re.findall(r"[\w.]+/?", tree()))
+    named, short = (set(re.findall(r"[\w.]+/?", tree(page))) for page in TREES)
     folders = {
         f"{path.name}/"
         for path in ROOT.iterdir()
@@ -64,11 +65,13 @@ def test_the_tree_names_all_folders_and_all_modules() -> None:
         if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
     assert (folders | modules) - {"__init__.py"} - named == set()
+    assert {name for name in folders | modules if name.endswith("/")} - short == set()
 
 
-def test_the_tree_names_nothing_that_is_not_there() -> None:
+@pytest.mark.parametrize("page", TREES)
+def test_the_tree_names_nothing_that_is_not_there(page: str) -> None:
     above = ROOT
-    for line in tree().splitlines():
+    for line in tree(page).splitlines():
         name = re.match(r"( *)([\w.]+/?)  ", line)
         if name is None:  # a line that goes on
             continue
