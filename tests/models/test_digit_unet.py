@@ -83,6 +83,15 @@ def test_labels_scale_a_layer_only_if_told_so() -> None:
     )
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_convolutions_are_laid_out_as_the_processor_is_fast(bf16: bool) -> None:
+    net, seen = build_digit_unet(NetworkConfig(), 0), []
+    net.unet.conv_in.register_forward_pre_hook(lambda _, told: seen.append(told[0]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        net(torch.zeros(2, 3, 28, 28), *torch.zeros(3, 2, dtype=torch.int64))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) is not bf16
+
+
 def test_rows_of_a_batch_do_not_mix() -> None:
     net = build_digit_unet(SMALL, 0).eval()
     xt, t, digit, domain = inputs(4)
