@@ -1,6 +1,11 @@
-"""The C library's memory, kept between batches."""
+"""Memory: the C library's, kept between batches; a GPU's, when it is too small."""
 
+import contextlib
 import ctypes
+import sys
+from collections.abc import Iterator
+
+from hw2.errors import ConfigError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 LARGEST = 2**31 - 1
@@ -19,3 +24,15 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, 2**30)
     mallopt(M_TRIM_THRESHOLD, LARGEST)
+
+
+@contextlib.contextmanager
+def room_on_gpu(way_out: str) -> Iterator[None]:
+    """Makes a ConfigError with `way_out` of a GPU's want of memory in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        torch = sys.modules.get("torch")  # not imported for this
+        if torch is None or not isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ConfigError(f"the GPU has too little memory for this: {way_out}") from error

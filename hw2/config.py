@@ -42,7 +42,7 @@ class ScalingConfig(Config):
         None,
         ge=0,
         description="null: as many as the cluster has room for and the work is worth (a training: "
-        "one for each dozen pictures of the batch); 0: this process, without Ray",
+        "one for each dozen pictures of the batch, a GPU for each 512); 0: this process, no Ray",
     )
     min_workers: int | None = Field(
         None,
@@ -51,7 +51,7 @@ class ScalingConfig(Config):
         "those that join, up to num_workers; null: wait for them",
     )
     use_gpu: bool | None = Field(
-        None, description="null: if the cluster has one; with num_workers 0: no"
+        None, description="null: if there is one that torch can use; with num_workers 0: no"
     )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="CPUs, and so threads, of a worker; null: 1"

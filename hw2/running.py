@@ -38,18 +38,24 @@ class Training:
 
 
 @contextmanager
-def only_writer(out: Path) -> Iterator[None]:
+def only_writer(out: Path, patience: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold OUT alone: a worker whose driver was killed may live on for seconds beside a new one.
 
-    Raises ConfigError if another process still writes there after a minute.
+    Raises ConfigError if another process still writes there after `patience` seconds, or if the
+    file system keeps no locks.
     """
     with (out / ".lock").open("w") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except OSError as error:
+                if not isinstance(error, BlockingIOError):
+                    raise ConfigError(
+                        f"out={out}: cannot be locked ({error.strerror}): choose a folder whose "
+                        "file system keeps locks (of NFS, version 4)"
+                    ) from error
                 if time.monotonic() > deadline:
                     raise ConfigError(
                         f"out={out}: another run is writing there; wait for it or choose another"

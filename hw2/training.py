@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hw2.allocator import room_on_gpu
 from hw2.checkpoint import CheckpointStore, save_weights
 from hw2.diffusion.counter import CounterRandom, random_for
 from hw2.errors import ConfigError, Hw2Error
@@ -141,7 +142,8 @@ def train(
 
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
     was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
-    finite: the checkpoints from before stay.
+    finite: the checkpoints from before stay. ConfigError too where a GPU that trains alone has too
+    little memory; of several, one that tells would be waited for.
     """
     place = place or Place()
     share = place.share(config.batch_size)
@@ -174,6 +176,11 @@ def train(
     way_out = (
         f"lower train.learning_rate={config.learning_rate} or set train.precision fp32; "
         "the checkpoints from before are kept"
+    )
+
+    less = (
+        f"lower train.batch_size={config.batch_size}, or raise "
+        f"train.accumulate={config.accumulate}; checkpoints are kept"
     )
 
     def gradients(step: int) -> tuple[Tensor, dict[str, Tensor], float]:
@@ -220,7 +227,8 @@ def train(
         net.train()
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        loss, extra, waited = gradients(step)
+        with room_on_gpu(less) if place.world_size == 1 else contextlib.nullcontext():
+            loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
         unseen.append((step, loss, norm, waited))
         state.optimizer.step()

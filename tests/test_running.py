@@ -44,23 +44,31 @@ def toy(tmp_path: Path) -> Training:
     return Training(toy_net(), noisy_error, PairSource(), config, seed=5, out=tmp_path)
 
 
-def test_one_process_writes_and_its_death_lets_the_next_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_process_writes_and_its_death_lets_the_next_in(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            monkeypatch.setattr(running, "LOCK_SECONDS", 0.3)
             refused = pytest.raises(ConfigError, match="another run is writing there")
-            with refused, only_writer(tmp_path):
+            with refused, only_writer(tmp_path, 0.3):
                 pytest.fail("two writers")
         finally:
             holder.kill()
-    monkeypatch.setattr(running, "LOCK_SECONDS", 5.0)
-    with only_writer(tmp_path):
+    with only_writer(tmp_path, 5.0):
         pass
+
+
+def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(running.fcntl, "flock", flock)
+    refused = pytest.raises(ConfigError, match=r"cannot be locked \(No locks available\): choose")
+    with refused, only_writer(tmp_path):
+        pytest.fail("held")
 
 
 def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> None:

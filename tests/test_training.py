@@ -13,8 +13,8 @@ from torch import nn
 
 from hw2.errors import ConfigError, StorageError
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, Row, Saved, TrainingDiverged, learning_rate
-from tests.toy import KILLED, toy_net, toy_train
+from hw2.training import Place, Row, Saved, TrainingDiverged, learning_rate, train
+from tests.toy import KILLED, PairSource, toy_net, toy_train
 
 ROOT = Path(__file__).parents[1]
 ROW_KEYS = {
@@ -185,6 +185,15 @@ def test_a_batch_smaller_than_the_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=want):
         next(toy_train(tmp_path, Place(0, 3), batch_size=2))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_with_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
+    def too_large(*told: object) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    config = TrainConfig(num_steps=2, batch_size=8, precision="fp32")
+    with pytest.raises(ConfigError, match=r"too little memory for this: lower train.batch_size=8"):
+        list(train(toy_net(), too_large, PairSource(), config, seed=0, out=tmp_path, meta={}))
 
 
 @pytest.mark.parametrize("log_every", [1, 5])  # the step is told also where it had no row

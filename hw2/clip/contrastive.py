@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hw2.data.batches import CaptionBatch
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.pixels import to_unit
+from hw2.pixels import crops, to_unit
 
 MAX_SHIFT = 4
 MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, section 2.5
@@ -68,7 +68,8 @@ def whole_batch(part: Tensor, samples: Sequence[int], batch_size: int) -> Tensor
     """
     if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
         return part
-    place = torch.tensor(list(samples), device=part.device)
+    assert isinstance(samples, range)  # as the training loop gives them; made without a copy
+    place = torch.arange(samples.start, samples.stop, samples.step, device=part.device)
     rows = part.new_zeros(batch_size, *part.shape[1:]).index_copy(0, place, part)
     return _SumOverWorkers.apply(rows)
 
@@ -78,14 +79,9 @@ def augmented(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Float[
     height, width = images.shape[-2:]
     span = 2 * MAX_SHIFT + 1
     padded = F.pad(to_unit(images), [MAX_SHIFT] * 4, mode="replicate")
-    moved = []
-    for picture, place in zip(
-        padded, random.integers(Stream.AUGMENT, 2 * span * span).tolist(), strict=True
-    ):
-        flip, down, right = place // (span * span), place // span % span, place % span
-        cut = picture[:, down : down + height, right : right + width]
-        moved.append(cut.flip(2) if flip else cut)
-    return torch.stack(moved)
+    places = random.integers(Stream.AUGMENT, 2 * span * span).to(images.device)
+    moved = crops(padded, places // span % span, places % span, height, width)
+    return torch.where((places // (span * span) > 0).view(-1, 1, 1, 1), moved.flip(3), moved)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.prediction import PredictionType, add_noise, target_of
-from hw2.diffusion.schedule import NoiseSchedule
+from hw2.diffusion.schedule import NoiseSchedule, Resident
 from hw2.pixels import to_unit
 
 
@@ -66,10 +66,14 @@ class DenoisingObjective:
         snr = self.schedule.snr(t)
         return min_snr_weight(snr, self.min_snr_gamma, self.prediction_type, self.snr_floor)
 
+    @cached_property
+    def _weights(self) -> Resident:
+        return Resident(self.weights)
+
     def draw_timesteps(self, random: CounterRandom) -> tuple[Int64[Tensor, " b"], Tensor]:
         """Timesteps (b,), and the factors (b,) that make their mean error the weighted one."""
         u = random.uniform(Stream.TIMESTEP).double()
-        weights = self.weights.to(u.device)
+        weights = self._weights.on(u.device)
         if self.timesteps == "uniform":
             t = (u * len(weights)).long()
             return t, weights[t]

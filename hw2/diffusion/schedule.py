@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,6 +11,23 @@ from torch import Tensor
 from hw2.errors import ConfigError
 
 BETA_START, BETA_END = 0.00085, 0.012  # of Stable Diffusion 1.x
+
+
+class Resident:
+    """A tensor on the processor, copied once to each device that asks for it.
+
+    A copy waits for all that the device was told before, so that none is made in each step.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._copies = {tensor.device: tensor}
+        self._first = tensor
+
+    def on(self, device: torch.device) -> Tensor:
+        """The tensor on `device`."""
+        if device not in self._copies:
+            self._copies[device] = self._first.to(device)
+        return self._copies[device]
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,10 @@ class NoiseSchedule:
     alphas: Float[Tensor, " t"]
     alphas_cumprod: Float[Tensor, " t"]
 
+    @cached_property
+    def _alphas_cumprod(self) -> Resident:
+        return Resident(self.alphas_cumprod)
+
     @property
     def num_train_timesteps(self) -> int:
         return len(self.betas)
@@ -32,7 +54,7 @@ class NoiseSchedule:
         self, t: Int64[Tensor, " b"], like: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
         """sqrt(alphas_cumprod[t]) and sqrt(1 - alphas_cumprod[t]), shaped to multiply `like`."""
-        alpha = self.alphas_cumprod.to(t.device)[t].to(like.device)
+        alpha = self._alphas_cumprod.on(t.device)[t].to(like.device)
         view = (-1, 1, 1, 1)
         return alpha.sqrt().view(view).to(like.dtype), (1 - alpha).sqrt().view(view).to(like.dtype)
 

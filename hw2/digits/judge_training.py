@@ -33,9 +33,7 @@ class HeldOutAccuracy:
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """Accuracy by domain."""
         assert isinstance(net, Judge)
-        device = next(net.parameters()).device
-        found = {k: v.value for k, v in judge_accuracy(net.cpu(), self.split).items()}
-        net.to(device)
+        found = {k: v.value for k, v in judge_accuracy(net, self.split).items()}
         wrong = 1 - sum(found.values()) / len(found)
         return {"eval/loss": wrong, **{f"val/accuracy/{k}": v for k, v in found.items()}}
 

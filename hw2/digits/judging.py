@@ -14,7 +14,7 @@ from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError, DataError
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
-from hw2.pixels import to_unit
+from hw2.pixels import crops, to_unit
 
 MAX_SHIFT = 2
 JUDGE_SIZE = 28
@@ -25,13 +25,9 @@ def shifted(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Tensor:
     """Each picture moved by up to MAX_SHIFT pixels in both directions, edges repeated."""
     height, width = images.shape[-2:]
     span = 2 * MAX_SHIFT + 1
-    places = random.integers(Stream.AUGMENT, span * span).tolist()
+    places = random.integers(Stream.AUGMENT, span * span).to(images.device)
     padded = F.pad(images.float(), [MAX_SHIFT] * 4, mode="replicate")
-    rows = [
-        padded[i, :, p // span : p // span + height, p % span : p % span + width]
-        for i, p in enumerate(places)
-    ]
-    return torch.stack(rows).to(images.dtype)
+    return crops(padded, places // span, places % span, height, width).to(images.dtype)
 
 
 class JudgeObjective:

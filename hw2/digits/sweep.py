@@ -98,8 +98,8 @@ def make_guidance_work(
     """What an actor makes once: the model, the judge, and the real pictures as judged."""
 
     def make(on_gpu: bool) -> GuidanceWork:
-        model = load_digit_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
-        reader = load_judge(judge)
+        device = torch.device("cuda" if on_gpu else "cpu")
+        model, reader = load_digit_model(weights).to(device), load_judge(judge).to(device)
         val = read_digits(data, "val", JUDGE_SIZE)
         real = judge_pictures(reader, val.images, val.digits, val.domains)
         return GuidanceWork(model, reader, real, settings, seed)

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hw2.allocator import keep_freed_memory
+from hw2.allocator import keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected, own_device, share_of_cluster
+from hw2.distributed.devices import own_device
+from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
 from hw2.errors import ConfigError, Hw2Error
 
 Piece = dict[str, Any]
@@ -17,6 +18,7 @@ Piece = dict[str, Any]
 ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
 MAX_RESTARTS = 20  # of an actor, also of one that dies while it loads its model; likewise
+LESS = "give each piece of work less to do at once (--help: per_chunk, batch_size)"
 PIECE = "piece"  # the only column
 Batch = dict[str, Any]
 
@@ -45,7 +47,10 @@ def map_pieces(
         keep_freed_memory()
         torch.set_num_threads(scaling.num_threads)  # as in an actor
         work = make(own_device(scaling).type == "cuda")
-        yield from (work(prepare(piece) if prepare else piece) for piece in pieces)
+        for piece in pieces:
+            with room_on_gpu(LESS):
+                result = work(prepare(piece) if prepare else piece)
+            yield result
         return
 
     class Actor:
@@ -134,7 +139,8 @@ def _on_batch(work: Callable[[Piece], Piece], batch: Batch) -> Batch:
     result: Piece | Hw2Error = piece
     if not isinstance(piece, Hw2Error):
         try:
-            result = work(piece)
+            with room_on_gpu(LESS):
+                result = work(piece)
         except Hw2Error as error:
             result = error
     return {PIECE: [pickle.dumps(result, protocol=5)]}

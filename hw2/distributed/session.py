@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw2.config import ScalingConfig
+from hw2.distributed.devices import gpu_refusal, own_device, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
 from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import refuse_silent
@@ -22,7 +24,9 @@ from hw2.mirror import Mirror
 if TYPE_CHECKING:
     import torch
 
-LOCAL_OBJECT_STORE_BYTES = 200 * 2**20
+OBJECT_STORE_BYTES = 200 * 2**20  # of a local Ray, for each CORES_A_STORE
+CORES_A_STORE = 8
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @contextlib.contextmanager
@@ -90,10 +94,17 @@ def _start_or_join() -> None:
         ray.init(
             address="local",
             include_dashboard=False,
-            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            object_store_memory=_object_store_bytes(),
             runtime_env={"worker_process_setup_hook": "hw2.distributed.local_worker.prepare"},
             logging_level=logging.WARNING,
         )
+
+
+def _object_store_bytes() -> int:
+    """More on a large machine, whose readers and GPUs hold more at once, if there is room."""
+    wanted = OBJECT_STORE_BYTES * ((os.cpu_count() or 1) // CORES_A_STORE)
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
+    return max(OBJECT_STORE_BYTES, min(wanted, free // 4))
 
 
 def joining() -> bool:
@@ -168,15 +179,6 @@ def growing() -> bool:
     return joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
 
 
-def own_device(scaling: ScalingConfig) -> "torch.device":
-    """The device of a job that runs without Ray: the processor, or the GPU if told so."""
-    import torch
-
-    if scaling.use_gpu and not torch.cuda.is_available():
-        raise ConfigError("scaling.use_gpu=true, but torch finds no GPU here: leave it out")
-    return torch.device("cuda" if scaling.use_gpu else "cpu")
-
-
 def driver_device(scaling: ScalingConfig) -> "torch.device":
     """The device of what a job computes itself when its workers are done: a GPU if they had one.
 
@@ -187,7 +189,7 @@ def driver_device(scaling: ScalingConfig) -> "torch.device":
     if scaling.num_workers == 0:
         return own_device(scaling)
     wanted = not joining() if scaling.use_gpu is None else scaling.use_gpu
-    return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if wanted and gpu_refusal() is None else "cpu")
 
 
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
@@ -204,6 +206,11 @@ def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
     use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
     if use_gpu and not gpus and not grows:
         raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
+    if use_gpu and not joining() and (why := gpu_refusal()):  # of a cluster's nodes, Ray's word
+        if scaling.use_gpu:
+            raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
+        say_once(f"computing on the processor: {why}")
+        use_gpu = False
     if scaling.min_workers is not None and any(held_by_entrypoint()):
         raise ConfigError(
             f"scaling.min_workers={scaling.min_workers} beside --entrypoint-num-cpus or -gpus: Ray "

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hw2.distributed.session import connected, own_device
+from hw2.distributed.devices import own_device
+from hw2.distributed.session import connected
 from hw2.distributed.tuning import run_under_tune
 from hw2.mirror import Mirror
 from hw2.progress import progress

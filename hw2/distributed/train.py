@@ -1,6 +1,7 @@
 """A training under Ray Train: the same loop, on as many workers as wanted."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -10,21 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hw2.bucket_out import joined
+from hw2.config import ScalingConfig
+from hw2.distributed.devices import own_device
 from hw2.distributed.session import (
     connected,
+    growing,
     joining,
-    own_device,
     ray_storage,
     share_of_cluster,
 )
 from hw2.distributed.sight import refuse_other_disk
-from hw2.errors import Hw2Error
+from hw2.errors import ConfigError, Hw2Error
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.addresses import resolve_uri, shareable
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
-from hw2.running import Training, only_writer, run
+from hw2.running import LOCK_SECONDS, Training, only_writer, run
 from hw2.settings.training import LoopJobConfig
 from hw2.training import Place
 
@@ -36,6 +39,11 @@ RESIZE_SECONDS = 20.0  # between looks at which nodes there are: each change rep
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step (two
 # of 12 pictures take 0.8 of the time that one of 24 takes).
 PICTURES_PER_WORKER = 12
+# A GPU is kept waiting by the launches of a small network: with fewer pictures each, more are no
+# faster than one (docs/performance.md).
+PICTURES_PER_GPU = 512
+# A node that vanished holds the lock of its worker on OUT until the file server gives it up.
+NODE_SECONDS = 180.0
 
 C = TypeVar("C", bound=LoopJobConfig)
 
@@ -63,6 +71,7 @@ def run_training_on(
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
+    patience = NODE_SECONDS if joining() else LOCK_SECONDS
     store = shareable(resolve_uri())  # where run:ID among the settings means a run
     out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
@@ -87,15 +96,17 @@ def run_training_on(
             try:
                 here, mirror, newest = _folder(address, out, run_file, place, held)
                 error: Hw2Error | None = None
+                meta = None
                 try:
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
                     training = make(there, here, place.device)
+                    meta = json.dumps(training.meta, sort_keys=True)
                     if place.rank == 0 and mirror is None:
-                        held.enter_context(only_writer(out))
+                        held.enter_context(only_writer(out, patience))
                 except Hw2Error as mine:
                     error = mine
-                _agree(error, place.world_size)
+                _refuse_unlike(_agree(error, place.world_size, meta))
 
                 def saved(step: int, error: Hw2Error | None = None) -> None:
                     # The checkpoints are our own, verified and shared with runs without Ray: Ray
@@ -144,12 +155,12 @@ def _folder(
             refuse_other_disk(out / RUN_FILE, run_file)
     except Hw2Error as mine:
         error = mine
-    newest = _agree(error, place.world_size, newest)  # else one could copy a later one
+    newest = _agree(error, place.world_size, newest)[0]  # else one could copy a later one
     return mirror.folder if mirror else out, mirror, newest
 
 
-def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> str | None:
-    """Raise the first worker's error, if any has one; else the word of worker 0. All must ask."""
+def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> list[str | None]:
+    """Raise the first worker's error, if any has one; else the words of all. All must ask."""
     import torch.distributed
 
     told = [(error, word)] * world_size
@@ -158,7 +169,34 @@ def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> 
     for found, _ in told:
         if found is not None:
             raise found
-    return told[0][1]
+    return [word for _, word in told]
+
+
+def _refuse_unlike(metas: list[str | None]) -> None:
+    """Raise ConfigError, on every worker alike, if not all are about to train the same.
+
+    Each would take its share of an order of its own, and they would learn from the mixture.
+    """
+    first, *others = (json.loads(meta or "{}") for meta in metas)
+    for rank, other in enumerate(others, start=1):
+        if differ := sorted(key for key in {**first, **other} if first.get(key) != other.get(key)):
+            key = differ[0]
+            raise ConfigError(
+                f"{key}={other.get(key)} on worker {rank}, {first.get(key)} on worker 0: the nodes "
+                "read different files under the same name; make them alike, or use a shared folder"
+            )
+
+
+def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int | tuple[int, int], bool]:
+    """How many workers train, or the fewest and the most of them, and whether each has a GPU."""
+    _, use_gpu = share_of_cluster(scaling, 1)
+    at_most = batch_size // (PICTURES_PER_GPU if use_gpu else PICTURES_PER_WORKER)
+    num_workers, _ = share_of_cluster(scaling, at_most)
+    if (least := scaling.min_workers) is None:
+        return num_workers, use_gpu
+    # Ray asks a cluster that grows for the larger number: not for what nobody told.
+    untold = max(least, num_workers if growing() else at_most)
+    return (least, scaling.num_workers or untold), use_gpu
 
 
 def _trainer(
@@ -188,11 +226,8 @@ def _trainer(
         def _register_sigint_handler(self, controller: Any) -> None:
             pass
 
-    at_most = config.train.batch_size // PICTURES_PER_WORKER
-    num_workers, use_gpu = share_of_cluster(config.scaling, at_most)
-    workers: int | tuple[int, int] = num_workers
-    if (least := config.scaling.min_workers) is not None:
-        workers = least, config.scaling.num_workers or max(least, at_most)
+    workers, use_gpu = _workers(config.scaling, config.train.batch_size)
+    if config.scaling.min_workers is not None:
         # A node that is gone still counts for some seconds: do not wait a minute for its workers.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}

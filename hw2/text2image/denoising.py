@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hw2.data.batches import Epochs
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective
+from hw2.diffusion.schedule import Resident
 
 # By values, since a network of Stable Diffusion's size takes much memory for 64x64 of them.
 SAMPLES_AT_ONCE, VALUES_AT_ONCE = 50, 50 * 16 * 16
@@ -34,6 +36,10 @@ class LatentObjective(DenoisingObjective):
     caption_dropout: float = 0.0
     empty: Int64[Tensor, " n"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
+    @cached_property
+    def _empty(self) -> Resident:
+        return Resident(self.empty)
+
     def clean(self, batch: LatentBatch) -> Tensor:
         """The latents."""
         return batch.latents
@@ -43,7 +49,8 @@ class LatentObjective(DenoisingObjective):
         if not self.caption_dropout:
             return (batch.tokens,)
         drop = random.uniform(Stream.LABEL_DROPOUT).to(batch.tokens.device) < self.caption_dropout
-        return (torch.where(drop[:, None], self.empty.to(batch.tokens), batch.tokens),)
+        empty = self._empty.on(batch.tokens.device)
+        return (torch.where(drop[:, None], empty, batch.tokens),)
 
     def shares(self, batch: LatentBatch) -> Tensor:
         """As the batch says."""

@@ -2,17 +2,19 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import session
-from hw2.distributed.batch import map_pieces
+from hw2.distributed import devices, session
+from hw2.distributed.batch import PIECE, _on_batch, map_pieces
 from hw2.distributed.session import connected, driver_device, share_of_cluster
 from hw2.distributed.tuning import _resources
 from hw2.errors import ConfigError
@@ -68,6 +70,21 @@ def test_no_workers_want_no_ray() -> None:
     assert int(results[0]["squares"][1, 1]) == 16
 
 
+def test_a_gpu_with_too_little_memory_is_told_in_a_line() -> None:
+    def make(on_gpu: bool) -> Any:
+        def work(piece: dict[str, Any]) -> dict[str, Any]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+        return work
+
+    told = pytest.raises(ConfigError, match="too little memory for this: give each piece of work")
+    with told:
+        list(map_pieces(make, [{}], ScalingConfig(num_workers=0)))
+    batch = {PIECE: [pickle.dumps({})]}  # as an actor has it
+    with told:
+        raise pickle.loads(_on_batch(make(True), batch)[PIECE][0])
+
+
 @pytest.mark.parametrize(("told", "threads"), [({}, 1), ({"cpus_per_worker": 2}, 2)])
 def test_no_workers_compute_with_the_threads_of_one(told: dict[str, int], threads: int) -> None:
     def count(on_gpu: bool) -> Any:
@@ -101,12 +118,67 @@ def test_the_job_itself_computes_where_its_workers_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session, "joining", lambda: joined)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for module in (session, devices):
+        monkeypatch.setattr(module, "gpu_refusal", lambda: None)
     scaling = ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)
     assert driver_device(scaling).type == device
     if num_workers is None:  # the head of a cluster may have none
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(session, "gpu_refusal", lambda: "none")
         assert driver_device(scaling).type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("capability", "made_for", "runs"),
+    [
+        ((7, 5), ["sm_75", "sm_80"], True),
+        ((8, 9), ["sm_75", "sm_80", "sm_86"], True),  # code of the same generation, older
+        ((6, 1), ["sm_75", "sm_80"], False),
+        ((10, 3), ["sm_90a", "sm_100", "sm_120"], True),
+        ((12, 1), ["sm_90", "compute_90"], True),  # made into its own when it is first used
+        ((12, 1), ["sm_90", "sm_100"], False),
+    ],
+)
+def test_which_gpus_torch_is_made_for(
+    capability: tuple[int, int],
+    made_for: list[str],
+    runs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: made_for)
+    why = devices.gpu_refusal()
+    told = f"Card is of compute capability {capability[0]}.{capability[1]}, and torch "
+    assert why is None if runs else why is not None and why.startswith(told)
+
+
+def test_a_gpu_that_only_ray_can_see_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes(monkeypatch, (4, 1))
+    why = f"torch finds no GPU {os.getpid()}"  # said once in a process
+    monkeypatch.setattr(session, "gpu_refusal", lambda: why)
+    for _ in range(2):
+        assert share_of_cluster(ScalingConfig(), 99) == (4, False)
+    assert capsys.readouterr().err == f"computing on the processor: {why}\n"
+    with pytest.raises(ConfigError, match=f"use_gpu=true, but {why}: leave it out"):
+        share_of_cluster(ScalingConfig(use_gpu=True), 99)
+    monkeypatch.setenv("RAY_ADDRESS", "there")  # whose nodes are not this machine
+    assert share_of_cluster(ScalingConfig(), 99) == (1, True)
+
+
+def test_a_large_machine_holds_more_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session, "SHARED_MEMORY", tmp_path)
+    told = []
+    for cores, free in ((2, 2**34), (64, 2**34), (64, 2**31), (None, 0)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(session.shutil, "disk_usage", lambda path, usage=usage: usage)
+        told.append(session._object_store_bytes() // 2**20)
+    assert told == [200, 1600, 512, 200]
 
 
 def test_nothing_to_do_starts_nothing() -> None:
@@ -140,6 +212,7 @@ def test_no_worker_spans_two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="has 16 CPUs: it has room for 0 workers"):
         share_of_cluster(ScalingConfig(cpus_per_worker=8), 1)
     nodes(monkeypatch, (64, 0), (2, 8))
+    monkeypatch.setenv("RAY_ADDRESS", "there")
     assert share_of_cluster(ScalingConfig(), 99) == (2, True)
     scaling = ScalingConfig()
     assert _resources(scaling, 0.5, 99)[:2] == (2, False)  # the CPUs beside the GPUs are two

@@ -1,0 +1,47 @@
+"""The device of a process that computes, and whether torch can use the GPU that is there."""
+
+import functools
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from hw2.config import ScalingConfig
+from hw2.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def gpu_refusal() -> str | None:
+    """Why torch cannot compute on a GPU of this machine; None if it can.
+
+    Ray counts GPUs by NVIDIA's management library, also those that torch's kernels or its CUDA
+    are too new for.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch finds no GPU here, or a driver that is too old for it"
+    mine = torch.cuda.get_device_capability()
+    made_for = torch.cuda.get_arch_list()
+    for kind, major, minor in re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(made_for)):
+        least = int(major), int(minor)
+        if least <= mine and (kind == "compute" or least[0] == mine[0]):
+            return None
+    has = f"{torch.cuda.get_device_name()} is of compute capability {mine[0]}.{mine[1]}"
+    return f"{has}, and torch {torch.__version__} is made for {' '.join(made_for)}"
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """`line` on stderr, the first time."""
+    print(line, file=sys.stderr)
+
+
+def own_device(scaling: ScalingConfig) -> "torch.device":
+    """The device of a job that runs without Ray: the processor, or the GPU if told so."""
+    import torch
+
+    if scaling.use_gpu and (why := gpu_refusal()):
+        raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
+    return torch.device("cuda" if scaling.use_gpu else "cpu")
