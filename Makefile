@@ -1,4 +1,5 @@
-# `make demo` trains and draws; `make test` checks. Each sets up what it needs.
+# `make demo` trains and draws; `make test` checks. Each sets up what it needs. Further settings of
+# the demo: make demo ARGS="--scaling.num_workers 1".
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
 .PHONY: demo faces sweeps clip concepts report test lint slow chaos assets bench ui mlflow-server submit-check cluster-token audit setup lock clean
 
 demo: setup hw2_data/digits/svhn/val.csv
-	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true
+	$(BIN)/python -m jobs.train_ddpm --config jobs/configs/demo.yaml --overwrite true $(ARGS)
 
 # Faces from the given noises, over eta, and between two noises.
 faces: setup hw2_data/face/GT/09.png
@@ -96,10 +97,11 @@ bench: setup hw2_data/digits/svhn/val.csv hw2_data/clip_zeroshot/id2label.json
 	$(BIN)/python benchmarks/start_times.py
 	-$(BIN)/python benchmarks/gpu_switches.py  # refuses without a GPU
 
+PORT := 5000
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \
 	  http*) echo "the tracking server is at $$MLFLOW_TRACKING_URI" ;; \
-	  *) $(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
+	  *) $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
 	esac
 
 # One tracking server for all nodes (docs/mlflow.md); DATABASE=sqlite on a machine without PostgreSQL.
@@ -114,7 +116,12 @@ submit-check: setup
 # The stamp holds the hash of the lock: the same lock installs nothing again.
 setup:
 	@want=$$(cat $(LOCK) pyproject.toml | sha256sum | cut -d' ' -f1); \
-	if [ "$$(cat $(VENV)/.lock-sha256 2>/dev/null)" != "$$want" ]; then \
+	if [ -z "$$want" ] || [ "$$(cat $(VENV)/.lock-sha256 2>/dev/null)" != "$$want" ]; then \
+	  [ "$$(uname -sm)" = "Linux x86_64" ] || { \
+	    echo "error: this is $$(uname -sm); the lock file is for Linux x86_64 (on Windows: WSL)" >&2; exit 2; }; \
+	  { [ -x $(BIN)/python ] || $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; } || { \
+	    echo "error: $(PYTHON) is no Python 3.11 with venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	    echo "  (Debian 12: apt install python3.11-venv; elsewhere: uv python install 3.11)" >&2; exit 2; }; \
 	  echo "setting up $(VENV) from $(LOCK) (about 7.6 GB, a few minutes) ..."; \
 	  { [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK) && \

@@ -32,8 +32,9 @@ class Ours:
 
         from hw2.config import load
         from hw2.digits.ddpm_training import ddpm_training
+        from hw2.gradients import Place
         from hw2.settings.digits import TrainDdpmConfig
-        from hw2.training import Place, train
+        from hw2.training import train
 
         settings = ["--config", str(words.config), "--out", str(out), *words.ours]
         settings += ["--data.root", str(words.data)]

@@ -13,10 +13,11 @@ from torch import nn
 from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
 from hw2.figures.charts import curves
 from hw2.figures.files import write_atomic
+from hw2.gradients import Objective, Place, Source
 from hw2.mirror import Mirror
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Evaluate, Objective, Place, Row, Saved, Source, train
+from hw2.training import Begun, Evaluate, Row, Saved, train
 
 LOCK_SECONDS = 60.0
 SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png

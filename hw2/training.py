@@ -4,11 +4,10 @@ Everything random comes from counters keyed by (seed, step, sample), so that the
 the weights, their average, the optimiser's moments and the step.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,31 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hw2.allocator import room_on_gpu
 from hw2.checkpoint import CheckpointStore, save_weights
-from hw2.diffusion.counter import CounterRandom, random_for
 from hw2.errors import ConfigError, Hw2Error
+from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Training data: the samples of a step, the same whoever asks."""
-
-    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> Any:
-        """A named tuple of tensors for positions `samples` of the step's global batch."""
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """What a training minimises."""
-
-    def __call__(
-        self, net: nn.Module, batch: Any, random: CounterRandom
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean loss over the batch, and further means to log."""
 
 
 @runtime_checkable
@@ -78,20 +58,6 @@ class Saved:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where this process stands among the workers."""
-
-    rank: int = 0
-    world_size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def share(self, batch_size: int) -> range:
-        """The positions of the global batch that this worker takes."""
-        low = batch_size * self.rank // self.world_size
-        return range(low, batch_size * (self.rank + 1) // self.world_size)
-
-
 class TrainingDiverged(Hw2Error, ArithmeticError):
     """The loss or gradient is no longer a number."""
 
@@ -103,18 +69,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     left = min(1.0, left)
     decay = {"none": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
     return config.learning_rate * warm * decay[config.decay]
-
-
-def _quiet(net: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Leaves the gradients of a backward pass to this worker alone."""
-    return net.no_sync() if isinstance(net, DistributedDataParallel) else contextlib.nullcontext()
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    """`batch` on `device`; by way of pinned memory, from which a copy waits for nothing."""
-    if device.type == "cuda":
-        batch = type(batch)(*(field.pin_memory() for field in batch))
-    return type(batch)(*(field.to(device, non_blocking=True) for field in batch))
 
 
 def train(
@@ -142,11 +96,9 @@ def train(
 
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
     was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
-    finite: the checkpoints from before stay. ConfigError too where a GPU that trains alone has too
-    little memory; of several, one that tells would be waited for.
+    finite: the checkpoints from before stay; and what `hw2.gradients.Gradients` raises.
     """
     place = place or Place()
-    share = place.share(config.batch_size)
     if config.batch_size < place.world_size:
         raise ConfigError(
             f"train.batch_size={config.batch_size} is smaller than the number of workers "
@@ -172,44 +124,12 @@ def train(
         # resumed run would add gradients up in another order than the undisturbed one.
         worker_net = DistributedDataParallel(net, find_unused_parameters=True)
     bf16 = wants_bf16(config.precision, place.device)
+    gradients = Gradients(worker_net, objective, source, config, seed, place, bf16)
 
     way_out = (
         f"lower train.learning_rate={config.learning_rate} or set train.precision fp32; "
         "the checkpoints from before are kept"
     )
-
-    less = (
-        f"lower train.batch_size={config.batch_size}, or raise "
-        f"train.accumulate={config.accumulate}; checkpoints are kept"
-    )
-
-    def gradients(step: int) -> tuple[Tensor, dict[str, Tensor], float]:
-        """Add to the gradients; all workers' loss and metrics, this one's seconds of waiting."""
-        loss, extra, waited = torch.zeros((), device=place.device), dict[str, Tensor](), 0.0
-        chunks = [
-            chunk for i in range(config.accumulate) if (chunk := share[i :: config.accumulate])
-        ]
-        for number, chunk in enumerate(chunks, start=1):
-            begin = time.perf_counter()
-            batch = _to(source.batch(step, chunk, config.batch_size), place.device)
-            waited += time.perf_counter() - begin
-            # Dropout alone draws from torch's own generator.
-            torch.manual_seed(hash((seed, step, chunk[0])) % 2**63)
-            # Workers add up once, after the last chunk.
-            with _quiet(worker_net) if number < len(chunks) else contextlib.nullcontext():
-                with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
-                    random = random_for(place.device, seed, step, chunk, config.batch_size)
-                    mean, more = objective(worker_net, batch, random)
-                # DDP averages over workers: weigh by share, so that uneven shares count right.
-                (mean * (len(chunk) * place.world_size / config.batch_size)).backward()
-            loss += mean.detach() * (len(chunk) / config.batch_size)
-            for key, value in more.items():
-                extra[key] = extra.get(key, 0) + value.detach() * (len(chunk) / config.batch_size)
-        if place.world_size > 1:
-            sums = torch.stack([loss, *extra.values()])
-            torch.distributed.all_reduce(sums)
-            loss, extra = sums[0], dict(zip(extra, sums[1:], strict=True))
-        return loss, extra, waited
 
     final = out / "final.safetensors"
     done = state.step >= config.num_steps and final.is_file()
@@ -227,8 +147,7 @@ def train(
         net.train()
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        with room_on_gpu(less) if place.world_size == 1 else contextlib.nullcontext():
-            loss, extra, waited = gradients(step)
+        loss, extra, waited = gradients(step)
         norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
         unseen.append((step, loss, norm, waited))
         state.optimizer.step()

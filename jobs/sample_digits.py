@@ -41,6 +41,7 @@ def draw_and_report(
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
+    from hw2.digits.compared import pairs_with
     from hw2.digits.drawing import check_sampling, read_digit_meta
     from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.digits.reading import read_digits
@@ -50,8 +51,16 @@ def main(config: SampleDigitsConfig) -> None:
 
     weights, judge = find_model(config.model), load_judge(find_model(config.judge))
     check_sampling(config.sample, read_digit_meta(weights).diffusion)
+    if config.against:
+        pairs_with(config)  # refused before anything is made
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
-    run = job_run(config, "sample_digits", splits={"val": real}, files={"model": weights})
+    run = job_run(
+        config,
+        "sample_digits",
+        splits={"val": real},
+        files={"model": weights},
+        not_results=("against",),
+    )
     with connected(config.scaling), run as (out, tracker):
         draw_and_report(config, weights, judge, real, out, tracker)
 

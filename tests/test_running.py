@@ -11,11 +11,12 @@ from PIL import Image
 
 from hw2 import running
 from hw2.errors import ConfigError, StorageError
+from hw2.gradients import Place
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, only_writer, run
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, Saved
+from hw2.training import Saved
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hw2.errors import ConfigError, StorageError
+from hw2.gradients import Place
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, Row, Saved, TrainingDiverged, learning_rate, train
+from hw2.training import Row, Saved, TrainingDiverged, learning_rate, train
 from tests.toy import KILLED, PairSource, toy_net, toy_train
 
 ROOT = Path(__file__).parents[1]

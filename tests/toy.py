@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.distributed.train import _agree
 from hw2.errors import Hw2Error
+from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
 from hw2.running import Training, run
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Place, Row, Saved, train
+from hw2.training import Begun, Row, Saved, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 

@@ -54,5 +54,5 @@ def prepare_digits(
         workers = 1  # no rendering to share, and the arrays are too large to copy to each process
     if workers is None:
         small = num_train + num_val < 2_000  # a second process takes longer to start
-        workers = 1 if small else os.cpu_count() or 1
+        workers = 1 if small else len(os.sched_getaffinity(0))
     return write_digits(out, pictures, workers, progress)

@@ -18,7 +18,7 @@ from hw2.diffusion.prediction import PredictionType
 from hw2.diffusion.samplers import check_sampler, sample
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.domains import DIGITS
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, ConfigError
 from hw2.figures.grid import to_uint8
 from hw2.models.digit_unet import DigitUNet
 from hw2.precision import wants_bf16
@@ -94,7 +94,17 @@ def load_digit_model(path: Path) -> DigitModel:
 
 
 def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None:
-    """Raise ConfigError if `settings` cannot be drawn from a model of `diffusion`."""
+    """Raise ConfigError if `settings` cannot be drawn from a model of `diffusion`.
+
+    One that was trained with labels alone, or without any, has learnt nothing of the other branch.
+    """
+    for dropout, w, lacks in ((0, 0, "without"), (1, -1, "with")):
+        if diffusion.label_dropout == dropout and settings.guidance_weight != w:
+            raise ConfigError(
+                f"guidance_weight={settings.guidance_weight:g} of a model trained with "
+                f"diffusion.label_dropout={dropout}: it has seen no picture {lacks} label: take "
+                f"guidance_weight {w}, or train with 0.1"
+            )
     total, steps = diffusion.num_train_timesteps, settings.num_inference_steps
     check_sampler(settings.sampler, total, steps, settings.eta)
 

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
+from hw2.digits.compared import compare, pairs_with
 from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
@@ -36,17 +38,38 @@ def report_digits(
         judge_pictures(judge, images, digits, domains),
         judge_pictures(judge, real.images, real.digits, real.domains),
     )
-    tracker.log_metrics({**extra, **scores.to_json()})
+    apart = _compared(config, judge, out)
+    tracker.log_metrics({**extra, **scores.to_json(), **({"against": apart} if apart else {})})
     tracker.log_summary(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
     )
     tracker.log_table("scores", scores.rows())
+    if apart:
+        tracker.log_table("differences", apart)
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }
     rows = [{names.get(k, k): v for k, v in row.items()} for row in scores.summary()]
     print(format_table(rows, ["score", *names.values(), "mean"]))
+    if apart:
+        print(f"judged accuracy less that of {config.against}, on the same noises:")
+        print(format_table(apart, ["domain", "value", "only_this", "only_other", "noises"]))
     for name, value in extra.items():
         print(f"{name}: {value:g}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")
     return scores
+
+
+def _compared(config: SampleDigitsConfig, judge: Judge, out: Path) -> list[dict[str, Any]]:
+    """A row a domain and one of the mean; none without a folder to compare with."""
+    if config.against is None:
+        return []
+    shared = pairs_with(config)
+    folders = out, config.against.expanduser()
+    this, other = (judge_pictures(judge, *read_drawn(folder, shared)) for folder in folders)
+    rows = []
+    for apart in compare(this, other, shared):
+        row = {**vars(apart), **vars(apart.interval)}
+        del row["interval"]
+        rows.append(row)
+    return rows

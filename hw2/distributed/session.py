@@ -93,11 +93,21 @@ def _start_or_join() -> None:
     else:
         ray.init(
             address="local",
+            num_cpus=_own_cores(),
             include_dashboard=False,
             object_store_memory=_object_store_bytes(),
             runtime_env={"worker_process_setup_hook": "hw2.distributed.local_worker.prepare"},
             logging_level=logging.WARNING,
         )
+
+
+def _own_cores() -> int | None:
+    """The cores that this process was given (taskset, Slurm) where those are not the machine's.
+
+    Ray knows of containers' quotas alone.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return cores if cores < (os.cpu_count() or 1) else None
 
 
 def _object_store_bytes() -> int:

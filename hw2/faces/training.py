@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hw2.data.batches import PictureSource
@@ -41,19 +42,19 @@ class FaceLoss:
     images: Tensor
     seed: int
 
-    def parts(self, net: nn.Module) -> Tensor:
-        """The loss of each PART pictures, (parts,)."""
+    def errors(self, net: nn.Module) -> Float[Tensor, " n"]:
+        """The error of each picture, at most NUM_HELD_OUT."""
         device = next(net.parameters()).device
-        losses = []
+        found = []
         for part in torch.arange(min(NUM_HELD_OUT, len(self.images))).split(PART):
             batch = PictureBatch(self.images[part].to(device))
-            loss, _ = self.objective(net, batch, CounterRandom(self.seed, 0, part.tolist()))
-            losses.append(loss.float().cpu())
-        return torch.stack(losses)
+            random = CounterRandom(self.seed, 0, part.tolist())
+            found.append(self.objective.errors(net, batch, random).float().cpu())
+        return torch.cat(found)
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """`eval/loss` of `net`."""
-        return {"eval/loss": float(self.parts(net).mean())}
+        return {"eval/loss": float(self.errors(net).mean())}
 
 
 @dataclass
@@ -107,8 +108,8 @@ def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
 def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) -> Interval:
     """The objective of the averaged weights in `weights`, over pictures and noises."""
     net = load_face_model(str(weights)).net
-    parts = FaceLoss(face_objective(config), pictures.images, config.seed).parts(net)
-    return bootstrap(torch.mean, parts, seed=config.seed)
+    errors = FaceLoss(face_objective(config), pictures.images, config.seed).errors(net)
+    return bootstrap(torch.mean, errors, seed=config.seed)
 
 
 def face_training(config: TrainFacesConfig, out: Path) -> Training:

@@ -1,5 +1,6 @@
 """Whether a classifier is right as often as it says: reliability and calibration error."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,8 @@ def calibration_error(
     gaps = torch.zeros(len(kept), num_bins, dtype=torch.float64)
     gaps[torch.arange(len(kept)), kept % slices // SLICES] = (kept >= slices).double() - means
 
+    if len(right) == 1:  # which says nothing of the spread
+        return Interval(float(abs(right.double() - confidence.double())), math.nan, math.nan)
     n, shares = len(right), (counts[kept] / len(right)).numpy()
     value = float((counts[kept] @ gaps).abs().sum() / n)
     philox = np.random.Generator(np.random.Philox(key=seed))

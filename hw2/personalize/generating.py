@@ -13,7 +13,7 @@ from hw2.data.concepts import Concept
 from hw2.data.files import replacing
 from hw2.errors import ConfigError
 from hw2.personalize.personalizer import Personalizer
-from hw2.personalize.ways import Ways
+from hw2.personalize.ways import Ways, refuse_shared_tokens
 from hw2.runlog.journal import write_json
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.settings.values import absolute
@@ -46,10 +46,12 @@ def prompts_to_draw(
 ) -> list[Piece]:
     """Way, prompt and stem of each prompt: the concepts' own in the first way, then those together.
 
-    Raises ConfigError for a concept whose token the first way does not bring.
+    Raises ConfigError for a concept whose token the first way does not bring, or that shares it
+    with another.
     """
     first, learnt = next(iter(ways.items()))
     found = []
+    refuse_shared_tokens(concepts)
     for source, concept in concepts.items():
         if concept.token_name not in learnt.rows:
             raise ConfigError(

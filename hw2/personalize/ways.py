@@ -59,7 +59,21 @@ def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas
     return Deltas(base, {}, rows, {})
 
 
+def refuse_shared_tokens(concepts: Mapping[str, Concept]) -> None:
+    """Raise ConfigError if two concepts have one token, in upper or lower case."""
+    owner: dict[str, str] = {}
+    for source, concept in concepts.items():
+        token = concept.token_name.lower()
+        if token in owner:
+            raise ConfigError(
+                f"sources {owner[token]} and {source} are both called {concept.token_name}: give "
+                "each a token_name of its own in input.json, or draw them apart with --sources"
+            )
+        owner[token] = source
+
+
 def _untrained(model: StableDiffusion, concepts: Mapping[str, Concept]) -> Deltas:
+    refuse_shared_tokens(concepts)
     table = model.token_table.weight.detach()
     rows = {}
     for concept in concepts.values():

@@ -1,5 +1,6 @@
 """Settings of the digit jobs."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -99,6 +100,11 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
             raise ValueError("want each domain once")
         return domains
 
+    against: Path | None = Field(
+        None,
+        description="another folder of this job, or of a training, drawn with the same seed: how "
+        "far accuracies are apart, in pairs",
+    )
     indices_per_chunk: Positive = Field(
         5, description="a chunk is this many pictures of each digit; its size moves the last bits"
     )

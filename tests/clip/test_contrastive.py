@@ -18,8 +18,9 @@ from hw2.checkpoint import CheckpointStore
 from hw2.clip.contrastive import ContrastiveObjective, augmented, contrastive_loss
 from hw2.data.batches import CaptionBatch, CaptionSource
 from hw2.diffusion.counter import CounterRandom
+from hw2.gradients import Place
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, train
+from hw2.training import train
 from tests.jobs.command import ROOT
 
 BATCH = 7

@@ -168,6 +168,15 @@ def test_a_gpu_that_only_ray_can_see_is_left_alone(
     assert share_of_cluster(ScalingConfig(), 99) == (1, True)
 
 
+def test_a_local_ray_takes_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    told = []
+    for given in (range(64), {3, 5}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, given=given: set(given))
+        told.append(session._own_cores())
+    assert told == [None, 2]  # None: Ray counts, which knows of containers
+
+
 def test_a_large_machine_holds_more_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

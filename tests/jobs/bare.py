@@ -10,10 +10,11 @@ import torch
 import torch.multiprocessing
 
 from hw2.digits.judge_training import judge_training
+from hw2.gradients import Place
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import TrainJudgeConfig
 from hw2.settings.training import TrainConfig
-from hw2.training import Place, train
+from hw2.training import train
 
 STEPS = 40
 SETTINGS = {"num_steps": STEPS, "batch_size": 12, "checkpoint_every": 5}

@@ -1,6 +1,7 @@
 """`--help` of every job: at once, without the libraries that take seconds."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def test_all_jobs_are_here() -> None:
     faces = {"train_faces", "sample_faces", "eta_sheet", "interpolate_faces", "tune_eta"}
     clip = {"clip_zero_shot", "train_clip"}
     assert digits | faces | clip <= set(JOBS)
+
+
+def test_the_package_lists_its_jobs(folder: Folder) -> None:
+    command = [sys.executable, "-m", "jobs"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = told.splitlines()
+    assert [line.split()[0] for line in lines[: len(JOBS)]] == JOBS
+    assert all(len(line.split()) > 3 for line in lines[: len(JOBS)])
 
 
 @pytest.mark.parametrize("job", JOBS)

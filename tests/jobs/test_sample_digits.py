@@ -183,3 +183,32 @@ def test_a_folder_keeps_to_its_settings_and_weights(
     assert drawn(seed=1, overwrite="true")[0] == 0
     assert made(folder.path / "out.old-1") == before
     assert made(folder.path / "out").keys() == before.keys()
+
+
+def test_two_models_are_compared_in_pairs(
+    folder: Folder,
+    digits_tree: Path,
+    model: Path,
+    judge: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder.path)
+
+    def drawn(out: str, **more: object) -> int:
+        few = {"scaling.num_workers": 0, "num_per_class": 2, "num_inference_steps": 1}
+        argv = as_words(settings(digits_tree, model, judge, out, **{**few, **more}))
+        return run_job(SampleDigitsConfig, main, argv=argv)
+
+    assert drawn("one") == 0
+    assert drawn("two", guidance_weight=0, against="one") == 0
+    assert "judged accuracy less that of one, on the same noises:" in capsys.readouterr().out
+    found = {name: json.loads(Path(name, "metrics.json").read_text()) for name in ("one", "two")}
+    assert [row["domain"] for row in found["two"]["against"]] == ["mnistm", "svhn", "mean"]
+    accuracy = [found[name]["eval/accuracy"]["value"] for name in ("one", "two")]
+    assert found["two"]["against"][2]["value"] == pytest.approx(accuracy[1] - accuracy[0])
+    assert Path("two/tables/differences.csv").read_text().startswith("domain,only_this,only_other")
+    assert "against" not in found["one"]
+    assert drawn("one", against="two") == 0  # the same folder, now compared
+    assert drawn("three", seed=4, against="one") == 2
+    assert not Path("three").exists()

@@ -82,6 +82,12 @@ def test_the_seed_alone_decides() -> None:
     assert vars(calibration_error(*sure, seed=0)) == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
+def test_one_picture_has_no_limits() -> None:
+    found = calibration_error(torch.tensor([0.25]), torch.tensor([True]), seed=0)
+    assert found.value == pytest.approx(0.75)
+    assert math.isnan(found.low) and math.isnan(found.high)
+
+
 def test_what_is_no_probability_is_refused() -> None:
     confidence, right = said(10, 0.0)
     for wrong, text in ((1.5, "1.5"), (-0.1, "-0.1"), (math.nan, "nan")):

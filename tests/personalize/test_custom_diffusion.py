@@ -17,6 +17,7 @@ from hw2.config import ScalingConfig
 from hw2.data.captions import train_folder
 from hw2.distributed import train
 from hw2.errors import CheckpointError
+from hw2.gradients import Place
 from hw2.models.ema import moving
 from hw2.personalize import concept_training, generating, prior
 from hw2.personalize.custom_diffusion import (
@@ -45,7 +46,6 @@ from hw2.settings.personalize import (
 )
 from hw2.text2image.denoising import FixedNoiseLoss
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.training import Place
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder

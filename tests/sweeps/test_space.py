@@ -220,3 +220,12 @@ def test_trials_that_share_a_gpu_are_not_counted_in_whole_ones() -> None:
     shared = config(space, gpus_per_trial=0.25, scaling={"num_workers": 4})
     assert shared.session.num_workers == 1
     assert config(space, scaling={"num_workers": 4}).session.num_workers == 4
+
+
+@pytest.mark.parametrize(("dropout", "w"), [(0.0, 0.0), (1.0, -1.0)])
+def test_a_branch_that_was_never_trained_is_not_drawn_from(dropout: float, w: float) -> None:
+    diffusion = DiffusionConfig(label_dropout=dropout)
+    check_sampling(SampleSettings(guidance_weight=w), diffusion)
+    with pytest.raises(ConfigError, match=f"take guidance_weight {w:g}, or train with 0.1"):
+        check_sampling(SampleSettings(guidance_weight=2.0), diffusion)
+    check_sampling(SampleSettings(guidance_weight=2.0), DiffusionConfig(label_dropout=0.01))

@@ -1,0 +1,76 @@
+"""Two folders of digits drawn from the same noises, compared in pairs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hw2.domains import DIGITS, DOMAINS
+from hw2.errors import ConfigError
+from hw2.metrics.digit_scores import MEAN, JudgedPictures
+from hw2.metrics.intervals import Interval, bootstrap
+from hw2.settings.digits import SampleDigitsConfig
+from hw2.yaml_text import read_yaml
+
+
+def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
+    """`config` of the pictures alone that its `against` has too.
+
+    Raises ConfigError if that is no finished folder of digits, or one of another seed, whose noises
+    are others.
+    """
+    folder = Path(str(config.against)).expanduser()
+    if not (folder / "metrics.json").is_file():
+        raise ConfigError(f"against={folder}: no finished folder of jobs.sample_digits")
+    record = read_yaml(folder / "config.yaml")
+    seed, count = record.get("seed"), record.get("num_per_class")
+    told = record.get("domains", list(DOMAINS))  # a training draws both
+    if not isinstance(count, int) or count < 1 or not isinstance(told, list):
+        raise ConfigError(f"against={folder}: no folder of jobs.sample_digits")
+    if seed != config.seed:
+        raise ConfigError(
+            f"against={folder}: drawn with seed={seed}, this with seed={config.seed}: pairs are "
+            "drawn from the same noises"
+        )
+    domains = tuple(domain for domain in config.domains if domain in told)
+    if not domains:
+        raise ConfigError(f"against={folder}: has {', '.join(map(str, told))} alone")
+    shared = {"domains": domains, "num_per_class": min(count, config.num_per_class)}
+    return config.model_copy(update=shared)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Accuracy of one folder less that of another, of a domain or in the mean.
+
+    `interval` is a bootstrap over the `noises`, which all digits share; `only_this` and
+    `only_other` count the pictures that the judge reads right in one of them alone.
+    """
+
+    domain: str
+    interval: Interval
+    only_this: int
+    only_other: int
+    noises: int
+
+
+def compare(this: JudgedPictures, other: JudgedPictures, config: SampleDigitsConfig) -> list[Apart]:
+    """The folders' difference in each domain and in the mean; pictures as `read_drawn` has them."""
+    shape = len(config.domains), len(DIGITS), config.num_per_class
+
+    def right(judged: JudgedPictures) -> Tensor:
+        return (judged.predictions == judged.digits).view(shape).double()
+
+    moved = right(this) - right(other)
+    parts = [*zip(config.domains, moved, strict=True), (MEAN, moved.flatten(0, 1))]
+    return [
+        Apart(
+            name,
+            bootstrap(torch.mean, part.mean(0), seed=config.seed),
+            int((part > 0).sum()),
+            int((part < 0).sum()),
+            config.num_per_class,
+        )
+        for name, part in parts
+    ]

@@ -1,0 +1,75 @@
+"""Two folders of digits from the same noises."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hw2.digits.compared import compare, pairs_with
+from hw2.errors import ConfigError
+from hw2.metrics.digit_scores import JudgedPictures
+from hw2.metrics.intervals import bootstrap
+from hw2.settings.digits import SampleDigitsConfig
+
+
+def read(right: torch.Tensor) -> JudgedPictures:
+    """What a judge says that reads these right, (domains, 10, noises)."""
+    count = right.shape[2]
+    digits = torch.arange(10).repeat_interleave(count).repeat(len(right))
+    domains = torch.arange(len(right)).repeat_interleave(10 * count)
+    said = torch.where(right.flatten(), digits, (digits + 1) % 10)
+    nothing = torch.zeros(len(digits), 1)
+    return JudgedPictures(said, digits, domains, nothing, nothing)
+
+
+def test_differences_are_of_the_same_noises() -> None:
+    config = SampleDigitsConfig(out=Path("never"), num_per_class=4)
+    this, other = torch.ones(2, 10, 4, dtype=torch.bool), torch.ones(2, 10, 4, dtype=torch.bool)
+    other[0, 3:8, 1] = False  # five digits of one noise, mnistm
+    this[1, 0, 2] = False
+    mnistm, svhn, mean = compare(read(this), read(other), config)
+    assert [one.domain for one in (mnistm, svhn, mean)] == ["mnistm", "svhn", "mean"]
+    assert [(one.only_this, one.only_other) for one in (mnistm, svhn, mean)] == [
+        (5, 0),
+        (0, 1),
+        (5, 1),
+    ]
+    assert mnistm.interval.value == pytest.approx(5 / 40)
+    assert mean.interval.value == pytest.approx(4 / 80)
+    # One noise of four has it all: the digits of a noise are not independent.
+    by_noise = torch.tensor([0.0, 5 / 20, -1 / 20, 0.0], dtype=torch.float64)
+    assert mean.interval == bootstrap(torch.mean, by_noise, seed=0)
+
+
+def made(folder: Path, **record: object) -> Path:
+    folder.mkdir()
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in record.items())
+    (folder / "config.yaml").write_text(text)
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+def test_what_both_have_is_compared(tmp_path: Path) -> None:
+    training = made(tmp_path / "training", seed=0, num_per_class=10)
+    config = SampleDigitsConfig(out=Path("never"), against=training)
+    assert pairs_with(config).num_per_class == 10
+    assert pairs_with(config).domains == ("mnistm", "svhn")
+    half = made(tmp_path / "half", seed=0, num_per_class=90, domains=["svhn"])
+    shared = pairs_with(config.model_copy(update={"against": half}))
+    assert (shared.num_per_class, shared.domains) == (50, ("svhn",))
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    def told(folder: Path, **more: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            pairs_with(SampleDigitsConfig(out=Path("never"), against=folder, **more))
+        return str(caught.value)
+
+    assert told(tmp_path) == f"against={tmp_path}: no finished folder of jobs.sample_digits"
+    other = made(tmp_path / "other", seed=1, num_per_class=10)
+    assert "drawn with seed=1, this with seed=0: pairs are drawn from the same" in told(other)
+    half = made(tmp_path / "half", seed=0, num_per_class=9, domains=["svhn"])
+    assert told(half, domains=("mnistm",)).endswith("half: has svhn alone")
+    faces = made(tmp_path / "faces", seed=0)
+    assert told(faces).endswith("faces: no folder of jobs.sample_digits")
