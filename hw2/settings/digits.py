@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName
+from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, each_once
 
 
 class DiffusionConfig(Config):
@@ -95,9 +95,7 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     @field_validator("domains")
     @classmethod
     def _once(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(domains)) < len(domains):
-            raise ValueError("want each domain once")
-        return domains
+        return each_once(domains)
 
     indices_per_chunk: Positive = Field(
         5, description="a chunk is this many pictures of each digit; its size moves the last bits"
