@@ -11,7 +11,7 @@ def main(config: GradeConceptsConfig) -> None:
     """Find and check all pictures, score them in this process, and report, as one MLflow run."""
     from hw2.clip.loading import find_clip
     from hw2.data.concepts import read_concepts
-    from hw2.distributed.session import own_device
+    from hw2.distributed.devices import own_device
     from hw2.personalize.generated import check_pictures, find_generated
     from hw2.personalize.grade_report import report_grades
     from hw2.personalize.grades import Grades

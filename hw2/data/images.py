@@ -54,11 +54,14 @@ def decode(
     return np.asarray(picture)
 
 
-def decode_bytes(data: bytes) -> np.ndarray:
-    """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`."""
+def decode_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`.
+
+    `max_pixels` in whole millions, at most MAX_PIXELS.
+    """
     if not data:
         raise DataError("the file is empty")
-    with _opened(io.BytesIO(data)) as opened:
+    with _opened(io.BytesIO(data), max_pixels) as opened:
         return np.asarray(_rgb(opened))
 
 
@@ -72,14 +75,14 @@ def orientation(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The picture, not decoded yet; what it raises within becomes DataError with the reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
             warnings.filterwarnings("ignore", "Corrupt EXIF data")
             with Image.open(source, formats=FORMATS) as opened:
-                _refuse_huge(opened)
+                _refuse_huge(opened, max_pixels)
                 _refuse_endless(opened)
                 yield opened
     except DataError:
@@ -93,9 +96,9 @@ def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
         raise DataError(f"broken picture ({why})") from error
 
 
-def _refuse_huge(opened: Image.Image) -> None:
-    if opened.width * opened.height > MAX_PIXELS:
-        raise DataError(f"{opened.width}x{opened.height} is over {MAX_PIXELS // 10**6} megapixels")
+def _refuse_huge(opened: Image.Image, most: int) -> None:
+    if opened.width * opened.height > most:
+        raise DataError(f"{opened.width}x{opened.height} is over {most // 10**6} megapixels")
 
 
 def _refuse_endless(opened: Image.Image) -> None:

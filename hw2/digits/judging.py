@@ -73,6 +73,14 @@ def load_judge(path: Path) -> Judge:
     return Judge([classifier, classifier]).eval()
 
 
+def at_judge_size(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 s s"]:
+    """Pictures as a judge sees them: those of another size averaged over areas, rounded."""
+    size = (JUDGE_SIZE, JUDGE_SIZE)
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images.float(), size, mode="area").round().to(images.dtype)
+
+
 @torch.no_grad()
 def judge_pictures(
     judge: Judge,
@@ -86,10 +94,7 @@ def judge_pictures(
 
     Pictures of another size than the judge's are brought to it first.
     """
-    size = (JUDGE_SIZE, JUDGE_SIZE)
-    if images.shape[-2:] != size:
-        resized = F.interpolate(images.float(), size, mode="area")
-        images = resized.round().to(images.dtype)
+    images = at_judge_size(images)
     device = next(judge.parameters()).device
     logits, features = [], []
     for start in range(0, len(images), batch_size):

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName
+from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, each_once
 
 
 class DiffusionConfig(Config):
@@ -96,9 +96,7 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     @field_validator("domains")
     @classmethod
     def _once(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(domains)) < len(domains):
-            raise ValueError("want each domain once")
-        return domains
+        return each_once(domains)
 
     against: Path | None = Field(
         None,

@@ -1,16 +1,34 @@
-"""Settings of the grader of learnt concepts."""
+"""Settings of the graders: of learnt concepts, and of digits that students handed in."""
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hw2.config import JobConfig, ScalingConfig
+from hw2.domains import DOMAINS, Domain
 from hw2.settings.clip import ClipChoice
 from hw2.settings.personalize import INPUT
-from hw2.settings.values import Positive
+from hw2.settings.values import Positive, each_once
 
 
-class GradeConceptsConfig(ClipChoice, JobConfig):
+class GradingConfig(JobConfig):
+    """The settings of a job that grades in its own process."""
+
+    scaling: ScalingConfig = Field(
+        ScalingConfig(num_workers=0), description="it works in this process; use_gpu says where"
+    )
+
+    @model_validator(mode="after")
+    def _in_this_process(self) -> "GradingConfig":
+        if self.scaling.num_workers:
+            raise ValueError(
+                f"scaling.num_workers={self.scaling.num_workers}: grading works in this process; "
+                "leave it out"
+            )
+        return self
+
+
+class GradeConceptsConfig(ClipChoice, GradingConfig):
     """Settings of jobs.grade_concepts."""
 
     input: Path = Field(INPUT, description="the course's input.json")
@@ -22,15 +40,25 @@ class GradeConceptsConfig(ClipChoice, JobConfig):
     )
     sources: tuple[str, ...] | None = Field(None, description="concepts to grade; null: all")
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
-    scaling: ScalingConfig = Field(
-        ScalingConfig(num_workers=0), description="it works in this process; use_gpu says where"
+
+
+class JudgeDigitsConfig(GradingConfig):
+    """Settings of jobs.judge_digits."""
+
+    pictures: tuple[Path, ...] = Field(
+        min_length=1,
+        description="folders, each a student's with mnistm/ and svhn/ in it, or one whose "
+        "sub-folders are students'",
+    )
+    judge: str = Field(
+        "asset:judge",
+        description="file, run folder, run:ID or asset:NAME, or the course's Classifier.pth",
+    )
+    domains: tuple[Domain, ...] = Field(
+        DOMAINS, min_length=1, description="what was to be drawn; the mean is of these"
     )
 
-    @model_validator(mode="after")
-    def _in_this_process(self) -> "GradeConceptsConfig":
-        if self.scaling.num_workers:
-            raise ValueError(
-                f"scaling.num_workers={self.scaling.num_workers}: grading works in this process; "
-                "leave it out"
-            )
-        return self
+    @field_validator("domains")
+    @classmethod
+    def _once(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
+        return each_once(domains)

@@ -1,10 +1,11 @@
 """Kinds of values that many settings share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
+T = TypeVar("T")
 HW2 = Path(__file__).parents[1]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 else:  # a file more is a name more
     SamplerName = Literal[_modules_in("diffusion/solvers")]
     SourceName = Literal[_modules_in("data/sources")]
+
+
+def each_once(domains: tuple[T, ...]) -> tuple[T, ...]:
+    """The domains, if none is there twice; else ValueError."""
+    if len(set(domains)) < len(domains):
+        raise ValueError("want each domain once")
+    return domains
 
 
 def absolute(model: str) -> str:

@@ -1,0 +1,179 @@
+"""What a judge reads on the pictures of students, kept a student each, and the grades of it."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hw2.data.files import read_json
+from hw2.data.images import decode_bytes
+from hw2.digits.judging import JUDGE_SIZE, at_judge_size, judge_pictures
+from hw2.digits.students import HandedIn, Student, hash_part
+from hw2.domains import DIGITS, DOMAINS, Domain
+from hw2.errors import DataError
+from hw2.metrics.intervals import UNDEFINED, Interval, wilson
+from hw2.models.judge import Judge
+from hw2.runlog.journal import write_json
+
+MAX_PIXELS = 4_000_000  # of a picture that is to have 784; a larger one counts as unreadable
+CHUNK = 500  # pictures in memory at once
+READINGS = "readings"  # folder in OUT
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What became of a file.
+
+    `size` is WIDTHxHEIGHT of its picture, "" if it is not read; `read_as` the digit 0..9 that the
+    judge sees; `reason` says why it is not read, or does not count.
+    """
+
+    size: str
+    read_as: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What the judge reads in a student's folder of a domain.
+
+    Attributes:
+        pictures: of each digit 0..9, as the names say; the unreadable count too.
+        right: pictures read as their names say.
+        unreadable: pictures that are broken or cannot be had; they count as wrong.
+        other_size: pictures that are not 28x28, and are brought to it.
+        not_counted: files whose name tells no digit.
+    """
+
+    pictures: tuple[int, ...]
+    right: int
+    unreadable: int
+    other_size: int
+    not_counted: int
+
+    @property
+    def total(self) -> int:
+        """All pictures that count."""
+        return sum(self.pictures)
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share read right, with Wilson's limits; undefined without pictures."""
+        return wilson(self.right, self.total) if self.total else UNDEFINED
+
+    @property
+    def fewer(self) -> str:
+        """The digits of fewer pictures than the fullest one, as "3: 49, 7: 0 (of 50)"."""
+        most = max(self.pictures)
+        short = [f"{d}: {count}" for d, count in enumerate(self.pictures) if count < most]
+        return f"{', '.join(short)} (of {most})" if short else "" if most else "all"
+
+
+def hash_of_all(students: Sequence[Student], sums: Sequence[str]) -> str:
+    """sha256 over the names of all students, in any order, and the hashes of their files."""
+    known = sorted((student.name, known) for student, known in zip(students, sums, strict=True))
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def read_student(
+    judge: Judge, student: Student, known: str, out: Path, advance: Callable[[int], object]
+) -> list[Reading]:
+    """What `judge` reads on each of the student's files, in their order.
+
+    Kept in OUT/readings under the hash `known` of the files, and taken from there the next time.
+    `advance` is told how many more are done. Raises DataError if the files are no longer those.
+    """
+    path = out / READINGS / f"{known}.json"
+    kept = _kept(path, len(student.files))
+    if kept is not None:
+        advance(len(kept))
+        return kept
+    found: list[Reading] = []
+    digest = hashlib.sha256()
+    files = _decoded(student, digest.update)
+    while chunk := list(itertools.islice(files, CHUNK)):
+        found += _read(judge, chunk)
+        advance(len(chunk))
+    if digest.hexdigest() != known:
+        raise DataError(
+            f"{student.folder}: files changed while they were judged: leave them alone, and begin "
+            "again with --overwrite true"
+        )
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, [[r.size, r.read_as, r.reason] for r in found])
+    return found
+
+
+def grade(files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain) -> Grade:
+    """The grade of one domain of a student's files."""
+    pairs = [(f, r) for f, r in zip(files, readings, strict=True) if f.domain == domain]
+    counted = [(f, r) for f, r in pairs if f.digit is not None]
+    whole = f"{JUDGE_SIZE}x{JUDGE_SIZE}"
+    return Grade(
+        pictures=tuple(sum(f.digit == digit for f, _ in counted) for digit in DIGITS),
+        right=sum(f.digit == r.read_as for f, r in counted),
+        unreadable=sum(r.read_as is None for _, r in counted),
+        other_size=sum(r.size not in ("", whole) for _, r in counted),
+        not_counted=sum(f.digit is None and f.file != "" for f, _ in pairs),
+    )
+
+
+Decoded = tuple[HandedIn, Tensor | None, Reading]
+
+
+def _decoded(student: Student, add: Callable[[bytes], object]) -> Iterator[Decoded]:
+    """Each file with its picture as the judge sees it, uint8 (3, 28, 28), or with the reason."""
+    for file, content in student.contents():
+        add(hash_part(file, content))
+        try:
+            if isinstance(content, str):
+                raise DataError(content)
+            pixels = decode_bytes(content, MAX_PIXELS)
+        except DataError as error:
+            yield file, None, Reading("", None, str(error))
+            continue
+        height, width, _ = pixels.shape
+        picture = at_judge_size(torch.from_numpy(np.array(pixels)).movedim(-1, 0)[None])[0]
+        yield file, picture, Reading(f"{width}x{height}", None, None)
+
+
+def _read(judge: Judge, chunk: Sequence[Decoded]) -> list[Reading]:
+    """The readings of the files, those with a picture with what the judge says."""
+    there = [(file, picture) for file, picture, _ in chunk if picture is not None]
+    if not there:
+        return [reading for *_, reading in chunk]
+    judged = judge_pictures(
+        judge,
+        torch.stack([picture for _, picture in there]),
+        torch.tensor([file.digit for file, _ in there]),
+        torch.tensor([DOMAINS.index(file.domain) for file, _ in there]),
+    )
+    said = iter(judged.predictions.tolist())
+    return [
+        reading if picture is None else Reading(reading.size, next(said), None)
+        for _, picture, reading in chunk
+    ]
+
+
+def _kept(path: Path, count: int) -> list[Reading] | None:
+    """The readings that an earlier run has written; None without, or if it is not our file."""
+    try:
+        rows = read_json(path)
+    except (OSError, ValueError):
+        return None
+    if not isinstance(rows, list) or len(rows) != count or not all(map(_sound, rows)):
+        return None
+    return [Reading(*row) for row in rows]
+
+
+def _sound(row: object) -> bool:
+    match row:
+        case [str(), None | int() as digit, None | str()]:
+            return digit is None or digit in DIGITS
+    return False

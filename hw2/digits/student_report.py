@@ -1,0 +1,181 @@
+"""Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hw2.digits.student_grades import Grade, Reading, grade
+from hw2.digits.students import Student
+from hw2.disclosure import plain
+from hw2.domains import DIGITS, Domain
+from hw2.figures.files import write_atomic
+from hw2.figures.matrix import confusion_figure
+from hw2.metrics.classification import confusion_matrix, worst_pairs
+from hw2.metrics.intervals import Interval, mean_of_intervals
+from hw2.metrics.table import format_table
+from hw2.runlog.tracker import Tracker
+
+Rows = list[dict[str, Any]]
+Grades = dict[str, dict[Domain, Grade]]  # by student
+MEAN = "mean"
+
+
+def report_students(
+    students: Sequence[Student],
+    readings: Sequence[Sequence[Reading]],
+    domains: Sequence[Domain],
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it.
+
+    `readings` has for each student a reading a file.
+    """
+    grades: Grades = {
+        student.name: {domain: grade(student.files, read, domain) for domain in domains}
+        for student, read in zip(students, readings, strict=True)
+    }
+    pictures = picture_rows(students, readings)
+    bad = [row for row in pictures if row["reason"]]
+    tracker.log_table("students", student_rows(grades))
+    tracker.log_table("pictures", pictures)
+    if bad:
+        tracker.log_table("bad_pictures", bad)
+    figures = list(_confusions(students, readings, domains, out))
+    for path in figures:
+        tracker.log_figure(path)
+    tracker.log_metrics(to_json(grades))
+    tracker.log_summary(flat(grades))
+    shown = student_rows(grades, shown=True)
+    print(format_table(shown, list(shown[0])))
+    print("accuracy: of all pictures whose names tell a digit, with limits of 95 %")
+    if bad:
+        tables = out / "tables" / "bad_pictures.csv"
+        print(f"unreadable pictures count as wrong; {len(bad)} rows with reasons: {tables}")
+    print(f"each picture: {out / 'tables' / 'pictures.csv'}")
+    if figures:
+        print("confusions:", *(str(path) for path in figures), sep="\n  ")
+
+
+def mean_accuracy(grades: dict[Domain, Grade]) -> Interval:
+    """The mean over domains; undefined if one has no pictures."""
+    return mean_of_intervals([grade.accuracy for grade in grades.values()])
+
+
+def accuracies(grades: Grades) -> Iterator[tuple[str, str, list[Grade], Interval]]:
+    """Student, domain, the grades that these are of, and the accuracy; last the mean's."""
+    for name, own in grades.items():
+        for domain, of in own.items():
+            yield name, domain, [of], of.accuracy
+        yield name, MEAN, list(own.values()), mean_accuracy(own)
+
+
+def student_rows(grades: Grades, shown: bool = False) -> Rows:
+    """A row a student and domain, and one of the mean; None where there is no figure.
+
+    `shown`: for a terminal, with the limits in the column of the accuracies.
+    """
+    rows: Rows = []
+    for name, domain, of, accuracy in accuracies(grades):
+        value, low, high = accuracy.to_json().values()
+        limits = {"accuracy": value, "low": low, "high": high}
+        row = {
+            "student": name,
+            "domain": domain,
+            "pictures": sum(grade.total for grade in of),
+            "read_right": sum(grade.right for grade in of),
+            **({"accuracy": f"{accuracy:.1%}"} if shown else limits),
+            "unreadable": sum(grade.unreadable for grade in of),
+            "other_size": sum(grade.other_size for grade in of),
+            "not_counted": sum(grade.not_counted for grade in of),
+            "fewer": "" if domain == MEAN else of[0].fewer,
+        }
+        rows.append({key.replace("_", " "): cell for key, cell in row.items()} if shown else row)
+    return rows
+
+
+def picture_rows(students: Sequence[Student], readings: Sequence[Sequence[Reading]]) -> Rows:
+    """A row a file, also of what does not count; a missing folder is a row without a file."""
+    return [
+        {
+            "student": student.name,
+            "domain": file.domain,
+            "file": plain(file.file),
+            "digit": file.digit,
+            "read_as": reading.read_as,
+            "size": reading.size,
+            "reason": plain(reading.reason or ""),
+        }
+        for student, read in zip(students, readings, strict=True)
+        for file, reading in zip(student.files, read, strict=True)
+    ]
+
+
+def to_json(grades: Grades) -> dict[str, Any]:
+    """All figures with their limits, ready for JSON."""
+    return {
+        "students": {
+            name: {
+                **{
+                    domain: {
+                        **of.accuracy.to_json(),
+                        "pictures": of.total,
+                        "read_right": of.right,
+                        "unreadable": of.unreadable,
+                        "other_size": of.other_size,
+                        "not_counted": of.not_counted,
+                        "pictures_by_digit": list(of.pictures),
+                    }
+                    for domain, of in own.items()
+                },
+                MEAN: mean_accuracy(own).to_json(),
+            }
+            for name, own in grades.items()
+        }
+    }
+
+
+def flat(grades: Grades) -> dict[str, float]:
+    """Accuracies by student, under names that MLflow takes; undefined ones are left out."""
+    found: dict[str, float] = {"eval/students": len(grades)}
+    used: set[str] = set()
+    for place, (name, own) in enumerate(grades.items(), 1):
+        key = re.sub(r"[^\w. -]", "_", name, flags=re.ASCII)[:100]
+        if key in used or not key.strip("._ "):  # two names of other scripts would be one
+            key = f"{key}_{place}"
+        used.add(key)
+        values = {f"eval/accuracy/{key}": mean_accuracy(own).value}
+        values |= {f"eval/accuracy/{key}/{d}": of.accuracy.value for d, of in own.items()}
+        found |= {k: value for k, value in values.items() if math.isfinite(value)}
+    every = [of for own in grades.values() for of in own.values()]
+    found["eval/pictures"] = sum(of.total for of in every)
+    found["eval/unreadable"] = sum(of.unreadable for of in every)
+    return found
+
+
+def _confusions(
+    students: Sequence[Student],
+    readings: Sequence[Sequence[Reading]],
+    domains: Sequence[Domain],
+    out: Path,
+) -> Iterator[Path]:
+    """A figure a domain: what the pictures of all students were taken for."""
+    for domain in domains:
+        pairs = [
+            (file.digit, reading.read_as)
+            for student, read in zip(students, readings, strict=True)
+            for file, reading in zip(student.files, read, strict=True)
+            if file.domain == domain and file.digit is not None and reading.read_as is not None
+        ]
+        if pairs:
+            digits, said = torch.tensor(pairs).T
+            confusion = confusion_matrix(said, digits, len(DIGITS))
+            title = f"{domain}: {len(pairs)} pictures of {len(students)} students"
+            names, worst = [str(digit) for digit in DIGITS], worst_pairs(confusion, 5)
+            path = out / "figures" / f"{domain}_confusion.png"
+            write_atomic(path, confusion_figure(confusion, names, title, worst))
+            yield path

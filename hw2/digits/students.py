@@ -1,0 +1,184 @@
+"""Folders of digits that students handed in: found and listed with care, and the bytes in them."""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw2.data.listing.parts import CHANGED
+from hw2.data.listing.store import SUFFIXES, Entry, Store, gist, unusable
+from hw2.disclosure import plain, warn
+from hw2.domains import DOMAINS, Domain
+from hw2.errors import ConfigError, DataError
+from hw2.places import uri_of
+from hw2.settings.grading import JudgeDigitsConfig
+
+WANT = (
+    "want a student's folder with mnistm/ and svhn/ in it, and in these {digit}_{001..}.png, "
+    "or a folder whose sub-folders are such"
+)
+DIGIT = re.compile(r"([0-9])(?![0-9A-Za-z])")  # 3_001.png, not 10_001.png
+UNTOLD = "its name tells no digit: want {digit}_{001..}.png"
+SHOWN = 5  # names that a message lists
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """A file in a student's folder of a domain.
+
+    Attributes:
+        domain: the folder it lies in.
+        file: its name there; "" stands for the whole folder, where that is missing or empty.
+        size: bytes; -1 where they are not known.
+        digit: 0..9 as its name says; None where it tells none: then it does not count.
+        reason: why it is not read, if that is known already.
+    """
+
+    domain: Domain
+    file: str
+    size: int
+    digit: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student's folder, and the files in its domains in the order of their names."""
+
+    name: str
+    folder: Path
+    files: tuple[HandedIn, ...]
+
+    def contents(self) -> Iterator[tuple[HandedIn, bytes | str]]:
+        """Each file with its bytes, or with the reason why it is not read."""
+        store = Store(os.path.abspath(self.folder))
+        for file in self.files:
+            yield file, file.reason or _content(store, file)
+
+    def content_hash(self, advance: Callable[[int], object]) -> str:
+        """sha256 over names and bytes of all files; `advance` is told how many more are done."""
+        digest = hashlib.sha256()
+        for file, content in self.contents():
+            digest.update(hash_part(file, content))
+            advance(1)
+        return digest.hexdigest()
+
+
+def hash_part(file: HandedIn, content: bytes | str) -> bytes:
+    """What a file adds to its student's hash."""
+    reason, data = (content, b"") if isinstance(content, str) else (None, content)
+    known = json.dumps([file.domain, file.file, reason]).encode()
+    return hashlib.sha256(known).digest() + hashlib.sha256(data).digest()
+
+
+def _content(store: Store, file: HandedIn) -> bytes | str:
+    try:
+        content = store.read(f"{file.domain}/{file.file}", file.size + 1)
+    except DataError as error:
+        return str(error)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({gist(error)})"
+    return content if len(content) == file.size else CHANGED
+
+
+def find_students(config: JudgeDigitsConfig) -> list[Student]:
+    """The students of all folders of `pictures`, with the files of `domains`; nothing is opened.
+
+    A student is called as the folder is, or where two are called alike, by the path. Sub-folders
+    without mnistm/ and svhn/ are students who handed in nothing that can be found.
+    Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
+    DataError for a folder that is none, that holds no student's, and for no pictures at all.
+    """
+    folders = [path for given in config.pictures for path in _folders_of(given, config.out)]
+    twice = Counter(os.path.realpath(path) for path in folders)
+    if again := [path for path, count in twice.items() if count > 1]:
+        raise ConfigError(f"pictures: {again[0]} is there twice: name it once")
+    names = [plain(os.path.basename(os.path.abspath(path))) for path in folders]
+    students = [
+        Student(
+            name if names.count(name) == 1 else plain(str(path)),
+            path,
+            tuple(_files(path, config.domains)),
+        )
+        for name, path in zip(names, folders, strict=True)
+    ]
+    if all(file.digit is None for student in students for file in student.files):
+        first = students[0].files[0]
+        told = f"{students[0].folder}/{first.domain}/{first.file}: {first.reason}"
+        raise DataError(f"no picture tells its digit ({told}): {WANT}")
+    return students
+
+
+def _folders_of(given: Path, out: Path) -> list[Path]:
+    """The students' folders that a folder of `pictures` means."""
+    if uri := uri_of(given):
+        raise ConfigError(f"pictures={uri}: want a folder: copy what is in a bucket to one")
+    root = given.expanduser()
+    if not os.path.isdir(root):
+        raise DataError(f"pictures={given}: no such folder: {WANT}")
+    entries = _listed(root)
+    if _has_domain(entries):
+        return [root]
+    below = [root / entry.name for entry in entries if entry.folder and entry.name[:2] != "__"]
+    if not any(_has_domain(_listed(path, strict=False)) for path in below):
+        raise DataError(f"pictures={given}: {WANT}; found {_shown(entries)}")
+    if not uri_of(out) and Path(os.path.realpath(out.expanduser())).is_relative_to(
+        os.path.realpath(root)
+    ):
+        raise ConfigError(
+            f"out={out} lies in pictures={given}, whose sub-folders are students': "
+            "choose another --out"
+        )
+    if loose := [entry for entry in entries if not entry.folder]:
+        warn(f"{root}: no folders, and so passed over: {_shown(loose)}")
+    return below
+
+
+def _has_domain(entries: Sequence[Entry]) -> bool:
+    return any(entry.folder and entry.name in DOMAINS for entry in entries)
+
+
+def _listed(folder: Path, strict: bool = True) -> list[Entry]:
+    """What lies in a folder, sorted; unless `strict`, nothing of one that cannot be listed."""
+    try:
+        return sorted(Store(os.path.abspath(folder)).scan())
+    except DataError:
+        if strict:
+            raise
+        return []
+
+
+def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
+    store, found = Store(os.path.abspath(folder)), _listed(folder, strict=False)
+    for domain in domains:
+        if not any(entry.folder and entry.name == domain for entry in found):
+            reason = f"no folder {domain}; found {_shown(found)}"
+            yield HandedIn(domain, "", -1, None, reason)
+            continue
+        try:
+            entries = sorted(store.scan(domain))
+        except DataError as error:
+            yield HandedIn(domain, "", -1, None, str(error))
+            continue
+        if not entries:
+            yield HandedIn(domain, "", -1, None, "the folder is empty")
+        for entry in entries:
+            yield _handed_in(domain, entry)
+
+
+def _handed_in(domain: Domain, entry: Entry) -> HandedIn:
+    file = entry.name.partition("/")[2]
+    told = DIGIT.match(file) if file.lower().endswith(SUFFIXES) else None
+    reason = unusable(entry) or (None if told else UNTOLD)
+    return HandedIn(domain, file, entry.size, int(told[1]) if told else None, reason)
+
+
+def _shown(entries: Sequence[Entry]) -> str:
+    """The first names of a folder, for a message."""
+    names = [f"{entry.name[:80]}{'/' * entry.folder}" for entry in entries[:SHOWN]]
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return (", ".join(names) or "nothing") + more

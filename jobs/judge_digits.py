@@ -1,0 +1,44 @@
+"""Judge folders of digits that students handed in: a row a student and domain, with intervals.
+
+python -m jobs.judge_digits --pictures handed_in --out outputs/judged
+"""
+
+from hw2.job import run_job
+from hw2.settings.grading import JudgeDigitsConfig
+
+
+def main(config: JudgeDigitsConfig) -> None:
+    """Find all pictures, read them in this process, and report, as one MLflow run."""
+    from hw2.digits.judging import load_judge
+    from hw2.digits.student_grades import hash_of_all, read_student
+    from hw2.digits.student_report import report_students
+    from hw2.digits.students import find_students
+    from hw2.distributed.devices import own_device
+    from hw2.locate import find_model
+    from hw2.progress import progress
+    from hw2.runs import job_run
+
+    students, weights = find_students(config), find_model(config.judge)
+    judge = load_judge(weights).to(own_device(config.scaling))
+    total = sum(len(student.files) for student in students)
+    with progress(total, "looking through", "files") as bar:
+        sums = [student.content_hash(bar.advance) for student in students]
+    run = job_run(
+        config,
+        "judge_digits",
+        splits={},
+        files={"judge": weights},
+        hashes={"pictures": hash_of_all(students, sums)},
+        not_results=("pictures",),
+    )
+    with run as (out, tracker):
+        with progress(total, "judging", "files") as bar:
+            readings = [
+                read_student(judge, student, known, out, bar.advance)
+                for student, known in zip(students, sums, strict=True)
+            ]
+        report_students(students, readings, config.domains, out, tracker)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_job(JudgeDigitsConfig, main, doc=__doc__))

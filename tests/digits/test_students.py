@@ -1,0 +1,181 @@
+"""Folders that students handed in: what is found, what counts, and what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hw2.digits.student_grades import Grade, grade, hash_of_all, read_student
+from hw2.digits.student_report import flat
+from hw2.digits.students import Student, find_students
+from hw2.errors import ConfigError, DataError
+from hw2.metrics.intervals import wilson
+from hw2.models.judge import Judge, build_judge
+from hw2.settings.grading import JudgeDigitsConfig
+from tests.digits.handed_in import picture, write_bad_student, write_student
+
+
+def found(*pictures: Path, out: Path = Path("out"), **more: object) -> list[Student]:
+    config = JudgeDigitsConfig(pictures=pictures, out=out, **more)  # type: ignore[arg-type]
+    return find_students(config)
+
+
+def ignore(count: int) -> None:
+    """A bar that nobody sees."""
+
+
+def test_a_folder_is_a_students_or_one_of_students(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ann", "bob"):
+        write_student(tmp_path / "all" / name, 1)
+    (tmp_path / "all/cy/output").mkdir(parents=True)
+    (tmp_path / "all/__MACOSX").mkdir()
+    (tmp_path / "all/.git").mkdir()
+    (tmp_path / "all/dan.zip").touch()
+    students = found(tmp_path / "all")
+    assert [student.name for student in students] == ["ann", "bob", "cy"]
+    assert [len(student.files) for student in students] == [20, 20, 2]
+    assert [file.digit for file in students[0].files] == [*range(10), *range(10)]
+    missing = students[2].files[1]
+    assert (missing.domain, missing.file, missing.digit) == ("svhn", "", None)
+    assert missing.reason == "no folder svhn; found output/"
+    warning = f"warning: {tmp_path}/all: no folders, and so passed over: dan.zip\n"
+    assert capsys.readouterr().err == warning
+    pair = found(tmp_path / "all/bob", tmp_path / "all/ann", domains=("svhn",))
+    assert [student.name for student in pair] == ["bob", "ann"]
+    assert {file.domain for student in pair for file in student.files} == {"svhn"}
+
+
+def test_students_whose_folders_are_called_alike_go_by_their_paths(tmp_path: Path) -> None:
+    places = [tmp_path / name / "out" for name in ("ann", "bob")]
+    for place in places:
+        write_student(place, 1)
+    assert [student.name for student in found(*places)] == [str(place) for place in places]
+    with pytest.raises(ConfigError, match="ann/out is there twice: name it once"):
+        found(*places, tmp_path / "bob/../ann/out")
+
+
+def test_what_is_no_students_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none: no such folder: want a student's folder"):
+        found(tmp_path / "none")
+    with pytest.raises(DataError, match="such; found nothing"):
+        found(tmp_path)
+    for name in "abcdefg":
+        (tmp_path / f"all/{name}/deep/mnistm").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"such; found a/, b/, c/, d/, e/ and 2 more"):
+        found(tmp_path / "all")
+    (tmp_path / "all/a/mnistm").mkdir()
+    with pytest.raises(DataError, match=r"no picture .*a/mnistm/: the folder is empty\): want"):
+        found(tmp_path / "all")
+    with pytest.raises(ConfigError, match=r"out=.*all/grades lies in pictures="):
+        found(tmp_path / "all", out=tmp_path / "all/grades")
+    with pytest.raises(ConfigError, match="pictures=s3://bucket/all: want a folder"):
+        found(Path("s3:/bucket/all"))
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Student:
+    picture(3).save(tmp_path / "private.png")
+    write_bad_student(tmp_path / "bad", tmp_path / "private.png")
+    os.mkfifo(tmp_path / "bad/mnistm/0_002.png")
+    return found(tmp_path / "bad")[0]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return build_judge(1).eval()
+
+
+def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path) -> None:
+    read = read_student(judge, bad, bad.content_hash(ignore), tmp_path, ignore)
+    rows = {file.file: (file.digit, reading) for file, reading in zip(bad.files, read, strict=True)}
+    unread = {name: (digit, r.reason) for name, (digit, r) in rows.items() if r.read_as is None}
+    torn = unread.pop("0_001.png")
+    assert torn[0] == 0 and str(torn[1]).startswith("broken picture (")
+    untold = "its name tells no digit: want {digit}_{001..}.png"
+    assert unread == {
+        "0_002.png": (0, "it is not a regular file"),
+        "1_001.png": (1, "not a picture (PNG, JPEG, WEBP, BMP)"),
+        "2_001.png": (2, "it leaves the folder by a link"),
+        "3_001.png": (3, "it is not a regular file"),
+        "4_001.png": (4, "the file is empty"),
+        "8_001.png": (8, "2001x2000 is over 4 megapixels"),
+        "10_001.png": (None, untold),
+        "nine.png": (None, untold),
+        "9_001.txt": (None, "not a picture's suffix (.bmp .jpeg .jpg .png .webp)"),
+        "": (None, unread[""][1]),
+    }
+    sizes = {name: r.size for name, (_, r) in rows.items() if r.read_as is not None}
+    assert sizes == {"5_001.png": "56x40", "6_001.png": "28x28", "7_001.png": "28x28"}
+    own = grade(bad.files, read, "mnistm")
+    assert own.pictures == (2, 1, 1, 1, 1, 1, 1, 1, 1, 0)
+    assert (own.total, own.unreadable, own.other_size, own.not_counted) == (10, 7, 1, 3)
+    assert own.accuracy == wilson(own.right, 10)
+    assert own.fewer.startswith("1: 1, 2: 1, ") and own.fewer.endswith(", 9: 0 (of 2)")
+    nothing = grade(bad.files, read, "svhn")
+    assert (nothing.total, nothing.not_counted, nothing.fewer) == (0, 0, "all")
+    assert f"{nothing.accuracy}" == "n/a"
+
+
+def test_readings_are_kept_and_what_is_no_reading_is_not_taken(
+    bad: Student, judge: Judge, tmp_path: Path
+) -> None:
+    known = bad.content_hash(ignore)
+    first = read_student(judge, bad, known, tmp_path, ignore)
+    other = build_judge(2).eval()  # would read otherwise
+    assert read_student(other, bad, known, tmp_path, ignore) == first
+    (path,) = (tmp_path / "readings").iterdir()
+    whole = path.read_text()
+    for broken in ("[]", "{", '{"a": 1}', whole.replace("56x40", "", 1)[:-3], "[" * 9000):
+        path.write_text(broken)
+        assert read_student(judge, bad, known, tmp_path, ignore) == first
+        assert path.read_text() == whole
+    path.write_text(whole.replace('"56x40",\n  ', '"56x40",\n  1'))  # a digit of two figures
+    assert read_student(judge, bad, known, tmp_path, ignore) == first
+
+
+def test_files_that_change_meanwhile_are_not_graded(
+    bad: Student, judge: Judge, tmp_path: Path
+) -> None:
+    known = bad.content_hash(ignore)
+    picture(70).save(bad.folder / "mnistm/7_001.png")
+    assert bad.content_hash(ignore) != known
+    with pytest.raises(DataError, match="bad: files changed while they were judged"):
+        read_student(judge, bad, known, tmp_path, ignore)
+    assert not (tmp_path / "readings").exists()
+
+
+def test_the_hash_goes_with_the_pictures_not_with_the_place(tmp_path: Path) -> None:
+    write_student(tmp_path / "x/ann", 1)
+    write_student(tmp_path / "y/ann", 1)
+    write_student(tmp_path / "y/bob", 1, seed=1)
+    x, y = found(tmp_path / "x"), found(tmp_path / "y")
+    sums = [student.content_hash(ignore) for student in (*x, *y)]
+    assert sums[0] == sums[1] != sums[2]
+    assert hash_of_all(y, sums[1:]) == hash_of_all(y[::-1], sums[:0:-1])
+    assert hash_of_all(x, sums[:1]) != hash_of_all(y, sums[1:])
+
+
+def test_names_of_any_script_have_metrics_of_their_own() -> None:
+    grades = {
+        name: {"mnistm": Grade((10,) * 10, right, 0, 0, 0)}
+        for name, right in {"李": 1, "王": 2, "a/b": 3, "a_b": 4}.items()
+    }
+    values = flat(grades)  # type: ignore[arg-type]
+    shares = sorted(v for k, v in values.items() if k.endswith("mnistm"))
+    assert shares == [0.01, 0.02, 0.03, 0.04]
+    assert values["eval/pictures"] == 400 and values["eval/students"] == 4
+
+
+def test_a_student_is_read_the_same_in_chunks(
+    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_student(tmp_path / "ann", 1)
+    (student,) = found(tmp_path / "ann")
+    known = student.content_hash(ignore)
+    whole = read_student(judge, student, known, tmp_path / "ann", ignore)
+    monkeypatch.setattr("hw2.digits.student_grades.CHUNK", 7)
+    counts: list[int] = []
+    assert read_student(judge, student, known, tmp_path, counts.append) == whole
+    assert counts == [7, 7, 6]

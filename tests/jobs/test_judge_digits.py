@@ -1,0 +1,123 @@
+"""jobs.judge_digits: figures that follow from the pictures, the same again, refusals."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from hw2.digits.judging import load_judge
+from hw2.metrics.intervals import mean_of_intervals, wilson
+from tests.digits.handed_in import picture, write_bad_student, write_student
+from tests.jobs.command import Folder
+
+DOMAINS = ("mnistm", "svhn")
+
+
+@pytest.fixture
+def handed(folder: Folder) -> Folder:
+    """Ann handed in all; of Bob's a 7 is missing in svhn; Cy has but broken things."""
+    write_student(folder.path / "all/ann")
+    write_student(folder.path / "all/bob", seed=1)
+    (folder.path / "all/bob/svhn/7_002.png").unlink()
+    picture(0).save(folder.path / "private.png")
+    write_bad_student(folder.path / "all/cy", folder.path / "private.png")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@torch.no_grad()
+def reads(weights: Path, path: Path, domain: str) -> int:
+    """What the judge sees in a file, without our reader."""
+    with Image.open(path) as opened:
+        pixels = torch.from_numpy(np.array(opened.convert("RGB"))).movedim(-1, 0)[None].float()
+    if pixels.shape[-2:] != (28, 28):
+        pixels = F.interpolate(pixels, (28, 28), mode="area").round()
+    logits, _ = load_judge(weights)(pixels / 127.5 - 1, torch.tensor([DOMAINS.index(domain)]))
+    return int(logits.argmax())
+
+
+def test_figures_follow_from_the_pictures(handed: Folder, judge: Path) -> None:
+    settings = {"pictures": "all", "judge": judge, "out": "out"}
+    ended = handed.run_here("judge_digits", settings)
+    assert ended.code == 0 and "judging: 92/92 files" in ended.err
+    out = handed.path / "out"
+    table = rows(out / "tables/pictures.csv")
+    assert len(table) == 40 + 39 + 13
+    right = dict.fromkeys([(s, d) for s in ("ann", "bob", "cy") for d in DOMAINS], 0)
+    for row in table:
+        path = handed.path / "all" / row["student"] / row["domain"] / row["file"]
+        if row["read_as"]:
+            assert int(row["read_as"]) == reads(judge, path, row["domain"])
+            assert row["digit"] == row["file"][0] and not row["reason"]
+            right[row["student"], row["domain"]] += row["read_as"] == row["digit"]
+        else:
+            assert row["student"] == "cy" and row["reason"]
+    assert rows(out / "tables/bad_pictures.csv") == [row for row in table if row["reason"]]
+
+    totals = {"ann": (20, 20), "bob": (20, 19), "cy": (9, 0)}
+    students = rows(out / "tables/students.csv")
+    keys = [(s, d) for s in totals for d in (*DOMAINS, "mean")]
+    assert [(row["student"], row["domain"]) for row in students] == keys
+    found = json.loads((out / "metrics.json").read_text())["students"]
+    for name, counts in totals.items():
+        shares = []
+        for domain, total in zip(DOMAINS, counts, strict=True):
+            own = found[name][domain]
+            assert own["pictures"] == total and own["read_right"] == right[name, domain]
+            if total:
+                shares.append(wilson(right[name, domain], total))
+                assert [own[k] for k in ("value", "low", "high")] == [*vars(shares[-1]).values()]
+        value = found[name]["mean"]["value"]
+        assert value == (mean_of_intervals(shares).value if len(shares) == 2 else None)
+    by_key = {(row["student"], row["domain"]): row for row in students}
+    assert by_key["bob", "svhn"]["fewer"] == "7: 1 (of 2)" and not by_key["ann", "svhn"]["fewer"]
+    assert by_key["cy", "svhn"]["fewer"] == "all" and by_key["cy", "svhn"]["accuracy"] == ""
+    cy = by_key["cy", "mnistm"]
+    assert [cy[k] for k in ("unreadable", "other_size", "not_counted")] == ["6", "1", "3"]
+    assert "unreadable pictures count as wrong; 10 rows with reasons" in ended.out
+    for domain in DOMAINS:
+        with Image.open(out / f"figures/{domain}_confusion.png") as figure:
+            assert min(figure.size) > 200
+    sql = "SELECT value FROM latest_metrics WHERE key='eval/accuracy/ann'"
+    assert handed.query(sql) == [(found["ann"]["mean"]["value"],)]
+
+    kept = {path: path.stat().st_mtime_ns for path in (out / "readings").iterdir()}
+    assert handed.run_here("judge_digits", settings).code == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "readings").iterdir()} == kept
+    assert handed.query("SELECT status FROM runs") == [("FINISHED",)]
+    picture(5).save(handed.path / "all/ann/svhn/9_003.png")
+    said = handed.run_here("judge_digits", settings).refusal()
+    assert "another pictures" in said and "--overwrite true" in said
+
+
+def test_a_refusal_leaves_nothing(handed: Folder, judge: Path) -> None:
+    settings = {"pictures": "all", "judge": judge, "out": "out"}
+    said = handed.run_here("judge_digits", settings | {"pictures": "all/ann,none"}).refusal()
+    assert "pictures=none: no such folder: want a student's folder with mnistm/ and svhn/" in said
+    said = handed.run_here("judge_digits", settings | {"pictures": "."}).refusal()
+    assert "found all/, private.png" in said
+    said = handed.run_here("judge_digits", settings | {"judge": "private.png"}).refusal()
+    assert "private.png: not the course's Classifier.pth" in said
+    said = handed.run_here("judge_digits", settings | {"scaling.num_workers": "2"}).refusal()
+    assert "scaling.num_workers=2: grading works in this process" in said
+    said = handed.run_here("judge_digits", settings | {"domains": "svhn,svhn"}).refusal()
+    assert "want each domain once" in said
+    assert sorted(path.name for path in handed.path.iterdir()) == ["all", "private.png"]
+
+
+@pytest.mark.slow
+def test_the_command_reads_one_domain_of_one_student(handed: Folder) -> None:
+    ended = handed.run("judge_digits", "--pictures", "all/ann", "--domains", "svhn", "--out", "out")
+    assert ended.code == 0
+    found = json.loads((handed.path / "out/metrics.json").read_text())
+    assert list(found["students"]["ann"]) == ["svhn", "mean"]
+    assert not (handed.path / "out/tables/bad_pictures.csv").exists()
