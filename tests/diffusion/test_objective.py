@@ -81,11 +81,12 @@ def test_shares_add_up_to_the_whole() -> None:
     assert_close(total, whole)
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.05])
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_min_snr_weight_is_the_published_one(kind: PredictionType) -> None:
+def test_min_snr_weight_is_the_published_one(kind: PredictionType, floor: float) -> None:
     snr = np.array([1e-8, 0.3, 4.9, 5.0, 5.1, 4000.0])
-    published = np.minimum(snr, 5.0) / (snr if kind == "epsilon" else snr + 1)
-    assert_close(min_snr_weight(torch.tensor(snr), 5.0, kind).numpy(), published)
+    published = np.clip(snr, floor, 5.0) / (snr if kind == "epsilon" else snr + 1)
+    assert_close(min_snr_weight(torch.tensor(snr), 5.0, kind, floor).numpy(), published)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

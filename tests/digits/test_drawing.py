@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -123,6 +124,22 @@ def test_columns_share_their_fresh_noise() -> None:
     differences = spy.calls[-1][0].view(10, 2, 3, 8, 8).diff(dim=1)
     scale = float(differences.abs().max())
     assert_close(differences / scale, (differences[:1] / scale).expand_as(differences))
+
+
+def test_fresh_noise_is_the_timestep_s_and_as_much_as_eta_says() -> None:
+    """Each state is that of diffusers' scheduler, given the noise of its timestep."""
+    model, spy = spied()
+    settings = SampleSettings(num_inference_steps=4, eta=1.0, guidance_weight=0)
+    draw(model, settings, domain=0, indices=[3, 9], seed=7)
+    scheduler = DDIMScheduler(
+        40, trained_betas=model.schedule.betas.tolist(), timestep_spacing="trailing"
+    )
+    scheduler.set_timesteps(4)
+    for before, after, t in zip(spy.calls[:3], spy.calls[1:], (39, 29, 19), strict=True):
+        noise = CounterRandom(7, t, [3, 9]).normal(Stream.ANCESTRAL, 3, 8, 8).repeat(10, 1, 1, 1)
+        said = {"eta": 1.0, "use_clipped_model_output": True, "variance_noise": noise}
+        expected = scheduler.step(Spy()(*before), t, before[0], **said).prev_sample
+        assert_close(after[0], expected, rtol=0, atol=1e-4)
 
 
 def test_a_model_that_never_dropped_the_domain_keeps_it() -> None:

@@ -54,6 +54,24 @@ def test_the_difference_of_the_consolidation_example_is_the_published_one() -> N
     assert limits == pytest.approx((-0.0621, -0.1186, -0.0046), abs=5e-5)
 
 
+def test_a_negative_correlation_is_not_corrected() -> None:
+    n = 5 + 9 + 14 + 2  # both, only a, only b, neither
+    z2 = 1.959963984540054**2
+
+    def wilson_limits(p: float) -> list[float]:
+        """Where (p - x)^2 = z^2 x (1 - x) / n."""
+        return sorted(np.roots([1 + z2 / n, -2 * p - z2 / n, p * p]).real)
+
+    a, b = 14 / n, 19 / n
+    (a_low, a_high), (b_low, b_high) = wilson_limits(a), wilson_limits(b)
+    phi = (5 * 2 - 9 * 14) / math.sqrt(14 * 16 * 19 * 11)
+    x, y, u, v = b - b_low, a_high - a, b_high - b, a - a_low
+    low = b - a - math.sqrt(x * x - 2 * phi * x * y + y * y)
+    high = b - a + math.sqrt(u * u - 2 * phi * u * v + v * v)
+    found = paired_difference(5, 9, 14, n)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
 @pytest.mark.parametrize("shares", [(0.85, 0.02, 0.06, 0.07), (0.3, 0.2, 0.05, 0.45)])
 def test_the_difference_covers_the_truth(shares: tuple[float, float, float, float]) -> None:
     rng = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Which pictures and captions a step shows."""
 
 from collections import Counter
+from itertools import product
 
 import torch
 
@@ -32,7 +33,9 @@ def test_concepts_take_turns_and_all_pictures_views_and_captions_are_shown() -> 
     # Each picture is as often shown as any other, in epochs.
     pictures = Counter(latent // 2 for latent in views.elements())
     assert set(pictures.values()) == {40}
-    assert {token for _, token, _ in rows} == {*range(4), *range(100, 104)}
+    # And each view of it stands under each caption.
+    shown_as = {(latent // 1000, latent % 2, token % 100) for latent, token, _ in rows}
+    assert shown_as == set(product(range(2), range(2), range(4)))
 
 
 def test_priors_are_every_other_sample_with_their_own_captions_and_weight() -> None:

@@ -140,14 +140,13 @@ def test_keys_values_and_rows_move_and_nothing_else(
 
 def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_path: Path) -> None:
     draw_prior(config, tmp_path)
-    given = PriorConfig(folder=tmp_path / prior.PRIOR)
+    given = PriorConfig(folder=tmp_path / prior.PRIOR, weight=3.0)
     hashes, captions = custom_inputs(config.model_copy(update={"prior": given}))
     assert captions == [] and set(hashes) == {"model", "concept.0", "concept.1", "prior"}
-    shares = []
-    for setting in (given, PriorConfig(weight=0.0)):
+    for setting, shares in ((given, [0.5, 1.5]), (PriorConfig(weight=0.0), [1.0, 1.0])):
         training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
-        shares.append(len(training.source.groups))
-    assert shares == [2, 1]
+        # A concept's picture and one of the classes, or two concepts'.
+        assert training.source.batch(1, range(2), 2).shares.tolist() == shares
 
 
 def test_pictures_of_a_given_folder_are_cut_and_turned_as_the_concepts(
@@ -278,3 +277,16 @@ def test_gradients_are_those_of_diffusers_processor(
     assert found.keys() == want.keys()
     close = [torch.allclose(found[name].grad, want[name], rtol=1e-4, atol=1e-8) for name in found]
     assert all(close) if ours else not any(close)
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_the_start_token_has_no_gradient_where_the_settings_say_so(
+    detached: bool, config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    asked = config.model_copy(update={"detach_start_token": detached})
+    unet = custom_diffusion_training(asked, tmp_path, with_priors=False).net.unet
+    for name in cross_attention_weights(unet):
+        layer = unet.get_submodule(name.removesuffix(".weight"))
+        text = torch.ones(1, 3, layer.in_features, requires_grad=True)
+        (moved,) = torch.autograd.grad(layer(text).sum(), text)
+        assert moved.any(2).tolist() == [[not detached, True, True]]

@@ -1,12 +1,41 @@
-"""Encoding and decoding in parts: fewer pictures at once where they are larger."""
+"""The loss against NumPy; encoding and decoding in parts, fewer where pictures are larger."""
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 
+from hw2.diffusion.counter import CounterRandom
+from hw2.diffusion.objective import PictureBatch
 from hw2.models.text2image import build_autoencoder
 from hw2.settings.text2image import AutoencoderConfig
-from hw2.text2image.autoencoding import decode, encode
+from hw2.text2image.autoencoding import AutoencodingObjective, decode, encode
+
+
+def test_loss_is_that_of_pixels_steps_mean_colours_and_divergence() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2, 3, 16, 24), generator=generator, dtype=torch.uint8)
+    drawn = torch.randn(2, 3, 16, 24, generator=generator)
+    mean, logvar = torch.randn(2, 2, 4, 8, 12, generator=generator)
+
+    class Says(nn.Module):
+        def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return drawn, mean, logvar
+
+    objective = AutoencodingObjective((4, 8, 12), kl_weight=0.01)
+    loss, told = objective(Says(), PictureBatch(images), CounterRandom(0, 1, range(2)))
+
+    off = drawn.double().numpy() - (images.double().numpy() / 127.5 - 1)
+    pixels = np.abs(off).mean()
+    steps = sum(np.abs(np.diff(off, axis=axis)).mean() for axis in (2, 3))
+    colours = np.abs(off.reshape(2, 3, 2, 8, 3, 8).mean((3, 5))).mean()
+    latents = Normal(mean.double(), logvar.double().exp().sqrt())
+    divergence = float(kl_divergence(latents, Normal(0.0, 1.0)).sum()) / 2
+    assert float(told["absolute_error"]) == pytest.approx(pixels, rel=1e-5)
+    assert float(told["divergence"]) == pytest.approx(divergence, rel=1e-5)
+    whole = pixels + steps + 4 * colours + 0.01 * divergence
+    assert float(loss) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize(

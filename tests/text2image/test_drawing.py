@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.schedulers import scheduling_ddim
+from torch import Tensor, nn
 
 from hw2.config import load
 from hw2.diffusion.counter import CounterRandom, Stream
@@ -33,28 +35,52 @@ def model(folder: Path) -> StableDiffusion:
 
 
 @pytest.mark.parametrize("negative", ["", "a cup"])
-@pytest.mark.parametrize("w", [0.0, 3.0])
+@pytest.mark.parametrize(("w", "eta"), [(0.0, 0.0), (3.0, 0.0), (3.0, 0.5)])
 def test_equals_diffusers_pipeline(
-    folder: Path, model: StableDiffusion, w: float, negative: str
+    folder: Path,
+    model: StableDiffusion,
+    w: float,
+    eta: float,
+    negative: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = SETTINGS.model_copy(update={"guidance_weight": w, "negative_prompt": negative})
+    changes = {"guidance_weight": w, "eta": eta, "negative_prompt": negative}
+    settings = SETTINGS.model_copy(update=changes)
     ours = draw(model, PROMPTS, settings, indices=[4, 7], seed=3)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
     )
+    fresh = (
+        CounterRandom(3, t, [4, 7]).normal(Stream.ANCESTRAL, *model.latent_shape)
+        for t in (999, 799, 599, 399, 199)
+    )
+    monkeypatch.setattr(scheduling_ddim, "randn_tensor", lambda *_, **__: next(fresh))
     theirs = pipeline(
         list(PROMPTS),
         negative_prompt=[negative] * 2,
         latents=CounterRandom(3, 0, [4, 7]).normal(Stream.START, *model.latent_shape),
         num_inference_steps=5,
         guidance_scale=1 + w,
+        eta=eta,
         output_type="pt",
     ).images
     difference = (ours.float() - 255 * theirs).abs()
     assert float(difference.max()) < 0.6  # of 255: theirs is not rounded
     assert float(theirs.std()) > 0.01
+
+
+def test_guidance_acts_in_its_interval_alone(model: StableDiffusion) -> None:
+    rows: list[int] = []
+
+    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        rows.append(len(given[0]))
+
+    settings = SETTINGS.model_copy(update={"guidance_interval": (0.5, 1.0)})
+    with model.unet.register_forward_pre_hook(count):
+        draw(model, PROMPTS, settings, indices=[0, 1], seed=0)
+    assert rows == [4, 4, 4, 2, 2]  # at the levels 1000, 800, .. 200 of 1000
 
 
 def test_noise_belongs_to_the_index(model: StableDiffusion) -> None:

@@ -37,7 +37,7 @@ from hw2.text2image.autoencoder_training import (
 from hw2.text2image.autoencoding import Autoencoding
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.text2image.training import finished, text2image_training
+from hw2.text2image.training import finished, latent_objective, text2image_training
 from hw2.training import Saved
 from jobs.train_text2image import main
 from tests.in_process import final, run_bare
@@ -116,6 +116,23 @@ def test_model_learns_and_its_pipeline_is_diffusers(
     loaded = load_stable_diffusion(str(tmp_path))
     assert loaded.prediction_type == "v_prediction"
     assert loaded.scaling_factor == pytest.approx(model.scaling_factor)
+
+
+def test_the_objective_is_as_the_settings_say(
+    data: DataConfig, autoencoder: Path, tmp_path: Path
+) -> None:
+    asked = {
+        "prediction_type": "epsilon",
+        "min_snr_gamma": 4.0,
+        "timesteps": "uniform",
+        "caption_dropout": 0.3,
+    }
+    config = config_of(data, autoencoder).model_copy(update=asked)
+    pictures = latents.read_latents(config, tmp_path)
+    objective = latent_objective(config, pictures)
+    assert {name: getattr(objective, name) for name in asked} == asked
+    start, end = pictures.tokenizer.bos_token_id, pictures.tokenizer.eos_token_id
+    assert objective.empty.tolist() == [start] + [end] * (pictures.tokens.shape[1] - 1)
 
 
 def test_captions_beyond_the_context_are_told(
