@@ -1,13 +1,19 @@
-"""What a face training is measured by."""
+"""What a face training minimises, and is measured by."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
-from hw2.faces.training import PART, FaceLoss
+from hw2.faces.training import PART, FaceLoss, face_objective
+from hw2.settings.faces import FaceObjectiveConfig, TrainFacesConfig
+from hw2.settings.training import TrainConfig
 
 
 class Says(nn.Module):
@@ -29,3 +35,13 @@ def test_each_picture_counts_alike_also_in_a_part_of_one() -> None:
         random = CounterRandom(3, 0, range(count))
         whole, _ = objective(net, PictureBatch(images), random)
     assert found == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_weights_are_those_of_the_settings_over_the_course_s_process() -> None:
+    asked = FaceObjectiveConfig(min_snr_gamma=4.0, snr_floor=0.1, timesteps="importance")
+    train = TrainConfig(num_steps=1, batch_size=1)
+    found = face_objective(TrainFacesConfig(out=Path("unused"), objective=asked, train=train))
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    snr = alpha_bar / (1 - alpha_bar)
+    assert_close(found.weights.numpy(), np.clip(snr, 0.1, 4.0) / snr)
+    assert found.timesteps == "importance"
