@@ -1,10 +1,8 @@
 """Settings of the grader of learnt concepts."""
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
-from hw2.config import JobConfig, ScalingConfig
+from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.settings.clip import ClipChoice
 from hw2.settings.personalize import INPUT
 from hw2.settings.values import Positive
@@ -13,9 +11,9 @@ from hw2.settings.values import Positive
 class GradeConceptsConfig(ClipChoice, JobConfig):
     """Settings of jobs.grade_concepts."""
 
-    input: Path = Field(INPUT, description="the course's input.json")
-    generated: Path = Field(description="folder of jobs.generate_concepts")
-    against: Path | None = Field(
+    input: Place = Field(INPUT, description="the course's input.json")
+    generated: Place = Field(description="folder of jobs.generate_concepts")
+    against: Place | None = Field(
         None,
         description="another, drawn with the same seed, to compare with picture by picture, for "
         "instance with --untrained true",
