@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from hw2.disclosure import masked
 from hw2.errors import ConfigError
-from hw2.places import uri_of
+from hw2.places import as_written, from_home
 from hw2.reader import Reader
 from hw2.schema import Tree, fields_of, help_text, show
 from hw2.yaml_text import Dumper
@@ -72,8 +80,10 @@ class ScalingConfig(Config):
         return self
 
 
-# pathlib folds the // of a URI, which is put back where it is kept.
-Place = Annotated[Path, PlainSerializer(lambda path: uri_of(path) or str(path), when_used="json")]
+# Of all settings that are paths. pathlib folds the // of a URI, which is put back where it is kept.
+Place = Annotated[
+    Path, AfterValidator(from_home), PlainSerializer(as_written, return_type=str, when_used="json")
+]
 
 
 class JobConfig(Config):

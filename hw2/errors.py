@@ -2,7 +2,9 @@
 
 import errno
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what a full disk answers, in an OSError of any kind
+# What the system answers, in an OSError of any kind:
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
+NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
 
 
 class Hw2Error(Exception):

@@ -45,7 +45,7 @@ def claim_out(
         ConfigError: the folder holds other results, is not ours, or cannot be made.
         StorageError: the bucket is away.
     """
-    out = mirror.folder if mirror else config.out.expanduser().absolute()
+    out = mirror.folder if mirror else config.out.absolute()
     shown = mirror.bucket.shown if mirror else out
     record, draft = out / "config.yaml", out / ".config.yaml.tmp"
     sums, sums_draft = out / "inputs.json", out / "inputs.tmp"

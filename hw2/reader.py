@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Reader:
                 self.put(key, parse(text, field), origin)
                 continue
             try:
-                for name, value in read_yaml(Path(text)).items():
+                for name, value in read_yaml(Path(os.path.expanduser(text))).items():
                     self.put(str(name), value, f"in {text}")
             except ConfigError as error:
                 self.problems[key] = str(error)
@@ -133,21 +134,31 @@ class Reader:
 def parse(text: str, schema: Tree) -> Any:
     """A word of the command line: as it is where the key takes texts, else as YAML.
 
-    A list may leave its brackets out: `--domains mnistm,svhn`.
+    A list may leave its brackets out: `--domains mnistm,svhn`. With them it is one where the key
+    takes a text as well: `--templates '["a {}.", "no {}."]'`.
     """
-    for choice in schema.get("anyOf", [schema]):
+    choices = schema.get("anyOf", [schema])
+    lists = [choice for choice in choices if choice.get("type") == "array"]
+    if lists and text.lstrip().startswith("["):
+        found = _from_yaml(text)
+        if isinstance(found, list) and all(isinstance(item, str) for item in found):
+            return found
+    for choice in choices:
         names = choice.get("enum") or ([choice["const"]] if "const" in choice else None)
         takes = text in names if names else choice.get("type") == "string" and text != "null"
         if takes:
             return text
-    choices = schema.get("anyOf", [schema])
-    lists = [choice for choice in choices if choice.get("type") == "array"]
     if lists and text != "null" and not text.lstrip().startswith("["):
         texts = any(choice.get("items", {}).get("type") == "string" for choice in lists)
         if texts and not set(text) & set("\"'"):
             return [item.strip() for item in text.split(",")]  # --sources 0,2 are no numbers
         text = f"[{text}]"  # --domains mnistm,svhn
+    return _from_yaml(text)
+
+
+def _from_yaml(text: str) -> Any:
+    """What `text` is as YAML, or else itself: refused later, with what the key wants."""
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
-        return text  # refused later, with what the key wants
+        return text

@@ -16,7 +16,7 @@ def refuse_lost(config: Config) -> None:
     They would even on a cluster of one node: the next change of the code has another copy.
     """
     out = getattr(config, "out", None)
-    if isinstance(out, Path) and not uri_of(out) and COPIES in str(out.expanduser().absolute()):
+    if isinstance(out, Path) and not uri_of(out) and COPIES in str(out.absolute()):
         raise ConfigError(
             f"out={out} lies in this job's copy of the code, which Ray throws away: give a path "
             "outside, on storage that all nodes share, or a URI as s3://bucket/folder"

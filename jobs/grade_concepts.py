@@ -30,7 +30,7 @@ def main(config: GradeConceptsConfig) -> None:
         config,
         "grade_concepts",
         splits={},
-        files={"input": config.input.expanduser()},
+        files={"input": config.input},
         hashes=source.hashes | dict(zip(("sources", "generated"), pictures, strict=True)),
         not_results=("input", "generated", "against"),
     )

@@ -17,7 +17,7 @@ def main(config: MergeConceptsConfig) -> None:
     from hw2.runs import job_run
     from hw2.text2image.loading import load_stable_diffusion
 
-    captions = read_caption_texts(config.captions.expanduser(), config.num_captions)
+    captions = read_caption_texts(config.captions, config.num_captions)
     model = load_stable_diffusion(config.model)
     concepts = read_concepts_to_merge(config.concepts, model)
     merged = merge_deltas(model, concepts, captions, config.num_targets)

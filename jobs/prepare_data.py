@@ -14,27 +14,29 @@ def main(config: PrepareDataConfig) -> None:
     from hw2.data.face_tree import check_faces, describe_faces, write_faces
     from hw2.data.prepare import prepare_digits
     from hw2.data.text2image_tree import check_text2image, write_text2image
+    from hw2.data.writing import writable
 
     faces = config.seed, config.num_faces, config.num_noises
     scenes = config.seed, config.num_clip_train, config.num_clip_val
-    check_faces(config.out, *faces)  # a refusal comes before the digits, which take minutes
-    check_clip(config.out, *scenes)
-    check_text2image(config.out, config.seed, config.num_text2image)
-    check_concepts(config.out, config.seed)
-    prepare_digits(
-        config.out,
-        config.seed,
-        config.num_train,
-        config.num_val,
-        source=config.source,
-        cache=config.cache,
-    )
-    write_clip(config.out, *scenes)
-    print(describe_clip(config.out))
-    write_text2image(config.out, config.seed, config.num_text2image)
-    write_concepts(config.out, config.seed)
-    write_faces(config.out, *faces)
-    print(describe_faces(config.out))
+    with writable(config.out):
+        check_faces(config.out, *faces)  # a refusal comes before the digits, which take minutes
+        check_clip(config.out, *scenes)
+        check_text2image(config.out, config.seed, config.num_text2image)
+        check_concepts(config.out, config.seed)
+        prepare_digits(
+            config.out,
+            config.seed,
+            config.num_train,
+            config.num_val,
+            source=config.source,
+            cache=config.cache,
+        )
+        write_clip(config.out, *scenes)
+        print(describe_clip(config.out))
+        write_text2image(config.out, config.seed, config.num_text2image)
+        write_concepts(config.out, config.seed)
+        write_faces(config.out, *faces)
+        print(describe_faces(config.out))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ def main(config: ReportConfig) -> None:
 
     if uri := uri_of(config.out):
         raise ConfigError(f"out={uri}: the steps' folders lie in it: give a local folder")
-    config = config.model_copy(update={"out": config.out.expanduser()})
     steps = plan(config, settings_of)
     browser = find_browser() if config.pdf else None
     run = job_run(config, "report", splits={}, not_results=("steps", "languages", "pdf"))

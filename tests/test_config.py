@@ -1,8 +1,10 @@
 """The command line, the files and the folders of a job, on a small job of its own."""
 
 import errno
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -13,11 +15,12 @@ from typing import Annotated, Literal
 
 import pytest
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from hw2.config import (
     Config,
     JobConfig,
+    Place,
     ScalingConfig,
     difference,
     dump,
@@ -41,7 +44,7 @@ class Train(Config):
 class Judge(Config):
     """Who judges."""
 
-    path: Path | None = None
+    path: Place | None = None
     channels: tuple[int, ...] = (6, 16)
     limit: int | Literal["auto"] = "auto"
 
@@ -63,6 +66,7 @@ class Range(Config):
 class Demo(JobConfig):
     """A job."""
 
+    texts: str | tuple[str, ...] = "none"
     guidance_weight: float = 2.0
     sampler: Literal["ddim", "ddpm"] = "ddim"
     skip_bad: bool = False
@@ -140,6 +144,22 @@ def test_lists_sections_and_unions():
     assert read("--out=x", "--train", "{batch_size: 3}").train == Train(num_steps=7, batch_size=3)
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ('["This is {}.", "No {}, no score."]', ("This is {}.", "No {}, no score.")),
+        ("[simple, course]", ("simple", "course")),
+        ("simple,course", "simple,course"),
+        ("[{}] on white", "[{}] on white"),  # no list
+        ("[{}]", "[{}]"),  # a list of a mapping
+        ("[1, 2]", "[1, 2]"),
+    ],
+)
+def test_texts_in_brackets_are_a_list_where_one_is_taken(word: str, value: object):
+    assert read("--out=x", "--texts", word).texts == value
+    assert read("--out=x", "--name", word).name == word  # takes a text alone
+
+
 def test_later_wins_between_file_and_words(tmp_path: Path):
     file = tmp_path / "c.yaml"
     file.write_text("out: a\nseed: 5\ntrain:\n  batch_size: 3\n  rate: 1e-2\n")
@@ -211,6 +231,13 @@ SEED = "an integer >= 0 and < 2**63"
 def test_refusals(words: str, message: str):
     said = refusal("--out", "x", *words.split())
     assert said.endswith(message) if message.startswith("want") else said == message
+
+
+def test_a_home_that_there_is_not():
+    said = refusal("--out=~nobody-/x")
+    assert said == (
+        "out=~nobody-/x on the command line: no home folder of ~nobody-: give the whole path"
+    )
 
 
 def test_no_more_workers_are_needed_than_wanted():
@@ -347,6 +374,48 @@ def test_claim_makes_and_takes_again(tmp_path: Path):
     assert claim_out(demo(out, name="other", overwrite=True)) == out
     assert (out / "result").read_text() == "kept"  # the same settings go on, even so
     assert not list(tmp_path.glob("a/*.old-*")) and not list(out.glob("*.tmp"))
+
+
+def test_home_is_expanded_and_kept_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = read("--out=~/o", "--judge.path=~/weights")
+    assert (config.out, config.judge.path) == (tmp_path / "o", tmp_path / "weights")
+    out = claim_out(config)
+    assert out == tmp_path / "o"
+    stored = yaml.safe_load((out / "config.yaml").read_text())
+    assert (stored["out"], stored["judge"]["path"]) == ("~/o", "~/weights")
+    assert claim_out(read("--config=~/o/config.yaml")) == out
+    assert dump(config.part(Demo)) == dump(config)
+
+    monkeypatch.setenv("HOME", str(tmp_path / "moved"))
+    moved = read(f"--config={out}/config.yaml", f"--out={out}")
+    assert moved.judge.path == tmp_path / "moved/weights"
+    assert claim_out(moved) == out  # the same settings
+
+
+SETTINGS = [
+    f"hw2.settings.{module.name}" for module in pkgutil.iter_modules([REPOSITORY / "hw2/settings"])
+]
+
+
+@pytest.mark.parametrize("module", ["hw2.config", *SETTINGS])
+def test_every_setting_that_is_a_path_takes_a_home_folder(
+    module: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", "/home/me")
+    for cls in vars(importlib.import_module(module)).values():
+        for name, field in getattr(cls, "model_fields", {}).items():
+            kind = TypeAdapter(Annotated[field.annotation, *field.metadata, None])
+            schema = kind.json_schema()
+            section = bool({"$defs", "properties"} & schema.keys())
+            if section or '"format": "path"' not in json.dumps(schema):
+                continue
+            many = schema.get("type") == "array"
+            found = kind.validate_python(["~/x"] if many else "~/x")
+            assert found == ((Path("/home/me/x"),) if many else Path("/home/me/x")), name
+            assert kind.dump_python(found, mode="json") == (["~/x"] if many else "~/x")
 
 
 def test_claim_refuses_other_settings_unless_ignored(tmp_path: Path):

@@ -38,7 +38,7 @@ def find_pictures(config: ClipZeroShotConfig) -> Listing:
     if path is None and "://" not in config.images:
         beside = Path(config.images).expanduser().absolute().parent / "id2label.json"
         path = beside if beside.is_file() else None
-    labels = None if path is None else read_labels(path.expanduser())
+    labels = None if path is None else read_labels(path)
     return list_pictures(
         config.images, labels, config.layout, config.image_column, config.label_column
     )
@@ -75,9 +75,9 @@ class Plan:
             raise ConfigError(
                 f"cache={uri}: want a folder; on a cluster one that all nodes share (NFS)"
             )
-        beside = cache_folder() if uri_of(config.out) else config.out.expanduser().absolute().parent
+        beside = cache_folder() if uri_of(config.out) else config.out.absolute().parent
         cache = config.cache or beside / CACHE
-        store = cls.store_of(cache.expanduser().absolute(), source, config.precision)
+        store = cls.store_of(cache.absolute(), source, config.precision)
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
         plan = cls(store, parts, prompts, began)

@@ -81,7 +81,7 @@ def _templates(entry: str) -> tuple[str, tuple[str, ...]]:
         return entry, _read(published)
     if any(placeholder in entry for placeholder in PLACEHOLDERS):
         templates = tuple(part.strip() for part in entry.split("|"))
-        _check(templates, "templates")
+        _check(templates, "templates", '; to compare texts, give a list: \'["..", ".."]\'')
         words = _for_file(entry.lower(), 40).strip("_")
         # Texts that differ in more than letters are different sets.
         return f"{words}_{hashlib.sha256(entry.encode()).hexdigest()[:6]}", templates
@@ -114,9 +114,10 @@ def _read(path: Path) -> tuple[str, ...]:
     return templates
 
 
-def _check(templates: Sequence[str], where: str) -> None:
+def _check(templates: Sequence[str], where: str, hint: str = "") -> None:
     for template in templates:
         if sum(template.count(placeholder) for placeholder in PLACEHOLDERS) != 1:
             raise ConfigError(
                 f"{where}: the template {template[:80]!r} needs one {{}} for the class's name"
+                + hint
             )

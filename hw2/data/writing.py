@@ -1,6 +1,7 @@
 """Writing the pictures and tables of a part of the offline tree, or what is missing of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hw2.data.files import replacing
+from hw2.errors import NO_WRITING, ConfigError
 from hw2.progress import progress as progress_bar
 
 
@@ -38,3 +40,18 @@ def write_text(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text() != text:
         with replacing(path) as passing:
             passing.write_text(text)
+
+
+@contextmanager
+def writable(root: Path) -> Iterator[None]:
+    """Make a ConfigError of what the system says where the tree `root` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        where = Path(str(error.filename))
+        ours = where.is_relative_to(root) or root.is_relative_to(where)
+        if error.errno not in NO_WRITING or not ours:
+            raise
+        raise ConfigError(
+            f"cannot write {where} ({error.strerror}): choose another --out"
+        ) from None

@@ -20,7 +20,7 @@ def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
     Raises ConfigError if that is no finished folder of digits, or one of another seed, whose noises
     are others.
     """
-    folder = Path(str(config.against)).expanduser()
+    folder = Path(str(config.against))
     if not (folder / "metrics.json").is_file():
         raise ConfigError(f"against={folder}: no finished folder of jobs.sample_digits")
     record = read_yaml(folder / "config.yaml")

@@ -65,7 +65,7 @@ def _compared(config: SampleDigitsConfig, judge: Judge, out: Path) -> list[dict[
     if config.against is None:
         return []
     shared = pairs_with(config)
-    folders = out, config.against.expanduser()
+    folders = out, config.against
     this, other = (judge_pictures(judge, *read_drawn(folder, shared)) for folder in folders)
     rows = []
     for apart in compare(this, other, shared):

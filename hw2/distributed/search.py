@@ -56,6 +56,8 @@ def _lies_in(point: Point, space: Mapping[str, Dimension]) -> bool:
         kind, value = dimension.kind_and_value
         if kind == "choice":
             inside = _coded(point[key]) in map(_coded, value)
+        elif kind == "randint":
+            inside = type(point[key]) is int and value[0] <= point[key] < value[1]
         else:
             inside = isinstance(point[key], float) and value[0] <= point[key] <= value[1]
         if not inside:
@@ -74,6 +76,9 @@ def _optuna_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
             distributions[key] = optuna.distributions.CategoricalDistribution(
                 [_coded(choice) for choice in value]
             )
+        elif kind == "randint":
+            low, high = value
+            distributions[key] = optuna.distributions.IntDistribution(low, high - 1)  # included
         else:
             low, high = value
             log = kind == "loguniform"

@@ -37,7 +37,7 @@ REMEMBERED_SECONDS = 30
 
 def main(config: MlflowServerConfig) -> None:
     """Serve until told to stop; then stop the server, and after it the database."""
-    folder = config.folder.expanduser().absolute()
+    folder = config.folder.absolute()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: to be told to stop
     with contextlib.suppress(KeyboardInterrupt), claimed(folder):
         refuse_taken(config)
@@ -116,7 +116,7 @@ def command(config: MlflowServerConfig, folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
         "--host", config.host, "--port", str(config.port), "--workers", str(config.workers),
-        "--artifacts-destination", config.artifacts or str(folder / "artifacts"),
+        "--artifacts-destination", os.path.expanduser(config.artifacts or folder / "artifacts"),
         "--allowed-hosts", ",".join(config.host_headers),
         "--cors-allowed-origins", ",".join(config.origins),
         "--uvicorn-opts", "--no-access-log",

@@ -54,13 +54,12 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     not known, and for pictures without their counterpart.
     """
     wanted = {name: one_concept(everything, name) for name in config.sources or everything}
-    folder = config.generated.expanduser()
-    alone, against = find_alone(folder, wanted), {}
+    alone, against = find_alone(config.generated, wanted), {}
     if config.against is not None:
-        against = find_alone(config.against.expanduser(), wanted)
+        against = find_alone(config.against, wanted)
         for key, numbered in alone.items():
             check_pairs(numbered, against[key])
-    return Generated(alone, against, find_together(folder, everything))
+    return Generated(alone, against, find_together(config.generated, everything))
 
 
 def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numbered]:

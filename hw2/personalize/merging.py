@@ -63,7 +63,7 @@ def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> l
     """
     base = base_hash(model.unet, model.text_encoder)
     weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
-    found = [read_deltas(folder.expanduser(), base, weights) for folder in folders]
+    found = [read_deltas(folder, base, weights) for folder in folders]
     for folder, learnt in zip(folders, found, strict=True):
         if len(learnt.about.get("captions", ())) != len(learnt.rows):
             raise CheckpointError(f"{folder}: does not say the captions of its tokens")

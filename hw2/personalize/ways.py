@@ -34,7 +34,7 @@ def read_ways(
         ways["separate"] = _separate(config.separate, model, base)
     for way, folder in (("joint", config.joint), ("merged", config.merged)):
         if folder is not None:
-            ways[way] = read_deltas(folder.expanduser(), base, weights)
+            ways[way] = read_deltas(folder, base, weights)
     if not ways:
         raise ConfigError(
             "separate=[], joint=null, merged=null: nothing was learnt; give folders of "

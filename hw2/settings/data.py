@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from hw2.config import Config
+from hw2.config import Config, Place
 from hw2.places import uri_of
 from hw2.settings.values import SourceName
 
@@ -18,7 +18,7 @@ def _local(folder: Path) -> Path:
     return folder
 
 
-Folder = Annotated[Path, AfterValidator(_local)]
+Folder = Annotated[Place, AfterValidator(_local)]
 
 
 class DataConfig(Config):
@@ -26,12 +26,12 @@ class DataConfig(Config):
 
     root: Folder = Field(Path("hw2_data"), description="the hw2_data tree")
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
-    cache: Path | None = Field(None, description="where packed splits go; default: in the tree")
+    cache: Place | None = Field(None, description="where packed splits go; default: in the tree")
 
     def absolute(self) -> "DataConfig":
         """The same for a worker, which runs in a folder of its own."""
-        cache = self.cache and self.cache.expanduser().absolute()
-        root = self.root.expanduser().absolute()
+        cache = self.cache and self.cache.absolute()
+        root = self.root.absolute()
         return self.model_copy(update={"root": root, "cache": cache})
 
 
@@ -54,4 +54,4 @@ class PrepareDataConfig(Config):
     num_text2image: int = Field(
         10_000, ge=0, le=100_000, description="captioned pictures of jobs.train_text2image; 0: none"
     )
-    cache: Path | None = Field(None, description="where torchvision's downloads are kept")
+    cache: Place | None = Field(None, description="where torchvision's downloads are kept")

@@ -1,11 +1,10 @@
 """Settings of the digit jobs."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
 from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, each_once
@@ -98,7 +97,7 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     def _once(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
         return each_once(domains)
 
-    against: Path | None = Field(
+    against: Place | None = Field(
         None,
         description="another folder of this job, or of a training, drawn with the same seed: how "
         "far accuracies are apart, in pairs",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
 from hw2.settings.values import Fraction, Positive, Precision
 
@@ -76,7 +76,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
         description="the course's UNet.pt, a diffusers folder, a .safetensors file, a run folder, "
         "run:ID or asset:faces",
     )
-    noise: Path = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
+    noise: Place = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
     pixel_range: Literal["fixed", "minmax"] = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
@@ -92,7 +92,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
 class SampleFacesConfig(EtaSettings, FaceJobConfig):
     """Settings of jobs.sample_faces."""
 
-    gt: Path | None = Field(
+    gt: Place | None = Field(
         None, description="pictures to compare with; null: the folder GT beside the noises, if any"
     )
 

@@ -1,10 +1,8 @@
 """Settings of the graders: of learnt concepts, and of digits that students handed in."""
 
-from pathlib import Path
-
 from pydantic import Field, field_validator, model_validator
 
-from hw2.config import JobConfig, ScalingConfig
+from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.clip import ClipChoice
 from hw2.settings.personalize import INPUT
@@ -31,9 +29,9 @@ class GradingConfig(JobConfig):
 class GradeConceptsConfig(ClipChoice, GradingConfig):
     """Settings of jobs.grade_concepts."""
 
-    input: Path = Field(INPUT, description="the course's input.json")
-    generated: Path = Field(description="folder of jobs.generate_concepts")
-    against: Path | None = Field(
+    input: Place = Field(INPUT, description="the course's input.json")
+    generated: Place = Field(description="folder of jobs.generate_concepts")
+    against: Place | None = Field(
         None,
         description="another, drawn with the same seed, to compare with picture by picture, for "
         "instance with --untrained true",
@@ -45,7 +43,7 @@ class GradeConceptsConfig(ClipChoice, GradingConfig):
 class JudgeDigitsConfig(GradingConfig):
     """Settings of jobs.judge_digits."""
 
-    pictures: tuple[Path, ...] = Field(
+    pictures: tuple[Place, ...] = Field(
         min_length=1,
         description="folders, each a student's with mnistm/ and svhn/ in it, or one whose "
         "sub-folders are students'",

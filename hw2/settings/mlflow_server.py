@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hw2.config import Config
+from hw2.config import Config, Place
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -15,7 +15,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 class MlflowServerConfig(Config):
     """Settings of hw2.mlflow_server."""
 
-    folder: Path = Field(
+    folder: Place = Field(
         Path("mlflow-server"), description="database, artifacts and passwords are kept here"
     )
     database: str = Field(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.personalize.templates import template_names
 from hw2.settings.text2image import DrawSettings
 from hw2.settings.training import LoopJobConfig, TrainConfig
@@ -23,7 +23,7 @@ class ConceptTrainingConfig(LoopJobConfig):
     """What textual inversion and Custom Diffusion share."""
 
     model: str = Field("asset:text2image", description=MODEL)
-    input: Path = Field(INPUT, description="the course's input.json")
+    input: Place = Field(INPUT, description="the course's input.json")
     flip: bool = Field(True, description="show every other picture mirrored, at random")
     prompts: tuple[str, ...] = Field(
         (), description="prompts drawn at checkpoints; empty: the concept's in input.json"
@@ -33,7 +33,7 @@ class ConceptTrainingConfig(LoopJobConfig):
 
     def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
-        changes = {"model": absolute(self.model), "input": self.input.expanduser().absolute()}
+        changes = {"model": absolute(self.model), "input": self.input.absolute()}
         return self.model_copy(update=changes)
 
 
@@ -82,7 +82,7 @@ class PriorConfig(Config):
     pictures_per_chunk: Positive = Field(
         25, description="drawn at once; its size moves the last bits: lower it if memory is short"
     )
-    folder: Path | None = Field(
+    folder: Place | None = Field(
         None,
         description="pictures to take instead: folder with train/ and train.csv "
         "(image_name,caption), as hw2_data/text2image; their middle squares are taken",
@@ -127,7 +127,7 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
 
     def absolute(self) -> "ConceptTrainingConfig":
         """The same for a worker, which runs in a folder of its own."""
-        folder = self.prior.folder and self.prior.folder.expanduser().absolute()
+        folder = self.prior.folder and self.prior.folder.absolute()
         prior = self.prior.model_copy(update={"folder": folder})
         templates = tuple(map(_absolute_set, self.templates))
         return super().absolute().model_copy(update={"templates": templates, "prior": prior})
@@ -154,10 +154,10 @@ class MergeConceptsConfig(JobConfig):
     """Settings of jobs.merge_concepts."""
 
     model: str = Field("asset:text2image", description=MODEL)
-    concepts: tuple[Path, ...] = Field(
+    concepts: tuple[Place, ...] = Field(
         min_length=1, description="folders of jobs.custom_diffusion, of the same model"
     )
-    captions: Path = Field(
+    captions: Place = Field(
         Path("hw2_data/text2image/train.csv"),
         description="captions that must mean what they meant: a text a line, or a CSV with a "
         "column caption",
@@ -172,15 +172,15 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     """Settings of jobs.generate_concepts."""
 
     model: str = Field("asset:text2image", description=MODEL)
-    input: Path = Field(INPUT, description="the course's input.json")
+    input: Place = Field(INPUT, description="the course's input.json")
     sources: tuple[str, ...] | None = Field(None, description="its concepts; null: all")
     separate: tuple[str, ...] = Field(
         (),
         description="folders of jobs.textual_inversion, or embedding files, a concept each; "
         "TOKEN=FILE for one that does not name its token; of one vector a token",
     )
-    joint: Path | None = Field(None, description="folder of jobs.custom_diffusion on several")
-    merged: Path | None = Field(None, description="folder of jobs.merge_concepts")
+    joint: Place | None = Field(None, description="folder of jobs.custom_diffusion on several")
+    merged: Place | None = Field(None, description="folder of jobs.merge_concepts")
     untrained: bool = Field(
         False, description="the concepts' initial rows instead, to compare with"
     )

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hw2.config import Config, JobConfig, ScalingConfig
+from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
 from hw2.settings.faces import EtaSettings
 from hw2.settings.values import Positive, Precision
 
+RANGES = ("uniform", "loguniform", "randint")
 Value = int | float | bool | str | tuple[float, ...]
 Values = Annotated[
     tuple[Value, ...],
@@ -30,11 +31,14 @@ class Dimension(Config):
     choice: Values | None = None
     uniform: tuple[float, float] | None = None
     loguniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    randint: tuple[int, int] | None = Field(
+        None, description="whole numbers from the first to below the second, as tune.randint"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "Dimension":
         kind, value = self.kind_and_value
-        if kind in ("uniform", "loguniform") and not value[0] < value[1]:
+        if kind in RANGES and not value[0] < value[1]:
             raise ValueError(f"{kind}: want the lower end first, not {list(value)}")
         return self
 
@@ -43,8 +47,14 @@ class Dimension(Config):
         """Which key was given, and its value."""
         given = [(k, v) for k, v in vars(self).items() if v is not None]
         if len(given) != 1:
-            raise ValueError("want one of grid, choice, uniform, loguniform for each setting")
+            raise ValueError(f"want one of grid, choice, {', '.join(RANGES)} for each setting")
         return given[0]
+
+    @property
+    def outermost(self) -> tuple[Any, ...]:
+        """The values that are listed, or the least and the greatest of a range."""
+        kind, value = self.kind_and_value
+        return (value[0], value[1] - 1) if kind == "randint" else value
 
 
 class SearchConfig(Config):
@@ -74,7 +84,11 @@ class SchedulerConfig(Config):
 class SweepConfig(JobConfig):
     """Settings that every sweep has."""
 
-    space: dict[str, Dimension] = Field(min_length=1, description="the settings that vary")
+    space: dict[str, Dimension] = Field(
+        min_length=1,
+        description="the settings that vary: of each its grid or choice [..], or its uniform, "
+        "loguniform or randint [low, high], which draws whole numbers below high",
+    )
     search: SearchConfig = SearchConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     samples: Positive = Field(50, description="starting noises a trial, the same for all trials")
@@ -105,7 +119,7 @@ class SweepConfig(JobConfig):
             if method == "grid" and kind != "grid":
                 raise ValueError(f"space.{key} is {kind}: use grid, or search.method random")
             if method == "optuna" and kind == "grid":
-                raise ValueError(f"space.{key} is grid: Optuna takes choice, uniform, loguniform")
+                raise ValueError(f"space.{key} is grid: Optuna takes choice, {', '.join(RANGES)}")
         if self.scaling.num_workers == 0 and (
             method == "optuna" or self.scheduler.method == "asha"
         ):
@@ -151,13 +165,13 @@ class TuneEtaConfig(EtaSettings, SweepConfig):
     precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )
-    noise: Path | None = Field(
+    noise: Place | None = Field(
         Path("hw2_data/face/noise"), description="given noises, drawn first; null: none"
     )
-    gt: Path | None = Field(
+    gt: Place | None = Field(
         None, description="pictures of the given noises; null: the folder GT beside them, if any"
     )
-    real: Path | None = Field(
+    real: Place | None = Field(
         Path("hw2_data/face/real"), description="real faces for the Frechet distance; null: none"
     )
     image_size: int = Field(

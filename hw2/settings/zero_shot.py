@@ -1,11 +1,10 @@
 """Settings of zero-shot classification."""
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hw2.config import JobConfig, ScalingConfig
+from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.settings.clip import ClipChoice
 from hw2.settings.values import Fraction, Positive, Precision
 
@@ -19,7 +18,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
         "classes (.csv, .parquet), webdataset .tar or Parquet with pictures, or a folder of these; "
         "a local path, s3:// or gs://",
     )
-    labels: Path | None = Field(
+    labels: Place | None = Field(
         None, description="id2label.json; null: the one beside the pictures' folder, if any"
     )
     layout: Literal["auto", "names", "folders", "manifest", "tars", "parquet"] = Field(
@@ -27,10 +26,11 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
     )
     image_column: str | None = Field(None, description="of a table; null: the usual names")
     label_column: str | None = Field(None, description="of a table; null: the usual names")
-    templates: str | tuple[str, ...] = Field(
+    templates: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         "simple",
         description="prompt sets to compare: names (simple, course, cifar, imagenet, imagenet7, "
-        'name), files, or texts as "a photo of a {}.", several joined with |',
+        'name), files, or a text as "a photo of a {}.", several joined with | for one set; to '
+        "compare texts, a list of them",
     )
     clean_names: tuple[bool, ...] = Field(
         (True,),
@@ -41,7 +41,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
         "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
     )
     save_embeddings: bool = Field(False, description="write the pictures' embeddings too")
-    cache: Path | None = Field(
+    cache: Place | None = Field(
         None, description="where embeddings are kept for the next prompts; null: beside OUT"
     )
     max_bad_share: Fraction = Field(

@@ -53,6 +53,8 @@ def _drawn(kind: str, value: tuple[Any, ...], number: float) -> Any:
     if kind == "choice":
         return value[int(number * len(value))]
     low, high = value
+    if kind == "randint":
+        return low + int(number * (high - low))
     if kind == "loguniform":
         return math.exp(math.log(low) + number * (math.log(high) - math.log(low)))
     return low + number * (high - low)
@@ -86,7 +88,14 @@ def checked_points(
     Raises ConfigError if a point, or an end of a range, is impossible.
     """
     for key, dimension in config.space.items():
-        for value in dimension.kind_and_value[1]:
+        kind, _ = dimension.kind_and_value
+        field = type(base).model_fields.get(key)
+        if field and field.annotation is int and kind in ("uniform", "loguniform"):
+            raise ConfigError(
+                f"space.{key}: {kind} draws fractions, and this takes whole numbers: use randint, "
+                "choice or grid"
+            )
+        for value in dimension.outermost:
             resolve(base, {key: value})
     if config.search.method == "optuna":
         return []

@@ -152,17 +152,26 @@ def _refuse_gaps(report: dict[str, Any]) -> None:
 
 
 def _refuse_other_kinds(model: str, place: str) -> None:
-    def read() -> dict[str, Any]:
-        if (file := Path(place) / INDEX).is_file():
-            return json.loads(file.read_text())
-        return DiffusionPipeline.load_config(place)
-
-    parts = _part(model, INDEX, read)
+    if (file := Path(place) / INDEX).is_file():
+        parts = _part(model, INDEX, lambda: json.loads(file.read_text()))
+    else:
+        parts = _index_of_hub(model, place)
     kind = parts.get("_class_name") if isinstance(parts, dict) else None
     if kind != "StableDiffusionPipeline":
         raise CheckpointError(
             f"model={model}: is a {kind}, want a StableDiffusionPipeline of the 1.x kind"
         )
+
+
+def _index_of_hub(model: str, place: str) -> Any:
+    try:
+        return DiffusionPipeline.load_config(place)
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"model={model}: no such folder here, and the hub does not give it "
+            f"({describe(error)}): give a folder that diffusers saved, or asset:text2image, which "
+            "needs no network"
+        ) from None
 
 
 def _refuse_misfits(

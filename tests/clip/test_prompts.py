@@ -77,6 +77,7 @@ def test_refusals(tmp_path: Path) -> None:
     refused(["imagnet"], "templates=imagnet: neither a published set (cifar, course, imagenet")
     refused(["a {} and a {}"], "needs one {} for the class's name")
     refused(["a {}|a photo"], "'a photo' needs one {}")
+    refused(['"a {}.", "no {}."'], "for the class's name; to compare texts, give a list: '[")
     refused(["simple", "simple"], "the set simple is asked for twice")
     for content, said in ((b"\n \n", "holds no templates"), (b"\xff\xfe{}", "not a text file")):
         path = tmp_path / "bad.txt"

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -13,9 +14,13 @@ from PIL import Image
 
 from hw2.data import face_tree
 from hw2.data.prepare import prepare_digits
+from hw2.data.writing import writable
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs import prepare_data
+from tests.jobs.command import Folder
+
+SMALL = {"num_train": 10, "num_val": 10}
 
 
 def files(root: Path) -> dict[str, str]:
@@ -152,6 +157,33 @@ def test_impossible_settings_are_refused(
     with pytest.raises(ConfigError, match=shown):
         prepare_digits(tmp_path, **settings, progress=False)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("refused", ["tree", "tree/digits", "tree/digits/mnistm/data"])
+def test_a_tree_that_cannot_be_written_is_told_in_a_line(
+    number: int, refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+
+    def refuse(path: Path, mode: int) -> None:  # root may write everywhere
+        if str(path) == refused:
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    ended = Folder(tmp_path).run_here("prepare_data", {"out": "tree", **SMALL})
+    told = f"cannot write {refused} ({os.strerror(number)}): choose another --out"
+    assert ended.refusal() == told
+
+
+def test_a_tree_below_a_file_is_refused_and_other_errors_are_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = Folder(tmp_path).run_here("prepare_data", {"out": "file", **SMALL})
+    assert ended.refusal().startswith("cannot write file/digits (Not a directory): choose another")
+    for error in (PermissionError(13, "no", "/elsewhere"), FileNotFoundError(2, "no", "tree/a")):
+        with pytest.raises(type(error)), writable(Path("tree")):
+            raise error
 
 
 def test_the_recipe_file_says_all_that_decides_the_bytes(offline_tree: Path) -> None:

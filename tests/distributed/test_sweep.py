@@ -35,7 +35,11 @@ ASHA = {
     "scheduler": {"method": "asha", "grace": 5, "reduction_factor": 2},
     "scaling": ONE,
 }
-SPACE = {"x": {"uniform": [0, 5]}, "pair": {"choice": [[0, 1], [2, 3]]}}
+SPACE = {
+    "x": {"uniform": [0, 5]},
+    "pair": {"choice": [[0, 1], [2, 3]]},
+    "whole": {"randint": [1, 4]},
+}
 
 
 def optuna(num_trials: int) -> dict[str, Any]:
@@ -156,6 +160,7 @@ def test_optuna_continues(folder: Path, swept: dict[str, dict[str, Any]]) -> Non
     first, more = swept["optuna"], swept["optuna, more"]
     assert len(first["points"]) == 3
     assert all(0 <= p["x"] <= 5 and p["pair"] in ([0, 1], [2, 3]) for p in more["points"])
+    assert all(p["whole"] in (1, 2, 3) for p in more["points"])
     assert len(first["drawn"]) == 6
     assert len(more["drawn"]) == len(set(more["drawn"])) == 10
     assert len(more["points"]) == len(kept_trials(folder / "optuna")) == 5

@@ -29,6 +29,7 @@ CONCEPT = f"{STEPS} --num_shown 1 --sample.num_inference_steps 2"
 TREE = "--num_train 20 --num_val 20 --num_faces 20 --num_noises 2 --num_clip_train 20"
 DRAWN = f"{HERE} --samples 1 --num_inference_steps 2"
 FEW = f'{DRAWN} --space {{"sampler":{{"grid":["ddim","dpmpp"]}}}} --baseline {{"sampler":"ddim"}}'
+PLAIN = f"{FEW} --search.method grid --scheduler.method fifo"  # the others need Ray
 # By the configuration, or else the job.
 SMALL = {
     "prepare_data": f"{TREE} --num_clip_val 1 --num_text2image 40",
@@ -51,6 +52,8 @@ SMALL = {
     "guidance": f'{DRAWN} --space {{"guidance_weight":{{"grid":[0,2]}}}}',
     "few_steps": FEW,
     "my_sweep": FEW,
+    "random_asha": PLAIN,
+    "by_optuna": PLAIN,
     "eta": f'{HERE} --samples 1 --space {{"eta":{{"grid":[0,1]}}}} --num_inference_steps 2',
 }
 # What `make demo` has done when the tutorial goes on.

@@ -46,6 +46,7 @@ def test_draws_stay_within_their_ranges_and_fill_them() -> None:
         "even": {"uniform": [-1, 3]},
         "ratio": {"loguniform": [0.01, 100]},
         "name": {"choice": ["ddim", "unipc", "dpmpp"]},
+        "whole": {"randint": [-2, 3]},
     }
     found = points(space, method="random", num_trials=400)
     assert len(found) == 400
@@ -58,6 +59,9 @@ def test_draws_stay_within_their_ranges_and_fill_them() -> None:
     assert abs(sum(map(math.log10, ratio)) / 400) < 4 * 4 / math.sqrt(12 * 400)
     counts = [sum(p["name"] == name for p in found) for name in ("ddim", "unipc", "dpmpp")]
     assert min(counts) > 100
+    counts = [sum(p["whole"] == whole for p in found) for whole in range(-2, 3)]  # 3 is none
+    assert sum(counts) == 400 and min(counts) > 50
+    assert {type(p["whole"]) for p in found} == {int}
     together = sum((e - 1) * math.log10(r) for e, r in zip(even, ratio, strict=True)) / 400
     assert abs(together) < 4 * (4 / 12**0.5) ** 2 / math.sqrt(400)  # drawn apart
 
@@ -123,6 +127,14 @@ def test_rungs(samples: int, scheduler: dict[str, Any], want: list[int]) -> None
     assert config(space, samples=samples, scheduler=scheduler).rungs == want
 
 
+def test_whole_numbers_are_drawn_for_what_takes_no_fraction() -> None:
+    steps = {"num_inference_steps": {"randint": [5, 8]}}
+    found = checked(steps, search={"method": "random", "num_trials": 40})
+    assert sorted(p["num_inference_steps"] for p in found) == [5, 6, 7]  # equal ones count once
+    # The upper end is never drawn, and so need not be possible: the steps are 1000 at most.
+    checked({"num_inference_steps": {"randint": [999, 1001]}}, search={"method": "random"})
+
+
 def test_optuna_asks_for_its_own() -> None:
     assert checked({"guidance_weight": {"uniform": [0, 4]}}, search={"method": "optuna"}) == []
 
@@ -153,6 +165,22 @@ def test_optuna_asks_for_its_own() -> None:
             {"search": {"method": "optuna"}},
             "space.eta: 7.0: Input should be less than or equal to 1",
         ),
+        (
+            {"num_inference_steps": {"randint": [0, 50]}},
+            {"search": {"method": "optuna"}},
+            "space.num_inference_steps: 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"num_inference_steps": {"uniform": [5, 50]}},
+            {"search": {"method": "random"}},
+            "space.num_inference_steps: uniform draws fractions, and this takes whole numbers: "
+            "use randint, choice or grid",
+        ),
+        (
+            {"num_inference_steps": {"loguniform": [5, 50]}},
+            {"search": {"method": "optuna"}},
+            "space.num_inference_steps: loguniform draws fractions",
+        ),
         ({"eta": {"grid": [0]}}, {"metric": "acuracy"}, "metric=acuracy: did you mean accuracy?"),
         ({"eta": {"grid": [0]}}, {"metric": "zzz"}, "metric=zzz: it measures accuracy, diversity"),
         (
@@ -177,6 +205,8 @@ def test_impossible_points(space: dict[str, Any], more: dict[str, Any], said: st
         ({"space": {"eta": {"grid": []}}}, "at least 1 item"),
         ({"space": {"eta": {"uniform": [1, 0]}}}, "uniform: want the lower end first, not [1"),
         ({"space": {"eta": {"loguniform": [0, 1]}}}, "greater than 0"),
+        ({"space": {"eta": {"randint": [5, 5]}}}, "randint: want the lower end first, not [5, 5]"),
+        ({"space": {"eta": {"randint": [0, 1.5]}}}, "valid integer"),
         ({"space": {"eta": {"uniform": [0, 1]}}}, "space.eta is uniform: use grid, or search"),
         ({"search": {"method": "optuna"}}, "space.eta is grid: Optuna takes choice, uniform"),
         (

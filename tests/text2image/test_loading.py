@@ -153,5 +153,9 @@ def test_nothing_there(model: str) -> None:
 
 def test_a_hub_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"nothing: its model_index\.json"):
-        load_stable_diffusion("nobody/nothing")
+    told = (
+        r"model=my/modle: no such folder here, and the hub does not give it \(.*\): give a folder"
+    )
+    with pytest.raises(CheckpointError, match=told) as refusal:
+        load_stable_diffusion("my/modle")
+    assert "\n" not in str(refusal.value)
