@@ -117,24 +117,21 @@ def _folders_of(given: Path, out: Path) -> list[Path]:
     """The students' folders that a folder of `pictures` means."""
     if uri := uri_of(given):
         raise ConfigError(f"pictures={uri}: want a folder: copy what is in a bucket to one")
-    root = given.expanduser()
-    if not os.path.isdir(root):
+    if not os.path.isdir(given):
         raise DataError(f"pictures={given}: no such folder: {WANT}")
-    entries = _listed(root)
+    entries = _listed(given)
     if _has_domain(entries):
-        return [root]
-    below = [root / entry.name for entry in entries if entry.folder and entry.name[:2] != "__"]
+        return [given]
+    below = [given / entry.name for entry in entries if entry.folder and entry.name[:2] != "__"]
     if not any(_has_domain(_listed(path, strict=False)) for path in below):
         raise DataError(f"pictures={given}: {WANT}; found {_shown(entries)}")
-    if not uri_of(out) and Path(os.path.realpath(out.expanduser())).is_relative_to(
-        os.path.realpath(root)
-    ):
+    if not uri_of(out) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(given)):
         raise ConfigError(
             f"out={out} lies in pictures={given}, whose sub-folders are students': "
             "choose another --out"
         )
     if loose := [entry for entry in entries if not entry.folder]:
-        warn(f"{root}: no folders, and so passed over: {_shown(loose)}")
+        warn(f"{given}: no folders, and so passed over: {_shown(loose)}")
     return below
 
 
