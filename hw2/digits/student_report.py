@@ -166,15 +166,15 @@ def _confusions(
     """A figure a domain: what the pictures of all students were taken for."""
     for domain in domains:
         pairs = [
-            (file.digit, reading.read_as)
-            for student, read in zip(students, readings, strict=True)
+            (file.digit, reading.read_as, place)
+            for place, (student, read) in enumerate(zip(students, readings, strict=True))
             for file, reading in zip(student.files, read, strict=True)
             if file.domain == domain and file.digit is not None and reading.read_as is not None
         ]
         if pairs:
-            digits, said = torch.tensor(pairs).T
+            digits, said, places = torch.tensor(pairs).T
             confusion = confusion_matrix(said, digits, len(DIGITS))
-            title = f"{domain}: {len(pairs)} pictures of {len(students)} students"
+            title = f"{domain}: {len(pairs)} pictures of {len(places.unique())} students"
             names, worst = [str(digit) for digit in DIGITS], worst_pairs(confusion, 5)
             path = out / "figures" / f"{domain}_confusion.png"
             write_atomic(path, confusion_figure(confusion, names, title, worst))
