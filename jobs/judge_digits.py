@@ -29,7 +29,7 @@ def main(config: JudgeDigitsConfig) -> None:
         splits={},
         files={"judge": weights},
         hashes={"pictures": hash_of_all(students, sums)},
-        not_results=("pictures",),
+        not_results=("pictures", "num_per_class"),
     )
     with run as (out, tracker):
         with progress(total, "judging", "files") as bar:
@@ -37,7 +37,7 @@ def main(config: JudgeDigitsConfig) -> None:
                 read_student(judge, student, known, out, bar.advance)
                 for student, known in zip(students, sums, strict=True)
             ]
-        report_students(students, readings, config.domains, out, tracker)
+        report_students(students, readings, config, out, tracker)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Grade:
         unreadable: pictures that are broken or cannot be had; they count as wrong.
         other_size: pictures that are not 28x28, and are brought to it.
         not_counted: files whose name tells no digit.
+        asked: pictures that were asked for of each digit; those that are missing count as wrong.
     """
 
     pictures: tuple[int, ...]
@@ -56,11 +57,17 @@ class Grade:
     unreadable: int
     other_size: int
     not_counted: int
+    asked: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Pictures that were asked for and are not there."""
+        return sum(max(0, self.asked - count) for count in self.pictures)
 
     @property
     def total(self) -> int:
-        """All pictures that count."""
-        return sum(self.pictures)
+        """All pictures that count, there or missing."""
+        return sum(self.pictures) + self.missing
 
     @property
     def accuracy(self) -> Interval:
@@ -70,7 +77,7 @@ class Grade:
     @property
     def fewer(self) -> str:
         """The digits of fewer pictures than the fullest one, as "3: 49, 7: 0 (of 50)"."""
-        most = max(self.pictures)
+        most = max(self.asked, *self.pictures)
         short = [f"{d}: {count}" for d, count in enumerate(self.pictures) if count < most]
         return f"{', '.join(short)} (of {most})" if short else "" if most else "all"
 
@@ -110,8 +117,10 @@ def read_student(
     return found
 
 
-def grade(files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain) -> Grade:
-    """The grade of one domain of a student's files."""
+def grade(
+    files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain, asked: int = 0
+) -> Grade:
+    """The grade of one domain of a student's files, of which `asked` a digit were asked for."""
     pairs = [(f, r) for f, r in zip(files, readings, strict=True) if f.domain == domain]
     counted = [(f, r) for f, r in pairs if f.digit is not None]
     whole = f"{JUDGE_SIZE}x{JUDGE_SIZE}"
@@ -121,6 +130,7 @@ def grade(files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain
         unreadable=sum(r.read_as is None for _, r in counted),
         other_size=sum(r.size not in ("", whole) for _, r in counted),
         not_counted=sum(f.digit is None and f.file != "" for f, _ in pairs),
+        asked=asked,
     )
 
 

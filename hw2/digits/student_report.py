@@ -18,6 +18,7 @@ from hw2.metrics.classification import confusion_matrix, worst_pairs
 from hw2.metrics.intervals import Interval, mean_of_intervals
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
+from hw2.settings.grading import JudgeDigitsConfig
 
 Rows = list[dict[str, Any]]
 Grades = dict[str, dict[Domain, Grade]]  # by student
@@ -27,7 +28,7 @@ MEAN = "mean"
 def report_students(
     students: Sequence[Student],
     readings: Sequence[Sequence[Reading]],
-    domains: Sequence[Domain],
+    config: JudgeDigitsConfig,
     out: Path,
     tracker: Tracker,
 ) -> None:
@@ -35,8 +36,9 @@ def report_students(
 
     `readings` has for each student a reading a file.
     """
+    domains, asked = config.domains, config.num_per_class or 0
     grades: Grades = {
-        student.name: {domain: grade(student.files, read, domain) for domain in domains}
+        student.name: {domain: grade(student.files, read, domain, asked) for domain in domains}
         for student, read in zip(students, readings, strict=True)
     }
     pictures = picture_rows(students, readings)
@@ -52,7 +54,8 @@ def report_students(
     tracker.log_summary(flat(grades))
     shown = student_rows(grades, shown=True)
     print(format_table(shown, list(shown[0])))
-    print("accuracy: of all pictures whose names tell a digit, with limits of 95 %")
+    missing = ", and of those that are missing" if asked else ""
+    print(f"accuracy: of all pictures whose names tell a digit{missing}, with limits of 95 %")
     if bad:
         tables = out / "tables" / "bad_pictures.csv"
         print(f"unreadable pictures count as wrong; {len(bad)} rows with reasons: {tables}")
@@ -90,6 +93,7 @@ def student_rows(grades: Grades, shown: bool = False) -> Rows:
             "read_right": sum(grade.right for grade in of),
             **({"accuracy": f"{accuracy:.1%}"} if shown else limits),
             "unreadable": sum(grade.unreadable for grade in of),
+            "missing": sum(grade.missing for grade in of),
             "other_size": sum(grade.other_size for grade in of),
             "not_counted": sum(grade.not_counted for grade in of),
             "fewer": "" if domain == MEAN else of[0].fewer,
@@ -126,6 +130,7 @@ def to_json(grades: Grades) -> dict[str, Any]:
                         "pictures": of.total,
                         "read_right": of.right,
                         "unreadable": of.unreadable,
+                        "missing": of.missing,
                         "other_size": of.other_size,
                         "not_counted": of.not_counted,
                         "pictures_by_digit": list(of.pictures),

@@ -52,6 +52,11 @@ class JudgeDigitsConfig(GradingConfig):
         "asset:judge",
         description="file, run folder, run:ID or asset:NAME, or the course's Classifier.pth",
     )
+    num_per_class: Positive | None = Field(
+        None,
+        description="pictures of each digit and domain that were asked for: those that are "
+        "missing count as wrong; null: those that are there count",
+    )
     domains: tuple[Domain, ...] = Field(
         DOMAINS, min_length=1, description="what was to be drawn; the mean is of these"
     )

@@ -115,6 +115,12 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
     assert own.fewer.startswith("1: 1, 2: 1, ") and own.fewer.endswith(", 9: 0 (of 2)")
     nothing = grade(bad.files, read, "svhn")
     assert (nothing.total, nothing.not_counted, nothing.fewer) == (0, 0, "all")
+    asked = grade(bad.files, read, "svhn", asked=2)
+    assert (asked.total, asked.missing, asked.accuracy) == (20, 20, wilson(0, 20))
+    half = grade(bad.files, read, "mnistm", asked=2)
+    short = sum(max(0, 2 - count) for count in own.pictures)
+    assert half.accuracy == wilson(own.right, 10 + short)
+    assert half.missing == short > 0
     assert f"{nothing.accuracy}" == "n/a"
 
 
