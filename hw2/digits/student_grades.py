@@ -77,9 +77,11 @@ class Grade:
     @property
     def fewer(self) -> str:
         """The digits of fewer pictures than the fullest one, as "3: 49, 7: 0 (of 50)"."""
+        if not any(self.pictures):
+            return "all"
         most = max(self.asked, *self.pictures)
         short = [f"{d}: {count}" for d, count in enumerate(self.pictures) if count < most]
-        return f"{', '.join(short)} (of {most})" if short else "" if most else "all"
+        return f"{', '.join(short)} (of {most})" if short else ""
 
 
 def hash_of_all(students: Sequence[Student], sums: Sequence[str]) -> str:

@@ -89,7 +89,7 @@ def student_rows(grades: Grades, shown: bool = False) -> Rows:
         row = {
             "student": name,
             "domain": domain,
-            "pictures": sum(grade.total for grade in of),
+            "pictures": sum(sum(grade.pictures) for grade in of),
             "read_right": sum(grade.right for grade in of),
             **({"accuracy": f"{accuracy:.1%}"} if shown else limits),
             "unreadable": sum(grade.unreadable for grade in of),
@@ -127,7 +127,7 @@ def to_json(grades: Grades) -> dict[str, Any]:
                 **{
                     domain: {
                         **of.accuracy.to_json(),
-                        "pictures": of.total,
+                        "pictures": sum(of.pictures),
                         "read_right": of.right,
                         "unreadable": of.unreadable,
                         "missing": of.missing,
@@ -157,7 +157,7 @@ def flat(grades: Grades) -> dict[str, float]:
         values |= {f"eval/accuracy/{key}/{d}": of.accuracy.value for d, of in own.items()}
         found |= {k: value for k, value in values.items() if math.isfinite(value)}
     every = [of for own in grades.values() for of in own.values()]
-    found["eval/pictures"] = sum(of.total for of in every)
+    found["eval/pictures"] = sum(sum(of.pictures) for of in every)
     found["eval/unreadable"] = sum(of.unreadable for of in every)
     return found
 

@@ -117,6 +117,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
     assert (nothing.total, nothing.not_counted, nothing.fewer) == (0, 0, "all")
     asked = grade(bad.files, read, "svhn", asked=2)
     assert (asked.total, asked.missing, asked.accuracy) == (20, 20, wilson(0, 20))
+    assert asked.fewer == "all"
     half = grade(bad.files, read, "mnistm", asked=2)
     short = sum(max(0, 2 - count) for count in own.pictures)
     assert half.accuracy == wilson(own.right, 10 + short)
