@@ -76,7 +76,7 @@ class Grade:
 
     @property
     def fewer(self) -> str:
-        """The digits of fewer pictures than the fullest one, as "3: 49, 7: 0 (of 50)"."""
+        """The digits of fewer pictures than the fullest, or than asked: "3: 49, 7: 0 (of 50)"."""
         if not any(self.pictures):
             return "all"
         most = max(self.asked, *self.pictures)
