@@ -51,17 +51,17 @@ def only_writer(out: Path, patience: float = LOCK_SECONDS) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError as error:
-                if not isinstance(error, BlockingIOError):
-                    raise ConfigError(
-                        f"out={out}: cannot be locked ({error.strerror}): choose a folder whose "
-                        "file system keeps locks (of NFS, version 4)"
-                    ) from error
+            except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise ConfigError(
                         f"out={out}: another run is writing there; wait for it or choose another"
                     ) from None
                 time.sleep(0.2)
+            except OSError as error:
+                raise ConfigError(
+                    f"out={out}: cannot be locked ({error.strerror}): choose a folder whose "
+                    "file system keeps locks (of NFS, version 4)"
+                ) from error
         yield
 
 

@@ -52,6 +52,14 @@ class Concept:
         return digest.hexdigest()
 
 
+def sources_by_token(concepts: Mapping[str, Concept]) -> dict[str, list[str]]:
+    """The sources that each token means, in lower case; several share one only by mistake."""
+    found: dict[str, list[str]] = {}
+    for source, concept in concepts.items():
+        found.setdefault(concept.token_name.lower(), []).append(source)
+    return found
+
+
 def read_concepts(file: Path) -> dict[str, Concept]:
     """The concepts of an input.json by source, in its order.
 

@@ -1,7 +1,6 @@
 """Two folders of digits drawn from the same noises, compared in pairs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +19,8 @@ def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
     Raises ConfigError if that is no finished folder of digits, or one of another seed, whose noises
     are others.
     """
-    folder = Path(str(config.against))
+    folder = config.against
+    assert folder is not None
     if not (folder / "metrics.json").is_file():
         raise ConfigError(f"against={folder}: no finished folder of jobs.sample_digits")
     record = read_yaml(folder / "config.yaml")
@@ -38,6 +38,16 @@ def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
         raise ConfigError(f"against={folder}: has {', '.join(map(str, told))} alone")
     shared = {"domains": domains, "num_per_class": min(count, config.num_per_class)}
     return config.model_copy(update=shared)
+
+
+def part_of(
+    judged: JudgedPictures, config: SampleDigitsConfig, shared: SampleDigitsConfig
+) -> JudgedPictures:
+    """Of `judged`, all pictures of `config`, those of `shared`, as `read_drawn` would have them."""
+    place = torch.arange(len(judged)).view(len(config.domains), len(DIGITS), config.num_per_class)
+    domains = [config.domains.index(domain) for domain in shared.domains]
+    rows = place[domains, :, : shared.num_per_class].flatten()
+    return JudgedPictures(**{key: value[rows] for key, value in vars(judged).items()})
 
 
 @dataclass(frozen=True)

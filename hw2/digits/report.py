@@ -6,11 +6,11 @@ from typing import Any
 
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
-from hw2.digits.compared import compare, pairs_with
+from hw2.digits.compared import compare, pairs_with, part_of
 from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
-from hw2.metrics.digit_scores import DigitScores, score_digits
+from hw2.metrics.digit_scores import DigitScores, JudgedPictures, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
 from hw2.runlog.tracker import Tracker
@@ -34,11 +34,10 @@ def report_digits(
     for path in figures:
         tracker.log_figure(path)
     extra = json.loads((out / COST).read_text())
-    scores = score_digits(
-        judge_pictures(judge, images, digits, domains),
-        judge_pictures(judge, real.images, real.digits, real.domains),
-    )
-    apart = _compared(config, judge, out)
+    judged = judge_pictures(judge, images, digits, domains)
+    real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
+    scores = score_digits(judged, real_judged)
+    apart = _compared(config, judge, judged)
     tracker.log_metrics({**extra, **scores.to_json(), **({"against": apart} if apart else {})})
     tracker.log_summary(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
@@ -60,15 +59,16 @@ def report_digits(
     return scores
 
 
-def _compared(config: SampleDigitsConfig, judge: Judge, out: Path) -> list[dict[str, Any]]:
+def _compared(
+    config: SampleDigitsConfig, judge: Judge, judged: JudgedPictures
+) -> list[dict[str, Any]]:
     """A row a domain and one of the mean; none without a folder to compare with."""
     if config.against is None:
         return []
     shared = pairs_with(config)
-    folders = out, config.against
-    this, other = (judge_pictures(judge, *read_drawn(folder, shared)) for folder in folders)
+    other = judge_pictures(judge, *read_drawn(config.against, shared))
     rows = []
-    for apart in compare(this, other, shared):
+    for apart in compare(part_of(judged, config, shared), other, shared):
         row = {**vars(apart), **vars(apart.interval)}
         del row["interval"]
         rows.append(row)

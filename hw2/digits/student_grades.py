@@ -70,6 +70,18 @@ class Grade:
         return sum(self.pictures) + self.missing
 
     @property
+    def counts(self) -> dict[str, int]:
+        """What stands in tables beside the accuracy, in this order."""
+        return {
+            "pictures": sum(self.pictures),
+            "read_right": self.right,
+            "unreadable": self.unreadable,
+            "missing": self.missing,
+            "other_size": self.other_size,
+            "not_counted": self.not_counted,
+        }
+
+    @property
     def accuracy(self) -> Interval:
         """Share read right, with Wilson's limits; undefined without pictures."""
         return wilson(self.right, self.total) if self.total else UNDEFINED

@@ -15,6 +15,7 @@ from hw2.domains import DIGITS, Domain
 from hw2.figures.files import write_atomic
 from hw2.figures.matrix import confusion_figure
 from hw2.metrics.classification import confusion_matrix, worst_pairs
+from hw2.metrics.digit_scores import MEAN
 from hw2.metrics.intervals import Interval, mean_of_intervals
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
@@ -22,7 +23,6 @@ from hw2.settings.grading import JudgeDigitsConfig
 
 Rows = list[dict[str, Any]]
 Grades = dict[str, dict[Domain, Grade]]  # by student
-MEAN = "mean"
 
 
 def report_students(
@@ -86,16 +86,14 @@ def student_rows(grades: Grades, shown: bool = False) -> Rows:
     for name, domain, of, accuracy in accuracies(grades):
         value, low, high = accuracy.to_json().values()
         limits = {"accuracy": value, "low": low, "high": high}
+        counts = {key: sum(grade.counts[key] for grade in of) for key in of[0].counts}
         row = {
             "student": name,
             "domain": domain,
-            "pictures": sum(sum(grade.pictures) for grade in of),
-            "read_right": sum(grade.right for grade in of),
+            "pictures": counts.pop("pictures"),
+            "read_right": counts.pop("read_right"),
             **({"accuracy": f"{accuracy:.1%}"} if shown else limits),
-            "unreadable": sum(grade.unreadable for grade in of),
-            "missing": sum(grade.missing for grade in of),
-            "other_size": sum(grade.other_size for grade in of),
-            "not_counted": sum(grade.not_counted for grade in of),
+            **counts,
             "fewer": "" if domain == MEAN else of[0].fewer,
         }
         rows.append({key.replace("_", " "): cell for key, cell in row.items()} if shown else row)
@@ -127,12 +125,7 @@ def to_json(grades: Grades) -> dict[str, Any]:
                 **{
                     domain: {
                         **of.accuracy.to_json(),
-                        "pictures": sum(of.pictures),
-                        "read_right": of.right,
-                        "unreadable": of.unreadable,
-                        "missing": of.missing,
-                        "other_size": of.other_size,
-                        "not_counted": of.not_counted,
+                        **of.counts,
                         "pictures_by_digit": list(of.pictures),
                     }
                     for domain, of in own.items()
@@ -157,7 +150,7 @@ def flat(grades: Grades) -> dict[str, float]:
         values |= {f"eval/accuracy/{key}/{d}": of.accuracy.value for d, of in own.items()}
         found |= {k: value for k, value in values.items() if math.isfinite(value)}
     every = [of for own in grades.values() for of in own.values()]
-    found["eval/pictures"] = sum(sum(of.pictures) for of in every)
+    found["eval/pictures"] = sum(of.counts["pictures"] for of in every)
     found["eval/unreadable"] = sum(of.unreadable for of in every)
     return found
 

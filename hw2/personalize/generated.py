@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw2.data.concepts import Concept, one_concept
+from hw2.data.concepts import Concept, one_concept, sources_by_token
 from hw2.data.files import inside, read_json
 from hw2.data.images import decode
 from hw2.errors import DataError
@@ -108,9 +108,7 @@ def concepts_in(prompt: str, everything: Mapping[str, Concept], where: Path) -> 
     Raises DataError for a <word> that is no token, for fewer than two concepts, and for a token
     that several concepts share.
     """
-    tokens: dict[str, list[str]] = {}
-    for source, concept in everything.items():
-        tokens.setdefault(concept.token_name.lower(), []).append(source)
+    tokens = sources_by_token(everything)
     has = f"input.json has {', '.join(tokens)}"
     for word in PLACEHOLDER.findall(prompt):
         if word.lower() not in tokens:

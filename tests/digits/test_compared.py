@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2.digits.compared import compare, pairs_with
+from hw2.digits.compared import compare, pairs_with, part_of
 from hw2.errors import ConfigError
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.metrics.intervals import bootstrap
@@ -40,6 +40,16 @@ def test_differences_are_of_the_same_noises() -> None:
     # One noise of four has it all: the digits of a noise are not independent.
     by_noise = torch.tensor([0.0, 5 / 20, -1 / 20, 0.0], dtype=torch.float64)
     assert mean.interval == bootstrap(torch.mean, by_noise, seed=0)
+
+
+def test_the_part_that_both_have_is_taken_of_what_was_judged() -> None:
+    config = SampleDigitsConfig(out=Path("never"), num_per_class=4)
+    right = torch.arange(80).view(2, 10, 4) % 3 > 0
+    shared = config.model_copy(update={"domains": ("svhn",), "num_per_class": 3})
+    part = part_of(read(right), config, shared)
+    assert part.domains.unique().tolist() == [1]
+    assert torch.equal(part.digits, torch.arange(10).repeat_interleave(3))
+    assert torch.equal(part.predictions == part.digits, right[1, :, :3].flatten())
 
 
 def made(folder: Path, **record: object) -> Path:

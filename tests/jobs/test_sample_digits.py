@@ -1,6 +1,7 @@
 """jobs.sample_digits: the same bytes whoever draws them, and what it refuses."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -133,23 +134,36 @@ def test_refused_before_anything_is_made(
     assert list(folder.path.iterdir()) == []
 
 
-def test_a_folder_keeps_to_its_settings_and_weights(
+@pytest.fixture
+def draw_few(
     folder: Folder,
     digits_tree: Path,
     model: Path,
     judge: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> Callable[..., Ended]:
+    """Draw a picture of each class by one step, in this process."""
     monkeypatch.chdir(folder.path)
+
+    def act(out: str = "out", **more: object) -> Ended:
+        few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
+        argv = as_words(settings(digits_tree, model, judge, out, **{**few, **more}))
+        code = run_job(SampleDigitsConfig, main, argv=argv)
+        return Ended(code, *capsys.readouterr())
+
+    return act
+
+
+def test_a_folder_keeps_to_its_settings_and_weights(
+    folder: Folder, model: Path, draw_few: Callable[..., Ended]
+) -> None:
     mine = folder.path / "mine.safetensors"
     mine.write_bytes(model.read_bytes())
 
     def drawn(out: str = "out", **more: object) -> tuple[int, str]:
-        few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
-        argv = as_words(settings(digits_tree, mine, judge, out, **{**few, **more}))
-        code = run_job(SampleDigitsConfig, main, argv=argv)
-        return code, capsys.readouterr().err.strip().rpartition("\n")[2]
+        ended = draw_few(out, **{"model": mine, **more})
+        return ended.code, ended.err.strip().rpartition("\n")[2]
 
     assert drawn()[0] == 0
     before = made(folder.path / "out")
@@ -185,30 +199,20 @@ def test_a_folder_keeps_to_its_settings_and_weights(
     assert made(folder.path / "out").keys() == before.keys()
 
 
-def test_two_models_are_compared_in_pairs(
-    folder: Folder,
-    digits_tree: Path,
-    model: Path,
-    judge: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(folder.path)
+def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> None:
+    def drawn(out: str, **more: object) -> Ended:
+        return draw_few(out, num_per_class=2, **more)
 
-    def drawn(out: str, **more: object) -> int:
-        few = {"scaling.num_workers": 0, "num_per_class": 2, "num_inference_steps": 1}
-        argv = as_words(settings(digits_tree, model, judge, out, **{**few, **more}))
-        return run_job(SampleDigitsConfig, main, argv=argv)
-
-    assert drawn("one") == 0
-    assert drawn("two", guidance_weight=0, against="one") == 0
-    assert "judged accuracy less that of one, on the same noises:" in capsys.readouterr().out
+    assert drawn("one").code == 0
+    two = drawn("two", guidance_weight=0, against="one")
+    assert two.code == 0
+    assert "judged accuracy less that of one, on the same noises:" in two.out
     found = {name: json.loads(Path(name, "metrics.json").read_text()) for name in ("one", "two")}
     assert [row["domain"] for row in found["two"]["against"]] == ["mnistm", "svhn", "mean"]
     accuracy = [found[name]["eval/accuracy"]["value"] for name in ("one", "two")]
     assert found["two"]["against"][2]["value"] == pytest.approx(accuracy[1] - accuracy[0])
     assert Path("two/tables/differences.csv").read_text().startswith("domain,only_this,only_other")
     assert "against" not in found["one"]
-    assert drawn("one", against="two") == 0  # the same folder, now compared
-    assert drawn("three", seed=4, against="one") == 2
+    assert drawn("one", against="two").code == 0  # the same folder, now compared
+    assert drawn("three", seed=4, against="one").code == 2
     assert not Path("three").exists()
