@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from hw2.metrics.intervals import UNDEFINED, Interval, normal_interval
+from hw2.metrics.intervals import UNDEFINED, Interval, student_interval
 from hw2.metrics.noise_blocks import noise_blocks
 
 
@@ -34,13 +34,14 @@ def relative_diversity(
     """Diversity of the generated pictures over the real ones', class by class, then averaged.
 
     1 for equal distributions (but for a bias of the order of 1/m), 0 for a single picture
-    repeated. The limits are the delta method's, and allow for noise that generated classes share:
-    in classes of as many pictures the i-th pictures are taken for one draw, which the jackknife
-    leaves out of all of them. Without such noise that is right too. Real classes are independent.
+    repeated. The limits are the delta method's, with Student's t, and allow for noise that
+    generated classes share: in classes of as many pictures the i-th pictures are taken for one
+    draw, which the jackknife leaves out of all of them. Without such noise that is right too. Real
+    classes are independent.
     Left out are classes with a single picture in either set, and those whose real pictures are all
     alike; nan if none is left.
     """
-    ratios, variance = [], 0.0
+    ratios, parts = [], []
     for block in noise_blocks(generated_classes):
         moved = torch.zeros(block.shape[1], dtype=torch.float64)
         for rows in block:
@@ -49,13 +50,14 @@ def relative_diversity(
             below, below_variance = pairwise_distance(real[same])
             if top >= 0 and below > 0:
                 ratios.append(top / below)
-                variance += (top / below**2) ** 2 * below_variance
+                parts.append(((top / below**2) ** 2 * below_variance, int(same.sum()) - 1))
                 moved += moves / below
-        variance += _jackknife(moved)
+        parts.append((_jackknife(moved), block.shape[1] - 1))
     if not ratios:
         return UNDEFINED
     k = len(ratios)
-    return normal_interval(sum(ratios) / k, variance / k**2, confidence)
+    parts = [(variance / k**2, freedom) for variance, freedom in parts]
+    return student_interval(sum(ratios) / k, parts, confidence)
 
 
 def _without_each(x: Float[Tensor, "n d"]) -> tuple[float, Float64[Tensor, " n"]]:

@@ -60,11 +60,35 @@ def normal_interval(value: float, variance: float, confidence: float = 0.95) -> 
     return Interval(value, value - half, value + half)
 
 
+def student_interval(
+    value: float, parts: Sequence[tuple[float, int]], confidence: float = 0.95
+) -> Interval:
+    """value -+ t sqrt(variance), the variance a sum of independent estimates.
+
+    `parts` are these estimates, each with its degrees of freedom; t has those of the sum (Welch
+    1947, eq. 28), which is what makes limits from few draws wide enough. A nan makes them nan.
+    """
+    variance = sum(part for part, _ in parts)
+    if not variance > 0:  # nan too
+        return Interval(value, value - variance, value + variance)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts if part)
+    half = student_quantile(confidence, freedom) * math.sqrt(variance)
+    return Interval(value, value - half, value + half)
+
+
 def normal_quantile(confidence: float) -> float:
     """The z with P(-z < N(0, 1) < z) = confidence. Raises ConfigError outside (0, 1)."""
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence={confidence}: need a number between 0 and 1, such as 0.95")
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def student_quantile(confidence: float, freedom: float) -> float:
+    """As `normal_quantile`, of Student's t with `freedom` degrees of freedom, more than 0."""
+    from scipy.special import stdtrit
+
+    normal_quantile(confidence)  # refuses what is none
+    return float(stdtrit(freedom, 0.5 + confidence / 2))
 
 
 def wilson(
@@ -122,10 +146,7 @@ def bootstrap(
     normal_quantile(confidence)  # refuses what is none
     if (n := min(map(len, samples))) == 1:
         return Interval(float(statistic(*samples)), math.nan, math.nan)
-    from scipy.special import stdtrit
-
-    t = float(stdtrit(n - 1, 0.5 + confidence / 2))
-    tail = NormalDist().cdf(-t * math.sqrt(n / (n - 1)))
+    tail = NormalDist().cdf(-student_quantile(confidence, n - 1) * math.sqrt(n / (n - 1)))
     generator = torch.Generator().manual_seed(seed)
 
     def resample(x: Tensor) -> Tensor:
@@ -144,7 +165,7 @@ def jackknife(
     num_groups: int = 20,
     confidence: float = 0.95,
 ) -> Interval:
-    """A statistic of samples with normal limits by the grouped jackknife (Shao & Tu 1995, 2.3).
+    """A statistic of samples with Student's limits by the grouped jackknife (Shao & Tu 1995, 2.3).
 
     Each sample in turn is left without one of `num_groups` groups of its rows. No row is there
     twice, and only the spread is used, not the mean, so neither repeated rows nor the bias of small
@@ -161,7 +182,7 @@ def jackknife(
     """
     _check_sizes(classes)
     whole = [torch.arange(len(of)) for of in classes]
-    value, variance = float(statistic(*whole)), 0.0
+    value, parts = float(statistic(*whole)), []
     for i, of in enumerate(classes):
         blocks = noise_blocks(of)
         groups = min(num_groups, max(block.shape[1] for block in blocks))
@@ -170,8 +191,8 @@ def jackknife(
         left = [without_group(blocks, group, groups) for group in range(groups)]
         values = [float(statistic(*whole[:i], rows, *whole[i + 1 :])) for rows in left]
         spread = torch.tensor(values, dtype=torch.float64).var(correction=0)
-        variance += (groups - 1) * float(spread)
-    return normal_interval(value, variance, confidence)
+        parts.append(((groups - 1) * float(spread), groups - 1))
+    return student_interval(value, parts, confidence)
 
 
 def _check_sizes(samples: Sequence[Tensor]) -> None:

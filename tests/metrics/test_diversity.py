@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.spatial.distance import pdist
 
 from hw2.metrics.diversity import pairwise_distance, relative_diversity
@@ -82,19 +83,23 @@ def test_limits_hold_whether_classes_share_their_noise_or_not(share: float) -> N
         for i in range(400)
     ]
     true = np.std([i.value for i in found])
-    told = np.sqrt(np.mean([((i.high - i.low) / 2 / 1.96) ** 2 for i in found]))
+    t = stats.t(19).ppf(0.975)  # twenty noises, beside which the real pictures hardly vary
+    told = np.sqrt(np.mean([((i.high - i.low) / 2 / t) ** 2 for i in found]))
     assert told == pytest.approx(true, rel=0.15)  # of independent classes it is 0.38 of it
     assert 0.9 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.99
 
 
 def independent(x: torch.Tensor, digits: torch.Tensor, real: torch.Tensor) -> float:
     """Half the width of the limits, had each of ten classes noises of its own."""
-    variance = 0.0
+    variances, freedoms = [], []
     for digit in range(10):
         top, of_top = pairwise_distance(x[digits == digit])
         below, of_below = pairwise_distance(real[digits == digit])
-        variance += (of_top + (top / below) ** 2 * of_below) / below**2
-    return 1.959964 * math.sqrt(variance) / 10
+        variances += [of_top / below**2, (top / below) ** 2 * of_below / below**2]
+        freedoms += 2 * [int((digits == digit).sum()) - 1]
+    terms, variance = np.array(variances), sum(variances)
+    freedom = variance**2 / (terms**2 / np.array(freedoms)).sum()  # Satterthwaite's
+    return stats.t(freedom).ppf(0.975) * math.sqrt(variance) / 10
 
 
 def test_limits_without_shared_noise_are_those_of_independent_classes() -> None:

@@ -14,6 +14,7 @@ from hw2.metrics.intervals import (
     bootstrap,
     jackknife,
     mean_of_intervals,
+    student_interval,
     wilson,
 )
 from hw2.metrics.noise_blocks import design_effect
@@ -135,18 +136,41 @@ def test_bootstrap_of_one_row_has_no_limits() -> None:
     assert math.isnan(found.low) and math.isnan(found.high)
 
 
-def test_the_jackknife_gives_the_standard_error_of_a_difference_of_means() -> None:
+def test_the_jackknife_of_a_difference_of_means_is_welchs() -> None:
     random = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(n, generator=random, dtype=torch.float64) for n in (40, 90))
+    x, y = (torch.randn(n, generator=random, dtype=torch.float64) for n in (6, 9))
     found = jackknife(
-        lambda i, j: x[i].mean() - y[j].mean(),
-        *(torch.zeros(n, dtype=torch.int64) for n in (40, 90)),
-        num_groups=90,
+        lambda i, j: x[i].mean() - 3 * y[j].mean(),
+        *(torch.zeros(n, dtype=torch.int64) for n in (6, 9)),
     )
-    assert found.value == pytest.approx(float(x.mean() - y.mean()))
-    half = 1.959964 * float(x.var() / 40 + y.var() / 90) ** 0.5
-    assert found.high - found.value == pytest.approx(half, rel=1e-6)
-    assert found.value - found.low == pytest.approx(found.high - found.value)
+    theirs = stats.ttest_ind(x, 3 * y, equal_var=False).confidence_interval(0.95)
+    assert found.value == pytest.approx(float(x.mean() - 3 * y.mean()))
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+
+
+def test_of_few_groups_the_jackknife_covers_what_they_can_tell() -> None:
+    """Normal limits of five groups would cover 88 %."""
+    random = torch.Generator().manual_seed(0)
+    hits = 0
+    for x in torch.randn(1000, 20, generator=random, dtype=torch.float64):
+        found = jackknife(
+            lambda i, x=x: x[i].mean(), torch.zeros(20, dtype=torch.int64), num_groups=5
+        )
+        of_groups = stats.ttest_1samp(x.view(4, 5).mean(0), 0).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((of_groups.low, of_groups.high))
+        hits += found.low <= 0 <= found.high
+    assert 0.93 < hits / 1000 < 0.97
+
+
+@pytest.mark.parametrize("parts", [[(0.0, 0)], [(0.0, 0), (0.0, 4)]])
+def test_what_does_not_vary_has_limits_of_no_width(parts: list[tuple[float, int]]) -> None:
+    assert student_interval(2.0, parts) == Interval(2.0, 2.0, 2.0)
+
+
+def test_a_variance_that_is_not_known_gives_no_limits() -> None:
+    found = student_interval(2.0, [(1.0, 4), (math.nan, 1)])
+    assert found.value == 2.0
+    assert math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_groups_of_the_jackknife_have_as_much_of_each_class() -> None:
