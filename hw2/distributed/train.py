@@ -207,7 +207,9 @@ def _trainer(
 ) -> Any:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, UserCallback
     from ray.train import ScalingConfig as RayScaling
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from hw2.distributed.torch_group import OwnNetworkConfig
 
     class Tell(UserCallback):
         """Says what Ray logs below WARNING: who failed (why, the worker says), and what follows."""
@@ -235,7 +237,7 @@ def _trainer(
         per_worker["GPU"] = 1
     return Trainer(
         worker,
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=OwnNetworkConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=RayScaling(
             num_workers=workers,
             use_gpu=use_gpu,

@@ -1,0 +1,37 @@
+"""How workers of a training find each other: torch's process group on the nodes' own network."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import ray
+from ray.train.torch import TorchConfig
+
+
+def use_own_network() -> None:
+    """Let gloo listen on the interface that has the address by which Ray knows this node.
+
+    By itself it takes the address of the machine's name, which is a loopback one on Debian and
+    Ubuntu (127.0.1.1 in /etc/hosts): other nodes do not reach it. A GLOO_SOCKET_IFNAME that is set
+    stays, and where no interface has Ray's address gloo is left to itself.
+    """
+    own = ray.util.get_node_ip_address()
+    for name, addresses in psutil.net_if_addrs().items():
+        if own in (address.address for address in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+@dataclass
+class OwnNetworkConfig(TorchConfig):
+    """Ray's TorchConfig, with `use_own_network` in each worker before it joins the group."""
+
+    @property
+    def backend_cls(self) -> type:
+        return _Backend
+
+
+class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(use_own_network)
+        super().on_start(worker_group, backend_config)
