@@ -3,6 +3,8 @@
 python -m jobs.train_text2image --config jobs/configs/assets_text2image.yaml
 """
 
+from functools import partial
+
 from hw2.job import run_job
 from hw2.settings.text2image import TrainText2ImageConfig
 
@@ -35,10 +37,11 @@ def main(config: TrainText2ImageConfig) -> None:
         not_results=("autoencoder",),
     )
     with connected(config.scaling), run as (out, tracker):
-        latents = read_latents(config, out)  # once, not on every worker
+        latents = read_latents(config, autoencoder, out)  # once, not on every worker
         warn_of_cut(latents.lengths(), config.text.context_length)
-        run_training(text2image_training, config, "train_text2image", tracker)
-        model, loss = finished(config, out, out / FINAL)
+        make = partial(text2image_training, autoencoder=autoencoder)
+        run_training(make, config, "train_text2image", tracker)
+        model, loss = finished(config, autoencoder, out, out / FINAL)
         write_pipeline(model, out / "pipeline")
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss.value})

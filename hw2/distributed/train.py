@@ -25,7 +25,6 @@ from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
-from hw2.runlog.addresses import resolve_uri, shareable
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.running import LOCK_SECONDS, Training, only_writer, run
@@ -72,7 +71,6 @@ def run_training_on(
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
     patience = NODE_SECONDS if joining() else LOCK_SECONDS
-    store = shareable(resolve_uri())  # where run:ID among the settings means a run
     out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
     run_file = (out / RUN_FILE).read_text()
@@ -85,8 +83,6 @@ def run_training_on(
         from ray.train.torch import get_device
 
         logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
-        if store:
-            os.environ.setdefault("MLFLOW_TRACKING_URI", store)
         torch.set_num_threads(config.scaling.num_threads)
         context = ray_train.get_context()
         place = Place(context.get_world_rank(), context.get_world_size(), get_device())

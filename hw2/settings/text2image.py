@@ -12,7 +12,6 @@ from hw2.settings.values import (
     Positive,
     Precision,
     SamplerName,
-    absolute,
 )
 
 
@@ -106,11 +105,6 @@ class TrainText2ImageConfig(TrainingJobConfig):
     timesteps: Literal["uniform", "importance"] = Field(
         "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
     )
-
-    def absolute(self) -> "TrainText2ImageConfig":
-        """The same for a worker, which runs in a folder of its own."""
-        changes = {"autoencoder": absolute(self.autoencoder), "data": self.data.absolute()}
-        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainText2ImageConfig":

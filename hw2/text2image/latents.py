@@ -15,7 +15,7 @@ from hw2.data.captions import CaptionSet
 from hw2.data.files import replacing, sha256_of
 from hw2.progress import progress
 from hw2.settings.text2image import TrainText2ImageConfig
-from hw2.text2image.autoencoder_training import find_autoencoder, load_autoencoder, read_for
+from hw2.text2image.autoencoder_training import load_autoencoder, read_for
 from hw2.text2image.autoencoding import PICTURES_AT_ONCE, encode
 from hw2.text2image.model import tokens_of
 from hw2.text2image.vocabulary import small_tokenizer
@@ -41,14 +41,13 @@ class LatentPictures:
         return [len(ids) for ids in self.tokenizer(list(self.captions), verbose=False).input_ids]
 
 
-def read_latents(config: TrainText2ImageConfig, out: Path) -> LatentPictures:
+def read_latents(config: TrainText2ImageConfig, autoencoder: Path, out: Path) -> LatentPictures:
     """The latents of the data tree, from `out` where they are, else encoded and written there.
 
     The factor that scales them is one over their standard deviation (Rombach et al. 2022, app. G).
     """
-    weights = find_autoencoder(config.autoencoder)
-    vae, autoencoder_hash = load_autoencoder(weights), sha256_of(weights)
-    pictures = read_for(weights, config.data)
+    vae, autoencoder_hash = load_autoencoder(autoencoder), sha256_of(autoencoder)
+    pictures = read_for(autoencoder, config.data)
     made_of = f"{autoencoder_hash} {pictures.content_hash}"
     values = _kept(out / LATENTS, made_of)
     if values is None:

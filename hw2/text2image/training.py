@@ -93,9 +93,9 @@ def held_out_loss(config: TrainText2ImageConfig, pictures: LatentPictures) -> Fi
     return FixedNoiseLoss(latent_objective(config, pictures), batch, config.seed)
 
 
-def text2image_training(config: TrainText2ImageConfig, out: Path) -> Training:
+def text2image_training(config: TrainText2ImageConfig, out: Path, autoencoder: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
-    pictures = read_latents(config, out)
+    pictures = read_latents(config, autoencoder, out)
     objective = latent_objective(config, pictures)
     kept = len(pictures.tokens) - held_out(len(pictures.tokens))
     return Training(
@@ -121,10 +121,10 @@ def text2image_training(config: TrainText2ImageConfig, out: Path) -> Training:
 
 
 def finished(
-    config: TrainText2ImageConfig, out: Path, weights: Path
+    config: TrainText2ImageConfig, autoencoder: Path, out: Path, weights: Path
 ) -> tuple[StableDiffusion, Interval]:
     """The averaged weights of a finished training as a model, and its held-out loss."""
-    pictures = read_latents(config, out)
+    pictures = read_latents(config, autoencoder, out)
     net = build_text2image(config, pictures)
     load_weights(weights, net, "ema")
     errors = held_out_loss(config, pictures).errors(net.eval())

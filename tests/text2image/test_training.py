@@ -97,15 +97,15 @@ def test_model_learns_and_its_pipeline_is_diffusers(
     data: DataConfig, autoencoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(data, autoencoder)
-    training = text2image_training(config, tmp_path)
+    training = text2image_training(config, tmp_path, autoencoder)
     start = training.evaluate(training.net)["eval/loss"]
     run_bare(training)
 
     # The latents are encoded once.
     monkeypatch.setattr(latents, "_encoded", lambda *_: pytest.fail("encoded again"))
-    model, loss = finished(config, tmp_path, final(training))
+    model, loss = finished(config, autoencoder, tmp_path, final(training))
     assert loss.high < start
-    scaled = latents.read_latents(config, tmp_path).latents
+    scaled = latents.read_latents(config, autoencoder, tmp_path).latents
     assert float(scaled.std()) == pytest.approx(1, abs=1e-5)
 
     write_pipeline(model, tmp_path / "pipeline")
@@ -128,7 +128,7 @@ def test_the_objective_is_as_the_settings_say(
         "caption_dropout": 0.3,
     }
     config = config_of(data, autoencoder).model_copy(update=asked)
-    pictures = latents.read_latents(config, tmp_path)
+    pictures = latents.read_latents(config, autoencoder, tmp_path)
     objective = latent_objective(config, pictures)
     assert {name: getattr(objective, name) for name in asked} == asked
     start, end = pictures.tokenizer.bos_token_id, pictures.tokenizer.eos_token_id
@@ -139,12 +139,12 @@ def test_captions_beyond_the_context_are_told(
     data: DataConfig, autoencoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_of(data, autoencoder)
-    whole = latents.read_latents(config, tmp_path)
+    whole = latents.read_latents(config, autoencoder, tmp_path)
     end = whole.tokenizer.eos_token_id
     assert whole.lengths() == [(row != end).sum() + 1 for row in whole.tokens]
     longest = max(whole.lengths())
     short = config.text.model_copy(update={"context_length": longest - 1})
-    cut = latents.read_latents(config.model_copy(update={"text": short}), tmp_path)
+    cut = latents.read_latents(config.model_copy(update={"text": short}), autoencoder, tmp_path)
     assert cut.tokens.shape[1] == longest - 1 and cut.lengths() == whole.lengths()
     capsys.readouterr()
     for limit in (longest, longest - 1):
@@ -172,13 +172,13 @@ def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Pa
     for name in ("whole", "cut"):
         out = tmp_path / name
         out.mkdir()
-        run_bare(training := text2image_training(config, out))
+        run_bare(training := text2image_training(config, out, autoencoder))
         if name == "cut":
             final(training).unlink()
             last = max((out / "checkpoints").glob("step_*"))
             (last / "state.safetensors").write_bytes(b"torn")
             with pytest.warns(UserWarning, match="is torn and skipped"):
-                run_bare(text2image_training(config, out))
+                run_bare(text2image_training(config, out, autoencoder))
         ends.append(final(training).read_bytes())
     assert ends[0] == ends[1]
 
