@@ -9,7 +9,7 @@ from typing import Any
 
 from hw2.allocator import keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import own_device
+from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
 from hw2.errors import ConfigError, Hw2Error
 
@@ -41,11 +41,9 @@ def map_pieces(
     """
     if not pieces:
         return
+    make = with_threads(make, scaling)
     if scaling.num_workers == 0:
-        import torch
-
         keep_freed_memory()
-        torch.set_num_threads(scaling.num_threads)  # as in an actor
         work = make(own_device(scaling).type == "cuda")
         for piece in pieces:
             with room_on_gpu(LESS):
@@ -55,10 +53,7 @@ def map_pieces(
 
     class Actor:
         def __init__(self, on_gpu: bool) -> None:
-            import torch
-
             keep_freed_memory()
-            torch.set_num_threads(scaling.num_threads)
             self.error: Hw2Error | None = None
             try:
                 self.work = make(on_gpu)

@@ -3,13 +3,17 @@
 import functools
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hw2.config import ScalingConfig
 from hw2.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def gpu_refusal() -> str | None:
@@ -45,3 +49,15 @@ def own_device(scaling: ScalingConfig) -> "torch.device":
     if scaling.use_gpu and (why := gpu_refusal()):
         raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
     return torch.device("cuda" if scaling.use_gpu else "cpu")
+
+
+def with_threads(make: Callable[P, T], scaling: ScalingConfig) -> Callable[P, T]:
+    """`make`, which gives the process that calls it the threads of a worker: here, or in one."""
+
+    def start(*args: P.args, **kwargs: P.kwargs) -> T:
+        import torch
+
+        torch.set_num_threads(scaling.num_threads)
+        return make(*args, **kwargs)
+
+    return start

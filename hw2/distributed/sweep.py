@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hw2.distributed.devices import own_device
+from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.session import connected
 from hw2.distributed.tuning import run_under_tune
 from hw2.mirror import Mirror
@@ -59,6 +59,7 @@ def run_sweep(
     What `out` has of a trial is not done again: the same call continues a sweep. `mirror` brings
     it to a bucket and back.
     """
+    make = with_threads(make, config.scaling)
     if config.scaling.num_workers == 0:
         return _one_by_one(make, points, config, out, told)
     with connected(config.session):
@@ -68,9 +69,6 @@ def run_sweep(
 def _one_by_one(
     make: MakeWork, points: Sequence[Point], config: SweepConfig, out: Path, told: Told
 ) -> list[TrialResult]:
-    import torch
-
-    torch.set_num_threads(config.scaling.num_threads)  # as under Tune
     work = make(own_device(config.scaling).type == "cuda")
     results = []
     for point in points:

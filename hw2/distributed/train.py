@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import own_device
+from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.session import (
     connected,
     growing,
@@ -70,6 +70,7 @@ def run_training_on(
     group goes on from the newest good checkpoint, as the same command does after the driver died.
     Raises a worker's own Hw2Error, and Ray's error for anything else.
     """
+    make = with_threads(make, config.scaling)
     patience = NODE_SECONDS if joining() else LOCK_SECONDS
     out, journal = tracker.out, tracker.out / JOURNAL
     address = tracker.mirror.address if tracker.mirror else None
@@ -78,12 +79,10 @@ def run_training_on(
     there = cast(C, config.absolute())
 
     def worker() -> Hw2Error | None:
-        import torch
         from ray import train as ray_train
         from ray.train.torch import get_device
 
         logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
-        torch.set_num_threads(config.scaling.num_threads)
         context = ray_train.get_context()
         place = Place(context.get_world_rank(), context.get_world_size(), get_device())
         # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
@@ -117,9 +116,6 @@ def run_training_on(
 
     with following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
-            import torch
-
-            torch.set_num_threads(config.scaling.num_threads)  # as in a worker
             with only_writer(out):
                 if mirror := tracker.mirror:
                     mirror.pull_checkpoint()

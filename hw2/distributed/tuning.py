@@ -55,10 +55,7 @@ def run_under_tune(
         """One actor's trials, one after the other: the model is loaded once."""
 
         def setup(self, config: dict[str, Any], make: Callable[[bool], Work]) -> None:
-            import torch
-
             logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
-            torch.set_num_threads(scaling.num_threads)
             self.held, self.out, self.mirror = contextlib.ExitStack(), out, None
             self.refusal: Hw2Error | None = None
             try:
