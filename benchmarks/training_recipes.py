@@ -69,12 +69,13 @@ class Peer:
     def __init__(self, words: argparse.Namespace, out: Path) -> None:
         import torch
 
-        from hw2.data.batches import DigitSource
+        from hw2.data.batches import Shuffled
         from hw2.digits.reading import read_digits
         from hw2.settings.data import DataConfig
 
         torch.manual_seed(0)
-        self.source = DigitSource(read_digits(DataConfig(root=words.data), "train", 28), seed=0)
+        pictures = read_digits(DataConfig(root=words.data), "train", 28)
+        self.source = Shuffled(pictures.whole, seed=0)
         self.steps, self.draw_steps = 0, words.peer_steps
         self.device = torch.device(words.device)
         self.make(words.width)
@@ -116,7 +117,7 @@ class Reference(Peer):
 
     def learn(self, pictures: Any, labels: Any) -> None:
         self.recipe.net.train()
-        epoch = (self.steps - 1) * self.batch // len(self.source.split.digits)
+        epoch = (self.steps - 1) * self.batch // len(self.source.whole.digit)
         self.recipe.step(pictures, labels, epoch)
 
     def network(self) -> Any:

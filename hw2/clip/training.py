@@ -17,7 +17,7 @@ from hw2.clip.contrastive import ContrastiveObjective
 from hw2.clip.loading import load_trained
 from hw2.clip.tokenizing import count_tokens
 from hw2.clip.zero_shot import class_embeddings
-from hw2.data.batches import CaptionSource
+from hw2.data.batches import CaptionBatch, Shuffled
 from hw2.data.captions import (
     CaptionSet,
     ClassSet,
@@ -117,10 +117,12 @@ def clip_training(config: TrainClipConfig, out: Path) -> Training:
     train, val = read_clip_tree(config)
     model_cfg = config.network.model_cfg()
     tokenize = clip_tokenizer(model_cfg)
+    tokens = tokenize(list(train.captions))
+    numbers = tokens.unique(dim=0, return_inverse=True)[1]
     return Training(
         net=build_clip(model_cfg, config.seed),
         objective=ContrastiveObjective(config.train.batch_size),
-        source=CaptionSource(train.images, tokenize(list(train.captions)), config.seed),
+        source=Shuffled(CaptionBatch(train.images, tokens, numbers), config.seed),
         config=config.train,
         seed=config.seed,
         out=out,

@@ -1,16 +1,16 @@
-"""Training batches out of pictures held in memory."""
+"""Training batches out of samples held in memory."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.digits import DigitSplit
 from hw2.diffusion.counter import permutation
-from hw2.diffusion.objective import DigitBatch, PictureBatch
+
+B = TypeVar("B", bound=Any)  # a NamedTuple of tensors, one row a sample
 
 
 class Epochs:
@@ -41,29 +41,6 @@ class Epochs:
         return torch.from_numpy(index)
 
 
-class DigitSource:
-    """Batches of a split of the digits."""
-
-    def __init__(self, split: DigitSplit, seed: int) -> None:
-        self.split, self.epochs = split, Epochs(len(split.digits), seed)
-
-    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> DigitBatch:
-        """The pictures at positions `samples` of step `step` (from 1)."""
-        index, split = self.epochs.index(step, samples, batch_size), self.split
-        return DigitBatch(split.images[index], split.digits[index], split.domains[index])
-
-
-class PictureSource:
-    """Batches of pictures without labels."""
-
-    def __init__(self, images: UInt8[Tensor, "n 3 h w"], seed: int) -> None:
-        self.images, self.epochs = images, Epochs(len(images), seed)
-
-    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> PictureBatch:
-        """The pictures at positions `samples` of step `step` (from 1)."""
-        return PictureBatch(self.images[self.epochs.index(step, samples, batch_size)])
-
-
 class CaptionBatch(NamedTuple):
     """Pictures and their tokenised captions; equal captions have the same number."""
 
@@ -72,16 +49,13 @@ class CaptionBatch(NamedTuple):
     captions: Int64[Tensor, " b"]
 
 
-class CaptionSource:
-    """Batches of pictures with captions."""
+class Shuffled(Generic[B]):
+    """Batches of `whole`, the samples held in memory as one, in shuffled epochs."""
 
-    def __init__(
-        self, images: UInt8[Tensor, "n 3 h w"], tokens: Int64[Tensor, "n context"], seed: int
-    ) -> None:
-        self.images, self.tokens, self.epochs = images, tokens, Epochs(len(images), seed)
-        self.captions = tokens.unique(dim=0, return_inverse=True)[1]
+    def __init__(self, whole: B, seed: int) -> None:
+        self.whole, self.epochs = whole, Epochs(len(whole[0]), seed)
 
-    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> CaptionBatch:
-        """The pictures at positions `samples` of step `step` (from 1)."""
+    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> B:
+        """The samples at positions `samples` of step `step` (from 1)."""
         index = self.epochs.index(step, samples, batch_size)
-        return CaptionBatch(self.images[index], self.tokens[index], self.captions[index])
+        return self.whole._make(field[index] for field in self.whole)

@@ -15,6 +15,7 @@ from hw2.data.images import decode
 from hw2.data.layout import Split, csv_path, digits_folder, picture_folder
 from hw2.data.pack import Pack, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
+from hw2.diffusion.objective import DigitBatch
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import ConfigError, DataError
 from hw2.places import cache_folder
@@ -46,6 +47,11 @@ class DigitSplit:
 
     def __len__(self) -> int:
         return len(self.digits)
+
+    @property
+    def whole(self) -> DigitBatch:
+        """All samples as one batch."""
+        return DigitBatch(self.images, self.digits, self.domains)
 
 
 def read_split(

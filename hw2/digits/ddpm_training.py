@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hw2.data.batches import DigitSource
+from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import CounterRandom, permutation
@@ -47,8 +47,7 @@ class HeldOutLoss:
         rows = torch.from_numpy(chosen).sort().values
         total = 0.0
         for part in rows.split(128):
-            fields = (self.split.images, self.split.digits, self.split.domains)
-            batch = DigitBatch(*(field[part].to(device) for field in fields))
+            batch = DigitBatch(*(field[part].to(device) for field in self.split.whole))
             loss, _ = self.objective(net, batch, CounterRandom(self.seed, 0, part.tolist()))
             total += float(loss) * len(part)
         return {"eval/loss": total / len(rows)}
@@ -102,7 +101,7 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
     return Training(
         net=net,
         objective=objective,
-        source=DigitSource(train, config.seed),
+        source=Shuffled(train.whole, config.seed),
         config=config.train,
         seed=config.seed,
         out=out,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from hw2.data.batches import DigitSource
+from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.digits.judging import JUDGE_SIZE, JudgeObjective, judge_pictures
 from hw2.digits.reading import read_splits
@@ -44,7 +44,7 @@ def judge_training(config: TrainJudgeConfig, out: Path) -> Training:
     return Training(
         net=build_judge(config.seed),
         objective=JudgeObjective(),
-        source=DigitSource(train, config.seed),
+        source=Shuffled(train.whole, config.seed),
         config=config.train,
         seed=config.seed,
         out=out,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hw2.data.batches import PictureSource
+from hw2.data.batches import Shuffled
 from hw2.data.faces import PictureSet, read_pictures, real_folder
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective, PictureBatch
@@ -119,7 +119,7 @@ def face_training(config: TrainFacesConfig, out: Path) -> Training:
     return Training(
         net=build_face_unet(config.network.channels, config.seed),
         objective=objective,
-        source=PictureSource(pictures.images, config.seed),
+        source=Shuffled(PictureBatch(pictures.images), config.seed),
         config=config.train,
         seed=config.seed,
         out=out,

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import refuse_false
-from hw2.data.batches import PictureSource
+from hw2.data.batches import Shuffled
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
+from hw2.diffusion.objective import PictureBatch
 from hw2.errors import CheckpointError, DataError
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -95,7 +96,7 @@ def autoencoder_training(config: TrainAutoencoderConfig, out: Path) -> Training:
         objective=AutoencodingObjective(
             (config.network.latent_channels, side, side), config.kl_weight
         ),
-        source=PictureSource(pictures.images[:kept], config.seed),
+        source=Shuffled(PictureBatch(pictures.images[:kept]), config.seed),
         config=config.train,
         seed=config.seed,
         out=out,

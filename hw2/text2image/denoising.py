@@ -1,6 +1,5 @@
-"""The denoiser's objective in latent space, and its batches."""
+"""The denoiser's objective in latent space."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -9,7 +8,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from hw2.data.batches import Epochs
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective
 from hw2.diffusion.schedule import Resident
@@ -80,17 +78,3 @@ class FixedNoiseLoss:
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """`eval/loss` of `net`."""
         return {"eval/loss": float(self.errors(net).mean())}
-
-
-class LatentSource:
-    """Batches of latents and captions held in memory, in shuffled epochs."""
-
-    def __init__(
-        self, latents: Float[Tensor, "n c h w"], tokens: Int64[Tensor, "n k"], seed: int
-    ) -> None:
-        self.latents, self.tokens, self.epochs = latents, tokens, Epochs(len(latents), seed)
-
-    def batch(self, step: int, samples: Sequence[int], batch_size: int) -> LatentBatch:
-        """The latents at positions `samples` of step `step` (from 1), which count alike."""
-        index = self.epochs.index(step, samples, batch_size)
-        return LatentBatch(self.latents[index], self.tokens[index], torch.ones(len(index)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from hw2.checkpoint import load_weights
+from hw2.data.batches import Shuffled
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -15,7 +16,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.running import Training
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import held_out
-from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective, LatentSource
+from hw2.text2image.denoising import FixedNoiseLoss, LatentObjective
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
@@ -87,21 +88,16 @@ def latent_objective(config: TrainText2ImageConfig, pictures: LatentPictures) ->
 
 def held_out_loss(config: TrainText2ImageConfig, pictures: LatentPictures) -> FixedNoiseLoss:
     """The objective on the pictures that are not trained on."""
-    first = len(pictures.tokens) - held_out(len(pictures.tokens))
-    latents, tokens = pictures.latents[first:], pictures.tokens[first:]
-    batch = LatentBatch(latents, tokens, torch.ones(len(tokens)))
-    return FixedNoiseLoss(latent_objective(config, pictures), batch, config.seed)
+    return FixedNoiseLoss(latent_objective(config, pictures), pictures.split()[1], config.seed)
 
 
 def text2image_training(config: TrainText2ImageConfig, out: Path, autoencoder: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
     pictures = read_latents(config, autoencoder, out)
-    objective = latent_objective(config, pictures)
-    kept = len(pictures.tokens) - held_out(len(pictures.tokens))
     return Training(
         net=build_text2image(config, pictures),
-        objective=objective,
-        source=LatentSource(pictures.latents[:kept], pictures.tokens[:kept], config.seed),
+        objective=latent_objective(config, pictures),
+        source=Shuffled(pictures.split()[0], config.seed),
         config=config.train,
         seed=config.seed,
         out=out,
