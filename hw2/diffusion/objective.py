@@ -113,6 +113,33 @@ class DenoisingObjective:
 
 
 @dataclass(frozen=True)
+class FixedNoiseLoss:
+    """The objective on the same samples, timesteps and noises each time it is asked.
+
+    `batch` is a NamedTuple of tensors, a row a sample, of which the network is given `at_once`.
+    """
+
+    objective: DenoisingObjective
+    batch: Any
+    seed: int
+    at_once: int
+
+    @torch.no_grad()
+    def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
+        """The error of each sample."""
+        device, found = next(net.parameters()).device, []
+        for rows in torch.arange(len(self.batch[0])).split(self.at_once):
+            part = self.batch._make(field[rows].to(device) for field in self.batch)
+            random = CounterRandom(self.seed, 0, rows.tolist())
+            found.append(self.objective.errors(net, part, random).cpu())
+        return torch.cat(found)
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        """`eval/loss` of `net`."""
+        return {"eval/loss": float(self.errors(net).mean())}
+
+
+@dataclass(frozen=True)
 class LabelledObjective(DenoisingObjective):
     """The same with labels, some dropped for classifier-free guidance.
 

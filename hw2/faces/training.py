@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from hw2.data.batches import Shuffled
 from hw2.data.faces import PictureSet, read_pictures, real_folder
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.objective import DenoisingObjective, PictureBatch
+from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
 from hw2.faces.drawing import draw_faces
 from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model
@@ -32,29 +30,6 @@ SHEET = (4, 8)
 def read_faces(config: TrainFacesConfig) -> PictureSet:
     """The real faces of the data tree."""
     return read_pictures(real_folder(config.data.root), config.image_size)
-
-
-@dataclass
-class FaceLoss:
-    """The objective on the same pictures, timesteps and noises each time."""
-
-    objective: DenoisingObjective
-    images: Tensor
-    seed: int
-
-    def errors(self, net: nn.Module) -> Float[Tensor, " n"]:
-        """The error of each picture, at most NUM_HELD_OUT."""
-        device = next(net.parameters()).device
-        found = []
-        for part in torch.arange(min(NUM_HELD_OUT, len(self.images))).split(PART):
-            batch = PictureBatch(self.images[part].to(device))
-            random = CounterRandom(self.seed, 0, part.tolist())
-            found.append(self.objective.errors(net, batch, random).float().cpu())
-        return torch.cat(found)
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`."""
-        return {"eval/loss": float(self.errors(net).mean())}
 
 
 @dataclass
@@ -104,21 +79,25 @@ def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
     )
 
 
-@torch.no_grad()
+def fixed_loss(config: TrainFacesConfig, pictures: PictureSet) -> FixedNoiseLoss:
+    """The objective on the first pictures, always at the same timesteps and noises."""
+    batch = PictureBatch(pictures.images[:NUM_HELD_OUT])
+    return FixedNoiseLoss(face_objective(config), batch, config.seed, PART)
+
+
 def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) -> Interval:
     """The objective of the averaged weights in `weights`, over pictures and noises."""
     net = load_face_model(str(weights)).net
-    errors = FaceLoss(face_objective(config), pictures.images, config.seed).errors(net)
+    errors = fixed_loss(config, pictures).errors(net)
     return bootstrap(torch.mean, errors, seed=config.seed)
 
 
 def face_training(config: TrainFacesConfig, out: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
     pictures = read_faces(config)
-    objective = face_objective(config)
     return Training(
         net=build_face_unet(config.network.channels, config.seed),
-        objective=objective,
+        objective=face_objective(config),
         source=Shuffled(PictureBatch(pictures.images), config.seed),
         config=config.train,
         seed=config.seed,
@@ -129,6 +108,6 @@ def face_training(config: TrainFacesConfig, out: Path) -> Training:
             "data_hash": pictures.content_hash,
             "seed": config.seed,
         },
-        evaluate=FaceLoss(objective, pictures.images, config.seed),
+        evaluate=fixed_loss(config, pictures),
         show=FaceSheets(config, out),
     )

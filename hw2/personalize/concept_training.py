@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
+from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -21,7 +22,7 @@ from hw2.personalize.tokens import add_token, initializer_id
 from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import ConceptTrainingConfig
 from hw2.text2image.autoencoding import encode
-from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective
+from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_loss
 from hw2.text2image.drawing import check_drawing, draw
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.prompts import check_prompt
@@ -138,7 +139,7 @@ def fixed_loss(model: StableDiffusion, concepts: Sequence[Captioned], seed: int)
     latents = [of.latents[turn % len(of.latents), 0] for of in concepts for turn in turns]
     tokens = [of.tokens[turn % len(of.tokens)] for of in concepts for turn in turns]
     batch = LatentBatch(torch.stack(latents), torch.stack(tokens), torch.ones(len(latents)))
-    return FixedNoiseLoss(latent_objective(model), batch, seed)
+    return fixed_noise_loss(latent_objective(model), batch, seed)
 
 
 @dataclass

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.objective import DenoisingObjective
+from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss
 from hw2.diffusion.schedule import Resident
 
 # By values, since a network of Stable Diffusion's size takes much memory for 64x64 of them.
@@ -55,26 +55,8 @@ class LatentObjective(DenoisingObjective):
         return batch.shares
 
 
-@dataclass(frozen=True)
-class FixedNoiseLoss:
+def fixed_noise_loss(objective: LatentObjective, batch: LatentBatch, seed: int) -> FixedNoiseLoss:
     """The objective on the same latents, timesteps and noises each time it is asked."""
-
-    objective: LatentObjective
-    batch: LatentBatch
-    seed: int
-
-    @torch.no_grad()
-    def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
-        """The error of each sample."""
-        device, found = next(net.parameters()).device, []
-        height, width = self.batch.latents.shape[-2:]
-        count = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // (height * width)))
-        for rows in torch.arange(len(self.batch.latents)).split(count):
-            part = LatentBatch(*(field[rows].to(device) for field in self.batch))
-            random = CounterRandom(self.seed, 0, rows.tolist())
-            found.append(self.objective.errors(net, part, random).cpu())
-        return torch.cat(found)
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`."""
-        return {"eval/loss": float(self.errors(net).mean())}
+    height, width = batch.latents.shape[-2:]
+    at_once = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // (height * width)))
+    return FixedNoiseLoss(objective, batch, seed, at_once)

@@ -7,6 +7,7 @@ import torch
 
 from hw2.checkpoint import load_weights
 from hw2.data.batches import Shuffled
+from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
@@ -16,7 +17,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.running import Training
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import held_out
-from hw2.text2image.denoising import FixedNoiseLoss, LatentObjective
+from hw2.text2image.denoising import LatentObjective, fixed_noise_loss
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
@@ -88,7 +89,7 @@ def latent_objective(config: TrainText2ImageConfig, pictures: LatentPictures) ->
 
 def held_out_loss(config: TrainText2ImageConfig, pictures: LatentPictures) -> FixedNoiseLoss:
     """The objective on the pictures that are not trained on."""
-    return FixedNoiseLoss(latent_objective(config, pictures), pictures.split()[1], config.seed)
+    return fixed_noise_loss(latent_objective(config, pictures), pictures.split()[1], config.seed)
 
 
 def text2image_training(config: TrainText2ImageConfig, out: Path, autoencoder: Path) -> Training:

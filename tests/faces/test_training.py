@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from hw2.diffusion.counter import CounterRandom
-from hw2.diffusion.objective import DenoisingObjective, PictureBatch
+from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
-from hw2.faces.training import PART, FaceLoss, face_objective
+from hw2.faces.training import PART, face_objective
 from hw2.settings.faces import FaceObjectiveConfig, TrainFacesConfig
 from hw2.settings.training import TrainConfig
 
@@ -30,11 +30,10 @@ class Says(nn.Module):
 def test_each_picture_counts_alike_also_in_a_part_of_one() -> None:
     objective, net, count = DenoisingObjective(linear_schedule(100)), Says(), PART + 1
     images = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8)
-    with torch.no_grad():
-        found = FaceLoss(objective, images, seed=3)(net)["eval/loss"]
-        random = CounterRandom(3, 0, range(count))
-        whole, _ = objective(net, PictureBatch(images), random)
-    assert found == pytest.approx(float(whole), rel=1e-5)
+    batch = PictureBatch(images)
+    found = FixedNoiseLoss(objective, batch, 3, PART)(net)["eval/loss"]
+    whole, _ = objective(net, batch, CounterRandom(3, 0, range(count)))
+    assert found == pytest.approx(float(whole.detach()), rel=1e-5)
 
 
 def test_weights_are_those_of_the_settings_over_the_course_s_process() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hw2.checkpoint import save_weights
 from hw2.config import ScalingConfig
 from hw2.data.captions import train_folder
+from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.distributed import train
 from hw2.errors import CheckpointError
 from hw2.gradients import Place
@@ -44,7 +45,6 @@ from hw2.settings.personalize import (
     PriorConfig,
     TextualInversionConfig,
 )
-from hw2.text2image.denoising import FixedNoiseLoss
 from hw2.text2image.loading import load_stable_diffusion
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.schedule import scaled_linear_schedule
-from hw2.text2image.denoising import FixedNoiseLoss, LatentBatch, LatentObjective
+from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_loss
 
 
 class Counting(nn.Module):
@@ -53,7 +53,7 @@ def test_larger_latents_are_judged_in_smaller_parts(side: int, parts: list[int])
     latents = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(0))
     batch = LatentBatch(latents, torch.zeros(count, 77, dtype=torch.int64), torch.ones(count))
     objective = LatentObjective(scaled_linear_schedule(1000))
-    found = FixedNoiseLoss(objective, batch, 3).errors(net)
+    found = fixed_noise_loss(objective, batch, 3).errors(net)
     assert net.seen == parts
     whole = objective.errors(net, batch, CounterRandom(3, 0, range(count)))
     torch.testing.assert_close(found, whole.detach())
