@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic import (
 
 from hw2.disclosure import masked
 from hw2.errors import ConfigError
-from hw2.places import as_written, from_home
+from hw2.places import as_written, from_home, uri_of
 from hw2.reader import Reader
 from hw2.schema import Tree, fields_of, help_text, show
 from hw2.yaml_text import Dumper
@@ -38,6 +38,16 @@ class Config(BaseModel):
     def shown(self) -> Tree:
         """All settings as JSON values, to be kept and shown: without the keys of addresses."""
         return masked(self.model_dump(mode="json"))
+
+    def absolute(self: "P") -> "P":
+        """The same for a worker, which runs in a folder of its own: with absolute paths."""
+
+        def there(value: Any) -> Any:
+            if isinstance(value, Path) and not uri_of(value):
+                return value.absolute()
+            return value.absolute() if isinstance(value, Config) else value
+
+        return self.model_copy(update={name: there(value) for name, value in self})
 
 
 P = TypeVar("P", bound=Config)

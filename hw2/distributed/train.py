@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
@@ -76,7 +76,7 @@ def run_training_on(
     address = tracker.mirror.address if tracker.mirror else None
     run_file = (out / RUN_FILE).read_text()
     # Ray Train moves each worker to a folder of its own.
-    there = cast(C, config.absolute())
+    there = config.absolute()
 
     def worker() -> Hw2Error | None:
         from ray import train as ray_train

@@ -28,12 +28,6 @@ class DataConfig(Config):
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
     cache: Place | None = Field(None, description="where packed splits go; default: in the tree")
 
-    def absolute(self) -> "DataConfig":
-        """The same for a worker, which runs in a folder of its own."""
-        cache = self.cache and self.cache.absolute()
-        root = self.root.absolute()
-        return self.model_copy(update={"root": root, "cache": cache})
-
 
 class PrepareDataConfig(Config):
     """Settings of jobs.prepare_data."""

@@ -1,6 +1,7 @@
 """Settings of personalization: new concepts for a text-to-image model."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,7 @@ TEMPLATES = (
     "asset:text2image knows), one of object, style, plain_object, plain_style, or a text file with "
     "a {} a line"
 )
+C = TypeVar("C", bound="ConceptTrainingConfig")
 INPUT = Path("hw2_data/textual_inversion/input.json")
 
 
@@ -31,10 +33,9 @@ class ConceptTrainingConfig(LoopJobConfig):
     num_shown: Positive = Field(4, description="pictures drawn of each of these prompts")
     sample: DrawSettings = Field(DrawSettings(), description="how they are drawn")
 
-    def absolute(self) -> "ConceptTrainingConfig":
+    def absolute(self: C) -> C:
         """The same for a worker, which runs in a folder of its own."""
-        changes = {"model": absolute(self.model), "input": self.input.absolute()}
-        return self.model_copy(update=changes)
+        return super().absolute().model_copy(update={"model": absolute(self.model)})
 
 
 def _absolute_set(templates: str) -> str:
@@ -66,7 +67,7 @@ class TextualInversionConfig(ConceptTrainingConfig):
         "jobs/configs/textual_inversion.yaml",
     )
 
-    def absolute(self) -> "ConceptTrainingConfig":
+    def absolute(self) -> "TextualInversionConfig":
         """The same for a worker, which runs in a folder of its own."""
         changes = {"templates": _absolute_set(self.templates)}
         return super().absolute().model_copy(update=changes)
@@ -125,12 +126,10 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         "jobs/configs/custom_diffusion.yaml",
     )
 
-    def absolute(self) -> "ConceptTrainingConfig":
+    def absolute(self) -> "CustomDiffusionConfig":
         """The same for a worker, which runs in a folder of its own."""
-        folder = self.prior.folder and self.prior.folder.absolute()
-        prior = self.prior.model_copy(update={"folder": folder})
-        templates = tuple(map(_absolute_set, self.templates))
-        return super().absolute().model_copy(update={"templates": templates, "prior": prior})
+        changes = {"templates": tuple(map(_absolute_set, self.templates))}
+        return super().absolute().model_copy(update=changes)
 
     @field_validator("sources")
     @classmethod

@@ -44,10 +44,6 @@ class LoopJobConfig(JobConfig):
     train: TrainConfig = Field(description="the training loop")
     scaling: ScalingConfig = ScalingConfig()
 
-    def absolute(self) -> "LoopJobConfig":
-        """The same for a worker, which runs in a folder of its own: with absolute paths."""
-        return self
-
     @model_validator(mode="after")
     def _enough_for_all(self) -> "LoopJobConfig":
         if (self.scaling.num_workers or 0) > self.train.batch_size:
@@ -62,7 +58,3 @@ class TrainingJobConfig(LoopJobConfig):
     """The settings of a training on pictures of the data tree."""
 
     data: DataConfig = DataConfig()
-
-    def absolute(self) -> "TrainingJobConfig":
-        """The same for a worker, which runs in a folder of its own."""
-        return self.model_copy(update={"data": self.data.absolute()})
