@@ -116,8 +116,8 @@ def finish(
 
     `threads` are those of the processes that were measured, if not of this one.
     """
+    from hw2.data.files import write_json
     from hw2.metrics.table import format_table
-    from hw2.runlog.journal import write_json
 
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("low", "high")))
     print(format_table(rows, columns))

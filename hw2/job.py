@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
-from hw2.data.files import planted, read_json
+from hw2.data.files import planted, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_ROOM, ConfigError, Hw2Error
 from hw2.submitted import refuse_lost
@@ -63,7 +63,7 @@ def claim_out(
                 differ = difference(leaves(masked(read_yaml(record)), ignore), here)
             except ConfigError as broken:
                 differ = [str(broken)]
-            known = _read_sums(sums)
+            known = read_mapping(sums)
             differ += [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
             if differ and not config.overwrite:
                 found = f"results of other settings ({'; '.join(differ)})"
@@ -78,7 +78,7 @@ def claim_out(
         if mirror:
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.
-        kept = _read_sums(sums) if record.exists() else {}
+        kept = read_mapping(sums) if record.exists() else {}
         sums_draft.write_text(json.dumps(kept | inputs))
         sums_draft.replace(sums)
         with draft.open("w", encoding="utf-8") as file:
@@ -97,15 +97,6 @@ def set_aside(out: Path) -> None:
     """Move a folder of results to the first of OUT.old-1, OUT.old-2, .. that is free."""
     asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
     out.rename(next(aside for aside in asides if not aside.exists()))
-
-
-def _read_sums(path: Path) -> dict[str, object]:
-    """The hashes that the folder was begun with; none if that is not what the file holds."""
-    try:
-        known = read_json(path)
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def run_job(

@@ -56,9 +56,24 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path) -> Any:
     """The JSON file `path`. Raises OSError, or ValueError for whatever else is wrong with it."""
-    return parse_json(read_regular(path, max_bytes))
+    return parse_json(read_regular(path, MAX_JSON_BYTES))
+
+
+def read_mapping(path: Path, absent: type[OSError] = FileNotFoundError) -> dict[str, Any]:
+    """The mapping in the JSON file `path`; {} if it holds something else, or on `absent`."""
+    try:
+        found = read_json(path)
+    except (absent, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` so that a reader sees the old file or the new one, never half of it."""
+    with replacing(path) as passing:
+        passing.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def inside(path: Path, folder: Path) -> bool:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hw2.data.files import write_json
 from hw2.data.images import decode
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import animation, sheet, strip, to_pil
-from hw2.runlog.journal import write_json
 from hw2.settings.digits import SampleDigitsConfig
 
 Piece = dict[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hw2.data.files import read_json
+from hw2.data.files import read_json, write_json
 from hw2.data.images import decode_bytes
 from hw2.digits.judging import JUDGE_SIZE, at_judge_size, judge_pictures
 from hw2.digits.students import HandedIn, Student, hash_part
@@ -19,7 +19,6 @@ from hw2.domains import DIGITS, DOMAINS, Domain
 from hw2.errors import DataError
 from hw2.metrics.intervals import UNDEFINED, Interval, wilson
 from hw2.models.judge import Judge
-from hw2.runlog.journal import write_json
 
 MAX_PIXELS = 4_000_000  # of a picture that is to have 784; a larger one counts as unreadable
 CHUNK = 500  # pictures in memory at once

@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 from hw2.data.concepts import Concept
-from hw2.data.files import replacing
+from hw2.data.files import replacing, write_json
 from hw2.errors import ConfigError
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.ways import Ways, refuse_shared_tokens
-from hw2.runlog.journal import write_json
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hw2.config import JobConfig, load
+from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import mask, masked
 from hw2.errors import ConfigError, Hw2Error
 from hw2.job import set_aside
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
 from hw2.runlog.arrival import has_arrived
 from hw2.runlog.environment import COMPUTING, versions
-from hw2.runlog.journal import write_json
 from hw2.settings.report import ReportConfig, Step
 
 OTHER = re.compile(r"\{out\}/([^/\",]+)")
@@ -184,11 +184,7 @@ class Runner:
         return self.kept / f"{step.name}.json"
 
     def _known(self, step: Planned) -> dict[str, Any]:
-        try:
-            known = json.loads(self._record(step).read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+        return read_mapping(self._record(step), absent=OSError)
 
     def _reusable(self, step: Planned) -> float | None:
         """How long the run took whose results are still what this step would make."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from hw2.data.files import replacing, sha256_of
+from hw2.data.files import sha256_of, write_json
 from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
@@ -28,12 +28,6 @@ POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 
 Send = Callable[[list[Entry]], None]
 Describe = Callable[[Exception], str]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` so that a reader sees the old file or the new one, never half of it."""
-    with replacing(path) as passing:
-        passing.write_text(json.dumps(content, indent=1) + "\n")
 
 
 class Journal:

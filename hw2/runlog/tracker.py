@@ -17,13 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from hw2.data.files import read_json
+from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import as_text, describe, mask
 from hw2.errors import ConfigError, StorageError
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
-from hw2.runlog.journal import JOURNAL, Courier, Journal, write_json
+from hw2.runlog.journal import JOURNAL, Courier, Journal
 from hw2.tracking import open_run, prepare_store
 
 if TYPE_CHECKING:
@@ -236,12 +236,8 @@ class Tracker:
 
 def _read_record(out: Path) -> dict[str, Any]:
     """The run that OUT began; {} if none, or if the file is not as we write it."""
-    try:
-        record = read_json(out / RUN_FILE)
-    except (FileNotFoundError, ValueError):
-        return {}
-    sound = isinstance(record, dict) and re.fullmatch("[0-9a-f]{32}", str(record.get("key")))
-    return record if sound else {}
+    record = read_mapping(out / RUN_FILE)
+    return record if re.fullmatch("[0-9a-f]{32}", str(record.get("key"))) else {}
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -3,13 +3,11 @@
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hw2.data.files import read_json
+from hw2.data.files import read_mapping, write_json
 from hw2.errors import ConfigError
-from hw2.runlog.journal import write_json
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import label_of
 from hw2.sweeps.trial import SHEET, Report, TrialResult
@@ -36,7 +34,7 @@ class Recorder:
 
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         state = {"samples": trial.samples, "error": trial.error, "parent": self.parent.run_id}
-        before = _read(trial.folder / RECORDED)
+        before = read_mapping(trial.folder / RECORDED, absent=OSError)
         if before == state:
             return
         tracker = Tracker.start(
@@ -100,12 +98,3 @@ def _make_newest(tracker: Tracker, report: Report) -> None:
     row = _row(report)
     behind = {k: v for k, v in row.items() if steps[k] > report.samples or k in summary}
     tracker.log_summary(behind)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What was recorded; nothing if the file is not as we write it."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -13,12 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from hw2.data.files import read_json, replacing, unpacked_bytes
+from hw2.data.files import read_json, replacing, unpacked_bytes, write_json
 from hw2.disclosure import mask
 from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval
-from hw2.runlog.journal import write_json
 from hw2.sweeps.space import Point, key_of
 
 Arrays = dict[str, np.ndarray]

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from hw2.config import JobConfig, load
+from hw2.data.files import write_json
 from hw2.errors import ConfigError
 from hw2.report import steps
 from hw2.report.steps import Runner, StepResult, plan
-from hw2.runlog.journal import JOURNAL, mark_of, write_json
+from hw2.runlog.journal import JOURNAL, mark_of
 from hw2.settings.report import ReportConfig
 
 TOY = '''
@@ -26,7 +27,8 @@ from hw2.config import JobConfig
 from hw2.errors import DataError
 from hw2.job import claim_out, run_job
 from hw2.runlog.addresses import resolve_uri
-from hw2.runlog.journal import JOURNAL, mark_of, write_json
+from hw2.data.files import write_json
+from hw2.runlog.journal import JOURNAL, mark_of
 
 class ToyConfig(JobConfig):
     value: int = 1
