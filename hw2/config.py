@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -167,13 +167,13 @@ def dump(config: Config) -> str:
     return yaml.dump(config.shown(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
-def leaves(tree: Tree, exclude: Collection[str] = (), prefix: str = "") -> Tree:
+def leaves(tree: Mapping[str, Any], exclude: Collection[str] = (), prefix: str = "") -> Tree:
     """Nested settings by dotted key, less the keys and sections in `exclude`."""
     found: Tree = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if key not in exclude:
-            inner = isinstance(value, dict) and value
+            inner = isinstance(value, Mapping) and value
             found |= leaves(value, exclude, f"{key}.") if inner else {key: value}
     return found
 

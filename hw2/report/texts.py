@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hw2.config import leaves
 from hw2.report.parts import TO, Said
 from hw2.yaml_text import read_yaml
 
@@ -16,7 +17,7 @@ class Texts:
     """Texts by dotted key, with {names} to be filled in."""
 
     def __init__(self, tree: Mapping[str, Any], language: str) -> None:
-        self.language, self._texts = language, dict(_flat(tree))
+        self.language, self._texts = language, {k: str(v) for k, v in leaves(tree).items()}
 
     @classmethod
     def of(cls, language: str) -> "Texts":
@@ -53,11 +54,3 @@ class Texts:
     def limits(self, text: str) -> str:
         """A text whose limits have between them what the language writes there."""
         return LIMITS.sub(lambda found: f"({found[1]}{self('format.to')}{found[2]})", text)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for key, value in tree.items():
-        inner = isinstance(value, Mapping)
-        found += _flat(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", str(value))]
-    return found

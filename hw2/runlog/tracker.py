@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
+from hw2.config import leaves
 from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import as_text, describe, mask
 from hw2.errors import ConfigError, StorageError
@@ -106,7 +107,8 @@ class Tracker:
         run_id = open_run(uri, experiment_id, record["key"], mask(run_name), parent, timeout)
         write_json(out / RUN_FILE, {**record, "run_id": run_id, "tracking_uri": mask(uri)})
         tracker = cls(out, run_id, uri, owner=True, mirror=mirror)
-        changed = tracker.journal.append_params({k: v[:500] for k, v in _flatten(config).items()})
+        params = {k: _text(v)[:500] for k, v in leaves(config).items()}
+        changed = tracker.journal.append_params(params)
         tracker.set_tags(environment_tags() | {f"resumed.{k}": v for k, v in changed.items()})
         tracker.set_tags(tags or {})
         tracker.journal.append("status", {"status": "RUNNING"})
@@ -240,11 +242,5 @@ def _read_record(out: Path) -> dict[str, Any]:
     return record if re.fullmatch("[0-9a-f]{32}", str(record.get("key"))) else {}
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
