@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.data.files import parse_json, read_regular
-from hw2.data.images import decode, orientation
+from hw2.data.images import decode_named, orientation
 from hw2.errors import ConfigError, DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -97,11 +97,7 @@ def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h 
     """
     squares = []
     for path in concept.pictures:
-        try:
-            pixels = decode(path, upright=True, middle=True)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        square = Image.fromarray(pixels)
+        square = Image.fromarray(decode_named(path, upright=True, middle=True))
         if square.width != image_size:
             square = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
         squares.append(np.asarray(square))

@@ -54,6 +54,16 @@ def decode(
     return np.asarray(picture)
 
 
+def decode_named(
+    path: Path, image_size: int | None = None, *, upright: bool = False, middle: bool = False
+) -> np.ndarray:
+    """As `decode`, but the message of its DataError begins with the path."""
+    try:
+        return decode(path, image_size, upright=upright, middle=middle)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
 def decode_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`.
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hw2.data.images import decode
+from hw2.data.images import decode_named
 from hw2.data.noises import Noises
 from hw2.errors import DataError
 
@@ -45,10 +45,7 @@ def read_ground_truth(folder: Path, noises: Noises) -> dict[str, UInt8[Tensor, "
         path = folder / f"{name}.png"
         if not path.exists():
             continue
-        try:
-            pixels = np.array(decode(path))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        pixels = np.array(decode_named(path))
         if pixels.shape[:2] != sides:
             height, width = pixels.shape[:2]
             raise DataError(f"{path} is {width}x{height}, its noise {sides[1]}x{sides[0]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hw2.data.concepts import Concept, one_concept, sources_by_token
 from hw2.data.files import inside, read_json
-from hw2.data.images import decode
+from hw2.data.images import decode_named
 from hw2.errors import DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig
@@ -145,10 +145,7 @@ def check_pictures(paths: Iterable[Path], square: bool = True) -> str:
     """A hash of the pictures' bytes. Raises DataError for one that is torn or not square."""
     digest = hashlib.sha256()
     for path in paths:
-        try:
-            height, width, _ = decode(path).shape
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        height, width, _ = decode_named(path).shape
         if square and height != width:
             raise DataError(f"{path} is {width}x{height}: want a square picture, as models draw")
         digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())

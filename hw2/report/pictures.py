@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hw2.data.images import decode
+from hw2.data.images import decode_named
 from hw2.errors import DataError
 
 PAPER = 255
@@ -34,10 +34,7 @@ def picture(pixels: np.ndarray) -> Picture:
 
 def picture_file(path: Path) -> Picture:
     """A figure that a job drew. Raises DataError if it is missing or broken."""
-    try:
-        return picture(decode(path))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    return picture(decode_named(path))
 
 
 def tiles(rows: Sequence[Sequence[np.ndarray] | np.ndarray]) -> Picture:
@@ -58,13 +55,7 @@ def tiles(rows: Sequence[Sequence[np.ndarray] | np.ndarray]) -> Picture:
 
 def read_tiles(paths: Sequence[Path]) -> list[np.ndarray]:
     """The pictures of `paths`; DataError with the path of one that is missing or broken."""
-    found = []
-    for path in paths:
-        try:
-            found.append(decode(path))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-    return found
+    return [decode_named(path) for path in paths]
 
 
 def _uri(data: bytes) -> str:
