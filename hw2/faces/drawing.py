@@ -1,7 +1,6 @@
 """Drawing faces from given noises with a face model."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,10 +12,8 @@ from hw2.diffusion.solvers.ddim import ddim
 from hw2.faces.loading import FaceModel
 from hw2.figures.grid import to_uint8
 from hw2.precision import wants_bf16
-from hw2.settings.faces import FaceSampling
+from hw2.settings.faces import FaceSampling, PixelRange
 from hw2.settings.values import Precision
-
-PixelRange = Literal["fixed", "minmax"]
 
 
 def visited(settings: FaceSampling, num_train_timesteps: int = 1000) -> list[int]:

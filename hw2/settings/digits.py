@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
+from hw2.domains import DOMAINS, Domain
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
 from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, each_once
@@ -88,15 +89,9 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
     num_per_class: Positive = Field(50, description="pictures of each digit and domain")
-    domains: tuple[Literal["mnistm", "svhn"], ...] = Field(
-        ("mnistm", "svhn"), min_length=1, description="what to draw"
+    domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
+        DOMAINS, min_length=1, description="what to draw"
     )
-
-    @field_validator("domains")
-    @classmethod
-    def _once(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        return each_once(domains)
-
     against: Place | None = Field(
         None,
         description="another folder of this job, or of a training, drawn with the same seed: how "

@@ -9,6 +9,8 @@ from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
 from hw2.settings.values import Fraction, Positive, Precision
 
+PixelRange = Literal["fixed", "minmax"]
+
 
 class FaceNetworkConfig(Config):
     """The course's face network, of any width."""
@@ -77,7 +79,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
         "run:ID or asset:faces",
     )
     noise: Place = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
-    pixel_range: Literal["fixed", "minmax"] = Field(
+    pixel_range: PixelRange = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
     precision: Precision = Field(

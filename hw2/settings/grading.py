@@ -1,6 +1,8 @@
 """Settings of the graders: of learnt concepts, and of digits that students handed in."""
 
-from pydantic import Field, field_validator, model_validator
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
@@ -57,11 +59,6 @@ class JudgeDigitsConfig(GradingConfig):
         description="pictures of each digit and domain that were asked for: those that are "
         "missing count as wrong; null: those that are there count",
     )
-    domains: tuple[Domain, ...] = Field(
+    domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
         DOMAINS, min_length=1, description="what was to be drawn; the mean is of these"
     )
-
-    @field_validator("domains")
-    @classmethod
-    def _once(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
-        return each_once(domains)

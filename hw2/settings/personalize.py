@@ -1,15 +1,15 @@
 """Settings of personalization: new concepts for a text-to-image model."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.personalize.templates import template_names
 from hw2.settings.text2image import DrawSettings
 from hw2.settings.training import LoopJobConfig, TrainConfig
-from hw2.settings.values import Positive, absolute
+from hw2.settings.values import Positive, absolute, each_once
 
 MODEL = "hub id, folder that diffusers loads, folder of jobs.train_text2image, or asset:NAME"
 TEMPLATES = (
@@ -93,7 +93,7 @@ class PriorConfig(Config):
 class CustomDiffusionConfig(ConceptTrainingConfig):
     """Settings of jobs.custom_diffusion."""
 
-    sources: tuple[str, ...] = Field(
+    sources: Annotated[tuple[str, ...], each_once("concept")] = Field(
         ("0",), min_length=1, description="concepts of input.json; several are trained jointly"
     )
     token_names: tuple[str, ...] = Field((), description="their tokens; empty: input.json's")
@@ -130,13 +130,6 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
         """The same for a worker, which runs in a folder of its own."""
         changes = {"templates": tuple(map(_absolute_set, self.templates))}
         return super().absolute().model_copy(update=changes)
-
-    @field_validator("sources")
-    @classmethod
-    def _once(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(sources)) < len(sources):
-            raise ValueError("want each concept once")
-        return sources
 
     @model_validator(mode="after")
     def _one_each(self) -> "CustomDiffusionConfig":

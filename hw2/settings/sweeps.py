@@ -11,6 +11,8 @@ from hw2.settings.digits import SampleSettings
 from hw2.settings.faces import EtaSettings
 from hw2.settings.values import Positive, Precision
 
+Mode = Literal["max", "min"]
+Rule = Literal["best", "cheapest_within_interval"]
 RANGES = ("uniform", "loguniform", "randint")
 Value = int | float | bool | str | tuple[float, ...]
 Values = Annotated[
@@ -93,8 +95,8 @@ class SweepConfig(JobConfig):
     scheduler: SchedulerConfig = SchedulerConfig()
     samples: Positive = Field(50, description="starting noises a trial, the same for all trials")
     metric: str = Field(description="what decides")
-    mode: Literal["max", "min"] = Field("max", description="which way it is better")
-    rule: Literal["best", "cheapest_within_interval"] = Field(
+    mode: Mode = Field("max", description="which way it is better")
+    rule: Rule = Field(
         "best",
         description="best value; or fewest network calls within its interval",
     )
@@ -178,4 +180,4 @@ class TuneEtaConfig(EtaSettings, SweepConfig):
         32, ge=32, multiple_of=32, description="side of the pictures where no noise is given"
     )
     metric: str = Field("frechet", description="what decides: frechet, distance, mse, ..")
-    mode: Literal["max", "min"] = Field("min", description="which way it is better")
+    mode: Mode = Field("min", description="which way it is better")

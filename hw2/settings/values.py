@@ -33,11 +33,15 @@ else:  # a file more is a name more
     SourceName = Literal[_modules_in("data/sources")]
 
 
-def each_once(domains: tuple[T, ...]) -> tuple[T, ...]:
-    """The domains, if none is there twice; else ValueError."""
-    if len(set(domains)) < len(domains):
-        raise ValueError("want each domain once")
-    return domains
+def each_once(what: str) -> AfterValidator:
+    """Refuses a list of them with one that is there twice."""
+
+    def check(found: tuple[T, ...]) -> tuple[T, ...]:
+        if len(set(found)) < len(found):
+            raise ValueError(f"want each {what} once")
+        return found
+
+    return AfterValidator(check)
 
 
 def absolute(model: str) -> str:

@@ -8,6 +8,8 @@ from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.settings.clip import ClipChoice
 from hw2.settings.values import Fraction, Positive, Precision
 
+Layout = Literal["auto", "names", "folders", "manifest", "tars", "parquet"]
+
 
 class ClipZeroShotConfig(ClipChoice, JobConfig):
     """Settings of jobs.clip_zero_shot."""
@@ -21,7 +23,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
     labels: Place | None = Field(
         None, description="id2label.json; null: the one beside the pictures' folder, if any"
     )
-    layout: Literal["auto", "names", "folders", "manifest", "tars", "parquet"] = Field(
+    layout: Layout = Field(
         "auto", description="how classes are told: by file name, folder, table, ..; auto: looks"
     )
     image_column: str | None = Field(None, description="of a table; null: the usual names")

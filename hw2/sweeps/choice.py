@@ -3,17 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from hw2.metrics.intervals import Interval, bootstrap
+from hw2.settings.sweeps import Mode, Rule
 from hw2.sweeps.space import Point, key_of
 from hw2.sweeps.trial import TrialResult
 
 COST = "network_calls"
-Mode = Literal["max", "min"]
-Rule = Literal["best", "cheapest_within_interval"]
 
 
 def choose(

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import pyarrow as pa
 
@@ -19,8 +18,7 @@ from hw2.data.listing.store import Store, locate, shown
 from hw2.data.listing.tables import open_parquet, picture_columns
 from hw2.data.listing.tars import list_tars
 from hw2.errors import ConfigError, DataError
-
-Layout = Literal["auto", "names", "folders", "manifest", "tars", "parquet"]
+from hw2.settings.zero_shot import Layout
 
 
 @dataclass(frozen=True)
