@@ -40,7 +40,7 @@ def train_once(out: Path, data: Path, num_workers: int, num_steps: int, batch_si
         train=TrainConfig(num_steps=num_steps, batch_size=batch_size, checkpoint_every=30),
         scaling=ScalingConfig(num_workers=num_workers),
     )
-    with job_run(config, "benchmark", splits={}) as (_, tracker):
+    with job_run(config, "benchmark") as (_, tracker):
         run_training(ddpm_training, config, "benchmark", tracker)
 
 

@@ -43,7 +43,7 @@ def job_run(
     config: JobConfig,
     experiment: str,
     *,
-    splits: Mapping[str, ReadPictures],
+    splits: Mapping[str, ReadPictures] | None = None,
     files: Mapping[str, Path] | None = None,
     hashes: Mapping[str, str] | None = None,
     not_results: Collection[str] = (),
@@ -56,7 +56,7 @@ def job_run(
     refused like one of other settings. The keys `not_results` do not decide what the folder holds.
     On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """
-    files = files or {}
+    splits, files = splits or {}, files or {}
     inputs = {name: sha256_of(path) for name, path in files.items()}
     inputs |= hashes or {}
     if "train" in splits:

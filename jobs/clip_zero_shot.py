@@ -35,7 +35,6 @@ def main(config: ClipZeroShotConfig) -> None:
     run = job_run(
         config,
         "clip_zero_shot",
-        splits={},
         hashes=source.hashes | plan.hashes | {"images": listing.fingerprint},
         not_results=("images", "labels", "cache", "max_bad_share", "num_examples"),
         shared=[plan.store.folder] if pieces else [],

@@ -25,7 +25,7 @@ def main(config: CustomDiffusionConfig) -> None:
 
     hashes, captions = custom_inputs(config)  # refuses what cannot be trained before OUT is made
     kept = ("input", "prior.folder")
-    run = job_run(config, "custom_diffusion", splits={}, hashes=hashes, not_results=kept)
+    run = job_run(config, "custom_diffusion", hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
         chunk_size = config.prior.pictures_per_chunk
         pieces = prior.pieces_to_draw(captions, out / prior.PRIOR, chunk_size)

@@ -28,7 +28,7 @@ def main(config: EtaSheetConfig) -> None:
         for row in rows
     ]
     hashes = {"noise": noises.content_hash}
-    run = job_run(config, "eta_sheet", splits={}, files={"unet": weights}, hashes=hashes)
+    run = job_run(config, "eta_sheet", files={"unet": weights}, hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out)
         report_etas(config, out, tracker)

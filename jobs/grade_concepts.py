@@ -29,7 +29,6 @@ def main(config: GradeConceptsConfig) -> None:
     run = job_run(
         config,
         "grade_concepts",
-        splits={},
         files={"input": config.input},
         hashes=source.hashes | dict(zip(("sources", "generated"), pictures, strict=True)),
         not_results=("input", "generated", "against"),

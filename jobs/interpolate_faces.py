@@ -30,7 +30,7 @@ def main(config: InterpolateFacesConfig) -> None:
         for name, start in zip(interpolation_names(way, config.num_alphas), starts, strict=True)
     ]
     hashes = {"noise": noises.content_hash}
-    run = job_run(config, "interpolate_faces", splits={}, files={"unet": weights}, hashes=hashes)
+    run = job_run(config, "interpolate_faces", files={"unet": weights}, hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out)
         report_interpolation(config, between, out, tracker)

@@ -26,7 +26,6 @@ def main(config: JudgeDigitsConfig) -> None:
     run = job_run(
         config,
         "judge_digits",
-        splits={},
         files={"judge": weights},
         hashes={"pictures": hash_of_all(students, sums)},
         not_results=("pictures", "num_per_class"),

@@ -23,7 +23,7 @@ def main(config: MergeConceptsConfig) -> None:
     merged = merge_deltas(model, concepts, captions, config.num_targets)
     hashes = hashes_of({str(place): of for place, of in enumerate(concepts)}, {})
     kept = ("model", "concepts", "captions")
-    run = job_run(config, "merge_concepts", splits={}, hashes=hashes, not_results=kept)
+    run = job_run(config, "merge_concepts", hashes=hashes, not_results=kept)
     with run as (out, tracker):
         save_deltas(out, merged.deltas, Personalizer(model).weights)
         report_merge(merged, tracker)

@@ -33,7 +33,7 @@ def main(config: ReportConfig) -> None:
         raise ConfigError(f"out={uri}: the steps' folders lie in it: give a local folder")
     steps = plan(config, settings_of)
     browser = find_browser() if config.pdf else None
-    run = job_run(config, "report", splits={}, not_results=("steps", "languages", "pdf"))
+    run = job_run(config, "report", not_results=("steps", "languages", "pdf"))
     with run as (out, tracker):
         results: list[StepResult] = []
         for result in Runner(config.out, settings_of).run(steps):

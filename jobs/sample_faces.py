@@ -49,7 +49,6 @@ def main(config: SampleFacesConfig) -> None:
     run = job_run(
         config,
         "sample_faces",
-        splits={},
         files={"unet": weights},
         hashes={"noise": noises.content_hash},
         not_results=("gt",),  # errors are taken anew each time

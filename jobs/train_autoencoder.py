@@ -26,7 +26,6 @@ def main(config: TrainAutoencoderConfig) -> None:
         error = final_error(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/rmse": error.to_json()})
         tracker.log_summary({"eval/rmse": error.value})
-        tracker.log_file(out / FINAL)
         print(f"root mean squared error of held-out pictures, of 255: {error}")
 
 

@@ -32,10 +32,9 @@ def main(config: TrainClipConfig) -> None:
         report = final_report(out / FINAL, val)
         tracker.log_metrics(report.metrics)
         write_atomic(out / "figures/zero_shot.png", report.figure)
-        tracker.log_file(out / FINAL)
         tracker.log_figure(out / "figures/zero_shot.png")
         tracker.log_summary(report.summary)
-        print(format_table(report.rows, list(report.rows[0])))
+        print(format_table(report.rows))
 
 
 if __name__ == "__main__":

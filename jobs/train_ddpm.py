@@ -28,7 +28,6 @@ def main(config: TrainDdpmConfig) -> None:
     run = job_run(config, "train_ddpm", splits=splits)
     with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)
-        tracker.log_file(out / FINAL)
         weights = out / FINAL
         if mirror := tracker.mirror:  # other nodes have it from the bucket
             mirror.push()

@@ -28,7 +28,6 @@ def main(config: TrainFacesConfig) -> None:
         loss = final_loss(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/final_loss": loss.value})
-        tracker.log_file(out / FINAL)
         print(f"loss of the averaged weights: {loss}")
 
 

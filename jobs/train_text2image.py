@@ -45,7 +45,6 @@ def main(config: TrainText2ImageConfig) -> None:
         write_pipeline(model, out / "pipeline")
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss.value})
-        tracker.log_file(out / FINAL)
         print(f"held-out loss: {loss}")
         print(f"{out / 'pipeline'}: loads by diffusers' StableDiffusionPipeline.from_pretrained")
 

@@ -28,7 +28,6 @@ def main(config: TuneEtaConfig) -> None:
     run = job_run(
         config,
         "tune_eta",
-        splits={},
         files={"unet": weights},
         hashes=inputs.hashes,
         not_results=NOT_RESULTS,

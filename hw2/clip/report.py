@@ -72,7 +72,7 @@ class ZeroShotReport:
         if comparisons:
             rows = [one.row() for one in comparisons]
             self.tracker.log_table("comparisons", rows)
-            print(format_table(rows, list(rows[0])))
+            print(format_table(rows))
 
     def _print(self, scores: Mapping[str, Scores]) -> None:
         rows = [
@@ -81,7 +81,7 @@ class ZeroShotReport:
             for name, found in scores.items()
         ]
         self.tracker.log_table("scores", rows)
-        print(format_table(rows, list(rows[0])))
+        print(format_table(rows))
         n = next(iter(scores.values())).n
         print(f"{n} pictures, {len(self.names)} classes; chance {1 / len(self.names):.1%}")
 

@@ -53,7 +53,7 @@ def report_students(
     tracker.log_metrics(to_json(grades))
     tracker.log_summary(flat(grades))
     shown = student_rows(grades, shown=True)
-    print(format_table(shown, list(shown[0])))
+    print(format_table(shown))
     missing = ", and of those that are missing" if asked else ""
     print(f"accuracy: of all pictures whose names tell a digit{missing}, with limits of 95 %")
     if bad:

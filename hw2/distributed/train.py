@@ -23,6 +23,7 @@ from hw2.distributed.session import (
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
+from hw2.locate import FINAL
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
@@ -63,7 +64,7 @@ def run_training_on(
     name: str,
     tracker: Tracker,
 ) -> None:
-    """Run `make(config, out, device)` to its last step: on a Ray Train group, or here.
+    """Run `make(config, out, device)` to its last step, on a Ray Train group or here; log FINAL.
 
     Here is where num_workers is 0. The device is the one to train on, for what `make` computes.
     `make` is called in each worker and must be picklable. A worker that dies is replaced and the
@@ -121,13 +122,15 @@ def run_training_on(
                     mirror.pull_checkpoint()
                 device = own_device(config.scaling)
                 run(make(there, out, device), Place(device=device), mirror=mirror)
-            return
-        lent = tracker.mirror.lent() if tracker.mirror else contextlib.nullcontext()
-        with connected(config.scaling), lent:
-            trainer = _trainer(worker, config, tracker, name)
-            error = trainer.fit().return_value
+                error = None
+        else:
+            lent = tracker.mirror.lent() if tracker.mirror else contextlib.nullcontext()
+            with connected(config.scaling), lent:
+                trainer = _trainer(worker, config, tracker, name)
+                error = trainer.fit().return_value
     if error is not None:
         raise error
+    tracker.log_file(out / FINAL)
 
 
 def _folder(

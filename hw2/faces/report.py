@@ -49,7 +49,7 @@ def report_faces(
         metrics["mse_by_picture"] = errors
         rows = [{"picture": n, "MSE on 0..255": f"{e:.3f}"} for n, e in errors.items()]
         tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
-        print(format_table(rows, list(rows[0])))
+        print(format_table(rows))
         verdict = "passed" if passed else "NOT passed"
         of = f"{len(known)} of {len(names)} pictures compared"
         print(f"{of}: mean {mean:.3f}; pass mark {PASS_MARK:g} for each: {verdict}")
@@ -105,7 +105,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
         }
         for k, v in means.items()
     ]
-    print(format_table(table, list(table[0])))
+    print(format_table(table))
     tracker.log_metrics(metrics)
     tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})
 
@@ -140,7 +140,7 @@ def report_interpolation(
         for way in ways
     }
     rows = [{"way": way, **values} for way, values in metrics.items()]
-    print(format_table(rows, list(rows[0])))
+    print(format_table(rows))
     tracker.log_metrics(metrics)
     flat = {f"eval/{w}/{k}": v for w, values in metrics.items() for k, v in values.items()}
     tracker.log_summary(flat)

@@ -9,12 +9,14 @@ from hw2.disclosure import one_line
 from hw2.metrics.intervals import Interval
 
 
-def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """An aligned plain-text table of `columns` of `rows`; a missing cell is left empty.
+def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """An aligned plain-text table of `columns` of `rows`, or of all; a missing cell is left empty.
 
     A column "value" of rows that also hold "low" and "high" shows all three; other floats show
     four significant digits. Text stands left, numbers and intervals right.
     """
+    if columns is None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
     table = PrettyTable(list(columns))
     table.set_style(TableStyle.SINGLE_BORDER)
     table.add_rows([[_cell(row, column) for column in columns] for row in rows])

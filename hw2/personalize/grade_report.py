@@ -36,7 +36,7 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
     for name, rows in tables.items():
         if rows:
             tracker.log_table(name, rows)
-            print(format_table(rows, list(dict.fromkeys(key for row in rows for key in row))))
+            print(format_table(rows))
     tracker.log_table("pictures", picture_rows(grades))
     if grades.together:
         tracker.log_table("pictures_together", picture_rows_together(grades))

@@ -20,7 +20,7 @@ def report_merge(merged: Merged, tracker: Tracker) -> None:
         for name, result in merged.layers.items()
     ]
     tracker.log_table("layers", rows)
-    print(format_table(rows, list(rows[0])))
+    print(format_table(rows))
     unmet = sorted({place for result in merged.layers.values() for place in result.unmet})
     for place in unmet:
         print(f"not met: {merged.targets[place]}")

@@ -40,6 +40,5 @@ def report_training(
     more = dict(more or {})
     tracker.log_metrics({k: of.to_json() for k, of in found.items()} | more)
     tracker.log_summary({k: of.value for k, of in found.items()} | more)
-    tracker.log_file(out / FINAL)
     rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]
-    print(format_table(rows, list(rows[0])))
+    print(format_table(rows))

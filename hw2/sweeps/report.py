@@ -209,8 +209,7 @@ def _print(
         if trial.error:
             row["error"] = trial.error[:60]
         rows.append(row)
-    columns = dict.fromkeys(key for row in rows for key in row)
-    print(format_table(rows, list(columns)))
+    print(format_table(rows))
     if pairs:
         told = [
             {
@@ -222,7 +221,7 @@ def _print(
             }
             for pair in pairs
         ]
-        print(format_table(told, list(told[0])))
+        print(format_table(told))
         if len(pairs) > 1:
             print(f"limits and words of each alone: not adjusted for {len(pairs)} differences")
     if best is not None:

@@ -75,7 +75,7 @@ def table(points: list[Point]) -> str:
                 "until training went on: median, most": middle,
             }
         )
-    return format_table(rows, list(rows[0]))
+    return format_table(rows)
 
 
 def main() -> int:
