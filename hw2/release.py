@@ -56,7 +56,7 @@ def _row(name: str, figure: Any) -> str:
     return f"| {name} | {value:.4g} | {low:.4g} to {high:.4g} | {figure.get('n', '')} |"
 
 
-def release(run: Path, name: str, command: str, note: str = "", assets: Path = ASSETS) -> Path:
+def release(run: Path, name: str, command: str, note: str = "") -> Path:
     """Write ASSETS/name/final.safetensors and card.md from the finished training in `run`.
 
     Of a training that left a folder for diffusers, OUT/pipeline, that folder is released instead.
@@ -70,7 +70,7 @@ def release(run: Path, name: str, command: str, note: str = "", assets: Path = A
     for path in (metrics, config):
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; finish the training in {run} first")
-    folder = assets / name
+    folder = ASSETS / name
     folder.mkdir(parents=True, exist_ok=True)
     if (run / PIPELINE).is_dir():
         shutil.copytree(run / PIPELINE, folder, dirs_exist_ok=True)

@@ -32,7 +32,6 @@ class Concept:
     """
 
     source: str
-    folder: Path
     pictures: tuple[Path, ...]
     token_name: str
     prompts: tuple[str, ...]
@@ -110,7 +109,7 @@ def _concept(file: Path, source: str, entry: Any) -> Concept:
         raise DataError(f"{where}: a source names a folder of results; want a word such as 0")
     if not isinstance(entry, dict):
         raise DataError(f"{where}: want an object with src_image, token_name, prompt, ..")
-    folder, pictures = _pictures(where, file.parent, source, _get(where, entry, "src_image"))
+    pictures = _pictures(where, file.parent, source, _get(where, entry, "src_image"))
     prompts = _texts(where, entry, "prompt")
     scored = _texts(where, entry, "prompt_4_clip_eval")
     baselines = _baselines(where, entry)
@@ -127,7 +126,7 @@ def _concept(file: Path, source: str, entry: Any) -> Concept:
         raise DataError(f"{where}: initializer_token={str(word)[:80]!r}: want a word")
     if kind is not None and kind not in KINDS:
         raise DataError(f"{where}: kind={str(kind)[:80]!r}: want {' or '.join(KINDS)}")
-    return Concept(source, folder, pictures, token, prompts, scored, baselines, word, kind)
+    return Concept(source, pictures, token, prompts, scored, baselines, word, kind)
 
 
 def _get(where: str, entry: Mapping[str, Any], key: str) -> Any:
@@ -165,8 +164,8 @@ def _baselines(where: str, entry: Mapping[str, Any]) -> tuple[tuple[float, float
     return tuple(pairs)
 
 
-def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, tuple[Path, ...]]:
-    """Folder and pictures that `src_image` names: a folder, a file, or a list of files."""
+def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, ...]:
+    """The pictures that `src_image` names: a folder, a file, or a list of files."""
     names = given if isinstance(given, list) else [given]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{where}: src_image={str(given)[:80]!r}: want a folder or files")
@@ -186,7 +185,7 @@ def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, tu
         )
     if len(paths) > MAX_PICTURES:
         raise DataError(f"{where}: {len(paths)} pictures; at most {MAX_PICTURES} are a concept")
-    return folder, tuple(paths)
+    return tuple(paths)
 
 
 def _inside(where: str, root: Path, name: str | Path) -> Path:

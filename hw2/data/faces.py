@@ -29,9 +29,6 @@ class PictureSet:
     content_hash: str
     bad: tuple[BadRow, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.images)
-
 
 def face_folder(root: Path) -> Path:
     """The face part of the data tree at `root`."""

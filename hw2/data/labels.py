@@ -20,9 +20,6 @@ class Labels:
     ids: tuple[str, ...]
     names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def index(self, text: str) -> int | None:
         """The class with this id, or else with this name; None if there is none."""
         return self._places.get(text)

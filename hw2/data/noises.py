@@ -25,9 +25,6 @@ class Noises:
     noises: Float32[Tensor, "n 3 h w"]
     content_hash: str
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def items(self) -> Iterator[tuple[str, Float32[Tensor, "3 h w"]]]:
         """Each noise by its name."""
         return zip(self.names, self.noises, strict=True)

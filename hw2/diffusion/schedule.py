@@ -77,30 +77,20 @@ def schedule_of_betas(betas: Float[Tensor, " t"]) -> NoiseSchedule:
     return NoiseSchedule(betas.double(), alphas, alphas.cumprod(0))
 
 
-def linear_schedule(
-    num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
-) -> NoiseSchedule:
-    """Betas evenly spaced from `beta_start` to `beta_end` (Ho et al. 2020, section 4).
-
-    Raises ConfigError unless 0 < beta_start <= beta_end < 1.
-    """
-    _check_betas(beta_start, beta_end)
-    return schedule_of_betas(
-        torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
-    )
+def linear_schedule(num_train_timesteps: int) -> NoiseSchedule:
+    """Betas evenly spaced from 1e-4 to 0.02 (Ho et al. 2020, section 4)."""
+    return schedule_of_betas(torch.linspace(1e-4, 0.02, num_train_timesteps, dtype=torch.float64))
 
 
-def cosine_schedule(
-    num_train_timesteps: int, offset: float = 0.008, max_beta: float = 0.999
-) -> NoiseSchedule:
-    """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, eq. 17), betas cut at `max_beta`."""
+def cosine_schedule(num_train_timesteps: int) -> NoiseSchedule:
+    """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, eq. 17), betas cut at 0.999."""
 
     def alpha_bar(u: float) -> float:
-        return math.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+        return math.cos((u + 0.008) / (1 + 0.008) * math.pi / 2) ** 2
 
     steps = num_train_timesteps
     betas = [
-        min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta) for i in range(steps)
+        min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), 0.999) for i in range(steps)
     ]
     return schedule_of_betas(torch.tensor(betas, dtype=torch.float64))
 
@@ -110,21 +100,17 @@ def scaled_linear_schedule(
 ) -> NoiseSchedule:
     """Betas whose square roots are evenly spaced, as Stable Diffusion 1.x is trained with.
 
-    Rombach et al. 2022 in their code; diffusers' "scaled_linear". Raises ConfigError as
-    `linear_schedule` does.
+    Rombach et al. 2022 in their code; diffusers' "scaled_linear". Raises ConfigError unless
+    0 < beta_start <= beta_end < 1.
     """
-    _check_betas(beta_start, beta_end)
-    ends = beta_start**0.5, beta_end**0.5
-    return schedule_of_betas(
-        torch.linspace(*ends, num_train_timesteps, dtype=torch.float64).square()
-    )
-
-
-def _check_betas(beta_start: float, beta_end: float) -> None:
     if not 0 < beta_start <= beta_end < 1:
         raise ConfigError(
             f"beta_start={beta_start}, beta_end={beta_end}: need 0 < beta_start <= beta_end < 1"
         )
+    ends = beta_start**0.5, beta_end**0.5
+    return schedule_of_betas(
+        torch.linspace(*ends, num_train_timesteps, dtype=torch.float64).square()
+    )
 
 
 def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:

@@ -15,7 +15,7 @@ from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
-from hw2.figures.grid import animation, sheet, strip, to_pil
+from hw2.figures.grid import animation, sheet, to_pil
 from hw2.settings.digits import SampleDigitsConfig
 
 Piece = dict[str, Any]
@@ -112,7 +112,7 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
         write_atomic(frame_path(out, result["domain"], levels[i]), picture)
     labels = [f"t = {levels[i]}" for i in chosen]
     title = f"{shown_name(config.data.root, result['domain'])}: reverse process of the first 0"
-    write_atomic(strip_path, strip(frames[chosen], labels, title, scale=4))
+    write_atomic(strip_path, sheet(frames[chosen][None], None, labels, title, scale=4))
     write_atomic(gif_path, animation(frames))
 
 

@@ -32,10 +32,8 @@ class Panel:
     log_x: bool = False
 
 
-def curves(
-    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "", x: str = "step"
-) -> Image.Image:
-    """A chart for each of `keys` over `x`, as logged (faint) and smoothed (bold).
+def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Image:
+    """A chart for each of `keys` over `step`, as logged (faint) and smoothed (bold).
 
     Smoothed is the mean over a twentieth of the points, centred so that it does not lag, narrower
     near the ends and left out at them. Rows without a key or with a value not finite are passed
@@ -43,13 +41,13 @@ def curves(
     smallest. Raises DataError for no keys.
     """
     if not keys:
-        raise DataError(f"{title or 'a figure'} of no curves: need one or more")
-    figure, all_axes = blank_axes(len(keys), title)
-    end = max((row[x] for row in rows), default=1)
+        raise DataError("a figure of no curves: need one or more")
+    figure, all_axes = blank_axes(len(keys))
+    end = max((row["step"] for row in rows), default=1)
     for axes, key, colour in zip(all_axes, keys, cycle(COLOURS), strict=False):
-        dress_axes(axes, key, x, "")
+        dress_axes(axes, key, "step", "")
         axes.set_xlim(-0.02 * end, 1.02 * end)
-        points = [(row[x], float(row[key])) for row in rows if row.get(key) is not None]
+        points = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
         points = [point for point in points if math.isfinite(point[1])]
         at, values = [p[0] for p in points], [p[1] for p in points]
         if values and 0 < 10 * min(values) < max(values):

@@ -17,6 +17,7 @@ Pictures = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
 Labels = Sequence[object] | None
 PictureGrid = Float[Tensor, "rows cols 3 h w"] | UInt8[Tensor, "rows cols 3 h w"]
 
+FRAME_SCALE, FRAME_MS, HOLD_MS = 4, 80, 1500  # of an animation
 GAP = 2  # pixels between two pictures
 MARGIN = 8  # pixels around a sheet, and between labels and pictures
 INK, PAPER = "#222222", "#ffffff"
@@ -93,21 +94,16 @@ def sheet(
     return canvas
 
 
-def strip(images: Pictures, labels: Labels = None, title: str = "", scale: int = 2) -> Image.Image:
-    """One row of pictures with labels above, such as the states of a reverse process."""
-    return sheet(images[None], col_labels=labels, title=title, scale=scale)
-
-
-def animation(frames: Pictures, scale: int = 4, ms: int = 80, hold_ms: int = 1500) -> bytes:
-    """An endless GIF of pictures in [-1, 1], `ms` milliseconds each, the last one `hold_ms`.
+def animation(frames: Pictures) -> bytes:
+    """An endless GIF of pictures in [-1, 1], FRAME_MS milliseconds each, the last one HOLD_MS.
 
     GIF keeps time in hundredths of a second. Equal neighbours are one longer frame.
     """
     if not len(frames):
         raise DataError("an animation of no frames")
     # A palette for each frame: one for all would draw the noise well and the picture badly.
-    first, *rest = [_grid(frame[None, None], scale).quantize(256) for frame in frames]
-    durations = [ms] * len(rest) + [hold_ms]
+    first, *rest = [_grid(frame[None, None], FRAME_SCALE).quantize(256) for frame in frames]
+    durations = [FRAME_MS] * len(rest) + [HOLD_MS]
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
     return buffer.getvalue()

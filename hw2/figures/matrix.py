@@ -91,7 +91,6 @@ def similarity_figure(
     values: Float[Tensor, "n c"],
     pictures: UInt8[Tensor, "n 3 h w"],
     texts: Sequence[str],
-    title: str = "",
 ) -> Image.Image:
     """Cosines of n pictures (columns, above) and c texts (rows, beside), written in their cells.
 
@@ -108,14 +107,12 @@ def similarity_figure(
     beside = [lines_of(text, 300, type_, 2) for text in texts]
     left = EDGE + round(max(type_.getlength(x) for lines in beside for x in lines)) + GUTTER
     inner = max(left - EDGE + wide * len(pictures), 320)
-    heads = lines_of(title, inner, font(18), 3)
-    top = EDGE + 24 * len(heads) + GUTTER
+    top = EDGE + GUTTER
     thumbs = fitted(pictures, wide - 4)
     at = top + thumbs[0].height + GUTTER
     size = (inner + 2 * EDGE, at + high * len(texts) + EDGE)
     canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
-    _write(draw, EDGE, EDGE, heads, 18, "la")
 
     values = values.detach().cpu().double()
     spread = (values.max() - values.min()).clamp(min=1e-12)

@@ -50,17 +50,12 @@ def likeness_of_sources(sources: Float[Tensor, "m d"]) -> float:
     return float(100 * (unit.sum(0).square().sum() - m) / (m * (m - 1)))
 
 
-def best_five(
-    image: Float[Tensor, " n"],
-    text: Float[Tensor, " n"],
-    count: int = BEST,
-    text_weight: float = TEXT_WEIGHT,
-) -> Int64[Tensor, " k"]:
-    """The `count` pictures, or all of fewer, with most image + text_weight * text; best first.
+def best_five(image: Float[Tensor, " n"], text: Float[Tensor, " n"]) -> Int64[Tensor, " k"]:
+    """The BEST pictures, or all of fewer, with most image + TEXT_WEIGHT * text; best first.
 
     Of equal ones the earlier.
     """
-    return (image + text_weight * text).argsort(descending=True, stable=True)[:count]
+    return (image + TEXT_WEIGHT * text).argsort(descending=True, stable=True)[:BEST]
 
 
 @dataclass(frozen=True)

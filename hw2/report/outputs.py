@@ -25,7 +25,6 @@ class JobOutput:
     name: str
     command: str
     out: Path
-    seconds: float
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
     run_id: str
@@ -80,7 +79,6 @@ def read_output(result: StepResult) -> JobOutput:
         result.step.name,
         result.step.command,
         out,
-        result.seconds,
         config,
         _json(out / "metrics.json"),
         run_id,

@@ -235,10 +235,10 @@ def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     return kept
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
     span = (high - low) or abs(high) or 1.0
-    raw = span / about
+    raw = span / 4  # about so many steps
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

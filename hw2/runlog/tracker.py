@@ -117,18 +117,13 @@ class Tracker:
         return tracker
 
     @classmethod
-    def attach(
-        cls, out: Path, tracking_uri: str | None = None, mirror: "Mirror | None" = None
-    ) -> "Tracker":
+    def attach(cls, out: Path, mirror: "Mirror | None" = None) -> "Tracker":
         """Write to the run that `start` began in `out`; deliver only when the driver is gone.
 
-        With a `mirror`, leave all delivery to the driver, which reads what is in the bucket.
+        To the store that `start` used, or to MLFLOW_TRACKING_URI if that has credentials. With a
+        `mirror`, leave all delivery to the driver, which reads what is in the bucket.
 
-        Args:
-            tracking_uri: Default what `start` used, or MLFLOW_TRACKING_URI if that has credentials.
-
-        Raises:
-            ConfigError: no run was begun in `out`.
+        Raises ConfigError if no run was begun in `out`.
         """
         record = _read_record(out)
         if "run_id" not in record:
@@ -136,7 +131,7 @@ class Tracker:
         if mirror:
             return cls(out, str(record["run_id"]), None, owner=False, mirror=mirror)
         known = str(record["tracking_uri"])
-        uri = tracking_uri or (os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known
         return cls(out, str(record["run_id"]), uri and resolve_uri(uri), owner=False)
 
     def log_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:

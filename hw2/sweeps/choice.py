@@ -76,7 +76,7 @@ class Difference:
 
 
 def differences(
-    trials: Sequence[TrialResult], baseline: Mapping[str, Any], seed: int, resamples: int = 2000
+    trials: Sequence[TrialResult], baseline: Mapping[str, Any], seed: int
 ) -> list[Difference]:
     """Each trial against the one that has the values `baseline` and is like it in all else."""
     by_key = {key_of(trial.point): trial for trial in trials}
@@ -90,6 +90,6 @@ def differences(
             if pair[1] is None or len(pair[0]) != len(pair[1]) or not len(pair[0]):
                 continue
             apart = torch.from_numpy(pair[0]).double() - torch.from_numpy(pair[1]).double()
-            interval = bootstrap(torch.mean, apart, seed=seed, num_resamples=resamples)
+            interval = bootstrap(torch.mean, apart, seed=seed, num_resamples=2000)
             found.append(Difference(trial.point, base.point, metric, interval, len(apart)))
     return found

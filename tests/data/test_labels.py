@@ -15,7 +15,7 @@ def test_numeric_ids_stand_in_numeric_order(tmp_path: Path) -> None:
     path.write_text('\ufeff{"10": "cat", "9": "dog", "0": "Köter"}', encoding="utf-8")
     labels = read_labels(path)
     assert labels == Labels(("0", "9", "10"), ("Köter", "dog", "cat"))
-    assert len(labels) == 3 and labels.numeric
+    assert len(labels.ids) == 3 and labels.numeric
     assert [labels.index(text) for text in ("10", "dog", "Köter", "3", "")] == [2, 1, 0, None, None]
     assert pickle.loads(pickle.dumps(labels)) == labels
 

@@ -47,7 +47,7 @@ def test_charts_draw_what_they_are_given_and_pass_over_nan() -> None:
     rows = [{"step": i, "loss": math.nan if i == 5 else 1 / (i + 1)} for i in range(100)]
     rows[3] = {"step": 3, "other": 2.0}
     empty = curves([], ["loss"])
-    line = curves(rows, ["loss"], "loss")
+    line = curves(rows, ["loss"])
     both = curves(rows, ["loss", "other"])
     assert line.size == empty.size and line.mode == "RGB"
     assert colours_in(line) > colours_in(empty)
@@ -149,7 +149,7 @@ def test_no_text_is_cut_off() -> None:
     for drawn in (
         *(panels([one] * count, TITLE + TITLE) for count in (2, 4)),
         panels([one]),
-        curves([{X: i, Y: i} for i in range(9)], [Y], TITLE, X),
+        curves([{"step": i, Y: i} for i in range(9)], [Y]),
     ):
         edge = np.asarray(drawn).copy()
         edge[2:-2, 2:-2] = 255

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from hw2.errors import ConfigError, DataError
-from hw2.figures.grid import GAP, MARGIN, animation, sheet, strip, to_pil, to_uint8
+from hw2.figures.grid import GAP, MARGIN, animation, sheet, to_pil, to_uint8
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_a_long_title_is_not_cut_off() -> None:
 
 def test_labels_wider_than_a_column_are_set_smaller() -> None:
     images = noise(1, 6, 3, 28, 28)
-    drawn = np.asarray(strip(images[0], [f"t = {t}" for t in (999, 799, 599, 399, 199, 0)]))
+    drawn = np.asarray(sheet(images, None, [f"t = {t}" for t in (999, 799, 599, 399, 199, 0)]))
     head = (drawn[: -(2 * 28 + MARGIN)] < 128).any(axis=(0, 2))
     edges = [MARGIN + c * (56 + GAP) for c in range(1, 6)]
     assert not any(head[x - GAP : x].any() for x in edges)  # no label runs into the next
@@ -149,9 +149,9 @@ def test_sheets_that_cannot_be_drawn_are_refused() -> None:
 
 def test_an_animation_plays_its_frames_in_order_and_holds_the_last() -> None:
     frames = torch.stack([torch.full((3, 4, 4), level) for level in (-1.0, 0.0, 1.0)])
-    gif = Image.open(io.BytesIO(animation(frames, scale=3, ms=50, hold_ms=700)))
-    assert gif.size == (12, 12)
+    gif = Image.open(io.BytesIO(animation(frames)))
+    assert gif.size == (16, 16)
     assert gif.info["loop"] == 0
-    played = [(f.info["duration"], f.convert("RGB").getpixel((6, 6))) for f in
+    played = [(f.info["duration"], f.convert("RGB").getpixel((8, 8))) for f in
               ImageSequence.Iterator(gif)]  # fmt: skip
-    assert played == [(50, (0, 0, 0)), (50, (128, 128, 128)), (700, (255, 255, 255))]
+    assert played == [(80, (0, 0, 0)), (80, (128, 128, 128)), (1500, (255, 255, 255))]

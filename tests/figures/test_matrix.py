@@ -68,7 +68,7 @@ def test_of_many_classes_those_of_the_worst_pairs_are_kept() -> None:
 def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
     pictures = noise(4, 3, 20, 20)
     values = torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.1], [0.1, 0.1, 0.3], [0.1, 0.25, 0.2]])
-    drawn = similarity_figure(values, pictures, [LONG, "a", "b"], TITLE)
+    drawn = similarity_figure(values, pictures, [LONG, "a", "b"])
     assert edge_is_paper(drawn)
     pixels, ring = np.asarray(drawn), near(drawn, RING)
     left = runs(ring.any(0))[0][0]

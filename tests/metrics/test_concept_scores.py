@@ -63,15 +63,15 @@ def test_the_best_five_are_the_best_of_all_fives(n: int) -> None:
 
 
 def test_the_text_counts_two_and_a_half_times() -> None:
-    image, text = torch.tensor([70.0, 64.0]), torch.tensor([20.0, 22.5])
-    assert best_five(image, text, count=1).tolist() == [1]
-    assert best_five(image, text, count=1, text_weight=2.3).tolist() == [0]
+    image, text = torch.tensor([70.0, 64.0, 63.5]), torch.tensor([20.0, 22.5, 22.5])
+    assert best_five(image, text).tolist() == [1, 0, 2]
 
 
 def test_of_equal_pictures_the_earlier_and_of_few_all() -> None:
     image, text = torch.tensor([1.0, 2.0, 2.0, 2.0]), torch.zeros(4)
-    assert best_five(image, text, count=2).tolist() == [1, 2]
     assert best_five(image, text).tolist() == [1, 2, 3, 0]
+    many = torch.tensor([1.0] + [2.0] * 6)
+    assert best_five(many, torch.zeros(7)).tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_grade_is_of_the_best_and_its_intervals_of_all() -> None:

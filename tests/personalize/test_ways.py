@@ -37,7 +37,7 @@ def test_a_path_may_have_an_equals_sign(
 
 def test_two_concepts_of_one_name_are_not_drawn_together() -> None:
     def called(source: str, token: str) -> Concept:
-        return Concept(source, Path(source), (), token, (), (), ())
+        return Concept(source, (), token, (), (), ())
 
     refuse_shared_tokens({"0": called("0", "<new1>"), "1": called("1", "<new2>")})
     with pytest.raises(ConfigError, match="sources 0 and 2 are both called <NEW1>: give each a"):

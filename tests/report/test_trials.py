@@ -13,7 +13,7 @@ from hw2.report.trials import read_trials
 def sweep(*points: dict[str, Any]) -> JobOutput:
     scores = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
     trials = [{"point": point, "scores": scores} for point in points]
-    return JobOutput("sweep", "", Path("out"), 0.0, {}, {"trials": trials}, "run", "")
+    return JobOutput("sweep", "", Path("out"), {}, {"trials": trials}, "run", "")
 
 
 def test_trials_come_in_the_order_of_their_value() -> None:

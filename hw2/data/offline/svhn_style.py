@@ -10,7 +10,7 @@ from hw2.data.offline.glyphs import FACES, HEIGHT, row
 from hw2.data.offline.photos import WALLS, patch
 from hw2.data.offline.rng import picture_rng
 
-CROP = 32  # SVHN's cropped digits are 32x32; the course's are those, resized to 28x28
+CROP, SIZE = 32, 28  # SVHN's cropped digits are 32x32; the course's are those, resized to 28x28
 FINE = 4  # the mask is drawn this much finer than the crop and averaged down
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -88,15 +88,15 @@ def _light(rng: np.random.Generator) -> np.ndarray:
     return 1 + strength * slope[..., None]
 
 
-def _camera(rng: np.random.Generator, scene: np.ndarray, size: int) -> np.ndarray:
-    """Too few pixels, defocus, exposure and noise: uint8 (size, size, 3) of a scene in 0..1."""
+def _camera(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
+    """Too few pixels, defocus, exposure and noise: uint8 (28, 28, 3) of a scene in 0..1."""
     picture = Image.fromarray((scene.clip(0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.5:
         few = int(rng.integers(15, CROP))
         picture = picture.resize((few, few), Image.Resampling.BOX)
     else:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.9)))
-    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     pixels = np.asarray(picture).astype(np.float32) / 255
     mean = pixels.mean()
     pixels = mean + rng.uniform(0.55, 1.1) * (pixels - mean) + rng.uniform(-0.08, 0.08)
@@ -104,8 +104,8 @@ def _camera(rng: np.random.Generator, scene: np.ndarray, size: int) -> np.ndarra
     return np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
 
 
-def svhn_style_picture(seed: int, split: Split, index: int, size: int = 28) -> np.ndarray:
-    """The index-th picture, uint8 (size, size, 3), of digit index % 10.
+def svhn_style_picture(seed: int, split: Split, index: int) -> np.ndarray:
+    """The index-th picture, uint8 (28, 28, 3), of digit index % 10.
 
     Turned by at most 11 degrees, so that 6 and 9 stay apart.
     """
@@ -120,4 +120,4 @@ def svhn_style_picture(seed: int, split: Split, index: int, size: int = 28) -> n
         shadow = np.roll(np.asarray(blurred).astype(np.float32) / 255, (down, right), (0, 1))
         background = background * (1 - 0.35 * shadow[..., None])
     scene = background * (1 - ink) + paint * ink
-    return _camera(rng, scene * _light(rng), size)
+    return _camera(rng, scene * _light(rng))
