@@ -10,11 +10,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from hw2.data.files import inside
-from hw2.data.images import decode
+from hw2.data.images import SUFFIXES, decode
 from hw2.data.tables import BadRow
 from hw2.errors import DataError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
         )
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{folder}: holds no pictures ({', '.join(SUFFIXES)})")
     pictures: list[np.ndarray] = []
     for path in paths:
         try:

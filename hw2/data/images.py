@@ -19,6 +19,7 @@ MAX_SCANS = 100  # of a JPEG; a progressive one has ten. One of 90 bytes costs a
 # Formats that pictures of a course come in. The others that PIL knows are attack surface; EPS
 # even runs a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def decode(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw2.data.images import SUFFIXES
 from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import SUFFIXES, Entry, Store, gist, unusable
+from hw2.data.listing.store import Entry, Store, gist, unusable
 from hw2.disclosure import plain, warn
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import ConfigError, DataError

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from hw2.data.concepts import Concept
-from hw2.data.files import replacing, write_json
+from hw2.data.files import write_json
 from hw2.errors import ConfigError
+from hw2.figures.files import write_atomic
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.ways import Ways, refuse_shared_tokens
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -136,9 +137,7 @@ def write_pieces(results: Iterable[Piece], out: Path) -> Iterator[int]:
     for result in results:
         for offset, pixels in enumerate(result["pictures"][: result["wanted"]]):
             path = picture_path(out, result["stem"], result["first"] + offset)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as passing:
-                Image.fromarray(np.array(pixels)).save(passing, "PNG")
+            write_atomic(path, Image.fromarray(np.array(pixels)))
         yield int(result["wanted"])
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hw2.data.captions import captions_csv, train_folder
 from hw2.data.files import replacing
+from hw2.figures.files import write_atomic
 from hw2.personalize.concept_training import Learnt
 from hw2.settings.personalize import CustomDiffusionConfig
 from hw2.settings.values import absolute
@@ -74,9 +75,7 @@ def make_worker(config: CustomDiffusionConfig) -> Callable[[bool], Callable[[Pie
 def write_chunk(chunk: Piece, folder: Path) -> int:
     """Write a drawn chunk; returns how many pictures it had."""
     for path, pixels in zip(_paths(chunk, folder), chunk["pictures"], strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as passing:
-            Image.fromarray(np.array(pixels)).save(passing, "PNG")
+        write_atomic(path, Image.fromarray(np.array(pixels)))
     return len(chunk["captions"])
 
 

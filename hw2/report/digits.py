@@ -7,6 +7,7 @@ from typing import Any
 
 from hw2.checkpoint import read_meta
 from hw2.data.layout import shown_name
+from hw2.digits.folder import picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.locate import find_model
@@ -75,7 +76,7 @@ def digit_sheets(job: JobOutput) -> DigitSheets:
     grids = []
     for domain in _domains(job):
         paths = [
-            [job.out / domain / f"{digit}_{index:03d}.png" for index in range(1, columns + 1)]
+            [picture_path(job.out, domain, digit, index) for index in range(1, columns + 1)]
             for digit in DIGITS
         ]
         made = tiles([read_tiles(row) for row in paths])

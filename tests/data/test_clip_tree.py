@@ -11,16 +11,8 @@ import pytest
 from PIL import Image
 
 from hw2.data.clip_tree import check_clip, describe_clip, write_clip
-from hw2.data.offline.scenes import (
-    COLOURS,
-    MORE_COLOURS,
-    TILE,
-    crop,
-    grey,
-    held_out,
-    scene,
-    scene_rng,
-)
+from hw2.data.offline.rng import scene_rng
+from hw2.data.offline.scenes import COLOURS, MORE_COLOURS, TILE, crop, grey, held_out, scene
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main

@@ -1,8 +1,9 @@
 """Listing pictures that are files of their own."""
 
+from hw2.data.images import SUFFIXES
 from hw2.data.labels import Labels, is_number
 from hw2.data.listing.rows import Classes, Rows
-from hw2.data.listing.store import SUFFIXES, Entry, Store, shown, unusable
+from hw2.data.listing.store import Entry, Store, shown, unusable
 from hw2.errors import ConfigError, DataError
 
 MISNAMED = "misnamed: want {class}_{n}.png"

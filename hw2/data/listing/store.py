@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from hw2.data.images import SUFFIXES
 from hw2.disclosure import HIDDEN, mask
 from hw2.errors import ConfigError, DataError
 
 MAX_FILE_BYTES = 64 * 2**20
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 # What a disk or a bucket may answer.
 STORE_ERRORS = (OSError, ValueError, pa.ArrowException)

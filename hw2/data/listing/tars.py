@@ -6,17 +6,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from hw2.data.images import SUFFIXES
 from hw2.data.listing.files import class_of_name
 from hw2.data.listing.rows import Classes, Rows
-from hw2.data.listing.store import (
-    STORE_ERRORS,
-    SUFFIXES,
-    Entry,
-    Store,
-    gist,
-    over_limit,
-    readable,
-)
+from hw2.data.listing.store import STORE_ERRORS, Entry, Store, gist, over_limit, readable
 
 BLOCK = 512  # of a tar
 LOCAL_READ, REMOTE_READ = 2**14, 2**22  # bytes read at once: a bucket answers slowly

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from hw2.data.offline.rng import composition_rng
 from hw2.data.offline.scenes import COLOURS, DARKEST, JITTER, MORE_COLOURS, crop, grey
 
 SIZE = 64
@@ -16,7 +17,6 @@ THINGS_USED = (
     *("brick", "gravel", "grass", "galaxies", "tissue", "print", "handwriting", "temple"),
     *("cat", "motorcycle", "coffee", "retina"),
 )
-STREAM = 1 << 50  # apart from the other pictures of the tree
 
 Colour = tuple[int, int, int]
 
@@ -78,12 +78,6 @@ class Captioned(NamedTuple):
     caption: str
 
 
-def rng_of(seed: int, kind: int, index: int) -> np.random.Generator:
-    """The generator of one picture: Philox4x64 keyed by (seed, kind, index)."""
-    key = np.array([seed, STREAM | kind << 40 | index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
-
-
 def drawing(rng: np.random.Generator, thing: str) -> np.ndarray:
     """A crop of the thing's photo, mirrored or not, float32 (64, 64) in 0..1."""
     top, left, side = crop(rng, thing, "train")
@@ -122,7 +116,7 @@ def composition(seed: int, index: int) -> Captioned:
 
     Deterministic in its arguments. Of single things every other caption leaves the colour out.
     """
-    rng = rng_of(seed, 0, index)
+    rng = composition_rng(seed, 0, index)
     kind = index % 7
     one, other = (_thing(rng) for _ in range(2))
     if kind < 3:

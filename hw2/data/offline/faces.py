@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 
 from hw2.data.offline.photos import package_folder
+from hw2.data.offline.rng import face_rng
 from hw2.errors import DataError
 
 NUM_FACES = 100  # the first half of the file; the rest shows no faces
 FACE_SIZE = 32  # side of a picture: the course's network halves it five times
 MAX_SHIFT = 1.0  # pixels of the original, which is 25 wide
 MAX_ZOOM = 0.08
-STREAM = 1 << 48  # apart from the digits' pictures, whose place is below
 
 
 @cache
@@ -24,13 +24,6 @@ def faces() -> np.ndarray:
     pixels = np.load(path, allow_pickle=False)[:NUM_FACES].astype(np.float32)
     pixels.setflags(write=False)
     return pixels
-
-
-def face_rng(seed: int, index: int) -> np.random.Generator:
-    """The generator of one picture: Philox4x64 keyed by (seed, index)."""
-    return np.random.Generator(
-        np.random.Philox(key=np.array([seed, STREAM | index], dtype=np.uint64))
-    )
 
 
 def face_picture(seed: int, index: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from hw2.data.layout import SPLITS, Split
+from hw2.data.layout import Split
 from hw2.data.offline.photos import photo
+from hw2.data.offline.rng import scene_rng
 
 # Things that one can tell apart at 32x32 without their colour; looked at one by one.
 THINGS: dict[str, tuple[str, str]] = {
@@ -75,7 +76,6 @@ TRIES = 100
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 DARKEST = 0.2  # black would show no colour
 JITTER = (0.8, 1.05)  # of each channel
-STREAM = 1 << 49  # apart from the digits' and the faces' pictures
 
 
 def name_of(colour: str, thing: str) -> str:
@@ -126,12 +126,6 @@ def tiles(thing: str, split: Split) -> tuple[tuple[int, int], ...]:
         if ((column + 2 * row) % 5 == 2) == (split == "val")
     )
     return tuple(place for place in corners if shows_something(small(thing, *place, TILE)))
-
-
-def scene_rng(seed: int, split: Split, index: int) -> np.random.Generator:
-    """The generator of one picture: Philox4x64 keyed by (seed, split, index)."""
-    place = STREAM | SPLITS.index(split) << 40 | index
-    return np.random.Generator(np.random.Philox(key=np.array([seed, place], dtype=np.uint64)))
 
 
 def crop(rng: np.random.Generator, thing: str, split: Split) -> tuple[int, int, int]:
