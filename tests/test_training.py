@@ -1,21 +1,27 @@
 """The training loop, bare: schedule, shares of workers, resuming after any interruption."""
 
+import json
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from hw2.checkpoint import read_meta
+from hw2.diffusion.counter import CounterRandom
 from hw2.errors import ConfigError, StorageError
 from hw2.gradients import Place
+from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
 from hw2.training import Row, Saved, TrainingDiverged, learning_rate, train
-from tests.toy import KILLED, PairSource, toy_net, toy_train
+from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_train
 
 ROOT = Path(__file__).parents[1]
 ROW_KEYS = {
@@ -74,8 +80,86 @@ def test_every_step_has_one_row_and_the_loss_falls(tmp_path: Path) -> None:
     assert all(0 <= row.values["train/data_wait_share"] <= 1 for row in rows)
 
 
+def test_steps_are_adamws_on_clipped_gradients(tmp_path: Path) -> None:
+    """Beside a plain loop, with no setting at its default."""
+    settings: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "decay": "cosine",
+        "weight_decay": 0.3,
+        "betas": (0.6, 0.7),
+        "clip_norm": 0.4,
+        "ema_width": 0.2,
+    }
+    rows = finish(tmp_path, **settings)
+    config = TrainConfig(num_steps=12, batch_size=8, warmup_steps=2, **settings)
+    net = toy_net()
+    ema = PowerEma(net, 0.2)
+    optimizer = torch.optim.AdamW(net.parameters(), betas=(0.6, 0.7), weight_decay=0.3)
+    for step in range(1, 13):
+        samples = range(8)
+        batch = PairSource().batch(step, samples, 8)
+        loss, extra = noisy_error(net, batch, CounterRandom(5, step, samples))
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(net.parameters(), 0.4)
+        rate = optimizer.param_groups[0]["lr"] = learning_rate(config, step)
+        optimizer.step()
+        ema.update(net, step)
+        keys = ("loss", "wrong", "learning_rate", "gradient_norm")
+        told = [rows[step - 1].values[f"train/{key}"] for key in keys]
+        assert told == pytest.approx(
+            [float(loss.detach()), float(extra["wrong"]), rate, float(norm)]
+        )
+    assert float(norm) > 0.4  # there was something to clip
+    meta = read_meta(tmp_path / "final.safetensors")
+    assert (meta["kind"], meta["step"]) == ("toy", 12)
+    found = load_file(tmp_path / "final.safetensors")
+    for prefix, of in (("net", net), ("ema", ema.net)):
+        for name, value in of.state_dict().items():
+            torch.testing.assert_close(found[f"{prefix}.{name}"], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_averaged_weights_are_measured_and_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    losses, measured = iter((0.5, 0.2, 0.4, 0.3)), []
+
+    def evaluate(net: nn.Module) -> dict[str, float]:
+        measured.append(net)
+        return {"eval/loss": next(losses)}
+
+    config = TrainConfig(
+        num_steps=12, batch_size=8, checkpoint_every=3, keep_last=1, precision="fp32"
+    )
+    about = {"seed": 5, "out": tmp_path, "meta": {}, "evaluate": evaluate}
+    events = list(train(toy_net(), noisy_error, PairSource(), config, **about))
+    saved = [event for event in events if isinstance(event, Saved)]
+    assert measured == [event.ema for event in saved]
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step_00000006", "step_00000012"]
+    rows = {event.step: event.values for event in events if isinstance(event, Row)}
+    assert [step for step, values in rows.items() if "eval/loss" in values] == [3, 6, 9, 12]
+    assert rows[6]["eval/loss"] == 0.2
+
+
 def test_rows_are_thinned_but_checkpoints_have_theirs(tmp_path: Path) -> None:
     assert [row.step for row in finish(tmp_path, log_every=5)] == [3, 5, 6, 9, 10, 12]
+
+
+def test_a_row_s_pace_is_of_all_steps_since_the_row_before(tmp_path: Path) -> None:
+    class Slow(PairSource):
+        def batch(self, step: int, samples: Sequence[int], batch_size: int) -> Pairs:
+            time.sleep(0.01)
+            return super().batch(step, samples, batch_size)
+
+    config = TrainConfig(num_steps=18, batch_size=8, log_every=6, precision="fp32")
+    events = train(toy_net(), noisy_error, Slow(), config, seed=5, out=tmp_path, meta={})
+    at, pictures = 0.0, []
+    for event in events:
+        if isinstance(event, Row):
+            now = time.perf_counter()
+            pictures.append(event.values["train/pictures_per_second"] * (now - at))
+            at = now
+            assert event.values["train/data_wait_share"] > 0.2
+    assert all(24 < count < 96 for count in pictures[1:])  # about 48, told by another clock
 
 
 @pytest.mark.parametrize("stop", range(1, 13))
@@ -102,10 +186,43 @@ def test_dropout_is_drawn_again_alike(tmp_path: Path) -> None:
     assert bits(tmp_path / "stopped") == bits(tmp_path / "undisturbed")
 
 
+def dropped(out: Path, seed: int, **settings: object) -> dict[tuple[int, int], bytes]:
+    """What dropout left of ones, by step and by first sample of the pass; `net` comes in eval."""
+    found = {}
+
+    def keep(
+        net: nn.Module, batch: Pairs, random: CounterRandom
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        left = nn.functional.dropout(torch.ones(64), 0.5, net.training)
+        found[random.step, random.samples[0]] = left.numpy().tobytes()
+        return net(batch.x).mean(), {}
+
+    config = TrainConfig(num_steps=3, batch_size=4, precision="fp32", **settings)
+    about = {"seed": seed, "out": out, "meta": {}}
+    for _ in train(toy_net().eval(), keep, PairSource(), config, **about):
+        pass
+    return found
+
+
+def test_dropout_differs_by_seed_step_and_pass(tmp_path: Path) -> None:
+    one = dropped(tmp_path / "one", 1, accumulate=2)
+    other = dropped(tmp_path / "other", 2, accumulate=2)
+    assert one.keys() == other.keys() and len(one) == 6
+    assert len({*one.values(), *other.values()}) == 12
+
+
 def test_a_finished_run_is_left_as_it_is(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
     assert finish(undisturbed) == []
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
+
+
+def test_final_weights_that_are_gone_are_written_again(tmp_path: Path) -> None:
+    finish(tmp_path)
+    before = bits(tmp_path)
+    (tmp_path / "final.safetensors").unlink()
+    assert finish(tmp_path) == []
+    assert bits(tmp_path) == before
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "manifest.json"])
@@ -132,17 +249,20 @@ def test_a_torn_newest_checkpoint_is_skipped(
 
 
 def test_accumulation_changes_only_the_order_of_sums(undisturbed: Path, tmp_path: Path) -> None:
-    finish(tmp_path, accumulate=3)  # 8 pictures in passes of 3, 3 and 2
-    assert_same_weights(tmp_path, undisturbed)
+    rows = finish(tmp_path / "parts", accumulate=3)  # 8 pictures in passes of 3, 3 and 2
+    assert_same_weights(tmp_path / "parts", undisturbed)
+    assert_same_rows(rows, finish(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(("world_size", "batch_size"), [(2, 8), (3, 10)])
 def test_workers_agree_with_one(world_size: int, batch_size: int, tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     many.mkdir()
-    finish(one, batch_size=batch_size)
+    rows = finish(one, batch_size=batch_size)
     toy_process("gloo", many, world_size, batch_size)
     assert_same_weights(many, one)
+    told = json.loads((many / "rows.json").read_text())  # worker 0's
+    assert_same_rows([Row(**row) for row in told], rows)
 
 
 def test_workers_that_see_different_checkpoints_are_refused(tmp_path: Path) -> None:
@@ -171,6 +291,13 @@ def assert_same_weights(out: Path, other: Path) -> None:
         assert got.keys() == want.keys()
         for key, value in want.items():
             torch.testing.assert_close(got[key], value, rtol=2e-4, atol=1e-6, msg=key)
+
+
+def assert_same_rows(rows: list[Row], others: list[Row]) -> None:
+    """The same numbers of each step, but for the order of sums and for times."""
+    for key in ("loss", "wrong", "gradient_norm"):
+        told = [[row.values[f"train/{key}"] for row in of] for of in (rows, others)]
+        assert told[0] == pytest.approx(told[1], rel=1e-4)
 
 
 def test_shares_cover_the_batch_once() -> None:
@@ -213,6 +340,13 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_state(
     state = load_file(max((tmp_path / "checkpoints").glob("step_*")) / "state.safetensors")
     assert all(value.isfinite().all() for value in state.values())
     assert not (tmp_path / "final.safetensors").exists()
+
+
+def test_an_update_that_overflows_is_told_and_not_saved(tmp_path: Path) -> None:
+    events = toy_train(tmp_path, learning_rate=1e39, warmup_steps=0, checkpoint_every=1)
+    with pytest.raises(TrainingDiverged, match="step 1: a weight is no longer a number: lower"):
+        list(events)
+    assert not list((tmp_path / "checkpoints").glob("step_*"))
 
 
 def test_processes_killed_at_random_moments_end_bit_equal(tmp_path: Path) -> None:
