@@ -1,0 +1,59 @@
+"""Which samples a step of a training has, and what belongs to each."""
+
+import torch
+
+from hw2.data.batches import CaptionSource, DigitSource, Epochs, PictureSource
+from hw2.data.digits import DigitSplit
+
+SIZE, BATCH = 10, 4
+
+
+def seen(seed: int, steps: int = 15) -> list[int]:
+    """The samples of the first steps, one after the other."""
+    epochs = Epochs(SIZE, seed)
+    found = [epochs.index(step, range(BATCH), BATCH) for step in range(1, steps + 1)]
+    return torch.cat(found).tolist()
+
+
+def test_each_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
+    epochs = torch.tensor(seen(0)).view(-1, SIZE)
+    assert epochs.sort(1).values.tolist() == [[*range(SIZE)]] * 6
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 6
+    assert seen(1) != seen(0)
+
+
+def test_a_part_of_a_later_step_is_the_same_without_the_steps_before() -> None:
+    whole = torch.tensor(seen(0)).view(-1, BATCH)
+    for step in (8, 2, 15, 3):  # the last of an epoch, and two that straddle two epochs
+        assert (
+            Epochs(SIZE, 0).index(step, (1, 3), BATCH).tolist() == whole[step - 1][[1, 3]].tolist()
+        )
+
+
+def test_labels_and_captions_stay_with_their_pictures() -> None:
+    number = torch.arange(SIZE)
+    images = number.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 2, 2)
+    tokens = torch.stack([number // 3, -number // 3], dim=1)  # captions of up to three pictures
+    want = Epochs(SIZE, seed=5).index(3, (3, 0, 2), BATCH)
+    digits, pictures, captioned = (
+        source.batch(3, (3, 0, 2), BATCH)
+        for source in (
+            DigitSource(DigitSplit(images, number, number % 2, "", ()), seed=5),
+            PictureSource(images, seed=5),
+            CaptionSource(images, tokens, seed=5),
+        )
+    )
+    for batch in (digits, pictures, captioned):
+        assert torch.equal(batch.images, images[want])
+    assert torch.equal(digits.digit, want) and torch.equal(digits.domain, want % 2)
+    assert torch.equal(captioned.tokens, tokens[want])
+
+
+def test_pictures_of_one_caption_have_one_number() -> None:
+    tokens = torch.tensor([[1, 2], [2, 1], [1, 2], [2, 2], [2, 1]])
+    images = torch.zeros(5, 3, 1, 1, dtype=torch.uint8)
+    source = CaptionSource(images, tokens, seed=0)
+    for step in range(1, 5):
+        batch = source.batch(step, range(4), 4)
+        same = (batch.tokens[:, None] == batch.tokens).all(-1)
+        assert torch.equal(batch.captions[:, None] == batch.captions, same)
