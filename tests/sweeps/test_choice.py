@@ -57,6 +57,24 @@ def test_the_cheapest_within_the_interval() -> None:
     assert chosen(errors, "min", cheapest=True) == 2
 
 
+def test_of_equally_cheap_ones_the_preferred_metric_decides() -> None:
+    spreads = {1: 0.3, 2: 0.9, 3: math.nan, 4: 0.5}
+    trials = []
+    for x, spread in spreads.items():
+        one = trial(x, 0.95 - x / 100)
+        scores = {**one.scores, "spread": Interval(spread, spread, spread)}
+        trials.append(TrialResult(one.point, NOWHERE, (Report(10, scores),)))
+    trials.append(trial(5, 0.94))  # without it
+    for prefer, want in (("spread", 2), (None, 1)):
+        found = choose(trials, "y", "max", "cheapest_within_interval", prefer)
+        assert found is not None and found.point["x"] == want
+
+
+def test_the_limit_itself_lies_within_the_interval() -> None:
+    trials = [trial(1, 0.75, 50, half=0.25), trial(2, 0.5, 20, half=0.25)]
+    assert chosen(trials, cheapest=True) == 2
+
+
 def test_an_interval_without_limits_holds_the_best_alone() -> None:
     trials = [trial(1, 0.95, 50, half=math.nan), trial(2, 0.949, 1)]
     assert chosen(trials, cheapest=True) == 1

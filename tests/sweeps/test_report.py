@@ -12,6 +12,7 @@ from PIL import Image
 
 from hw2.errors import TrialsFailed
 from hw2.figures.charts import Panel
+from hw2.figures.front import FrontPoint
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.report import Metric, Shown, report_sweep
@@ -71,6 +72,40 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "chosen (best, max y): w=2, steps=20: 70.0 % (60.0-80.0)" in printed
     assert f"figures: {tmp_path / 'figures'}" in printed
+
+
+def test_tables_have_limits_and_say_the_baseline(tmp_path: Path) -> None:
+    trials = [trial(tmp_path, {"w": w}, w / 4) for w in (1.0, 0.0)]
+    report(tmp_path, trials, baseline={"w": 0})
+    with (tmp_path / "tables/trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = [[float(row[key]) for key in ("w", "y", "y.low", "y.high")] for row in rows]
+    assert found == [pytest.approx([0, 0, -0.1, 0.1]), pytest.approx([1, 0.25, 0.15, 0.35])]
+    assert [row["trial"] for row in rows] == [t.folder.name for t in reversed(trials)]
+    with (tmp_path / "tables/differences.csv").open() as file:
+        (pair,) = csv.DictReader(file)
+    assert [float(pair[key]) for key in ("w", "baseline.w", "value")] == [1, 0, 0.25]
+
+
+def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def front(points: list[FrontPoint], *names: str, best: FrontPoint) -> Image.Image:
+        drawn.extend((points, names[1:], best.label))
+        return SQUARE
+
+    monkeypatch.setattr("hw2.sweeps.report.front", front)
+    trials = [trial(tmp_path, {"w": w}, y) for w, y in ((0.0, 0.5), (1.0, 0.45), (2.0, 0.3))]
+    kept = report(tmp_path, trials, rule="cheapest_within_interval")
+    assert report(tmp_path / "least", trials, mode="min")["best"]["point"] == {"w": 2}
+    points, names, best = drawn[:3]
+    assert names == ("the spread", "the mean")
+    at = [(point.label, *point.place) for point in points]
+    assert at == [("w=0", 0.5, 0.5), ("w=1", 0.55, 0.45), ("w=2", 0.7, 0.3)]
+    # All cost the same, and w=2 is shown to be worse: of the others that of the larger spread.
+    assert best == "w=1" and kept["best"]["point"] == {"w": 1}
 
 
 @pytest.mark.parametrize(("others", "said"), [(6, ""), (7, ", 6 of 7 combinations")])

@@ -65,6 +65,18 @@ def test_raising_and_lowering_the_samples(tmp_path: Path) -> None:
     run(tmp_path, 20)
     assert read_trial(tmp_path, POINT).samples == 20
     assert len(drawn(tmp_path)) == 4
+    run(tmp_path, 7)  # which was scored before
+    kept = read_trial(tmp_path, POINT)
+    assert kept.samples == len(kept.outcomes["y"]) == 7
+
+
+def test_the_time_of_earlier_calls_counts(tmp_path: Path) -> None:
+    run(tmp_path, 5)
+    path = trial_folder(tmp_path, POINT) / "result.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "seconds": 1000.0}))
+    run(tmp_path, 5, 10)
+    assert 1000 < read_trial(tmp_path, POINT).seconds < 1100
 
 
 def test_a_new_rung_before_a_kept_one(tmp_path: Path) -> None:
