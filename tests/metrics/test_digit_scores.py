@@ -40,6 +40,10 @@ def test_accuracies_are_wilsons() -> None:
     assert scores.get("accuracy_real", "svhn") == wilson(180, 200)
     real = [wilson(190, 200), wilson(180, 200)]
     assert scores.get("accuracy_real") == mean_of_intervals(real)
+    counts = {(one.metric, one.domain): one.n for one in scores.scores if one.digit is None}
+    for domain, of_drawn, of_real in (("svhn", 100, 200), (MEAN, 200, 400)):
+        assert counts["accuracy", domain] == counts["diversity", domain] == of_drawn
+        assert counts["accuracy_real", domain] == of_real
 
 
 def test_distances_are_taken_within_a_domain() -> None:
