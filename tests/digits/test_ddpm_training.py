@@ -1,13 +1,33 @@
-"""What the loss of a digit training is measured on."""
+"""What a digit training is made of, and what its loss is measured on."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from hw2.data.batches import DigitSource
 from hw2.data.digits import DigitSplit
 from hw2.diffusion.counter import CounterRandom
-from hw2.diffusion.objective import DenoisingObjective, DigitBatch
-from hw2.digits.ddpm_training import NUM_HELD_OUT, HeldOutLoss
+from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
+from hw2.diffusion.schedule import linear_schedule
+from hw2.digits.ddpm_training import NUM_HELD_OUT, HeldOutLoss, ddpm_training
+from hw2.digits.reading import read_splits
+from hw2.models.digit_unet import build_digit_unet
+from hw2.settings.data import DataConfig
+from hw2.settings.digits import DiffusionConfig, NetworkConfig, TrainDdpmConfig
+from hw2.settings.training import TrainConfig
+
+
+class Says(nn.Module):
+    """Predicts no noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        return 0 * xt + self.weight
 
 
 class Seen(DenoisingObjective):
@@ -46,3 +66,53 @@ def test_all_digits_of_both_domains_are_measured_on(num_val: int) -> None:
 
 def test_a_small_split_is_measured_on_whole() -> None:
     assert seen(20).digits == [*range(10)] * 4
+
+
+def test_each_picture_has_its_own_noise_and_counts_alike() -> None:
+    """Of 200, those of the second part count as much as the others."""
+    objective, images = DenoisingObjective(linear_schedule(100)), torch.zeros(200, 3, 1, 1)
+    images[128:] = 255
+    digits = torch.arange(200) % 10
+    split = DigitSplit(images.to(torch.uint8), digits, digits // 5, "", ())
+    with torch.no_grad():
+        found = HeldOutLoss(objective, split, 3)(Says())["eval/loss"]
+        batch = DigitBatch(split.images, split.digits, split.domains)
+        whole, _ = objective(Says(), batch, CounterRandom(3, 0, range(200)))
+    assert found == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_a_training_is_what_its_settings_say(digits_tree: Path, tmp_path: Path) -> None:
+    config = TrainDdpmConfig(
+        out=tmp_path,
+        seed=6,
+        network=NetworkConfig(image_size=14, patch=2, channels=(64,), attention=(False,)),
+        diffusion=DiffusionConfig(
+            num_train_timesteps=70,
+            schedule="linear",
+            prediction_type="epsilon",
+            label_dropout=0.3,
+            drop="separate",
+            min_snr_gamma=2.0,
+            timesteps="uniform",
+        ),
+        data=DataConfig(root=digits_tree, cache=tmp_path),
+        train=TrainConfig(num_steps=1, batch_size=4),
+    )
+    training = ddpm_training(config, tmp_path)
+    fresh = build_digit_unet(config.network, 6).state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in training.net.state_dict().items())
+    objective = training.objective
+    assert isinstance(objective, LabelledObjective)
+    assert torch.equal(objective.schedule.betas, linear_schedule(70).betas)
+    asked = config.diffusion.model_dump(exclude={"num_train_timesteps", "schedule"})
+    assert asked | {"snr_floor": 0.0, "null_digit": 10, "null_domain": 2} == {
+        key: value for key, value in vars(objective).items() if key != "schedule"
+    }
+    train, val = read_splits(config.data, 14).values()
+    own, want = (of.batch(2, (0, 3), 4) for of in (training.source, DigitSource(train, 6)))
+    assert all(map(torch.equal, own, want)) and own.images.shape == (2, 3, 14, 14)
+    measured = training.evaluate
+    assert isinstance(measured, HeldOutLoss) and measured.objective is objective
+    assert measured.split.content_hash == val.content_hash
+    assert (training.seed, measured.seed, training.meta["seed"]) == (6, 6, 6)
+    assert training.meta["data_hash"] == train.content_hash
