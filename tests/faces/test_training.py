@@ -5,13 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from hw2.data.batches import Shuffled
+from hw2.data.faces import real_folder
+from hw2.data.offline.faces import face_picture
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
-from hw2.faces.training import PART, face_objective
+from hw2.faces.training import PART, face_objective, face_training, read_faces
+from hw2.models.face_unet import build_face_unet
+from hw2.settings.data import DataConfig
 from hw2.settings.faces import FaceObjectiveConfig, TrainFacesConfig
 from hw2.settings.training import TrainConfig
 
@@ -44,3 +50,28 @@ def test_weights_are_those_of_the_settings_over_the_course_s_process() -> None:
     snr = alpha_bar / (1 - alpha_bar)
     assert_close(found.weights.numpy(), np.clip(snr, 0.1, 4.0) / snr)
     assert found.timesteps == "importance"
+
+
+def test_a_training_is_what_its_settings_say(tmp_path: Path) -> None:
+    folder = real_folder(tmp_path)
+    folder.mkdir(parents=True)
+    for index in range(5):
+        Image.fromarray(face_picture(0, index)).save(folder / f"{index}.png")
+    config = TrainFacesConfig(
+        out=tmp_path,
+        seed=6,
+        data=DataConfig(root=tmp_path),
+        train=TrainConfig(num_steps=1, batch_size=4),
+    )
+    training, pictures = face_training(config, tmp_path), read_faces(config)
+    fresh = build_face_unet(config.network.channels, 6).state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in training.net.state_dict().items())
+    sources = training.source, Shuffled(PictureBatch(pictures.images), 6)
+    own, want = (source.batch(2, (0, 3), 4) for source in sources)
+    assert torch.equal(own.images, want.images)
+    measured = training.evaluate
+    assert isinstance(measured, FixedNoiseLoss)
+    assert measured.objective.weights.equal(face_objective(config).weights)
+    assert torch.equal(measured.batch.images, pictures.images)
+    assert (training.seed, measured.seed, training.meta["seed"]) == (6, 6, 6)
+    assert training.meta["data_hash"] == pictures.content_hash
