@@ -1,16 +1,21 @@
 """Folders that students handed in: what is found, what counts, and what is refused."""
 
+import csv
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from hw2.digits.student_grades import Grade, grade, hash_of_all, read_student
-from hw2.digits.student_report import flat
+from hw2.digits.student_report import flat, report_students
 from hw2.digits.students import Student, find_students
+from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import wilson
 from hw2.models.judge import Judge, build_judge
+from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import JudgeDigitsConfig
 from tests.digits.handed_in import picture, write_bad_student, write_student
 
@@ -186,3 +191,40 @@ def test_a_student_is_read_the_same_in_chunks(
     counts: list[int] = []
     assert read_student(judge, student, known, tmp_path, counts.append) == whole
     assert counts == [7, 7, 6]
+
+
+def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
+    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, torch.Tensor] = {}
+
+    def figure(confusion: torch.Tensor, names: object, title: str, worst: object) -> Image.Image:
+        drawn[title] = confusion
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("hw2.digits.student_report.confusion_figure", figure)
+    write_student(tmp_path / "all/ann", 1)
+    write_student(tmp_path / "all/bob", 2, seed=1)
+    students = found(tmp_path / "all")
+    readings = [
+        read_student(judge, student, student.content_hash(ignore), tmp_path, ignore)
+        for student in students
+    ]
+    config = JudgeDigitsConfig(pictures=(tmp_path / "all",), out=tmp_path)
+    with Tracker(tmp_path, "run", None, owner=False) as tracker:
+        report_students(students, readings, config, tmp_path, tracker)
+    for domain in DOMAINS:
+        confusion = drawn[f"{domain}: 30 pictures of 2 students"]
+        said = [
+            reading.read_as
+            for student, read in zip(students, readings, strict=True)
+            for file, reading in zip(student.files, read, strict=True)
+            if file.domain == domain
+        ]
+        assert confusion.sum(1).tolist() == [3] * 10
+        assert confusion.sum(0).tolist() == [said.count(digit) for digit in DIGITS]
+    with (tmp_path / "tables/students.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["domain"] != "mean"]
+    for row in rows:
+        limits = wilson(int(row["read_right"]), int(row["pictures"]))
+        assert [float(row[key]) for key in ("accuracy", "low", "high")] == [*vars(limits).values()]
