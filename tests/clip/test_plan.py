@@ -1,10 +1,12 @@
 """What is to be done and what is there, for sets and class names of every kind, to the report."""
 
+import csv
 import errno
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,6 +29,8 @@ from hw2.data.listing.pictures import Listing
 from hw2.data.listing.store import Store
 from hw2.distributed.batch import map_pieces
 from hw2.errors import ConfigError, DataError
+from hw2.figures.gallery import GalleryRow
+from hw2.metrics.intervals import wilson
 from hw2.runlog.tracker import Tracker
 from hw2.settings.zero_shot import ClipZeroShotConfig
 from tests.clip.small import NAMES, save_clip, write_set
@@ -58,9 +62,11 @@ def do(plan: Plan, source: ClipSource, pieces: list[Piece] | None = None) -> int
     return sum(plan.take(map_pieces(encoder, pieces, ScalingConfig(num_workers=0), reader)))
 
 
-def report(root: Path, source: ClipSource, templates: Sequence[str] = ("simple",)) -> dict:
+def report(
+    root: Path, source: ClipSource, templates: Sequence[str] = ("simple",), **more: object
+) -> dict:
     """The whole job without MLflow; returns its figures."""
-    config = settings(root, templates)
+    config = settings(root, templates).model_copy(update=more)
     plan, listing = planned(config, source)
     do(plan, source)
     config.out.mkdir(exist_ok=True)
@@ -210,6 +216,75 @@ def test_a_cache_with_everything_may_be_read_only(
     monkeypatch.setattr("hw2.clip.store.tempfile", None)
     plan, listing = planned(settings(tmp_path), source)
     assert len(predict(plan, listing.labels, "simple", tmp_path, False).rows) == 6
+
+
+def test_tables_are_of_each_class_and_of_what_two_sets_name_differently(
+    tmp_path: Path, source: ClipSource
+) -> None:
+    val = write_set(tmp_path / "set", each=4)
+    (val / "0_1.png").write_bytes(b"no picture")  # predictions are fewer than pictures
+    report(tmp_path, source, ["simple", "imagenet7"], max_bad_share=0.1)
+    out = tmp_path / "out"
+    simple, seven = (
+        pq.read_table(out / "predictions" / name).to_pylist() for name in ("simple", "imagenet7")
+    )
+    with (out / "tables/classes_simple.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    assert [row["class"] for row in classes] == list(NAMES)
+    for row in classes:
+        own = [one["top5"][0] == row["class"] for one in simple if one["label"] == row["class"]]
+        limits = vars(wilson(sum(own), len(own))).values()
+        found = [float(row[key]) for key in ("recall", "recall_low", "recall_high")]
+        assert found == pytest.approx(list(limits))
+    want = [
+        {"path": a["path"], "label": a["label"], "simple": a["top5"][0], "imagenet7": b["top5"][0]}
+        for a, b in zip(simple, seven, strict=True)
+        if a["top5"][0] != b["top5"][0]
+    ]
+    assert len(want) > 1
+    assert pq.read_table(out / "changed/simple__imagenet7.parquet").to_pylist() == want
+
+
+def test_figures_are_of_the_pictures_that_they_name(
+    tmp_path: Path, source: ClipSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[GalleryRow] = []
+    similar: list[Any] = []
+    drawn = Image.new("RGB", (8, 8))
+    monkeypatch.setattr("hw2.clip.report.gallery", lambda of, title: rows.extend(of) or drawn)
+    monkeypatch.setattr(
+        "hw2.clip.report.similarity_figure", lambda *of: similar.extend(of) or drawn
+    )
+    monkeypatch.setattr("hw2.clip.report.SIMILAR_CLASSES", 3)
+    val = write_set(tmp_path / "set", each=4)
+    report(tmp_path, source)
+    predictions = pq.read_table(tmp_path / "out/predictions/simple").to_pylist()
+    pixels = {
+        source.preprocess.pixels(np.array(Image.open(val / row["path"]))).tobytes(): row
+        for row in predictions
+    }
+
+    def of(picture: torch.Tensor) -> dict[str, Any]:
+        return pixels[picture.movedim(0, -1).numpy().tobytes()]
+
+    assert sum(len(row.pictures) for row in rows) > 3
+    for picture, notes in [
+        pair for row in rows for pair in zip(row.pictures, row.notes, strict=True)
+    ]:
+        told = of(picture)
+        share = told["top5_probability"][0]
+        want = [f"true: {told['label']}", f"said: {told['top5'][0]}", f"p = {share:.1%}"]
+        assert list(notes) == want
+    values, pictures, texts = similar
+    shown = [of(picture)["label"] for picture in pictures]
+    assert shown == [NAMES[0], NAMES[2], NAMES[5]]
+    assert texts == ["a photo of a red brick.", "a photo of the sea.", "a photo of an oak tree."]
+    plan, listing = planned(settings(tmp_path), source)
+    places = [listing.table["name"].to_pylist().index(of(picture)["path"]) for picture in pictures]
+    loaded = load_clip(source)
+    classes = class_embeddings(loaded.net, loaded.tokenize, [[text] for text in texts])
+    want = torch.stack([plan.embedding(place) for place in places]) @ classes.T
+    torch.testing.assert_close(values, want, rtol=0, atol=1e-6)
 
 
 ODD = (
