@@ -20,6 +20,7 @@ from hw2.clip.training import (
     write_open_clip,
     zero_shot_accuracy,
 )
+from hw2.data.batches import CaptionSource
 from hw2.data.captions import ClassSet
 from hw2.data.clip_tree import write_clip
 from hw2.models.clip import build_clip, clip_tokenizer
@@ -56,6 +57,18 @@ def test_captions_beyond_the_context_are_told(
         network = TINY.model_copy(update={"text": TextConfig(context_length=context)})
         warn_of_cut_captions(config.model_copy(update={"network": network}), captions)
         assert capsys.readouterr().err == told
+
+
+def test_the_seed_is_that_of_weights_and_order(config: TrainClipConfig) -> None:
+    training = clip_training(config.model_copy(update={"seed": 6}), config.out)
+    fresh = build_clip(TINY.model_cfg(), 6).state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in training.net.state_dict().items())
+    train, _ = read_clip_tree(config)
+    tokens = clip_tokenizer(TINY.model_cfg())(list(train.captions))
+    sources = training.source, CaptionSource(train.images, tokens, 6)
+    own, want = (source.batch(2, (0, 3), 4) for source in sources)
+    assert all(map(torch.equal, own, want))
+    assert (training.seed, training.meta["seed"]) == (6, 6)
 
 
 def test_it_measures_zero_shot_accuracy_at_checkpoints(rows: list[Row]) -> None:
