@@ -63,6 +63,9 @@ def test_an_empty_folder_goes_on_from_the_bucket(uri: str) -> None:
         newest = CheckpointStore(second.folder / "checkpoints").latest()
         assert newest is not None
         assert newest.tensors["weight"].item() == 15
+        write(second, "a row")
+        second.push()  # which takes nothing away that was not removed here
+        assert "checkpoints/step_00000010/state.safetensors" in Bucket(uri).names()
         save(second, 20)
         second.push()
         names = {name.partition("/step_")[2] for name in Bucket(uri).names()} - {""}
@@ -103,6 +106,33 @@ def test_a_killed_push_is_never_a_whole_checkpoint(
             second.take_over()
             assert second.pull_checkpoint() == "checkpoints/step_00000005"
         first._writes = False  # it is dead
+
+
+def test_a_torn_checkpoint_of_the_bucket_is_passed_over(uri: str) -> None:
+    with mirrored(uri) as first:
+        first.take_over()
+        for step in (5, 10):
+            save(first, step)
+    Bucket(uri).write_text("checkpoints/step_00000010/state.safetensors", "torn")
+    with mirrored(uri) as second:
+        second.take_over()
+        assert second.pull_checkpoint() == "checkpoints/step_00000005"
+
+
+def test_of_the_processes_of_a_run_the_last_that_joined_writes(uri: str) -> None:
+    """A worker that was taken for dead, and its successor."""
+    with mirrored(uri) as driver:
+        driver.take_over()
+        with driver.lent(), joined(driver.address, writes=True) as before:
+            write(before, "row 1")
+            before.push()
+            with joined(driver.address, writes=True) as after:
+                write(before, "row 2, late")
+                with pytest.raises(TakenOver):
+                    before.push()
+                before._writes = False
+                write(after, "row 2")
+        assert Bucket(uri).read_text("journal.jsonl") == "row 1\nrow 2\n"
 
 
 def test_a_checkpoint_waits_for_its_rows(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +178,80 @@ def test_rows_count_as_kept_after_a_last_check_that_failed_once(
         before = reads
         mirror.push()
         assert reads == before  # nothing is new: the bucket is not asked
+
+
+def test_what_changed_since_is_pushed_and_not_overwritten(uri: str) -> None:
+    """Also where the size stays: metrics of another digit are other metrics."""
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        file = mirror.folder / "metrics.json"
+        for text in ("0.8", "0.9"):
+            file.write_text(text)
+            mirror.push()
+            assert Bucket(uri).read_text("metrics.json") == text
+        Bucket(uri).write_text("metrics.json", "0.7")  # by another process of the run
+        mirror.pull()
+        assert file.read_text() == "0.7"
+        Bucket(uri).write_text("metrics.json", "0.65")
+        file.write_text("1.0")
+        mirror.pull()
+        assert file.read_text() == "1.0"
+        for passing in ("ray/tune", "x.lock", "x.tmp", ".hidden/x"):
+            (mirror.folder / passing).parent.mkdir(exist_ok=True)
+            (mirror.folder / passing).write_text("passing")
+        mirror.push()
+        assert list(Bucket(uri).names()) == ["metrics.json"]
+
+
+def test_a_checkpoint_goes_with_its_manifest_first(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in between leaves no manifest of weights that are gone."""
+    gone: list[str] = []
+    delete = Bucket.delete
+    monkeypatch.setattr(Bucket, "delete", lambda of, name: (gone.append(name), delete(of, name)))
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        for step in (5, 10, 15):
+            save(mirror, step)
+            mirror.push()
+        folder = "checkpoints/step_00000005"
+        assert gone == [f"{folder}/manifest.json", f"{folder}/state.safetensors"]
+
+
+def test_what_is_set_aside_keeps_whose_it_is_to_the_last(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    delete = Bucket.delete
+    monkeypatch.setattr(Bucket, "delete", lambda of, name: (gone.append(name), delete(of, name)))
+    names = ("config.yaml", "a.json", "figures/x.png")
+    for number in (1, 2):
+        for name in names:
+            Bucket(uri).write_text(name, f"{name} {number}")
+        with mirrored(uri) as mirror:
+            mirror.pull_settings()
+            mirror.set_aside()
+            assert not Bucket(uri).names() and not list(mirror.folder.iterdir())
+        path, _, options = uri.partition("?")
+        aside = Bucket(f"{path}.old-{number}?{options}")
+        assert [aside.read_text(name) for name in names] == [f"{name} {number}" for name in names]
+    assert gone == ["a.json", "figures/x.png", "config.yaml"] * 2
+
+
+def test_rows_of_a_later_start_are_not_delivered_by_the_driver_before(uri: str) -> None:
+    with mirrored(uri) as first:
+        first.take_over()
+        journal = write(first, "one")
+        first.push()
+        first._writes = False  # a worker writes, and the driver follows
+        with mirrored(uri) as second:
+            second.take_over()
+            write(second, "two")
+            second.push()
+            with pytest.raises(TakenOver):
+                first._follow()
+            assert first.kept(journal) == 4
 
 
 def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
