@@ -15,6 +15,7 @@ from hw2.clip.loading import find_clip
 from hw2.data.concepts import read_concepts
 from hw2.errors import DataError, Hw2Error
 from hw2.personalize.generated import check_pictures, concepts_in, find_generated
+from hw2.personalize.grade_report import picture_rows, source_rows
 from hw2.personalize.grades import Grades
 from hw2.personalize.grading import Embedder, score_pictures
 from hw2.settings.grading import GradeConceptsConfig
@@ -117,6 +118,42 @@ def test_scores_are_those_of_open_clip(tree: Path, embedder: Embedder) -> None:
     assert difference.low < difference.value < difference.high
     found = json.loads(json.dumps(grades.to_json(), allow_nan=False))
     assert found["together"][1]["concepts"] == ["0", "1"]
+
+
+def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> None:
+    """Pictures go by their numbers, of which one is missing."""
+    write_generated(tree / "before", together=False, noise=150)
+    for folder in ("gen", "before"):
+        (tree / folder / "0/0/source0_prompt0_1.png").unlink()
+    concepts = read_concepts(tree / "ti/input.json")
+    generated = find_generated(settings(tree, against=tree / "before"), concepts)
+    scores = score_pictures(embedder, concepts, generated, lambda count: None)
+    grades = Grades(concepts, generated, scores, seed=0)
+    told = picture_rows(grades)
+    for key, scored in scores.alone.items():
+        own = [row for row in told if (row["source"], row["prompt"]) == key]
+        assert tuple(row["n"] for row in own) == scored.numbers
+        for suffix, of in (("", scored), ("_against", scores.against[key])):
+            assert [row[f"image{suffix}"] for row in own] == of.image.tolist()
+            assert [row[f"text{suffix}"] for row in own] == of.text.tolist()
+        first = sorted(own, key=lambda row: -(row["image"] + 2.5 * row["text"]))[:5]
+        assert [row["best"] for row in first] == [1, 2, 3, 4, 5]
+        assert sum(row["best"] is not None for row in own) == 5
+        change = scored.image - scores.against[key].image
+        assert grades.changes[key]["image"].value == pytest.approx(float(change.mean()))
+    prompt = grades.to_json()["concepts"]["0"]["prompts"][0]
+    flat = grades.flat()
+    best = [row for row in told if (row["source"], row["prompt"]) == ("0", 0) and row["best"]]
+    for kind in ("image", "text"):
+        mean = pytest.approx(float(np.mean([row[kind] for row in best])))
+        assert prompt[f"best_{kind}"] == mean == flat[f"eval/source0/prompt0/best_{kind}"]
+    together = grades.together[1]["joint"]
+    assert flat["eval/together/joint/prompt1/both"] == together.both.value
+    assert flat["eval/together/joint/prompt1/there"] == together.there.value
+    for row in source_rows(grades):
+        name = row["source"]
+        assert row["image, each other"] == f"{scores.likeness[name]:.2f}"
+        assert row["threshold"] == f"{scores.thresholds[name]:.2f}"
 
 
 def test_one_picture_of_one_concept(tmp_path: Path, embedder: Embedder) -> None:

@@ -1,5 +1,6 @@
 """Merging concepts of a tiny pipeline: what keeps, what takes a value, whatever the order."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from hw2.text2image.model import StableDiffusion
 from tests.personalize.tiny import tiny_model
 
 CAPTIONS = ["a photo of a red car", "a cup next to a dog", "the street of a cat", "a painting"]
+END = "<|endoftext|>"
 
 
 def learnt(model: StableDiffusion, token: str, seed: int) -> Deltas:
@@ -83,6 +85,21 @@ def test_concepts_take_what_they_learnt_and_captions_move_less(
         moved = (kept @ (weight - base).T).norm()
         alone = min((kept @ (one.weights[name] - base).T).norm() for one in concepts)
         assert float(moved) < 0.6 * float(alone)
+
+
+def test_figures_are_those_of_all_layers(model: StableDiffusion, concepts: list[Deltas]) -> None:
+    pairs = itertools.permutations(("car", "dog", "cat", "cup"), 2)
+    captions = [f"a {one} next to a {other}" for one, other in pairs]  # nothing moves for nothing
+    merged = merge_deltas(model, concepts, captions, 1)
+    told, layers = merged.to_json(), merged.layers.values()
+    for key in ("residual", "rounded_residual"):
+        assert told[f"worst_{key}"] == max(getattr(layer, key) for layer in layers)
+    kept, base = kept_features(model, captions), cross_attention_weights(model.unet)
+    moved = [kept @ (w - base[name].detach()).T for name, w in merged.deltas.weights.items()]
+    assert told["objective"] == pytest.approx(float(torch.cat(moved, dim=1).norm()), rel=1e-4)
+    # One caption of each token, though there are two.
+    ends = [f"{word} of 'a photo of a <new{n}>'" for n in (1, 2) for word in (f"<new{n}>", END)]
+    assert told["targets"] == ends
 
 
 def test_order_of_the_concepts_does_not_matter(

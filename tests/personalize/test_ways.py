@@ -1,5 +1,6 @@
-"""What `--separate` names: folders, files, and files with another token."""
+"""What each way brings; what `--separate` names: folders, files, files with another token."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 
 from hw2.data.concepts import Concept
 from hw2.errors import ConfigError
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.inversion import EMBEDDING
-from hw2.personalize.ways import read_ways, refuse_shared_tokens
+from hw2.personalize.ways import Ways, hashes_of, read_ways, refuse_shared_tokens
 from hw2.settings.personalize import GenerateConceptsConfig
 from tests.personalize.tiny import WIDTH, tiny_model
 
@@ -33,6 +35,44 @@ def test_a_path_may_have_an_equals_sign(
     monkeypatch.chdir(tmp_path)
     config = GenerateConceptsConfig(out=tmp_path / "out", separate=(given,))
     assert list(read_ways(config, tiny_model(), {})["separate"].rows) == [token]
+
+
+def about(source: str, token: str, word: str) -> Concept:
+    return Concept(source, Path(source), (), token, (), (), (), initializer_token=word)
+
+
+def test_before_the_training_a_token_is_its_word(tmp_path: Path) -> None:
+    model = tiny_model()
+    config = GenerateConceptsConfig(out=tmp_path / "out", untrained=True)
+    concepts = {"0": about("0", "<new1>", "dog"), "1": about("1", "<new2>", "cup")}
+    rows = read_ways(config, model, concepts)["untrained"].rows
+    words = model.tokenizer("dog cup", add_special_tokens=False).input_ids
+    assert list(rows) == ["<new1>", "<new2>"] and len(words) == 2
+    for row, word in zip(rows.values(), words, strict=True):
+        assert torch.equal(row, model.token_table.weight[word])
+
+
+def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
+    model = tiny_model()
+    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    base = base_hash(model.unet, model.text_encoder)
+    one = Deltas(base, weights, {"<new1>": torch.ones(WIDTH)}, {})
+    moved = {name: weight + 1 for name, weight in weights.items()}
+    made = {"one": one, "row": replace(one, rows={"<new1>": torch.zeros(WIDTH)})}
+    made["weights"] = replace(one, weights=moved)
+    for name, learnt in made.items():
+        save_deltas(tmp_path / name, learnt, weights)
+
+    def read(joint: str, merged: str) -> Ways:
+        folders = {"joint": tmp_path / joint, "merged": tmp_path / merged}
+        return read_ways(GenerateConceptsConfig(out=tmp_path / "out", **folders), model, {})
+
+    ways = read("one", "weights")
+    assert list(ways) == ["joint", "merged"]
+    for way, name in (("joint", "one"), ("merged", "weights")):
+        assert all(torch.equal(v, made[name].weights[k]) for k, v in ways[way].weights.items())
+    sums = hashes_of(ways, {}) | {"row": hashes_of(read("row", "one"), {})["joint"]}
+    assert len(set(sums.values())) == 3
 
 
 def test_two_concepts_of_one_name_are_not_drawn_together() -> None:
