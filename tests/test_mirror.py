@@ -11,6 +11,8 @@ from hw2.bucket_out import joined, mirrored
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
 from hw2.mirror import Mirror, TakenOver
+from hw2.runlog.entries import Entry
+from hw2.runlog.tracker import Tracker
 from hw2.storage import Bucket, Stamp
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
@@ -252,6 +254,33 @@ def test_rows_of_a_later_start_are_not_delivered_by_the_driver_before(uri: str) 
             with pytest.raises(TakenOver):
                 first._follow()
             assert first.kept(journal) == 4
+
+
+def test_rows_are_delivered_once_the_bucket_has_them(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    class Store:
+        def __init__(self, *address: object) -> None: ...
+
+        def rows(self, entries: list[Entry]) -> None:
+            steps.extend(entry.step for entry in entries)
+
+        def files(self, entries: list[Entry]) -> None: ...
+
+    monkeypatch.setattr("hw2.runlog.tracker.Delivery", Store)
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        with Tracker(mirror.folder, "run", "a store", owner=False, mirror=mirror) as tracker:
+            tracker.log_row(1, {"loss": 1.0})
+            mirror.push()
+            wait_for(lambda: steps == [1])
+            tracker.log_row(2, {"loss": 1.0})
+            (rows, _) = tracker._couriers
+            assert not rows.flush(0.3) and steps == [1]
+            mirror.push()
+            assert rows.flush(5.0) and steps == [1, 2]
 
 
 def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:

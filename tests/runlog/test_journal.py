@@ -212,6 +212,34 @@ def test_courier_tries_again_and_says_so_once(
     assert "nobody there" in caplog.text and str(journal.path) in caplog.text
 
 
+def test_lines_beyond_the_limit_wait(journal: Journal) -> None:
+    """As rows do that are not in the bucket yet: a later start would log them once more."""
+    ends = []
+    for step in range(3):
+        journal.append_row(step, {"loss": 1.0})
+        ends.append(journal.path.stat().st_size)
+    receiver, limit = Receiver(), ends[2] - 1
+    courier = Courier(journal, "run", receiver, str, limit=lambda: limit)
+    assert not courier.flush(0.3) and receiver.steps == [0, 1]
+    limit = ends[2]
+    assert courier.flush(5.0) and receiver.steps == [0, 1, 2]
+    courier.stop()
+
+
+def test_what_is_sent_outlives_a_power_cut(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that the receiver keeps and the journal lost would be logged twice."""
+    done: list[str] = []
+    sync = Journal.sync
+    monkeypatch.setattr(Journal, "sync", lambda of: (sync(of), done.append("synced")))
+    journal.append_row(0, {"loss": 1.0})
+    courier = Courier(journal, "run", lambda entries: done.append("sent"), str)
+    assert courier.flush(5.0)
+    courier.stop()
+    assert done == ["synced", "sent"]
+
+
 def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None:
     first, second = Receiver(), Receiver()
     driver = Courier(journal, "run", first, str)
