@@ -168,6 +168,29 @@ def test_small_errors_are_written_alike(small: SmallReport) -> None:
     assert "255) 0 ·" in text  # of η = 0 from itself, which is exact
 
 
+def test_the_slider_begins_with_the_chosen_and_shows_each_domain_s_own_pictures(
+    small: SmallReport,
+) -> None:
+    guidance = collect(small.all()).parts["guidance"]
+    assert guidance.frames[guidance.start].label == "w = 2"
+    for frame in guidance.frames:
+        mnistm, svhn = frame.grids
+        assert mnistm.picture != svhn.picture
+
+
+def test_means_stand_below_their_columns(small: SmallReport) -> None:
+    means = {"accuracy": 0.9, "diversity": 0.8, "diversity_pixels": 0.7}
+    path = small.out / "samples/metrics.json"
+    metrics = json.loads(path.read_text())
+    for key, value in means.items():
+        metrics[f"eval/{key}"] |= interval(value)
+    path.write_text(json.dumps(metrics))
+    scores = collect(small.all()).parts["sheets"].scores
+    (foot,) = scores.foot
+    told = dict(zip(scores.columns, (cell.order for cell in foot), strict=True))
+    assert {key: told[f"score.{key}"] for key in means} == means
+
+
 def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> None:
     guidance = collect(small.all()).parts["guidance"]
     assert len(guidance.frames) == 4 and guidance.frames[0].label == "w = -1"
@@ -223,6 +246,16 @@ def test_losses_are_told_as_losses(small: SmallReport) -> None:
     assert "It is shown to be lower for a photo of a <new3>: -9.0 (-11.0 … -7.0)." in text
     assert "separate inversions \u2212 joint training: 2.00 (1.60-2.40)" in text
     assert "At w = -1 the labels have no say: 5.0 % (3.0-7.0) are read as meant." in text
+
+
+def test_prompts_differ_by_the_adjusted_p_and_b_stands_before_a(small: SmallReport) -> None:
+    pair = json.loads((small.out / "clip/metrics.json").read_text())["comparisons"][0]
+    pair |= {"only_a_right": 3, "only_b_right": 12, "p": 0.03, "p_holm": 0.06}
+    changed(small.out / "clip/metrics.json", comparisons=[pair])
+    found = collect(small.all()).parts["clip"]
+    (row,) = found.comparisons.rows
+    assert [cell.text for cell in row[2:]] == ["12 : 3", "0.06"]
+    assert [one.key for one in found.said][1:] == ["p3.prompts_same"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
