@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hw2.data.captions import clip_folder, read_captions, read_classes
 from hw2.errors import DataError
@@ -51,7 +51,21 @@ def test_labels_come_from_the_file_names(tree: Path) -> None:
     np.testing.assert_array_equal(found.images[3].permute(1, 2, 0).numpy(), PIXELS[2])
     assert found.images.shape == (4, 3, 32, 32)
     (tree / "clip_zeroshot/val/2_7.png").rename(tree / "clip_zeroshot/val/3_7.png")
-    assert read_classes(tree, 32).content_hash != found.content_hash
+    moved = read_classes(tree, 32)
+    assert moved.content_hash != found.content_hash
+    names = tree / "clip_zeroshot/id2label.json"
+    names.write_text(names.read_text().replace("thing_3", "another"))
+    assert read_classes(tree, 32).content_hash != moved.content_hash
+
+
+def test_photographs_of_concepts_are_upright_and_cut_to_their_middle(tree: Path) -> None:
+    wide = np.concatenate([PIXELS[0], PIXELS[1][:, :16]], axis=1)  # 48 x 32
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # which is shown turned to the right
+    turned = Image.fromarray(wide).transpose(Image.Transpose.ROTATE_90)
+    turned.save(tree / "clip_zeroshot/train/00000.png", exif=exif)
+    found = read_captions(clip_folder(tree), 32, as_concepts=True)
+    np.testing.assert_array_equal(found.images[0].permute(1, 2, 0).numpy(), wide[:, 8:40])
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def test_a_changed_picture_is_packed_anew_and_the_old_pack_goes(course_tree: Pat
     assert first.images[0].float().mean() > 0  # a map that is open stays readable
 
 
+def test_a_changed_picture_of_as_many_bytes_is_packed_anew(course_tree: Path) -> None:
+    changed, sizes = course_tree / "digits/svhn/data/00000.png", set()
+    for colour, pixel in (("blue", [0, 0, 255]), ("red", [255, 0, 0])):
+        Image.new("RGB", (28, 28), colour).save(changed, compress_level=0)
+        sizes.add(changed.stat().st_size)
+        assert read(course_tree).images[6, :, 5, 5].tolist() == pixel
+    assert len(sizes) == 1
+
+
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "noise", "bad list"])
 def test_a_broken_pack_is_found_out_and_rebuilt(course_tree: Path, harm: str) -> None:
     table = course_tree / "digits/svhn/train.csv"
