@@ -16,7 +16,7 @@ from torch import nn
 
 from hw2.checkpoint import read_meta
 from hw2.diffusion.counter import CounterRandom
-from hw2.errors import ConfigError, StorageError
+from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.gradients import Place
 from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
@@ -215,6 +215,22 @@ def test_a_finished_run_is_left_as_it_is(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
     assert finish(undisturbed) == []
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
+    config = TrainConfig(num_steps=2, batch_size=8, checkpoint_every=1, precision="fp32")
+
+    def run(num_steps: int, **meta: object) -> None:
+        asked = config.model_copy(update={"num_steps": num_steps})
+        list(train(toy_net(), noisy_error, PairSource(), asked, seed=5, out=tmp_path, meta=meta))
+
+    run(2, data_hash="a", sides=(1, 2))
+    before = bits(tmp_path)
+    with pytest.raises(CheckpointError, match="training began there with another data_hash: ch"):
+        run(4, data_hash="b", sides=(1, 2))
+    assert bits(tmp_path) == before
+    run(4, data_hash="a", sides=(1, 2))
+    assert bits(tmp_path) != before
 
 
 def test_final_weights_that_are_gone_are_written_again(tmp_path: Path) -> None:
