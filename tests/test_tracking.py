@@ -30,6 +30,19 @@ def test_restores_a_deleted_experiment(tmp_path: Path, store: str) -> None:
     assert start(tmp_path, store, experiment="deleted").finish()
 
 
+def test_times_are_those_at_which_it_was_logged(tmp_path: Path, store: str) -> None:
+    """Also of what waited for the store."""
+    tracker = start(tmp_path, store)
+    tracker.log_row(3, {"loss": 1.0})
+    time.sleep(0.01)
+    assert tracker.finish()
+    logged = {entry.kind: entry.time_ms for entry in tracker.journal.read(0)[0]}
+    client = MlflowClient(tracking_uri=store)
+    (point,) = client.get_metric_history(tracker.run_id, "loss")
+    assert (point.step, point.timestamp) == (3, logged["metrics"])
+    assert client.get_run(tracker.run_id).info.end_time == logged["status"]
+
+
 def test_tables_are_made_fast_and_rows_written_safely(tmp_path: Path) -> None:
     modes = list[int]()
 
