@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hw2.data.batches import DigitSource
+from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
@@ -109,7 +109,7 @@ def test_a_training_is_what_its_settings_say(digits_tree: Path, tmp_path: Path) 
         key: value for key, value in vars(objective).items() if key != "schedule"
     }
     train, val = read_splits(config.data, 14).values()
-    own, want = (of.batch(2, (0, 3), 4) for of in (training.source, DigitSource(train, 6)))
+    own, want = (of.batch(2, (0, 3), 4) for of in (training.source, Shuffled(train.whole, 6)))
     assert all(map(torch.equal, own, want)) and own.images.shape == (2, 3, 14, 14)
     measured = training.evaluate
     assert isinstance(measured, HeldOutLoss) and measured.objective is objective

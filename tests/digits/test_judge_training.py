@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2.data.batches import DigitSource
+from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.digits.judge_training import HeldOutAccuracy, judge_accuracy, judge_training
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures
@@ -28,7 +28,7 @@ def test_a_training_is_what_its_settings_say(digits_tree: Path, tmp_path: Path) 
     fresh = build_judge(6).state_dict()
     assert all(torch.equal(v, fresh[k]) for k, v in training.net.state_dict().items())
     train, val = read_splits(config.data, JUDGE_SIZE).values()
-    own, want = (of.batch(2, (0, 3), 4) for of in (training.source, DigitSource(train, 6)))
+    own, want = (of.batch(2, (0, 3), 4) for of in (training.source, Shuffled(train.whole, 6)))
     assert all(map(torch.equal, own, want))
     measured = training.evaluate
     assert isinstance(measured, HeldOutAccuracy)
