@@ -1,5 +1,6 @@
 """What may be shown and kept: texts without secrets, and without signs that fool who reads them."""
 
+import io
 import os
 import re
 import sys
@@ -101,8 +102,13 @@ class _Masked:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(mask(text))
+        with _unheard(self._stream):
+            self._stream.write(mask(text))
         return len(text)
+
+    def flush(self) -> None:
+        with _unheard(self._stream):
+            self._stream.flush()
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
@@ -114,14 +120,33 @@ class _Masked:
 
 @contextmanager
 def guarded_output() -> Iterator[None]:
-    """Mask all that is printed in the block by whomever, and the traceback of what leaves it."""
+    """Mask all that is printed in the block by whomever, and the traceback of what leaves it.
+
+    Who reads it may go away (`| head`), or be away from the start (`>&-`): the block goes on.
+    """
     before = sys.stdout, sys.stderr
     sys.excepthook = _show
-    sys.stdout, sys.stderr = (cast(Any, _Masked(stream)) for stream in before)
+    heard = [stream or open(os.devnull, "w") for stream in before]  # noqa: SIM115
+    for stream in heard:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no boxes
+    sys.stdout, sys.stderr = (cast(Any, _Masked(stream)) for stream in heard)
     try:
         yield
     finally:
+        sys.stdout.flush()  # else at the end of the process, which a reader that is gone would fail
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _unheard(stream: Any) -> Iterator[None]:
+    """What nobody reads any more goes nowhere, also at the end of the process."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

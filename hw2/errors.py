@@ -5,6 +5,7 @@ import errno
 # What the system answers, in an OSError of any kind:
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # too long, or links in a ring
 
 
 class Hw2Error(Exception):
@@ -15,6 +16,10 @@ class Hw2Error(Exception):
 
 class ConfigError(Hw2Error, ValueError):
     """A setting that is unknown, impossible, or contradicts another."""
+
+
+class BusyError(ConfigError):
+    """A folder in which another run is at work, which goes on."""
 
 
 class DataError(Hw2Error, ValueError):

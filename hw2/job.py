@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
-from hw2.data.files import planted, read_mapping
+from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
-from hw2.errors import NO_ROOM, ConfigError, Hw2Error
+from hw2.errors import NO_NAME, NO_ROOM, NO_WRITING, ConfigError, Hw2Error
+from hw2.lock import LOCK, only_writer
 from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
 
@@ -63,14 +64,16 @@ def claim_out(
                 differ = difference(leaves(masked(read_yaml(record)), ignore), here)
             except ConfigError as broken:
                 differ = [str(broken)]
-            known = read_mapping(sums)
-            differ += [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
+            differ += _other_inputs(sums, inputs)
             if differ and not config.overwrite:
                 found = f"results of other settings ({'; '.join(differ)})"
                 raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
             if differ and mirror:
                 mirror.set_aside()
             elif differ:
+                if (out / LOCK).exists():
+                    with only_writer(out, patience=0.0):
+                        pass  # a training that still writes there would lose its folder
                 set_aside(out)
                 out.mkdir()
         elif others or any(path not in (draft, sums, sums_draft) for path in out.iterdir()):
@@ -79,18 +82,31 @@ def claim_out(
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.
         kept = read_mapping(sums) if record.exists() else {}
-        sums_draft.write_text(json.dumps(kept | inputs))
-        sums_draft.replace(sums)
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(dump(config))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(record)
+        for path, passing, content in (
+            (sums, sums_draft, json.dumps(kept | inputs)),
+            (record, draft, dump(config)),
+        ):
+            with passing.open("w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            passing.replace(path)
     except OSError as error:
         if error.errno in NO_ROOM:
             shown, advice = out, MAKE_ROOM
         raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
+
+
+def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
+    """What of `inputs` is not what OUT was made from, which its `sums` say; new names pass."""
+    try:
+        known = read_json(sums)
+    except (OSError, ValueError):
+        known = None
+    if inputs and not isinstance(known, dict):
+        return [f"{sums.name}, which tells what they were made from, is missing or damaged"]
+    return [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
 
 
 def set_aside(out: Path) -> None:
@@ -141,10 +157,14 @@ def _run(
         print("error:", one_line(str(cause)), file=sys.stderr)
         return getattr(cause, "exit_code", error.exit_code)
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
         where = f" ({error.filename})" if error.filename else ""
-        print(one_line(f"error: {error.strerror}{where}: {MAKE_ROOM}"), file=sys.stderr)
+        if error.errno in NO_ROOM:
+            advice = MAKE_ROOM
+        elif error.errno in (*NO_WRITING, *NO_NAME) and where:
+            advice = "mend that, or give another path"
+        else:
+            raise
+        print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT

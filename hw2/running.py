@@ -1,7 +1,5 @@
 """What a training is made of, and running it in this process."""
 
-import fcntl
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
+from hw2.errors import NO_ROOM, Hw2Error, StorageError
 from hw2.figures.charts import curves
 from hw2.figures.files import write_atomic
 from hw2.gradients import Objective, Place, Source
@@ -19,7 +17,6 @@ from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainConfig
 from hw2.training import Begun, Evaluate, Row, Saved, train
 
-LOCK_SECONDS = 60.0
 SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png
 
 
@@ -36,33 +33,6 @@ class Training:
     meta: dict[str, Any] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     show: Callable[[Saved, Tracker], None] = lambda saved, tracker: None
-
-
-@contextmanager
-def only_writer(out: Path, patience: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold OUT alone: a worker whose driver was killed may live on for seconds beside a new one.
-
-    Raises ConfigError if another process still writes there after `patience` seconds, or if the
-    file system keeps no locks.
-    """
-    with (out / ".lock").open("w") as file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ConfigError(
-                        f"out={out}: another run is writing there; wait for it or choose another"
-                    ) from None
-                time.sleep(0.2)
-            except OSError as error:
-                raise ConfigError(
-                    f"out={out}: cannot be locked ({error.strerror}): choose a folder whose "
-                    "file system keeps locks (of NFS, version 4)"
-                ) from error
-        yield
 
 
 def _alone(step: int, error: Hw2Error | None = None) -> None:

@@ -72,9 +72,11 @@ def log_values(
 def refuse_silent(uri: str, timeout: float = 15.0) -> None:
     """Raise ConfigError if the server at `uri` does not answer within `timeout` seconds.
 
-    Nothing is made there. A file does not have to answer.
+    Nothing is made there. A file does not have to answer, but must be one or not be there yet.
     """
-    if _sqlite_file(uri) is None:
+    if path := _sqlite_file(uri):
+        _refuse_no_file(path)
+    else:
         _within(timeout, uri, lambda: connect(uri).search_experiments(max_results=1))
 
 
@@ -169,8 +171,18 @@ def _sqlite_file(uri: str) -> Path | None:
     return None if path == uri else Path(path.partition("?")[0])
 
 
+def _refuse_no_file(path: Path) -> None:
+    """Raise ConfigError for a device, a pipe or a folder, which would be replaced or waited for."""
+    if os.path.lexists(path) and not path.is_file():
+        raise ConfigError(
+            f"the tracking store {path} is not a regular file: move it away, or set "
+            "MLFLOW_TRACKING_URI=sqlite:////another/file.db"
+        )
+
+
 def _prepare_sqlite(path: Path) -> None:
     """Make the tables elsewhere and move them in whole: a race or a kill leaves half for ever."""
+    _refuse_no_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(f"{path.name}.lock").open("w") as lock:

@@ -6,6 +6,8 @@ python -m jobs
 import ast
 from pathlib import Path
 
+from hw2.disclosure import guarded_output
+
 
 def main() -> None:
     """Print a line a job: its name, and the first line of its file."""
@@ -18,4 +20,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with guarded_output():
+        main()

@@ -461,12 +461,11 @@ def test_claim_goes_on_from_the_drafts_of_a_kill(tmp_path: Path):
 
 
 def test_claim_goes_on_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(path: Path, text: str) -> int:
-        path.touch()  # as such a disk does: names take no room
+    def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(ConfigError) as caught:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(os, "fsync", full)
         claim_out(demo(tmp_path / "o"))
     told = f"cannot use out={tmp_path / 'o'} (No space left on device): make room"
     assert str(caught.value).startswith(told) and "another" not in str(caught.value)
@@ -505,6 +504,22 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
         fail(ZeroDivisionError())
     with pytest.raises(SystemExit):
         fail(SystemExit(3))
+
+
+def test_a_path_that_cannot_be_used_is_told_in_a_line(capsys: pytest.CaptureFixture[str]):
+    long = Path("/tmp") / ("x" * 300)
+    for look, told in (
+        (lambda _: long.is_file(), f"File name too long ({long})"),
+        (lambda _: Path("/dev/null/x").read_bytes(), "Not a directory (/dev/null/x)"),
+    ):
+        assert run_job(Demo, look, argv=["--out", "x"]) == 2
+        assert capsys.readouterr().err == f"error: {told}: mend that, or give another path\n"
+
+    def ours(config: Demo) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")  # of what, nobody knows
+
+    with pytest.raises(PermissionError):
+        run_job(Demo, ours, argv=["--out", "x"])
 
 
 def start(folder: Path, body: str, *words: str) -> subprocess.Popen[str]:

@@ -1,33 +1,21 @@
 """Running a training in this process: who writes, what goes to the run."""
 
 import errno
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from hw2 import running
 from hw2.errors import ConfigError, StorageError
 from hw2.gradients import Place
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
-from hw2.running import Training, only_writer, run
+from hw2.running import Training, run
 from hw2.settings.training import TrainConfig
 from hw2.training import Saved
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from hw2.running import only_writer
-with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
 
 @pytest.fixture
@@ -43,33 +31,6 @@ def toy(tmp_path: Path) -> Training:
     tracker.close()
     config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=5, precision="fp32")
     return Training(toy_net(), noisy_error, PairSource(), config, seed=5, out=tmp_path)
-
-
-def test_one_process_writes_and_its_death_lets_the_next_in(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "held\n"
-            refused = pytest.raises(ConfigError, match="another run is writing there")
-            with refused, only_writer(tmp_path, 0.3):
-                pytest.fail("two writers")
-        finally:
-            holder.kill()
-    with only_writer(tmp_path, 5.0):
-        pass
-
-
-def test_a_file_system_without_locks_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def flock(file: object, how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(running.fcntl, "flock", flock)
-    refused = pytest.raises(ConfigError, match=r"cannot be locked \(No locks available\): choose")
-    with refused, only_writer(tmp_path):
-        pytest.fail("held")
 
 
 def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> None:

@@ -1,11 +1,13 @@
 """Stores that are broken, absent or silent, and weights fetched from a run."""
 
+import os
 import pickle
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from sqlalchemy.pool import Pool
 from hw2 import tracking
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import find_model
+from hw2.tracking import prepare_store, refuse_silent
 from tests.ports import free_port
 from tests.stores import start
 
@@ -196,3 +199,18 @@ def test_fetching_from_a_server_that_is_away_shows_no_password(cache: Path) -> N
     with pytest.raises(CheckpointError, match=r"cannot fetch .*\*\*\*@127\.0\.0\.1") as caught:
         tracking.download("0123abcd", "final.safetensors", uri)
     assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+    """It was replaced by a database: /dev/null too, by whoever may."""
+    pipe, folder, nowhere = tmp_path / "pipe", tmp_path / "folder", tmp_path / "nowhere"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    nowhere.symlink_to(tmp_path / "missing" / "t.db")
+    for path in (pipe, folder, nowhere):
+        before = path.lstat()
+        for ask in (refuse_silent, partial(prepare_store, experiment="x")):
+            with pytest.raises(ConfigError, match=rf"store {path} is not a regular file: move"):
+                ask(f"sqlite:///{path}")
+        assert path.lstat().st_mode == before.st_mode
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "folder", "nowhere"}

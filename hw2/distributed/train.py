@@ -24,11 +24,12 @@ from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
 from hw2.locate import FINAL
+from hw2.lock import LOCK_SECONDS, only_writer
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
-from hw2.running import LOCK_SECONDS, Training, only_writer, run
+from hw2.running import Training, run
 from hw2.settings.training import LoopJobConfig
 
 if TYPE_CHECKING:

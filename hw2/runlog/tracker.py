@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from hw2.config import leaves
 from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import as_text, describe, mask
-from hw2.errors import ConfigError, StorageError
+from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
@@ -224,7 +224,7 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._owner:
+        if self._owner and not isinstance(error, BusyError):  # else the run is the other's
             failed = "FAILED" if kind and issubclass(kind, Exception) else "KILLED"
             self.finish(failed if kind else "FINISHED")
         else:

@@ -101,7 +101,9 @@ def read_trial(out: Path, point: Point) -> TrialResult:
         seconds, error, trace = float(kept["seconds"]), str(kept["error"]), str(kept["trace"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not begun, or not ours
         return TrialResult(point, folder)
-    outcomes = kept_arrays(folder / OUTCOMES) or {}
+    outcomes = kept_arrays(folder / OUTCOMES)
+    if outcomes is None:  # its pictures are scored again
+        return TrialResult(point, folder, (), seconds, error, trace)
     return TrialResult(point, folder, reports, seconds, error, trace, outcomes)
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -15,7 +16,7 @@ from hw2.job import claim_out
 from hw2.metrics.intervals import Interval
 from hw2.runlog.entries import parse
 from hw2.runlog.journal import Journal
-from hw2.sweeps.trial import RESULT, kept_trials, read_trial, trial_folder
+from hw2.sweeps.trial import OUTCOMES, RESULT, kept_trials, read_trial, trial_folder
 from tests.stores import start
 
 pytest_plugins = ["tests.store_fixtures"]
@@ -106,10 +107,17 @@ def test_a_folder_that_vanishes_leads_nowhere(
 
 @pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "{", "1"])
 def test_hashes_that_are_none(text: str, tmp_path: Path) -> None:
-    claim_out(JobConfig(out=tmp_path / "out"), inputs={"model": "abc"})
-    (tmp_path / "out/inputs.json").write_text(text)
-    claim_out(JobConfig(out=tmp_path / "out"), inputs={"model": "abc"})
-    assert json.loads((tmp_path / "out/inputs.json").read_text()) == {"model": "abc"}
+    """What another model has drawn could else pass for this one's."""
+    config = JobConfig(out=tmp_path / "out")
+    claim_out(config, inputs={"model": "abc"})
+    sums = tmp_path / "out/inputs.json"
+    for damage in (lambda: sums.write_text(text), sums.unlink):
+        damage()
+        with pytest.raises(ConfigError, match=r"inputs.json, which tells .* missing or damaged"):
+            claim_out(config, inputs={"model": "abc"})
+    claim_out(config.model_copy(update={"overwrite": True}), inputs={"model": "abc"})
+    assert json.loads(sums.read_text()) == {"model": "abc"}
+    assert (tmp_path / "out.old-1").is_dir()
 
 
 def test_a_journal_uploads_no_file_of_the_users(tmp_path: Path, store: str) -> None:
@@ -209,4 +217,6 @@ def test_a_trial_that_lies_is_drawn_again(text: str, tmp_path: Path) -> None:
     scores = {"accuracy": Interval(0.5, 0.4, 0.6).to_json()}
     kept = {"reports": [{"samples": 5, "scores": scores}], "seconds": 1, "error": "", "trace": ""}
     (folder / RESULT).write_text(json.dumps(kept))
+    assert [trial.samples for trial in kept_trials(tmp_path)] == [0]  # where are its outcomes?
+    np.savez(folder / OUTCOMES, accuracy=np.ones(5))
     assert [trial.samples for trial in kept_trials(tmp_path)] == [5]

@@ -20,7 +20,7 @@ from hw2.clip.training import (
     write_open_clip,
     zero_shot_accuracy,
 )
-from hw2.data.batches import CaptionSource
+from hw2.data.batches import CaptionBatch, Shuffled
 from hw2.data.captions import ClassSet
 from hw2.data.clip_tree import write_clip
 from hw2.models.clip import build_clip, clip_tokenizer
@@ -65,7 +65,10 @@ def test_the_seed_is_that_of_weights_and_order(config: TrainClipConfig) -> None:
     assert all(torch.equal(v, fresh[k]) for k, v in training.net.state_dict().items())
     train, _ = read_clip_tree(config)
     tokens = clip_tokenizer(TINY.model_cfg())(list(train.captions))
-    sources = training.source, CaptionSource(train.images, tokens, 6)
+    alike = (tokens[:, None] == tokens).all(-1)
+    numbers = training.source.whole.captions
+    assert torch.equal(numbers[:, None] == numbers, alike)  # pictures of one caption have one
+    sources = training.source, Shuffled(CaptionBatch(train.images, tokens, numbers), 6)
     own, want = (source.batch(2, (0, 3), 4) for source in sources)
     assert all(map(torch.equal, own, want))
     assert (training.seed, training.meta["seed"]) == (6, 6)

@@ -11,6 +11,7 @@ from PIL import Image
 from hw2.errors import DataError
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import (
+    OUTCOMES,
     SHEET,
     Report,
     fail_trial,
@@ -172,3 +173,17 @@ def test_no_scratch_is_left(tmp_path: Path) -> None:
     assert names == {"point.json", "result.json", "outcomes.npz", "sheet.png", "chunk_000000.npz"}
     kept = json.loads((trial_folder(tmp_path, POINT) / "result.json").read_text())
     assert kept["reports"][0]["samples"] == 5
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_without_its_outcomes_a_trial_is_scored_again_and_not_drawn(
+    torn: bool, tmp_path: Path
+) -> None:
+    first = run(tmp_path, 5, 10)
+    kept, path = read_trial(tmp_path, POINT), trial_folder(tmp_path, POINT) / OUTCOMES
+    path.write_bytes(path.read_bytes()[:50]) if torn else path.unlink()
+    assert read_trial(tmp_path, POINT).reports == ()
+    assert run(tmp_path, 5, 10) == first
+    assert len(drawn(tmp_path)) == 2
+    again = read_trial(tmp_path, POINT)
+    np.testing.assert_array_equal(again.outcomes["y"], kept.outcomes["y"])

@@ -1,0 +1,35 @@
+"""Whoever reads what a job says may be gone, or never have been there."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.jobs.command import ROOT
+
+HELP = f"{sys.executable} -m jobs.sample_digits --help"
+WRONG = f"{sys.executable} -m jobs.sample_digits --sede 1"
+BOXES = f"{sys.executable} -c 'from hw2.disclosure import *\nwith guarded_output(): print(\"│\")'"
+
+
+def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    words = ["env", *(f"{k}={v}" for k, v in variables.items())]
+    command = [*words, "bash", "-o", "pipefail", "-c", line]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "line", [f"{HELP} | true", f"{HELP} | head -1", f"{HELP} >&-", f"{sys.executable} -m jobs >&-"]
+)
+def test_nobody_needs_to_read_it(line: str) -> None:
+    done = shell(line)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_mistake_is_one_without_stderr_too() -> None:
+    assert shell(f"{WRONG} 2>&-").returncode == 2
+
+
+def test_a_terminal_without_boxes_gets_their_numbers() -> None:
+    done = shell(BOXES, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "\\u2502\n")
