@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hw2.claims import Claims, refuse_misfits
+from hw2.claims import Claims, refuse_infinite, refuse_misfits
 from hw2.data.files import parse_json, read_json, sha256_of
 from hw2.errors import CheckpointError, StorageError
 
@@ -233,7 +233,8 @@ def load_weights(
 def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
     """Give `module` the weights `found`, which `path` held.
 
-    Raises CheckpointError that names the first five missing, unknown or misshapen weights.
+    Raises CheckpointError that names the first five missing, unknown or misshapen weights, or the
+    first that holds nan or infinity.
     """
     want = module.state_dict()
     shapes = [{k: tuple(v.shape) for k, v in t.items()} for t in (found, want)]
@@ -241,4 +242,5 @@ def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
     for name, value in want.items():
         if found[name].is_floating_point() != value.is_floating_point():
             raise CheckpointError(f"{path}: {name} is {found[name].dtype}, want {value.dtype}")
+    refuse_infinite(str(path), found)
     module.load_state_dict(found)

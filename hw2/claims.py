@@ -42,6 +42,16 @@ class Claims(dict[str, Any]):
         return CheckpointError(f"{self.path}: its hw2 metadata has a false {key} ({what})")
 
 
+def refuse_infinite(place: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise CheckpointError, which begins with `place`, if a weight holds nan or infinity."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(
+                f"{place}: {name} holds nan or infinite numbers, as after a training that diverged "
+                "or a torn copy: give other weights, or make these again"
+            )
+
+
 def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn.Module]) -> None:
     """Raise CheckpointError unless `build()` has the weights, by shape, below `prefix` in `path`.
 

@@ -194,6 +194,15 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert many.startswith("16 weights do not fit: ") and many.count(";") == 4
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    path, net = tmp_path / "final.safetensors", network()
+    with torch.no_grad():
+        net[1].weight[0, 2] = value
+    save_weights(path, {"net": net}, {})
+    assert refused(path, network()).startswith("1.weight holds nan or infinite numbers")
+
+
 def test_files_that_hold_no_weights_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "final.safetensors"
     assert refused(path, network()) == "no such file"

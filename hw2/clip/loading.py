@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hw2.checkpoint import load_weights, read_meta
-from hw2.claims import Claims, refuse_false
+from hw2.claims import Claims, refuse_false, refuse_infinite
 from hw2.clip.configs import preprocess_of, published, refuse_tokenizer_words
 from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching, telling
@@ -274,4 +274,6 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
             require_pretrained=True,
             weights_only=True,
         )
+    # Not the buffers: the mask of the text tower is of infinities.
+    refuse_infinite(str(source.weights), dict(net.named_parameters()))
     return LoadedClip(net.eval(), load_tokenizer(source))

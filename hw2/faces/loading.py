@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
+from hw2.claims import refuse_infinite
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual
@@ -198,4 +199,5 @@ def _from_diffusers(folder: Path) -> DiffusersUNet:
         )
     if unet.class_embedding is not None:
         raise CheckpointError(f"{folder}: it is conditioned on a class; want an unconditional one")
+    refuse_infinite(str(folder / DIFFUSERS_WEIGHTS), unet.state_dict())
     return DiffusersUNet(unet.eval())

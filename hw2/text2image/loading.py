@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from hw2.claims import refuse_infinite
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
@@ -76,6 +77,8 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     )
     scheduler = _part(model, "scheduler", lambda: _scheduler(place))
     _refuse_misfits(model, unet, vae, text, tokenizer)
+    for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+        refuse_infinite(f"model={model}: the weights of its {name}", part.state_dict())
     return StableDiffusion(
         unet.eval().requires_grad_(False),
         text.eval().requires_grad_(False),

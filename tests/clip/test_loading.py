@@ -243,6 +243,14 @@ def test_a_pickle_runs_no_code(tiny: str, tmp_path: Path) -> None:
     assert trace.exists()  # so it would have
 
 
+def test_weights_that_are_no_numbers(tiny: str, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    weights["text_projection"][0, 0] = torch.nan
+    path = tmp_path / "x.safetensors"
+    save_file(weights, path)
+    said = refused(tiny, str(path))
+    assert said.startswith(f"{path}: text_projection holds nan or infinite numbers")
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit
 def test_damaged_and_foreign_files(tiny: str, tmp_path: Path, weights: dict[str, Tensor]) -> None:
     whole, path = tmp_path / "whole.safetensors", tmp_path / "x.safetensors"

@@ -267,6 +267,12 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: with_weights(folder, None, extra=torch.zeros(3)),
         "1 weights do not fit: unknown extra",
     ),
+    "a weight that is no number": (
+        lambda folder: with_weights(
+            folder, None, **{"conv_out.bias": torch.tensor([0, torch.nan, 0])}
+        ),
+        f"{WEIGHTS}: conv_out.bias holds nan or infinite numbers",
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from hw2.text2image.loading import find_pipeline, load_stable_diffusion
 from tests.personalize.tiny import tiny_model, tiny_pipeline_folder
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 
 
@@ -81,6 +82,15 @@ def _lose_a_text_weight(folder: Path) -> None:
     save_file(weights, folder / TEXT, metadata={"format": "pt"})
 
 
+def _no_number(file: str, name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        weights = load_file(folder / file)
+        weights[next(key for key in weights if key.endswith(name))].view(-1)[0] = torch.inf
+        save_file(weights, folder / file, metadata={"format": "pt"})
+
+    return spoil
+
+
 def _edit(file: str, **changes: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         config = json.loads((folder / file).read_text())
@@ -113,6 +123,12 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
         ),
         (_lose_a_weight, "its unet cannot be loaded .*1 missing weights: conv_in.weight"),
         (_lose_a_text_weight, "its text_encoder cannot be loaded .*missing weights"),
+        (_no_number(UNET, "conv_in.bias"), "the weights of its unet: conv_in.bias holds nan or"),
+        (_no_number(VAE, "encoder.conv_in.bias"), "of its vae: encoder.conv_in.bias holds nan or"),
+        (
+            _no_number(TEXT, "final_layer_norm.bias"),
+            "of its text_encoder: final_layer_norm.bias holds nan or infinite numbers",
+        ),
         (
             _edit("model_index.json", _class_name="StableDiffusionXLPipeline"),
             "is a StableDiffusionXL",
