@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hw2.claims import Claims, refuse_infinite, refuse_misfits
-from hw2.data.files import parse_json, read_json, sha256_of
+from hw2.data.files import as_umask, parse_json, read_json, sha256_of
 from hw2.errors import CheckpointError, StorageError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
@@ -101,6 +101,7 @@ class CheckpointStore:
             digest = sha256_of(part / STATE)
             manifest = {"step": step, "sha256": digest, "score": score, "meta": meta}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            as_umask(part)
             for path in (part / STATE, part / MANIFEST, part):
                 _sync(path)
             if target.exists():  # a torn one of the same step
@@ -188,6 +189,7 @@ def save_weights(
     with _told(path):
         try:
             save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+            as_umask(part)
             _sync(part)
             part.rename(path)
         finally:
@@ -197,10 +199,17 @@ def save_weights(
 def read_meta(path: Path) -> Claims:
     """The JSON that `save_weights` put into `path`.
 
-    Raises CheckpointError if the file is missing, torn, not safetensors or not ours.
+    Raises CheckpointError if the file is missing, another's, torn, not safetensors or not ours.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        os.close(os.open(path, os.O_RDONLY))  # safetensors calls one that it may not read missing
+    except PermissionError as error:
+        raise CheckpointError(
+            f"{path}: may not be read ({error.strerror}): let its owner allow it (chmod), or give "
+            "a copy of your own"
+        ) from None
     try:
         with safe_open(path, framework="pt") as file:
             meta = (file.metadata() or {}).get("hw2")

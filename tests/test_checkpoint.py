@@ -1,8 +1,12 @@
 """Checkpoints: whole or not at all, believed only if they are what was written."""
 
+import contextlib
 import json
+import os
 import random
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -214,6 +218,44 @@ def test_files_that_hold_no_weights_of_ours(tmp_path: Path) -> None:
         assert refused(path, network()).startswith("not a readable safetensors file")
     save_file({"net.0.weight": torch.zeros(1)}, path)
     assert refused(path, network()).startswith("has no hw2 metadata")
+
+
+@contextlib.contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "folder", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600)])
+def test_others_read_what_the_umask_lets_them(
+    tmp_path: Path, mask: int, folder: int, file: int
+) -> None:
+    with umask(mask):
+        step = CheckpointStore(tmp_path).save(1, tensors(1), META, None)
+        save_weights(tmp_path / "final.safetensors", {"net": network()}, META)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (step, *step.iterdir())}
+    assert modes == {step.name: folder, STATE: file, MANIFEST: file}
+    assert (tmp_path / "final.safetensors").stat().st_mode & 0o777 == file
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in folders of its owner alone
+        path, whose = Path(folder, "closed", "final.safetensors"), os.geteuid()
+        path.parent.mkdir()
+        save_weights(path, {"net": network()}, META)
+        Path(folder).chmod(0o755)
+        for closed in (path, path.parent):
+            closed.chmod(0)
+            if whose == 0:
+                os.seteuid(65534)
+            try:
+                assert refused(path, network()).startswith("may not be read (Permission denied): ")
+            finally:
+                os.seteuid(whose)
+                closed.chmod(0o700)
 
 
 def test_the_manifest_is_readable_json(tmp_path: Path) -> None:

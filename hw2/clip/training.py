@@ -26,7 +26,7 @@ from hw2.data.captions import (
     read_classes,
     warn_of_cut,
 )
-from hw2.data.files import replacing
+from hw2.data.files import as_umask, replacing
 from hw2.data.offline.scenes import held_out
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, wilson
@@ -197,5 +197,6 @@ def write_open_clip(weights: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     with replacing(folder / "open_clip_model.safetensors") as passing:
         save_file(tensors, passing, metadata={"format": "pt"})
+        as_umask(passing)
     with replacing(folder / "open_clip_config.json") as passing:
         passing.write_text(json.dumps(about, indent=2) + "\n")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import zipfile
@@ -26,6 +27,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(passing, path)
     finally:
         passing.unlink(missing_ok=True)
+
+
+def as_umask(path: Path) -> None:
+    """Give the file or folder `path`, and all in it, the modes that open and mkdir would have.
+
+    safetensors writes files, and mkdtemp makes folders, that their owner alone can read.
+    """
+    away = _umask()
+    for place in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if not place.is_symlink():
+            special = place.stat().st_mode & 0o7000  # as of the folder of a group
+            place.chmod(special | ((0o777 if place.is_dir() else 0o666) & ~away))
+
+
+def _umask() -> int:
+    """This process's: os.umask tells it only by setting another, which other threads may meet."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    found = re.search(r"^Umask:\s*([0-7]+)$", status, re.M)
+    return int(found[1], 8) if found else 0o077  # as it is without this
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:

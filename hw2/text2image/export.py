@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from hw2.data.files import as_umask
 from hw2.diffusion.schedule import BETA_END, BETA_START
 from hw2.text2image.loading import be_quiet
 from hw2.text2image.model import StableDiffusion
@@ -45,5 +46,6 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
         # diffusers and transformers write where the parts were loaded from.
         about = {k: v for k, v in json.loads(config.read_text()).items() if k != "_name_or_path"}
         config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+    as_umask(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

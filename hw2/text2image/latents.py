@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from hw2.data.captions import CaptionSet
-from hw2.data.files import replacing, sha256_of
+from hw2.data.files import as_umask, replacing, sha256_of
 from hw2.progress import progress
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import held_out, load_autoencoder, read_for
@@ -62,6 +62,7 @@ def read_latents(config: TrainText2ImageConfig, autoencoder: Path, out: Path) ->
         values = _encoded(vae, pictures)
         with replacing(out / LATENTS) as passing:
             save_file({"latents": values}, passing, metadata={"made_of": made_of})
+            as_umask(passing)
     tokenizer = small_tokenizer(pictures.captions, config.text.merges, config.text.context_length)
     factor = 1 / float(values.std())
     return LatentPictures(

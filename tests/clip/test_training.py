@@ -89,6 +89,8 @@ def test_open_clip_loads_what_it_leaves(
 ) -> None:
     weights = config.out / "final.safetensors"
     write_open_clip(weights, tmp_path / "open_clip")
+    modes = {path.stat().st_mode for path in (tmp_path / "open_clip").iterdir()}
+    assert len(modes) == 1  # of the weights as of the text beside them
     name = f"local-dir:{tmp_path / 'open_clip'}"
     theirs, preprocess = open_clip.create_model_from_pretrained(name)
     tokenize = open_clip.get_tokenizer(name)

@@ -109,6 +109,9 @@ def test_model_learns_and_its_pipeline_is_diffusers(
     assert float(scaled.std()) == pytest.approx(1, abs=1e-5)
 
     write_pipeline(model, tmp_path / "pipeline")
+    files = [path for path in (tmp_path / "pipeline").rglob("*") if path.is_file()]
+    modes = {path.stat().st_mode for path in (*files, tmp_path / latents.LATENTS)}
+    assert len(modes) == 1  # of weights as of texts
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline", dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     drawn = pipeline("a photo of a cat", num_inference_steps=2, output_type="pt").images
