@@ -10,11 +10,17 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from hw2.checkpoint import read_meta
+from hw2.claims import refuse_infinite
+from hw2.data.files import as_umask, inside, planted, read_json
+from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.yaml_text import Dumper, Loader, read_yaml
 
 CARD_FILE, PIPELINE = "card.md", "pipeline"
+# What a job takes as asset:NAME, by itself and as a folder for diffusers.
+KINDS = ("judge", "digit_ddpm", "face_ddpm", "clip", "autoencoder")
+PIPELINES = ("text2image",)
 CARD = """# {name}
 
 {kind}, averaged weights in half precision ({weights:,} weights, {size:.1f} MB).
@@ -60,45 +66,100 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
     """Write ASSETS/name/final.safetensors and card.md from the finished training in `run`.
 
     Of a training that left a folder for diffusers, OUT/pipeline, that folder is released instead.
-    `note` stands below the figures.
+    `note` stands below the figures. The asset appears whole or not at all.
 
     `run` holds final.safetensors, config.yaml and metrics.json. Raises CheckpointError if one is
-    missing.
+    missing or damaged, or if the weights are none that a job could take.
     """
-    source, metrics, config = run / FINAL, run / "metrics.json", run / "config.yaml"
+    source, pipeline = run / FINAL, run / PIPELINE
     meta = read_meta(source)
-    for path in (metrics, config):
-        if not path.is_file():
-            raise CheckpointError(f"{path}: missing; finish the training in {run} first")
+    has_pipeline = pipeline.is_dir()
+    kinds = PIPELINES if has_pipeline else KINDS
+    if meta["kind"] not in kinds:
+        raise CheckpointError(
+            f"{source}: kind {str(meta['kind'])[:80]}{', with a pipeline' * has_pipeline}: no job "
+            f"could take it as an asset; want {' or '.join(kinds)}"
+        )
+    rows, settings = _rows(run), _settings(run)
     folder = ASSETS / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if (run / PIPELINE).is_dir():
-        shutil.copytree(run / PIPELINE, folder, dirs_exist_ok=True)
-        files = folder.rglob("*.safetensors")
-        weights = [value for path in files for value in load_file(path).values()]
-    else:
-        averaged = {k: v.half() for k, v in load_file(source).items() if k.startswith("ema.")}
-        weights = list(averaged.values())
-        part = folder / f"{FINAL}.part"
-        save_file(averaged, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
-        part.replace(folder / FINAL)
-    figures = json.loads(metrics.read_text())
-    card = CARD.format(
-        name=name,
-        kind=meta["kind"].replace("_", " "),
-        weights=sum(value.numel() for value in weights),
-        size=size_of(folder),
-        command=command,
-        data_hash=meta["data_hash"],
-        seed=meta["seed"],
-        step=meta["step"],
-        # Of a score by digit the card is silent; metrics.json has it.
-        rows="\n".join(_row(k, v) for k, v in figures.items() if k.count("/") < 3),
-        note=f"\n{note}\n" if note else "",
-        settings=yaml.dump(read_yaml(config), Dumper=Dumper, sort_keys=False),
-    )
-    (folder / CARD_FILE).write_text(card)
+    part, old = (ASSETS / f".{name}.{what}" for what in ("part", "old"))
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        weights = _pipeline(pipeline, part) if has_pipeline else _averaged(source, meta, part)
+        card = CARD.format(
+            name=name,
+            kind=meta["kind"].replace("_", " "),
+            weights=weights,
+            size=size_of(part),
+            command=command,
+            data_hash=meta["data_hash"],
+            seed=meta["seed"],
+            step=meta["step"],
+            rows=rows,
+            note=f"\n{note}\n" if note else "",
+            settings=yaml.dump(settings, Dumper=Dumper, sort_keys=False),
+        )
+        (part / CARD_FILE).write_text(card)
+        as_umask(part)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
     return folder
+
+
+def _present(run: Path, name: str) -> Path:
+    path = run / name
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing; finish the training in {run} first")
+    return path
+
+
+def _rows(run: Path) -> str:
+    """The card's figures. Of a score by digit it is silent; metrics.json has it."""
+    path = _present(run, "metrics.json")
+    try:
+        figures = read_json(path)
+        return "\n".join(_row(k, v) for k, v in figures.items() if k.count("/") < 3)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: not the figures of a training ({describe(error)}): run it again in {run}"
+        ) from None
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    return read_yaml(_present(run, "config.yaml"))
+
+
+def _averaged(source: Path, meta: dict[str, Any], folder: Path) -> int:
+    """Write the averaged weights into the new `folder`; their number."""
+    averaged = {k: v for k, v in load_file(source).items() if k.startswith("ema.")}
+    if not averaged:
+        raise CheckpointError(f"{source}: holds no averaged weights (ema.*): train it again")
+    refuse_infinite(str(source), averaged)
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in averaged.items()}
+    refuse_infinite(f"{source} in half precision", halves)
+    folder.mkdir(parents=True)
+    save_file(halves, folder / FINAL, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+    return sum(value.numel() for value in halves.values())
+
+
+def _pipeline(source: Path, folder: Path) -> int:
+    """Copy a pipeline that loads to `folder`; the number of its weights."""
+    from hw2.text2image.loading import load_stable_diffusion  # diffusers takes seconds to import
+
+    trap = planted(source)
+    if source.is_symlink() and not inside(source, source.parent):
+        trap = f"{source} is a link that leads out of it"
+    if trap:
+        raise CheckpointError(f"{trap}: an asset holds the files of its training alone")
+    load_stable_diffusion(str(source))
+    shutil.copytree(source, folder)
+    files = folder.rglob("*.safetensors")
+    return sum(value.numel() for path in files for value in load_file(path).values())
 
 
 def size_of(folder: Path) -> float:
