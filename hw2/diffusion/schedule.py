@@ -72,7 +72,10 @@ class NoiseSchedule:
 
 
 def schedule_of_betas(betas: Float[Tensor, " t"]) -> NoiseSchedule:
-    """The schedule of given betas, each in (0, 1)."""
+    """The schedule of given betas. Raises ConfigError unless each is in (0, 1)."""
+    if not len(betas) or not bool(((betas > 0) & (betas < 1)).all()):  # of nan neither is true
+        told = f"{float(betas.min())} to {float(betas.max())}" if len(betas) else "none"
+        raise ConfigError(f"betas={told}: need numbers between 0 and 1")
     alphas = 1 - betas.double()
     return NoiseSchedule(betas.double(), alphas, alphas.cumprod(0))
 

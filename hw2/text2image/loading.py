@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         vae.eval().requires_grad_(False),
         _schedule(model, scheduler),
         _prediction_type(model, scheduler),
-        float(vae.config.scaling_factor),
+        _scaling_factor(model, vae.config.scaling_factor),
     )
 
 
@@ -209,6 +210,9 @@ def _scheduler(place: str) -> DDIMScheduler:
     if "beta_schedule" not in told and told.get("trained_betas") is None:
         name = str(told.get("_class_name"))[:80]
         raise ValueError(f"{name} has neither beta_schedule nor trained_betas: want one of DDPM")
+    given = told.get("trained_betas")
+    if given is not None and not (isinstance(given, list) and given):
+        raise ValueError(f"trained_betas={str(given)[:80]}: want a list of numbers")
     return DDIMScheduler.from_config(told)
 
 
@@ -220,14 +224,23 @@ def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:
             f"model={model}: its scheduler has rescale_betas_zero_snr, whose last step has no "
             "signal: want a model of a process without"
         )
-    if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
-        try:
+    try:
+        if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
             return scaled_linear_schedule(
                 config.num_train_timesteps, config.beta_start, config.beta_end
             )
-        except ConfigError as error:
-            raise CheckpointError(f"model={model}: its scheduler has {error}") from None
-    return schedule_of_betas(scheduler.betas)
+        return schedule_of_betas(scheduler.betas)
+    except ConfigError as error:
+        raise CheckpointError(f"model={model}: its scheduler has {error}") from None
+
+
+def _scaling_factor(model: str, found: Any) -> float:
+    if type(found) not in (int, float) or not (0 < found < math.inf):
+        raise CheckpointError(
+            f"model={model}: its vae has scaling_factor={str(found)[:80]}: want a positive number, "
+            "as 0.18215 of Stable Diffusion 1.x"
+        )
+    return float(found)
 
 
 def _prediction_type(model: str, scheduler: DDIMScheduler) -> Any:

@@ -90,3 +90,9 @@ def test_refusals() -> None:
 def test_given_betas_are_computed_in_float64() -> None:
     schedule = schedule_of_betas(torch.full((3,), 0.5))
     assert_close(schedule.alphas_cumprod, torch.tensor([0.5, 0.25, 0.125], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("betas", [[], [0.5, 0.0], [0.5, 1.0], [2.0], [-0.1], [0.5, torch.nan]])
+def test_betas_that_are_none(betas: list[float]) -> None:
+    with pytest.raises(ConfigError, match="need numbers between 0 and 1"):
+        schedule_of_betas(torch.tensor(betas))

@@ -143,6 +143,29 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
             "its scheduler has beta_start=.*, beta_end=1.5: need 0 < beta_start",
         ),
         (
+            _edit("scheduler/scheduler_config.json", trained_betas=[0.1, 2.0]),
+            "its scheduler has betas=.* to 2.0: need numbers between 0 and 1",
+        ),
+        (
+            _edit("scheduler/scheduler_config.json", trained_betas=[0.1, float("nan")]),
+            "its scheduler has betas=nan to nan: need",
+        ),
+        (
+            _edit("scheduler/scheduler_config.json", trained_betas=0.5),
+            "its scheduler cannot be loaded .*trained_betas=0.5: want a list of numbers",
+        ),
+        *(
+            (_edit("vae/config.json", scaling_factor=factor), f"scaling_factor={told}: want a pos")
+            for factor, told in (
+                (0, "0"),
+                (-1.0, "-1.0"),
+                (float("nan"), "nan"),
+                ("x", "x"),
+                (None, "None"),
+                (True, "True"),
+            )
+        ),
+        (
             lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
             "FlowMatchEulerDiscreteScheduler has neither beta_schedule nor trained_betas",
         ),
