@@ -42,7 +42,7 @@ def draw_and_report(
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
     from hw2.digits.compared import pairs_with
-    from hw2.digits.drawing import check_sampling, read_digit_meta
+    from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
     from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.digits.reading import read_digits
     from hw2.distributed.session import connected
@@ -50,7 +50,9 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.runs import job_run
 
     weights, judge = find_model(config.model), load_judge(find_model(config.judge))
-    check_sampling(config.sample, read_digit_meta(weights).diffusion)
+    diffusion = read_digit_meta(weights).diffusion
+    check_sampling(config.sample, diffusion)
+    check_strip(config, diffusion.num_train_timesteps)
     if config.against:
         pairs_with(config)  # refused before anything is made
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)

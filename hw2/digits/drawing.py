@@ -15,14 +15,14 @@ from hw2.claims import refuse_false
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
-from hw2.diffusion.samplers import check_sampler, sample
+from hw2.diffusion.samplers import check_sampler, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.domains import DIGITS
 from hw2.errors import CheckpointError, ConfigError
 from hw2.figures.grid import to_uint8
 from hw2.models.digit_unet import DigitUNet
 from hw2.precision import wants_bf16
-from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleSettings
+from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,31 @@ def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None
     check_sampler(settings.sampler, total, steps, settings.eta)
 
 
+def frame_levels(visited: Sequence[int]) -> tuple[int, ...]:
+    """How the states are called between which `visited` lead: by the noise left, from T to 0."""
+    return (*(t + 1 for t in visited), 0)
+
+
+def check_strip(config: SampleDigitsConfig, num_train_timesteps: int) -> None:
+    """Raise ConfigError unless the sampler passes each state that the strip is to show."""
+    count = config.num_inference_steps
+    levels = frame_levels(timesteps(num_train_timesteps, count))
+    for wanted in config.strip_timesteps or ():
+        if wanted > num_train_timesteps:
+            raise ConfigError(
+                f"strip_timesteps={wanted}: use 0 .. {num_train_timesteps}, the number of training "
+                "timesteps, where all is noise"
+            )
+        if wanted not in levels:
+            above = min(level for level in levels if level > wanted)
+            below = max(level for level in levels if level < wanted)
+            raise ConfigError(
+                f"strip_timesteps={wanted}: num_inference_steps={count} do not pass it, the "
+                f"nearest are {above} and {below}: take one of these, or other "
+                "num_inference_steps"
+            )
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Pictures 0..255 of digits by indices, the reverse process of the first, and its cost."""
@@ -168,7 +193,6 @@ def draw(
     ):
         frames.append(state.xt[0])
         visited.append(state.t)
-    # A state is named by the noise left in it: T at the start, 0 at the end.
-    levels = (*(t + 1 for t in visited), 0)
     images = _to_bytes(state.xt).view(len(DIGITS), count, 3, size, size)
+    levels = frame_levels(visited)
     return Drawn(images, _to_bytes(torch.stack(frames)), levels, denoiser.num_network_calls)

@@ -102,11 +102,9 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
 def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None:
     frames = torch.from_numpy(np.array(result["frames"]))
     levels = [int(level) for level in result["frame_levels"]]
-    even = np.linspace(0, len(frames) - 1, STRIP_LENGTH).round().astype(int)
-    chosen = [
-        min(range(len(levels)), key=lambda i: abs(levels[i] - wanted))
-        for wanted in config.strip_timesteps or [levels[i] for i in even]
-    ]
+    # Fewer states than the strip is long are shown once each.
+    even = np.unique(np.linspace(0, len(frames) - 1, STRIP_LENGTH).round().astype(int))
+    chosen = [levels.index(t) for t in config.strip_timesteps or [levels[i] for i in even]]
     strip_path, gif_path = reverse_paths(out, result["domain"])
     for i, picture in zip(chosen, to_pil(frames[chosen]), strict=True):
         write_atomic(frame_path(out, result["domain"], levels[i]), picture)

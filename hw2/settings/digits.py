@@ -100,8 +100,13 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     indices_per_chunk: Positive = Field(
         5, description="a chunk is this many pictures of each digit; its size moves the last bits"
     )
-    strip_timesteps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None, description="timesteps shown in the reverse strip; null: six, evenly spaced"
+    strip_timesteps: (
+        Annotated[tuple[Annotated[int, Field(ge=0)], ...], each_once("timestep")] | None
+    ) = Field(
+        None,
+        min_length=1,
+        description="timesteps shown in the reverse strip, T the pure noise, 0 the picture; null: "
+        "six, evenly spaced",
     )
     scaling: ScalingConfig = ScalingConfig()
 

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.schedule import cosine_schedule
-from hw2.digits.drawing import DigitModel, digit_model, draw, load_digit_model
+from hw2.digits.drawing import DigitModel, check_strip, digit_model, draw, load_digit_model
 from hw2.digits.folder import make_worker, pieces_to_draw
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, ConfigError
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 
@@ -164,6 +164,24 @@ def test_frames_go_from_noise_to_the_first_picture(sampler: str) -> None:
     noise = CounterRandom(0, 0, [4]).normal(Stream.START, 3, 8, 8)[0].clamp(-1, 1)
     assert_close(drawn.frames[0].float() / 127.5 - 1, noise, rtol=0, atol=0.005)
     assert torch.equal(drawn.frames[-1], drawn.images[0, 0])
+
+
+def test_a_strip_shows_what_the_sampler_passes_or_is_refused() -> None:
+    def check(*wanted: int, steps: int = 10) -> None:
+        config = SampleDigitsConfig(
+            out=Path("out"), num_inference_steps=steps, strip_timesteps=wanted
+        )
+        check_strip(config, 1000)
+
+    check(1000, 800, 600, 400, 200, 0)
+    check(250, 200, 150, 100, 50, 0, steps=20)
+    with pytest.raises(ConfigError, match=r"strip_timesteps=5000: use 0 \.\. 1000"):
+        check(5000)
+    with pytest.raises(ConfigError, match=r"strip_timesteps=250: .* nearest are 300 and 200"):
+        check(250, 200, 150, 100, 50, 0)
+    for wanted in ((200, 200), ()):
+        with pytest.raises(ValueError, match="strip_timesteps"):
+            check(*wanted)
 
 
 def test_network_calls_a_picture() -> None:

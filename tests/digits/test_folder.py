@@ -1,0 +1,42 @@
+"""What the reverse strip of a folder shows."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw2.digits.drawing import digit_model, draw
+from hw2.digits.folder import reverse_paths, write_pieces
+from hw2.models.digit_unet import build_digit_unet
+from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig
+
+NETWORK = NetworkConfig(channels=(64,), attention=(False,), patch=4)
+
+
+@pytest.mark.parametrize(
+    ("strip_timesteps", "shown"),
+    [((40, 20, 0), [0, 20, 40]), (None, [0, 10, 20, 30, 40])],  # four steps have five states
+)
+def test_the_strip_has_each_state_once_and_by_its_name(
+    tmp_path: Path, strip_timesteps: Any, shown: list[int]
+) -> None:
+    config = SampleDigitsConfig(
+        out=tmp_path, num_inference_steps=4, num_per_class=1, strip_timesteps=strip_timesteps
+    )
+    model = digit_model(
+        build_digit_unet(NETWORK, 0).eval(), DiffusionConfig(num_train_timesteps=40)
+    )
+    drawn = asdict(draw(model, config.sample, domain=0, indices=[1], seed=0))
+    piece = {"domain": "mnistm", "first": 1, "wanted": 1}
+    assert sum(write_pieces([piece | drawn], tmp_path, config)) == 10
+    frames = {int(path.stem[-4:]): path for path in (tmp_path / "reverse").iterdir()}
+    assert sorted(frames) == shown
+    for level, path in frames.items():
+        expected = drawn["frames"][drawn["frame_levels"].index(level)]
+        assert np.array_equal(np.asarray(Image.open(path)).transpose(2, 0, 1), expected.numpy())
+    widths = [28 * 4 * len(shown), 28 * 4 * (len(shown) + 1)]
+    with Image.open(reverse_paths(tmp_path, "mnistm")[0]) as strip:
+        assert widths[0] <= strip.width < widths[1]
