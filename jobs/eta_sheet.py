@@ -10,13 +10,13 @@ from hw2.settings.faces import EtaSheetConfig
 def main(config: EtaSheetConfig) -> None:
     """Draw rows of noises and columns of eta, as one MLflow run."""
     from hw2.data.noises import read_noises
+    from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
-    from hw2.faces.folder import Wanted
+    from hw2.faces.folder import Wanted, draw_wanted
     from hw2.faces.loading import load_face_model, weights_file
     from hw2.faces.report import eta_name, report_etas
     from hw2.runs import job_run
-    from jobs.sample_faces import draw_wanted
 
     visited(config)
     noises, weights = read_noises(config.noise), weights_file(config.unet)
@@ -30,7 +30,7 @@ def main(config: EtaSheetConfig) -> None:
     hashes = {"noise": noises.content_hash}
     run = job_run(config, "eta_sheet", files={"unet": weights}, hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
-        draw_wanted(config, weights, wanted, out)
+        draw_wanted(config, weights, wanted, out, map_pieces)
         report_etas(config, out, tracker)
 
 

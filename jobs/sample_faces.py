@@ -3,38 +3,17 @@
 python -m jobs.sample_faces --noise hw2_data/face/noise --out outputs/faces
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from hw2.job import run_job
-from hw2.settings.faces import FaceJobConfig, SampleFacesConfig
-
-if TYPE_CHECKING:
-    from hw2.faces.folder import Wanted
-
-
-def draw_wanted(
-    config: FaceJobConfig, weights: Path, wanted: "Sequence[Wanted]", out: Path
-) -> None:
-    """Draw what is not in `out` yet on Ray Data actors."""
-    from hw2.distributed.batch import map_pieces
-    from hw2.faces.folder import make_worker, pieces_to_draw, write_pieces
-    from hw2.progress import progress
-
-    pieces, done = pieces_to_draw(wanted, config.noises_per_chunk, out)
-    with progress(len(wanted), "drawing", "faces", done) as bar:
-        results = map_pieces(make_worker(config, weights, wanted), pieces, config.scaling)
-        for count in write_pieces(results, wanted, out):
-            bar.advance(count)
+from hw2.settings.faces import SampleFacesConfig
 
 
 def main(config: SampleFacesConfig) -> None:
     """Draw and compare, as one MLflow run."""
     from hw2.data.noises import read_noises
+    from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
-    from hw2.faces.folder import Wanted
+    from hw2.faces.folder import Wanted, draw_wanted
     from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth
     from hw2.faces.loading import load_face_model, weights_file
     from hw2.faces.report import report_faces
@@ -54,7 +33,7 @@ def main(config: SampleFacesConfig) -> None:
         not_results=("gt",),  # errors are taken anew each time
     )
     with connected(config.scaling), run as (out, tracker):
-        draw_wanted(config, weights, wanted, out)
+        draw_wanted(config, weights, wanted, out, map_pieces)
         report_faces(config, noises.names, truth, out, tracker)
 
 

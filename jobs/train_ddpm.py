@@ -11,14 +11,16 @@ def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
     from hw2.digits.ddpm_training import ddpm_training
     from hw2.digits.drawing import check_sampling
+    from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, load_judge
     from hw2.digits.reading import read_digits, read_splits
+    from hw2.digits.report import report_digits
+    from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL, find_model
     from hw2.models.digit_unet import check_network
     from hw2.runs import job_run
-    from jobs.sample_digits import draw_and_report
 
     # What only drawing and scoring need is looked at before the training, not after it.
     judge = load_judge(find_model(config.judge))
@@ -43,7 +45,8 @@ def main(config: TrainDdpmConfig) -> None:
             **config.sample.model_dump(),
         )
         real = read_digits(config.data, "val", JUDGE_SIZE)
-        draw_and_report(drawing, weights, judge, real, out, tracker)
+        draw_missing(drawing, weights, out, map_pieces)
+        report_digits(drawing, judge, real, out, tracker)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Drawing the course's digit folders: what is to draw, what is there, what is written."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hw2.config import ScalingConfig
 from hw2.data.files import write_json
 from hw2.data.images import decode
 from hw2.data.layout import shown_name
@@ -16,9 +17,12 @@ from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import animation, sheet, to_pil
+from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
 
 Piece = dict[str, Any]
+Work = Callable[[Piece], Piece]
+Pool = Callable[[Callable[[bool], Work], Sequence[Piece], ScalingConfig], Iterable[Piece]]
 STRIP_LENGTH = 6
 COST = "drawing.json"
 
@@ -63,12 +67,10 @@ def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], 
     return pieces, done
 
 
-def make_worker(
-    config: SampleDigitsConfig, weights: Path
-) -> Callable[[bool], Callable[[Piece], Piece]]:
+def make_worker(config: SampleDigitsConfig, weights: Path) -> Callable[[bool], Work]:
     """What an actor does: load the model once, then draw chunks."""
 
-    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+    def make(on_gpu: bool) -> Work:
         model = load_digit_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
 
         def work(piece: Piece) -> Piece:
@@ -97,6 +99,16 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
             write_json(out / COST, {"network calls a picture": int(result["num_network_calls"])})
             _write_reverse(result, out, config)
         yield int(result["wanted"]) * len(DIGITS)
+
+
+def draw_missing(config: SampleDigitsConfig, weights: Path, out: Path, pool: Pool) -> None:
+    """Draw by `pool` what is not in `out` yet."""
+    pieces, done = pieces_to_draw(config, out)
+    total = config.num_per_class * len(DIGITS) * len(config.domains)
+    with progress(total, "drawing", "pictures", done) as bar:
+        results = pool(make_worker(config, weights), pieces, config.scaling)
+        for count in write_pieces(results, out, config):
+            bar.advance(count)
 
 
 def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None:

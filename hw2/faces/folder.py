@@ -11,15 +11,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hw2.config import ScalingConfig
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import to_pil
+from hw2.progress import progress
 from hw2.settings.faces import FaceJobConfig
 
 Piece = dict[str, Any]
+Work = Callable[[Piece], Piece]
+Pool = Callable[[Callable[[bool], Work], Sequence[Piece], ScalingConfig], Iterable[Piece]]
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,14 @@ def pieces_to_draw(wanted: Sequence[Wanted], chunk: int, out: Path) -> tuple[lis
 
 def make_worker(
     config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]
-) -> Callable[[bool], Callable[[Piece], Piece]]:
+) -> Callable[[bool], Work]:
     """What an actor does: load the model once, then draw chunks.
 
     A short chunk is filled up with its last picture, which is drawn and left out: the batch size
     moves the last bits, and a noise has the same bytes in every job.
     """
 
-    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+    def make(on_gpu: bool) -> Work:
         model = load_face_model(str(weights)).to(torch.device("cuda" if on_gpu else "cpu"))
 
         def work(piece: Piece) -> Piece:
@@ -91,6 +95,17 @@ def write_pieces(results: Iterable[Piece], wanted: Sequence[Wanted], out: Path) 
         for i, picture in zip(result["rows"], pictures, strict=True):
             write_atomic(picture_path(out, wanted[int(i)].name), picture)
         yield len(pictures)
+
+
+def draw_wanted(
+    config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted], out: Path, pool: Pool
+) -> None:
+    """Draw by `pool` what is not in `out` yet."""
+    pieces, done = pieces_to_draw(wanted, config.noises_per_chunk, out)
+    with progress(len(wanted), "drawing", "faces", done) as bar:
+        results = pool(make_worker(config, weights, wanted), pieces, config.scaling)
+        for count in write_pieces(results, wanted, out):
+            bar.advance(count)
 
 
 def read_drawn(names: Sequence[str], out: Path) -> UInt8[Tensor, "n 3 h w"]:
