@@ -83,6 +83,8 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
     rows, settings = _rows(run), _settings(run)
     folder = ASSETS / name
     part, old = (ASSETS / f".{name}.{what}" for what in ("part", "old"))
+    if old.exists() and not folder.exists():  # killed between the two renames
+        old.rename(folder)
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
     try:
@@ -106,6 +108,8 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
             folder.rename(old)
         part.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         for left in (part, old):
             shutil.rmtree(left, ignore_errors=True)
     return folder

@@ -1,5 +1,6 @@
 """Released assets: read and checked whole, then written whole or not at all."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,29 @@ def test_a_pipeline_is_released_unless_a_link_leads_out_of_it(
     (run / "pipeline").symlink_to(tmp_path / "pipeline")
     with pytest.raises(CheckpointError, match="pipeline is a link that leads out of it"):
         release(run, "mine", "make mine")
+
+
+def test_a_disk_that_fails_at_the_last_moment_leaves_the_asset_as_it_was(
+    assets: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = release(run, "mine", "make mine")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == ".mine.part":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(Path, "rename", failing)
+        release(run, "mine", "make another")
+    assert "`make mine`" in (folder / CARD_FILE).read_text()
+
+    folder.rename(assets / ".mine.old")  # killed there
+    (run / "metrics.json").unlink()
+    with pytest.raises(CheckpointError):
+        release(run, "mine", "make another")
+    assert [path.name for path in assets.iterdir()] in ([".mine.old"], ["mine"])
+    (run / "metrics.json").write_text(json.dumps(FIGURES))
+    assert release(run, "mine", "make another") == folder
+    assert [path.name for path in assets.iterdir()] == ["mine"]
