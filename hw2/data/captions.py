@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import MAX_TABLE_BYTES, inside, parse_json, read_regular
-from hw2.data.images import decode
+from hw2.data.files import MAX_TABLE_BYTES, inside, read_regular
+from hw2.data.images import SUFFIXES, decode
+from hw2.data.labels import read_labels
 from hw2.data.tables import BadRow
 from hw2.disclosure import warn
 from hw2.errors import DataError
@@ -180,21 +182,30 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
     """The rows of a CSV below its header, with their lines."""
     reader = csv.reader(io.StringIO(_read(file), newline=""))
     try:
-        return [(reader.line_num, cells) for cells in reader if cells][1:]
+        header, *rows = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
     except csv.Error as error:
         raise DataError(f"{file}:{reader.line_num}: not a CSV ({error})") from None
+    if "".join(header[1][:1]).strip().lower().endswith(SUFFIXES):
+        raise DataError(
+            f"{file}:{header[0]}: the header is missing: put a line `image_name,caption` before "
+            "the rows"
+        )
+    return rows
 
 
 def _names(file: Path) -> tuple[str, ...]:
-    text = _read(file)
     try:
-        found = parse_json(text)
-        names = tuple(str(found[str(label)]) for label in range(len(found)))
-    except (ValueError, KeyError, TypeError):
-        names = ()
-    if not names:
-        raise DataError(f'{file}: want names by label, {{"0": "red_brick", "1": ..}}')
-    return names
+        labels = read_labels(file)
+    except DataError as error:
+        raise DataError(
+            f"{error}: {_advice()}" if not os.path.exists(file) else str(error)
+        ) from None
+    if labels.ids != tuple(map(str, range(len(labels.ids)))):
+        raise DataError(
+            f"{file}: its ids are {', '.join(labels.ids)[:80]}: want names by label from 0 on, "
+            '{"0": "red_brick", "1": ..}'
+        )
+    return labels.names
 
 
 def _hash(images: Tensor, about: object) -> str:

@@ -1,6 +1,7 @@
 """Reading captioned and classified pictures, in a tree made by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,34 @@ def test_misnamed_pictures_are_refused_or_left_out(name: str, tree: Path) -> Non
     assert len(found.labels) == 4 and str(path) in found.bad[0].file
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "3", '["a"]', '{"1": "a"}', '{"zero": "a"}'])
-def test_broken_names_are_refused(text: str, tree: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("{}", 'it holds no labels: want {"0"'),
+        ("3", 'it holds 3, want {"0"'),
+        ('{"1": "a"}', "its ids are 1: want names by label from 0 on"),
+        ('{"0": "a", "2": "b"}', "its ids are 0, 2: want names by label"),
+        ('{"zero": "a"}', "its ids are zero: want names by label"),
+        ('{"0": null}', "the label of id '0' is None, want a text"),
+        ('{"0": "a", "0": "b"}', "the id '0' is there twice"),
+        ('{"0": "a", "1": "a"}', "have the same label 'a'"),
+        ('{"0": " "}', "none may be empty"),
+    ],
+)
+def test_broken_names_are_refused(text: str, said: str, tree: Path) -> None:
     path = tree / "clip_zeroshot/id2label.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="want names by label"):
+    with pytest.raises(DataError, match=re.escape(said)) as refused:
         read_classes(tree, 32)
+    assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_a_table_without_a_header_does_not_lose_its_first_row(tree: Path) -> None:
+    table = tree / "clip_zeroshot/train.csv"
+    table.write_text(table.read_text().partition("\n")[2])
+    with pytest.raises(DataError, match=r"train.csv:1: the header is missing: put a line `image_"):
+        read_captions(clip_folder(tree), 32, skip_bad=True)
 
 
 def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
