@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from hw2.claims import refuse_misfits
+from hw2.claims import refuse_infinite, refuse_misfits
 from hw2.errors import CheckpointError
 from hw2.models.ema import PowerEma, moving
 from hw2.settings.training import TrainConfig
@@ -74,6 +74,17 @@ class TrainState:
             {name: tuple(value.shape) for name, value in tensors.items()},
             self._shapes(),
         )
+        own = self.net.state_dict()
+        for name, value in tensors.items():
+            # Moments and their steps are floats, as are all weights but some buffers.
+            weight = own.get(name.partition(".")[2]) if name.startswith(("net.", "ema.")) else None
+            want = torch.float32 if weight is None else weight.dtype
+            if value.is_floating_point() != want.is_floating_point:
+                raise CheckpointError(
+                    f"the checkpoint of step {step}: {name} is {value.dtype}, want {want}: remove "
+                    "it, or choose another --out"
+                )
+        refuse_infinite(f"the checkpoint of step {step}", tensors)
 
         def part(prefix: str) -> dict[str, Tensor]:
             start = len(prefix)

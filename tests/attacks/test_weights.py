@@ -257,6 +257,22 @@ def test_a_checkpoint_of_another_run_with_a_true_checksum(deep: bool, tmp_path: 
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("name", ["net", "ema", "optimizer.exp_avg", "optimizer.step"])
+@pytest.mark.parametrize("how", ["nan", "integers"])
+def test_a_checkpoint_of_no_numbers_with_a_true_checksum(name: str, how: str) -> None:
+    state = TrainState(toy_net(), TrainConfig(num_steps=5))
+    tensors = {key: torch.zeros(shape) for key, shape in state._shapes().items()}
+    key = next(key for key in tensors if key.startswith(f"{name}."))
+    bad = torch.full_like(tensors[key], torch.nan)
+    tensors[key] = bad if how == "nan" else torch.zeros_like(bad, dtype=torch.int64)
+    before = {key: value.clone() for key, value in state.net.state_dict().items()}
+    told = "holds nan or infinite" if how == "nan" else "is torch.int64, want torch.float32"
+    with pytest.raises(CheckpointError, match=f"the checkpoint of step 3: {key} {told}"):
+        state.load(3, tensors)
+    assert state.step == 0
+    assert all(torch.equal(v, before[k]) for k, v in state.net.state_dict().items())
+
+
 def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
     torch.save(torch.zeros(2**27), tmp_path / "big.pt")  # 512 MiB of zeros
     with (
