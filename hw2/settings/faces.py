@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, Positive, Precision
+from hw2.settings.values import Fraction, Positive, Precision, each_once
 
 PixelRange = Literal["fixed", "minmax"]
 
@@ -102,8 +102,10 @@ class SampleFacesConfig(EtaSettings, FaceJobConfig):
 class EtaSheetConfig(FaceJobConfig):
     """Settings of jobs.eta_sheet."""
 
-    etas: tuple[Fraction, ...] = Field((0, 0.25, 0.5, 0.75, 1), min_length=1, description="columns")
-    noises: tuple[str, ...] = Field(
+    etas: Annotated[tuple[Fraction, ...], each_once("eta")] = Field(
+        (0, 0.25, 0.5, 0.75, 1), min_length=1, description="columns"
+    )
+    noises: Annotated[tuple[str, ...], each_once("noise")] = Field(
         ("00", "01", "02", "03"), min_length=1, description="rows: names of noises"
     )
 

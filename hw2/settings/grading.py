@@ -38,7 +38,9 @@ class GradeConceptsConfig(ClipChoice, GradingConfig):
         description="another, drawn with the same seed, to compare with picture by picture, for "
         "instance with --untrained true",
     )
-    sources: tuple[str, ...] | None = Field(None, description="concepts to grade; null: all")
+    sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
+        None, description="concepts to grade; null: all"
+    )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
 
 

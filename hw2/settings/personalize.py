@@ -165,7 +165,9 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
 
     model: str = Field("asset:text2image", description=MODEL)
     input: Place = Field(INPUT, description="the course's input.json")
-    sources: tuple[str, ...] | None = Field(None, description="its concepts; null: all")
+    sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
+        None, description="its concepts; null: all"
+    )
     separate: tuple[str, ...] = Field(
         (),
         description="folders of jobs.textual_inversion, or embedding files, a concept each; "

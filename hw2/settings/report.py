@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig
+from hw2.settings.values import each_once
 
 Language = Literal["en", "zh-TW"]
 TAKEN = ("out", "overwrite", "config", "help", "print_config")
@@ -42,7 +43,7 @@ class ReportConfig(JobConfig):
         description="jobs by name, in their order; the names that the page knows are in "
         "jobs/configs/report_local.yaml",
     )
-    languages: tuple[Language, ...] = Field(
+    languages: Annotated[tuple[Language, ...], each_once("language")] = Field(
         ("en", "zh-TW"), min_length=1, description="a page each"
     )
     pdf: bool = Field(False, description="print each page to PDF too, by Chromium")
