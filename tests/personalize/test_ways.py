@@ -38,7 +38,7 @@ def test_a_path_may_have_an_equals_sign(
 
 
 def about(source: str, token: str, word: str) -> Concept:
-    return Concept(source, Path(source), (), token, (), (), (), initializer_token=word)
+    return Concept(source, (), token, (), (), (), initializer_token=word)
 
 
 def test_before_the_training_a_token_is_its_word(tmp_path: Path) -> None:
