@@ -45,7 +45,7 @@ class Claims(dict[str, Any]):
 def refuse_infinite(place: str, weights: Mapping[str, torch.Tensor]) -> None:
     """Raise CheckpointError, which begins with `place`, if a weight holds nan or infinity."""
     for name, value in weights.items():
-        if not value.isfinite().all():
+        if not value.is_meta and not value.isfinite().all():  # there are no numbers on "meta"
             raise CheckpointError(
                 f"{place}: {name} holds nan or infinite numbers, as after a training that diverged "
                 "or a torn copy: give other weights, or make these again"

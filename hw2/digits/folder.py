@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hw2.config import ScalingConfig
+from hw2.data.drawn import read_made
 from hw2.data.files import write_json
-from hw2.data.images import decode
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
@@ -127,16 +127,18 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
 
 
 def read_drawn(out: Path, config: SampleDigitsConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """The pictures of `out` as uint8 (n, 3, h, w), with their digits (n,) and domains (n,)."""
+    """The pictures of `out` as uint8 (n, 3, h, w), with their digits (n,) and domains (n,).
+
+    Raises DataError for one that was spoilt since it was drawn.
+    """
     names = [
         (domain, digit, index)
         for domain in config.domains
         for digit in DIGITS
         for index in range(1, config.num_per_class + 1)
     ]
-    images = np.stack([decode(picture_path(out, *name)) for name in names])
     return (
-        torch.from_numpy(images).movedim(-1, 1).contiguous(),
+        read_made([picture_path(out, *name) for name in names]),
         torch.tensor([digit for _, digit, _ in names]),
         torch.tensor([DOMAINS.index(domain) for domain, _, _ in names]),
     )

@@ -92,7 +92,8 @@ def find_students(config: JudgeDigitsConfig) -> list[Student]:
     A student is called as the folder is, or where two are called alike, by the path. Sub-folders
     without mnistm/ and svhn/ are students who handed in nothing that can be found.
     Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
-    DataError for a folder that is none, that holds no student's, and for no pictures at all.
+    DataError for a folder that is none, that cannot be listed, that holds no student's, and for no
+    pictures at all.
     """
     folders = [path for given in config.pictures for path in _folders_of(given, config.out)]
     twice = Counter(os.path.realpath(path) for path in folders)
@@ -124,7 +125,7 @@ def _folders_of(given: Path, out: Path) -> list[Path]:
     if _has_domain(entries):
         return [given]
     below = [given / entry.name for entry in entries if entry.folder and entry.name[:2] != "__"]
-    if not any(_has_domain(_listed(path, strict=False)) for path in below):
+    if not any([_has_domain(_listed(path)) for path in below]):  # all, so that all can be listed
         raise DataError(f"pictures={given}: {WANT}; found {_shown(entries)}")
     if not uri_of(out) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(given)):
         raise ConfigError(
@@ -140,18 +141,13 @@ def _has_domain(entries: Sequence[Entry]) -> bool:
     return any(entry.folder and entry.name in DOMAINS for entry in entries)
 
 
-def _listed(folder: Path, strict: bool = True) -> list[Entry]:
-    """What lies in a folder, sorted; unless `strict`, nothing of one that cannot be listed."""
-    try:
-        return sorted(Store(os.path.abspath(folder)).scan())
-    except DataError:
-        if strict:
-            raise
-        return []
+def _listed(folder: Path) -> list[Entry]:
+    """What lies in a folder, sorted. Of one that cannot be listed nobody knows what is missing."""
+    return sorted(Store(os.path.abspath(folder)).scan())
 
 
 def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
-    store, found = Store(os.path.abspath(folder)), _listed(folder, strict=False)
+    store, found = Store(os.path.abspath(folder)), _listed(folder)
     for domain in domains:
         if not any(entry.folder and entry.name == domain for entry in found):
             reason = f"no folder {domain}; found {_shown(found)}"
@@ -160,6 +156,7 @@ def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
         try:
             entries = sorted(store.scan(domain))
         except DataError as error:
+            warn(f"{folder}: nothing of {domain} is judged: {error}")
             yield HandedIn(domain, "", -1, None, str(error))
             continue
         if not entries:

@@ -12,8 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.config import ScalingConfig
-from hw2.data.images import decode
-from hw2.errors import DataError
+from hw2.data.drawn import read_made
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
 from hw2.figures.files import write_atomic
@@ -110,10 +109,4 @@ def draw_wanted(
 
 def read_drawn(names: Sequence[str], out: Path) -> UInt8[Tensor, "n 3 h w"]:
     """The pictures called `names` in `out`. Raises DataError for one that was spoilt since."""
-    images = []
-    for path in (picture_path(out, name) for name in names):
-        try:
-            images.append(decode(path))
-        except DataError as error:
-            raise DataError(f"{path}: {error}; delete it, and it is drawn again") from None
-    return torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous()
+    return read_made([picture_path(out, name) for name in names])

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hw2.data.concepts import Concept, concept_pictures
-from hw2.data.images import decode
+from hw2.data.drawn import read_made
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.personalize.generating import picture_path, source_stem, together_stem
@@ -46,8 +45,7 @@ def write_sheets(
 
 
 def _first(out: Path, stem: str, count: int) -> Tensor:
-    pictures = np.stack([decode(picture_path(out, stem, number)) for number in range(count)])
-    return torch.from_numpy(pictures).movedim(-1, 1).contiguous()
+    return read_made([picture_path(out, stem, number) for number in range(count)])
 
 
 def _filled(pictures: Tensor, count: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Folders that students handed in: what is found, what counts, and what is refused."""
 
 import csv
+import errno
 import os
 from pathlib import Path
 
@@ -228,3 +229,25 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     for row in rows:
         limits = wilson(int(row["read_right"]), int(row["pictures"]))
         assert [float(row[key]) for key in ("accuracy", "low", "high")] == [*vars(limits).values()]
+
+
+def test_a_folder_that_may_not_be_listed_is_told_and_not_graded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows what is missing there; the grade was 0 %."""
+    for name in ("ann", "bob"):
+        write_student(tmp_path / name, 1)
+    scandir = os.scandir
+
+    def closing(path: str) -> object:
+        if os.path.abspath(path) == os.path.abspath(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closing)
+    closed = tmp_path / "bob"
+    with pytest.raises(DataError, match=rf"{closed}.*cannot be listed .*Permission denied"):
+        found(tmp_path)
+    closed = tmp_path / "ann" / "svhn"
+    assert [len(student.files) for student in found(tmp_path)] == [11, 20]
+    assert f"{tmp_path}/ann: nothing of svhn is judged" in capsys.readouterr().err

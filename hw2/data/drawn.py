@@ -1,0 +1,29 @@
+"""Reading back what a job has drawn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from hw2.data.images import decode
+from hw2.errors import DataError
+
+
+def read_made(paths: Sequence[Path]) -> UInt8[Tensor, "n 3 h w"]:
+    """Pictures that a job has drawn, all of the first one's size.
+
+    Raises DataError for one that was spoilt since.
+    """
+    images: list[np.ndarray] = []
+    for path in paths:
+        try:
+            images.append(decode(path))
+            if images[-1].shape != images[0].shape:
+                sizes = ("x".join(map(str, of.shape[1::-1])) for of in (images[-1], images[0]))
+                raise DataError(f"it has {' pixels, others '.join(sizes)}")
+        except DataError as error:
+            raise DataError(f"{path}: {error}; delete it, and it is drawn again") from None
+    return torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous()
