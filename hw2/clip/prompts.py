@@ -104,7 +104,7 @@ def _read(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: over 1 MiB, too large for a file of templates")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a text file in UTF-8 with a template a line") from error
     templates = tuple(line.strip() for line in lines if line.strip())

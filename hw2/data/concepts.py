@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.files import parse_json, read_regular
+from hw2.data.files import Repeated, inside, once, parse_json, read_regular
 from hw2.data.images import decode_named, orientation
 from hw2.errors import ConfigError, DataError
 
@@ -67,7 +67,7 @@ def read_concepts(file: Path) -> dict[str, Concept]:
     """
     file = file.expanduser().absolute()
     try:
-        found = parse_json(read_regular(file, MAX_BYTES).decode("utf-8-sig"))
+        found = parse_json(read_regular(file, MAX_BYTES).decode("utf-8-sig"), once)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except OSError as error:
@@ -75,6 +75,8 @@ def read_concepts(file: Path) -> dict[str, Concept]:
             f"{file}: cannot be read ({error.strerror}): point --input at the course's input.json, "
             "or run `python -m jobs.prepare_data`"
         ) from None
+    except Repeated as error:
+        raise DataError(f"{file}: {str(error)[:80]!r} is there twice: keep one") from None
     except ValueError as error:
         raise DataError(f"{file}: not JSON in UTF-8 ({error})") from None
     if not isinstance(found, dict) or not found:
@@ -191,6 +193,6 @@ def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, ..
 def _inside(where: str, root: Path, name: str | Path) -> Path:
     """A path below `root`, links followed; DataError for one that leads elsewhere."""
     path = root / name
-    if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
+    if "\0" in str(name) or not inside(path, root):
         raise DataError(f"{where}: {str(name)[:80]!r} leads out of {root}")
     return path

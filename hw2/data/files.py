@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,27 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
-    """JSON from outside. Raises ValueError whatever is wrong with it, also if it is nested deep."""
+class Repeated(ValueError):
+    """An object of a JSON text has a key twice; the message is the key."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as json reads it, which would silently keep the last of equal keys."""
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise Repeated(key)
+        content[key] = value
+    return content
+
+
+def parse_json(text: str | bytes, hook: Callable[..., Any] | None = None) -> Any:
+    """JSON from outside. Raises ValueError whatever is wrong with it, also if it is nested deep.
+
+    `hook` makes of an object's pairs what stands for it (`once`).
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=hook)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

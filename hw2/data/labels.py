@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import read_regular
+from hw2.data.files import Repeated, once, read_regular
 from hw2.errors import DataError
 
 MAX_BYTES = 64 * 2**20
@@ -67,24 +67,10 @@ def _text(path: Path) -> str:
         ) from error
 
 
-class _Repeated(ValueError):
-    """An object of the JSON text has a key twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as json reads it, which would silently keep the last of equal keys."""
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise _Repeated(key)
-        content[key] = value
-    return content
-
-
 def _pairs(text: str) -> list[tuple[str, Any]]:
     try:
-        content = json.loads(text, object_pairs_hook=_once)
-    except _Repeated as error:
+        content = json.loads(text, object_pairs_hook=once)
+    except Repeated as error:
         raise DataError(f"the id {_short(str(error))} is there twice: keep one") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})") from error

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from hw2.errors import ConfigError
+from hw2.data.files import read_regular
+from hw2.errors import ConfigError, DataError
 
+MAX_BYTES = 2**20
 SETS = Path(__file__).parent / "template_sets"
 
 
@@ -23,7 +25,10 @@ def read_templates(name: str) -> tuple[str, ...]:
     """
     file = SETS / f"{name}.txt" if name in template_names() else Path(name).expanduser()
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
+        lines = [line.strip() for line in text.splitlines()]
+    except DataError as error:
+        raise ConfigError(f"templates={name}: {error}") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"templates={name}: no such set or text file; there is {', '.join(template_names())}"

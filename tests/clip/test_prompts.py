@@ -85,3 +85,8 @@ def test_refusals(tmp_path: Path) -> None:
         refused([str(path)], said)
     path.write_bytes(b"a {}\n" * 300_000)
     refused([str(path)], "over 1 MiB")
+
+
+def test_a_mark_at_the_head_of_a_file_is_no_letter(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("a photo of a {}.", encoding="utf-8-sig")
+    assert texts(str(tmp_path / "mine.txt"), "dog") == ["a photo of a dog."]

@@ -113,6 +113,18 @@ def test_bad_files(file: Path, text: str, told: str) -> None:
     assert told in refusal(file)
 
 
+def test_a_ring_of_links_is_told(file: Path) -> None:
+    for name, target in (("ring", "knot"), ("knot", "ring")):
+        (file.parent / name).symlink_to(target)
+    assert "'ring' leads out of" in refusal(changed(file, src_image="ring"))
+
+
+def test_a_source_that_is_there_twice_is_told(file: Path) -> None:
+    entry = json.dumps(json.loads(file.read_text())["0"])
+    file.write_text(f'{{"0": {entry}, "0": {entry}}}')
+    assert refusal(file) == f"{file}: '0' is there twice: keep one"
+
+
 def test_links_folders_without_pictures_and_nothing(file: Path) -> None:
     outside = file.parents[1] / "outside"
     outside.mkdir()

@@ -1,0 +1,24 @@
+"""Files of captions from outside."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hw2.errors import ConfigError
+from hw2.personalize.templates import MAX_BYTES, read_templates
+
+
+def test_a_file_of_ones_own_with_a_mark_at_its_head(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("a {}\n\n  the {} there \n", encoding="utf-8-sig")
+    assert read_templates(str(file)) == ("a {}", "the {} there")
+
+
+def test_a_pipe_is_not_waited_for_and_a_large_file_not_read(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large.txt"
+    os.mkfifo(pipe)
+    large.write_text("a {}\n" * (MAX_BYTES // 5 + 1))
+    for file, told in ((pipe, "it is not a regular file"), (large, "bytes are over the allowed")):
+        with pytest.raises(ConfigError, match=rf"templates={file}: .*{told}"):
+            read_templates(str(file))
