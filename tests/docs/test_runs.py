@@ -34,7 +34,7 @@ PLAIN = f"{FEW} --search.method grid --scheduler.method fifo"  # the others need
 SMALL = {
     "prepare_data": f"{TREE} --num_clip_val 1 --num_text2image 40",
     "train_ddpm": f"{STEPS} {NETWORK} --sample.num_inference_steps 2 --num_per_class 1",
-    "sample_digits": f"{HERE} --num_per_class 1 --num_inference_steps 2",
+    "sample_digits": f"{HERE} --num_per_class 1 --num_inference_steps 5",  # which the strip passes
     "train_judge": STEPS,
     "sample_faces": f"{HERE} --num_inference_steps 2",
     "eta_sheet": f"{HERE} --num_inference_steps 2 --etas 0,1 --noises 00,01",
