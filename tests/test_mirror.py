@@ -31,6 +31,15 @@ def uri(
     return bucket_server.uri(f"outs/{request.node.name}")
 
 
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is deleted from buckets, in this order."""
+    names: list[str] = []
+    delete = Bucket.delete
+    monkeypatch.setattr(Bucket, "delete", lambda of, name: (names.append(name), delete(of, name)))
+    return names
+
+
 def save(mirror: Mirror, step: int) -> None:
     """A checkpoint of the step."""
     store = CheckpointStore(mirror.folder / "checkpoints")
@@ -205,13 +214,8 @@ def test_what_changed_since_is_pushed_and_not_overwritten(uri: str) -> None:
         assert list(Bucket(uri).names()) == ["metrics.json"]
 
 
-def test_a_checkpoint_goes_with_its_manifest_first(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_goes_with_its_manifest_first(uri: str, gone: list[str]) -> None:
     """A kill in between leaves no manifest of weights that are gone."""
-    gone: list[str] = []
-    delete = Bucket.delete
-    monkeypatch.setattr(Bucket, "delete", lambda of, name: (gone.append(name), delete(of, name)))
     with mirrored(uri) as mirror:
         mirror.take_over()
         for step in (5, 10, 15):
@@ -221,12 +225,7 @@ def test_a_checkpoint_goes_with_its_manifest_first(
         assert gone == [f"{folder}/manifest.json", f"{folder}/state.safetensors"]
 
 
-def test_what_is_set_aside_keeps_whose_it_is_to_the_last(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone: list[str] = []
-    delete = Bucket.delete
-    monkeypatch.setattr(Bucket, "delete", lambda of, name: (gone.append(name), delete(of, name)))
+def test_what_is_set_aside_keeps_whose_it_is_to_the_last(uri: str, gone: list[str]) -> None:
     names = ("config.yaml", "a.json", "figures/x.png")
     for number in (1, 2):
         for name in names:

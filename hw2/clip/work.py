@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +11,12 @@ from hw2.clip.store import EmbeddingStore
 from hw2.data.images import decode_bytes
 from hw2.data.listing.parts import Passing, read_part
 from hw2.errors import DataError
+from hw2.pieces import MakeWork, Piece, Work
 
 if TYPE_CHECKING:
     from hw2.clip.loading import ClipSource
 
-Piece = dict[str, Any]  # {"part": pictures of a Part} or {"prompts": classes by their prompts}
+# A piece is {"part": pictures of a Part} or {"prompts": classes by their prompts}.
 PART_BYTES = 16 * 2**20  # of decoded pictures
 MAX_BATCHES = 8
 
@@ -27,7 +27,7 @@ def rows_per_part(preprocess: Preprocess, batch_size: int) -> int:
     return batch_size * max(1, min(MAX_BATCHES, PART_BYTES // batch_bytes))
 
 
-def make_reader(preprocess: Preprocess, store: EmbeddingStore) -> Callable[[Piece], Piece]:
+def make_reader(preprocess: Preprocess, store: EmbeddingStore) -> Work:
     """What reads a piece of pictures: bytes to pixels of the model's size. Needs no torch.
 
     The result has `content`, the hash of the part's bytes, `reasons` (None: a good picture), and
@@ -59,14 +59,14 @@ def make_reader(preprocess: Preprocess, store: EmbeddingStore) -> Callable[[Piec
 
 def make_encoder(
     source: "ClipSource", store: EmbeddingStore, batch_size: int, precision: str
-) -> Callable[[bool], Callable[[Piece], Piece]]:
+) -> MakeWork:
     """What an actor does: load the model once, then encode pieces that were read.
 
     Embeddings (unit vectors) go to the store. The result of a part has its index `part`, the
     number of its pictures `count`, its hash `content`, and when it was `finished`.
     """
 
-    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
+    def make(on_gpu: bool) -> Work:
         import torch
         from torch.nn import functional as F
 

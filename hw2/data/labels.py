@@ -1,13 +1,12 @@
 """Class ids and names of a picture set."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import Repeated, once, read_regular
+from hw2.data.files import Repeated, once, parse_json, read_regular
 from hw2.errors import DataError
 
 MAX_BYTES = 64 * 2**20
@@ -69,10 +68,10 @@ def _text(path: Path) -> str:
 
 def _pairs(text: str) -> list[tuple[str, Any]]:
     try:
-        content = json.loads(text, object_pairs_hook=once)
+        content = parse_json(text, once)
     except Repeated as error:
         raise DataError(f"the id {_short(str(error))} is there twice: keep one") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"not JSON ({error})") from error
     if isinstance(content, dict):
         pairs = list(content.items())

@@ -1,15 +1,13 @@
 """Drawing the course's digit folders: what is to draw, what is there, what is written."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hw2.config import ScalingConfig
 from hw2.data.drawn import read_made
 from hw2.data.files import write_json
 from hw2.data.layout import shown_name
@@ -17,12 +15,10 @@ from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import animation, sheet, to_pil
+from hw2.pieces import MakeWork, Piece, Pool, Work
 from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
 
-Piece = dict[str, Any]
-Work = Callable[[Piece], Piece]
-Pool = Callable[[Callable[[bool], Work], Sequence[Piece], ScalingConfig], Iterable[Piece]]
 STRIP_LENGTH = 6
 COST = "drawing.json"
 
@@ -67,7 +63,7 @@ def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], 
     return pieces, done
 
 
-def make_worker(config: SampleDigitsConfig, weights: Path) -> Callable[[bool], Work]:
+def make_worker(config: SampleDigitsConfig, weights: Path) -> MakeWork:
     """What an actor does: load the model once, then draw chunks."""
 
     def make(on_gpu: bool) -> Work:

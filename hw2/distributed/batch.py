@@ -4,7 +4,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hw2.allocator import keep_freed_memory, room_on_gpu
@@ -12,8 +12,8 @@ from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
 from hw2.errors import ConfigError, Hw2Error
+from hw2.pieces import MakeWork, Piece, Work
 
-Piece = dict[str, Any]
 # Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
 ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
@@ -24,10 +24,10 @@ Batch = dict[str, Any]
 
 
 def map_pieces(
-    make: Callable[[bool], Callable[[Piece], Piece]],
+    make: MakeWork,
     pieces: Sequence[Piece],
     scaling: ScalingConfig,
-    prepare: Callable[[Piece], Piece] | None = None,
+    prepare: Work | None = None,
 ) -> Iterator[Piece]:
     """Results of `make(on_gpu)(piece)` for each piece, in order, as they become ready.
 
@@ -124,7 +124,7 @@ def map_pieces(
             ) from error
 
 
-def _on_batch(work: Callable[[Piece], Piece], batch: Batch) -> Batch:
+def _on_batch(work: Work, batch: Batch) -> Batch:
     """`work` on a batch of one piece.
 
     Pieces travel as bytes: of Python objects Ray Data would guess a type. An Hw2Error is handed

@@ -1,28 +1,23 @@
 """Folders of faces: what is to draw, what is there, what is written."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hw2.config import ScalingConfig
 from hw2.data.drawn import read_made
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import to_pil
+from hw2.pieces import MakeWork, Piece, Pool, Work
 from hw2.progress import progress
 from hw2.settings.faces import FaceJobConfig
-
-Piece = dict[str, Any]
-Work = Callable[[Piece], Piece]
-Pool = Callable[[Callable[[bool], Work], Sequence[Piece], ScalingConfig], Iterable[Piece]]
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,7 @@ def pieces_to_draw(wanted: Sequence[Wanted], chunk: int, out: Path) -> tuple[lis
     return pieces, done
 
 
-def make_worker(
-    config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]
-) -> Callable[[bool], Work]:
+def make_worker(config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]) -> MakeWork:
     """What an actor does: load the model once, then draw chunks.
 
     A short chunk is filled up with its last picture, which is drawn and left out: the batch size

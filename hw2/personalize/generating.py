@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.ways import Ways, refuse_shared_tokens
+from hw2.pieces import MakeWork, Piece
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw
@@ -23,7 +23,6 @@ from hw2.text2image.model import StableDiffusion
 from hw2.text2image.prompts import check_prompt
 
 TOGETHER = "together"
-Piece = dict[str, Any]
 
 
 def source_stem(source: str, prompt: int) -> str:
@@ -110,9 +109,7 @@ def pieces_to_draw(
     return pieces, done
 
 
-def make_worker(
-    config: GenerateConceptsConfig, ways: Ways
-) -> Callable[[bool], Callable[[Piece], Piece]]:
+def make_worker(config: GenerateConceptsConfig, ways: Ways) -> MakeWork:
     """What an actor does: load the base model once, then draw chunks in the way of each."""
     name = absolute(config.model)
 

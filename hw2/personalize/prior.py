@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +12,13 @@ from hw2.data.captions import captions_csv, train_folder
 from hw2.data.files import replacing
 from hw2.figures.files import write_atomic
 from hw2.personalize.concept_training import Learnt
+from hw2.pieces import MakeWork, Piece
 from hw2.settings.personalize import CustomDiffusionConfig
 from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 
 PRIOR = "prior"
-
-Piece = dict[str, Any]
 
 
 def prior_captions(config: CustomDiffusionConfig, learnt: Sequence[Learnt]) -> list[str]:
@@ -53,7 +51,7 @@ def _paths(chunk: Piece, folder: Path) -> list[Path]:
     return [train_folder(folder) / f"{number:05d}.png" for number in numbers]
 
 
-def make_worker(config: CustomDiffusionConfig) -> Callable[[bool], Callable[[Piece], Piece]]:
+def make_worker(config: CustomDiffusionConfig) -> MakeWork:
     """What an actor does: load the base model once, then draw chunks."""
     name = absolute(config.model)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw2.diffusion.schedule import NoiseSchedule
 
@@ -73,3 +73,14 @@ def in_float64(kind: type, schedule: NoiseSchedule, **settings: Any) -> Any:
     scheduler.alphas = 1 - schedule.betas
     scheduler.alphas_cumprod = (1 - schedule.betas).cumprod(0)
     return scheduler
+
+
+class Says(nn.Module):
+    """Predicts no noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        return 0 * xt + self.weight

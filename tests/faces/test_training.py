@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 from torch.testing import assert_close
 
 from hw2.data.batches import Shuffled
@@ -20,17 +19,7 @@ from hw2.models.face_unet import build_face_unet
 from hw2.settings.data import DataConfig
 from hw2.settings.faces import FaceObjectiveConfig, TrainFacesConfig
 from hw2.settings.training import TrainConfig
-
-
-class Says(nn.Module):
-    """Predicts no noise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        return 0 * xt + self.weight
+from tests.diffusion.toy import Says
 
 
 def test_each_picture_counts_alike_also_in_a_part_of_one() -> None:
