@@ -94,6 +94,9 @@ DAMAGE = {
     "a manifest of another step": lambda path: (path / MANIFEST).write_text(
         (path / MANIFEST).read_text().replace('"step": 2', '"step": 3')
     ),
+    "a manifest without the run": lambda path: (path / MANIFEST).write_text(
+        json.dumps(json.loads((path / MANIFEST).read_text()) | {"meta": None})
+    ),
     "an empty folder": lambda path: [shutil.rmtree(path), path.mkdir()],
 }
 
@@ -264,6 +267,31 @@ def test_the_manifest_is_readable_json(tmp_path: Path) -> None:
     assert (manifest["step"], manifest["score"], manifest["meta"]) == (7, 0.25, META)
 
 
+def test_all_of_it_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(handle: int) -> None:
+        told.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")).split("-")[0])
+        sync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        told.append(f"rename {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    open_before = len(os.listdir("/proc/self/fd"))
+    CheckpointStore(tmp_path / "checkpoints").save(7, tensors(7), META, None)
+    assert told == [STATE, MANIFEST, ".part", "rename step_00000007", "checkpoints"]
+    told.clear()
+    save_weights(tmp_path / "final.safetensors", {"net": nn.Linear(2, 2)}, META)
+    assert told == [".final.safetensors.part", "rename final.safetensors"]
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
 def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 3) as disk:
         store = CheckpointStore(disk / "checkpoints", keep_last=1)
@@ -278,7 +306,7 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
                 write()
             assert "(No space left on device): what was saved before stays" in str(refused.value)
         assert names(store) == [1]
-        assert not list(store.folder.glob(".part-*"))  # the room that there is stays free
+        assert not list(disk.rglob(".*"))  # the room that there is stays free
         kept = store.latest()
         assert kept is not None
         assert kept.step == 1
