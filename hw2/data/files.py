@@ -116,10 +116,18 @@ def write_json(path: Path, content: Any) -> None:
         passing.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def followed(path: Path) -> Path:
+    """`path`, its links followed. Raises OSError, ValueError; RuntimeError for a ring of links."""
+    end = path.resolve()
+    if end.is_symlink():  # since Python 3.13 a ring is where it stops
+        raise RuntimeError(f"{path}: a ring of links")
+    return end
+
+
 def inside(path: Path, folder: Path) -> bool:
     """Whether `path`, its links followed, lies in `folder`."""
     try:
-        return path.resolve().is_relative_to(folder.resolve())
+        return followed(path).is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null character
         return False
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hw2.data.files import MAX_TABLE_BYTES, read_regular
+from hw2.data.files import MAX_TABLE_BYTES, followed, read_regular
 from hw2.errors import DataError
 
 
@@ -107,7 +107,7 @@ def _inside(name: str, folder: Path, resolved: Path) -> Path:
     try:
         # Resolving costs a system call a path component: plain files, nearly all, do without.
         plain = os.sep not in name and not path.is_symlink()
-        leaves = not plain and not path.resolve().is_relative_to(resolved)
+        leaves = not plain and not followed(path).is_relative_to(resolved)
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, a null character
         raise DataError(f"{name[:200]!r} is not a usable file name") from error
     if leaves:
