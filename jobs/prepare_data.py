@@ -9,20 +9,22 @@ from hw2.settings.data import PrepareDataConfig
 
 def main(config: PrepareDataConfig) -> None:
     """Write the parts of the tree; continue one that was interrupted."""
-    from hw2.data.clip_tree import check_clip, describe_clip, write_clip
-    from hw2.data.concept_tree import check_concepts, write_concepts
-    from hw2.data.face_tree import check_faces, describe_faces, write_faces
+    from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
+    from hw2.data.concept_tree import concepts_recipe, write_concepts
+    from hw2.data.face_tree import describe_faces, faces_recipe, write_faces
     from hw2.data.prepare import prepare_digits
-    from hw2.data.text2image_tree import check_text2image, write_text2image
+    from hw2.data.text2image_tree import text2image_recipe, write_text2image
     from hw2.data.writing import writable
 
     faces = config.seed, config.num_faces, config.num_noises
     scenes = config.seed, config.num_clip_train, config.num_clip_val
     with writable(config.out):
-        check_faces(config.out, *faces)  # a refusal comes before the digits, which take minutes
-        check_clip(config.out, *scenes)
-        check_text2image(config.out, config.seed, config.num_text2image)
-        check_concepts(config.out, config.seed)
+        # A refusal comes before the digits, which take minutes.
+        faces_recipe(config.out, *faces).check()
+        clip_recipe(config.out, *scenes).check()
+        if config.num_text2image:
+            text2image_recipe(config.out, config.seed, config.num_text2image).check()
+        concepts_recipe(config.out, config.seed).check()
         prepare_digits(
             config.out,
             config.seed,

@@ -83,5 +83,5 @@ def digits_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hw2.data.prepare import prepare_digits
 
     root = tmp_path_factory.mktemp("tree")
-    prepare_digits(root, seed=0, num_train=200, num_val=100, progress=False)
+    prepare_digits(root, seed=0, num_train=200, num_val=100)
     return root

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2.data.offline.concepts import NUM_PICTURES, concept_picture
-from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
+from hw2.data.recipe import Recipe
 from hw2.data.writing import write_pictures, write_text
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
@@ -49,27 +49,21 @@ def write_concepts(root: Path, seed: int) -> None:
     says. Raises ConfigError if it holds a tree of another recipe, DataError if a package that the
     photos come from is missing.
     """
-    folder = concepts_folder(root)
-    check_concepts(root, seed)
-    if left_alone(_recipe_path(root)):
+    folder, recipe = concepts_folder(root), concepts_recipe(root, seed)
+    recipe.check()
+    if recipe.left_alone():
         return
     concept_picture(seed, 0, 0)  # a photo that cannot be read fails before it leaves a trace
-    claim(_recipe_path(root), _recipe(seed))
+    recipe.claim()
     names = [f"{index:02d}.jpg" for index in range(NUM_PICTURES)]
     for source in CONCEPTS:
         draw = lambda place, source=source: concept_picture(seed, int(source), place)  # noqa: E731
         # Without subsampling: the tint is what is to be learnt.
         how = {"quality": 95, "subsampling": 0}
-        write_pictures(folder / source, names, draw, f"concept {source}", False, **how)
+        write_pictures(folder / source, names, draw, None, **how)
     entries = {source: {"src_image": source, **entry} for source, entry in CONCEPTS.items()}
     write_text(folder / INPUT, json.dumps(entries, indent=2) + "\n")
     print(f"{folder}: {len(CONCEPTS)} concepts of {NUM_PICTURES} pictures")
-
-
-def check_concepts(root: Path, seed: int) -> None:
-    """Raise the ConfigError with which `write_concepts` would refuse another recipe's tree."""
-    if not is_anothers(_recipe_path(root)):
-        refuse_another(_recipe_path(root), _recipe(seed))
 
 
 def concepts_folder(root: Path) -> Path:
@@ -77,9 +71,7 @@ def concepts_folder(root: Path) -> Path:
     return root / "textual_inversion"
 
 
-def _recipe_path(root: Path) -> Path:
-    return concepts_folder(root) / "offline.json"
-
-
-def _recipe(seed: int) -> Recipe:
-    return {"recipe": RECIPE_VERSION, "seed": seed}
+def concepts_recipe(root: Path, seed: int) -> Recipe:
+    """All that decides the bytes of `root`/textual_inversion."""
+    content = {"recipe": RECIPE_VERSION, "seed": seed}
+    return Recipe(concepts_folder(root) / "offline.json", content)

@@ -18,13 +18,13 @@ from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
-from hw2.data.recipe import Recipe, claim, is_anothers, left_alone, refuse_another
+from hw2.data.recipe import Recipe
 from hw2.data.writing import write_pictures
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.models.face_unet import FaceUNet, to_course
-from hw2.progress import progress as progress_bar
+from hw2.progress import progress
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 RELEASED = ASSETS / "faces" / FINAL
@@ -36,9 +36,8 @@ def write_faces(
     seed: int,
     num_faces: int,
     num_noises: int = 10,
-    progress: bool = True,
     weights: Path | None = None,
-) -> Path:
+) -> None:
     """Write `root`/face, or what is still missing of it; all files by renaming.
 
     UNet.pt and GT are made from `weights`, and anew if these have changed since. Where there are
@@ -50,24 +49,21 @@ def write_faces(
         seed: 0 <= seed < 2**63; decides real faces and noises.
         num_faces: real faces.
         num_noises: noises, and GT pictures drawn from them; at most 100.
-        progress: show bars on stderr.
         weights: of a face training; by default the released ones.
-
-    Returns:
-        The face folder.
 
     Raises:
         ConfigError: the folder holds a tree of another recipe.
         CheckpointError: `weights` are not of a face training.
     """
     folder, weights = face_folder(root), weights or RELEASED
-    check_faces(root, seed, num_faces, num_noises)
-    if left_alone(_recipe_path(root)):
-        return folder
-    claim(_recipe_path(root), _recipe(seed, num_faces, num_noises))
+    recipe = faces_recipe(root, seed, num_faces, num_noises)
+    recipe.check()
+    if recipe.left_alone():
+        return
+    recipe.claim()
     names = [f"{index:04d}.png" for index in range(num_faces)]
     draw = partial(face_picture, seed)
-    write_pictures(real_folder(root), names, draw, "faces", progress, optimize=True)
+    write_pictures(real_folder(root), names, draw, "faces", optimize=True)
     (folder / "noise").mkdir(exist_ok=True)
     for index in range(num_noises):
         path = folder / "noise" / f"{index:02d}.pt"
@@ -75,16 +71,9 @@ def write_faces(
             _save(_noises(seed, [index]), path)
     if not weights.is_file():
         print(f"{folder}: no weights at {weights}, so no new UNet.pt and GT")
-        return folder
+        return
     _forget_others(folder, sha256_of(weights))
-    _write_drawn(folder, seed, num_noises, weights, progress)
-    return folder
-
-
-def check_faces(root: Path, seed: int, num_faces: int, num_noises: int = 10) -> None:
-    """Raise the ConfigError with which `write_faces` would refuse a tree of another recipe."""
-    if not is_anothers(_recipe_path(root)):
-        refuse_another(_recipe_path(root), _recipe(seed, num_faces, num_noises))
+    _write_drawn(folder, seed, num_noises, weights)
 
 
 def describe_faces(root: Path) -> str:
@@ -97,18 +86,15 @@ def describe_faces(root: Path) -> str:
     return f"{folder}: {real} real faces, {noises} noises, {unet}, {drawn} GT pictures"
 
 
-def _recipe_path(root: Path) -> Path:
-    return face_folder(root) / "offline.json"
-
-
-def _recipe(seed: int, num_faces: int, num_noises: int) -> Recipe:
+def faces_recipe(root: Path, seed: int, num_faces: int, num_noises: int) -> Recipe:
     """All that decides the bytes of real faces and noises."""
-    return {
+    content = {
         "recipe": RECIPE_VERSION,
         "seed": seed,
         "num_faces": num_faces,
         "num_noises": num_noises,
     }
+    return Recipe(face_folder(root) / "offline.json", content)
 
 
 def _noises(seed: int, indices: Sequence[int]) -> Tensor:
@@ -130,7 +116,7 @@ def _forget_others(folder: Path, weights_sha: str) -> None:
         passing.write_text(json.dumps(made_from, indent=2) + "\n")
 
 
-def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path, progress: bool) -> None:
+def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path) -> None:
     """UNet.pt and GT, as far as they are missing."""
     unet, gt = folder / "UNet.pt", folder / "GT"
     gt.mkdir(exist_ok=True)
@@ -148,8 +134,7 @@ def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path, progre
         _save({name: value.float() for name, value in to_course(net).items()}, unet)
     net.double()
     total = sum(len(part) for part in parts)
-    quiet = not progress or not parts
-    with progress_bar(total, "drawing GT", "pictures", quiet=quiet) as bar, _one_thread():
+    with progress(total, "drawing GT", "pictures", quiet=not parts) as bar, _one_thread():
         for part in parts:
             for index, picture in zip(part, draw_gt(net, _noises(seed, part)), strict=True):
                 if _gt_name(index) not in there:

@@ -19,8 +19,7 @@ def prepare_digits(
     cache: Path | None = None,
     download: bool = True,
     workers: int | None = None,
-    progress: bool = True,
-) -> Path:
+) -> None:
     """Build OUT/digits in the course's layout; go on with it if it was interrupted.
 
     Args:
@@ -33,10 +32,6 @@ def prepare_digits(
         cache: where what is downloaded is kept; by default OUT/.downloads.
         download: whether what is not in the cache may be downloaded.
         workers: processes; by default all processors, or one for a small tree.
-        progress: show a bar on stderr.
-
-    Returns:
-        The folder OUT/digits.
 
     Raises:
         ConfigError: an impossible seed or size, or a folder with a tree made otherwise.
@@ -55,4 +50,4 @@ def prepare_digits(
     if workers is None:
         small = num_train + num_val < 2_000  # a second process takes longer to start
         workers = 1 if small else len(os.sched_getaffinity(0))
-    return write_digits(out, pictures, workers, progress)
+    write_digits(out, pictures, workers)

@@ -11,10 +11,10 @@ from PIL import Image
 
 from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
-from hw2.data.recipe import Recipe, claim, left_alone, refuse_another
+from hw2.data.recipe import Recipe
 from hw2.data.writing import write_text
 from hw2.domains import DOMAINS, Domain
-from hw2.progress import progress as progress_bar
+from hw2.progress import progress
 
 CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the workers share evenly
 
@@ -29,7 +29,7 @@ class PictureSource(Protocol):
     def name(self) -> str:
         """What the tree is, and the name of its recipe file."""
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> dict[str, int | str]:
         """All that decides the bytes of the tree, as JSON values."""
 
     def labels(self, domain: Domain, split: Split) -> np.ndarray:
@@ -39,9 +39,7 @@ class PictureSource(Protocol):
         """One picture, uint8 (28, 28, 3)."""
 
 
-def write_digits(
-    root: Path, source: PictureSource, workers: int = 1, progress: bool = True
-) -> Path:
+def write_digits(root: Path, source: PictureSource, workers: int) -> None:
     """Write `root`/digits, or what is still missing of it.
 
     The recipe file comes first, the pictures next and each CSV last, all by renaming: an
@@ -52,23 +50,20 @@ def write_digits(
         root: the data tree.
         source: draws the pictures.
         workers: processes; their number does not change a byte.
-        progress: show a bar on stderr.
-
-    Returns:
-        The digits folder.
 
     Raises:
         ConfigError: the folder holds a tree of another recipe.
     """
     folder = digits_folder(root)
+    recipe = Recipe(folder / f"{source.name}.json", source.recipe())
     # A recipe of another source is ours too: its tree may be half-made.
-    if not any(folder.glob("*.json")) and left_alone(_recipe_path(root, source)):
-        return folder
-    refuse_another(_recipe_path(root, source), source.recipe())
+    if not any(folder.glob("*.json")) and recipe.left_alone():
+        return
+    recipe.insist()
     for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace
         for split in SPLITS:
             source.labels(domain, split)
-    claim(_recipe_path(root, source), source.recipe())
+    recipe.claim()
     tasks: list[Task] = []
     for domain in DOMAINS:
         pictures = picture_folder(root, domain)
@@ -80,7 +75,7 @@ def write_digits(
             tasks += [
                 (domain, split, missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)
             ]
-    _draw_all(root, source, tasks, workers, progress)
+    _draw_all(root, source, tasks, workers)
     for domain in DOMAINS:
         for split in SPLITS:
             rows = zip(_names(source, domain, split), source.labels(domain, split), strict=True)
@@ -88,11 +83,6 @@ def write_digits(
             write_text(csv_path(root, domain, split), table)
     train, val = (max(len(source.labels(domain, split)) for domain in DOMAINS) for split in SPLITS)
     print(f"{folder}: {train} train and {val} val pictures a domain at most")
-    return folder
-
-
-def _recipe_path(root: Path, source: PictureSource) -> Path:
-    return digits_folder(root) / f"{source.name}.json"
 
 
 def _first(source: PictureSource, domain: Domain, split: Split) -> int:
@@ -109,11 +99,9 @@ def _names(source: PictureSource, domain: Domain, split: Split) -> list[str]:
     return [_name(first + index) for index in range(len(source.labels(domain, split)))]
 
 
-def _draw_all(
-    root: Path, source: PictureSource, tasks: list[Task], workers: int, progress: bool
-) -> None:
+def _draw_all(root: Path, source: PictureSource, tasks: list[Task], workers: int) -> None:
     total = sum(len(indices) for _, _, indices in tasks)
-    with progress_bar(total, "making", "pictures", quiet=not progress or not total) as bar:
+    with progress(total, "making", "pictures", quiet=not total) as bar:
         if workers <= 1 or len(tasks) <= 1:
             for task in tasks:
                 bar.advance(_draw(root, source, task))

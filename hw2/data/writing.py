@@ -17,15 +17,17 @@ def write_pictures(
     folder: Path,
     names: Sequence[str],
     draw: Callable[[int], np.ndarray],
-    title: str,
-    progress: bool,
+    title: str | None,
     **how: Any,
 ) -> None:
-    """Write picture `draw(place)` as `names[place]` where it is missing; `how` goes to PIL."""
+    """Write picture `draw(place)` as `names[place]` where it is missing; `how` goes to PIL.
+
+    `title` is that of a bar; None: without one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     there = {path.name for path in folder.iterdir()}
     missing = [place for place, name in enumerate(names) if name not in there]
-    quiet = not progress or not missing
+    quiet = title is None or not missing
     with progress_bar(len(missing), f"making {title}", "pictures", quiet=quiet) as bar:
         for place in missing:
             name = names[place]

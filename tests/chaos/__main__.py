@@ -90,7 +90,7 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="hw2-", dir="/tmp")  # short: sockets
     work = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
-    prepare_digits(work / "tree", seed=0, num_train=200, num_val=100, progress=False)
+    prepare_digits(work / "tree", seed=0, num_train=200, num_val=100)
     ground = Ground(work, work / "tree")
     points, failed = list[Point](), 0
     for number, episode in enumerate(

@@ -38,7 +38,7 @@ TINY = ClipNetworkConfig(
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainClipConfig:
     root = tmp_path_factory.mktemp("tree")
-    write_clip(root, 0, num_train=40, num_val_per_class=1, progress=False)
+    write_clip(root, 0, num_train=40, num_val_per_class=1)
     settings = TrainConfig(num_steps=15, batch_size=32, learning_rate=1e-2, warmup_steps=1)
     return TrainClipConfig(out=root, network=TINY, data=DataConfig(root=root), train=settings)
 

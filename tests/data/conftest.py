@@ -13,7 +13,7 @@ from hw2.data.prepare import prepare_digits
 def offline_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline tree of 200 train and 100 val pictures a domain. Do not change it."""
     root = tmp_path_factory.mktemp("offline")
-    prepare_digits(root, seed=0, num_train=200, num_val=100, progress=False)
+    prepare_digits(root, seed=0, num_train=200, num_val=100)
     return root
 
 

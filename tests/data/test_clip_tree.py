@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2.data.clip_tree import check_clip, describe_clip, write_clip
+from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
 from hw2.data.offline.rng import scene_rng
 from hw2.data.offline.scenes import COLOURS, MORE_COLOURS, TILE, crop, grey, held_out, scene
 from hw2.errors import ConfigError
@@ -36,7 +36,7 @@ THINGS = [
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree of 400 train pictures and one val picture a class. Do not change it."""
     root = tmp_path_factory.mktemp("clip")
-    write_clip(root, SEED, TRAIN, VAL, progress=False)
+    write_clip(root, SEED, TRAIN, VAL)
     return root
 
 
@@ -147,14 +147,14 @@ def test_seed_split_and_index_make_other_pictures() -> None:
 
 def test_a_second_call_writes_nothing(copied: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
-    write_clip(copied, SEED, TRAIN, VAL, progress=False)
+    write_clip(copied, SEED, TRAIN, VAL)
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
 
 
 def test_lost_files_come_back_the_same(copied: Path, made: Path) -> None:
     for lost in ("train/00007.png", "val/31_0.png", "train.csv", "id2label.json"):
         (copied / "clip_zeroshot" / lost).unlink()
-    write_clip(copied, SEED, TRAIN, VAL, progress=False)
+    write_clip(copied, SEED, TRAIN, VAL)
     assert files(copied) == files(made)
 
 
@@ -162,9 +162,9 @@ def test_a_tree_made_otherwise_is_refused(copied: Path) -> None:
     before = files(copied)
     for other in ((6, TRAIN, VAL), (SEED, TRAIN + 1, VAL), (SEED, TRAIN, VAL + 1)):
         with pytest.raises(ConfigError, match=r"'seed': 5.*not of.*another folder"):
-            check_clip(copied, *other)
+            clip_recipe(copied, *other).check()
         with pytest.raises(ConfigError, match="another folder"):
-            write_clip(copied, *other, progress=False)
+            write_clip(copied, *other)
     assert files(copied) == before
 
 
@@ -174,7 +174,7 @@ def test_the_courses_own_pictures_are_left_as_they_are(
     (tmp_path / "clip_zeroshot/val").mkdir(parents=True)
     (tmp_path / "clip_zeroshot/id2label.json").write_text('{"0": "bicycle"}')
     before = files(tmp_path)
-    check_clip(tmp_path, SEED, TRAIN, VAL)
+    clip_recipe(tmp_path, SEED, TRAIN, VAL).check()
     write_clip(tmp_path, SEED, TRAIN, VAL)
     assert "left as it is" in capsys.readouterr().out
     assert files(tmp_path) == before

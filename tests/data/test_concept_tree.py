@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw2.data.concept_tree import CONCEPTS, check_concepts, write_concepts
+from hw2.data.concept_tree import CONCEPTS, concepts_recipe, write_concepts
 from hw2.data.concepts import concept_pictures, read_concepts
 from hw2.data.offline.compositions import (
     COLOURS_USED,
@@ -21,7 +21,7 @@ from hw2.data.offline.compositions import (
     styled,
 )
 from hw2.data.offline.concepts import concept_picture
-from hw2.data.text2image_tree import check_text2image, write_text2image
+from hw2.data.text2image_tree import text2image_recipe, write_text2image
 from hw2.errors import ConfigError
 
 
@@ -41,7 +41,7 @@ def captions(root: Path) -> list[str]:
 def test_interrupted_trees_are_continued_to_the_byte(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for root in (whole, cut):
-        write_text2image(root, 3, 14, progress=False)
+        write_text2image(root, 3, 14)
         write_concepts(root, 3)
     for name in (
         "text2image/train.csv",
@@ -50,7 +50,7 @@ def test_interrupted_trees_are_continued_to_the_byte(tmp_path: Path) -> None:
     ):
         (cut / name).unlink()
     (cut / "textual_inversion/input.json").write_text("{")
-    write_text2image(cut, 3, 14, progress=False)
+    write_text2image(cut, 3, 14)
     write_concepts(cut, 3)
     assert files(cut) == files(whole) and len(files(whole)) == 14 + 2 + 15 + 2
     assert len(captions(whole)) == 14
@@ -59,12 +59,12 @@ def test_interrupted_trees_are_continued_to_the_byte(tmp_path: Path) -> None:
 def test_another_recipe_is_refused_and_anothers_folder_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_text2image(tmp_path, 3, 7, progress=False)
+    write_text2image(tmp_path, 3, 7)
     write_concepts(tmp_path, 3)
-    for check in (lambda: check_text2image(tmp_path, 3, 8), lambda: check_concepts(tmp_path, 4)):
+    for other in (text2image_recipe(tmp_path, 3, 8), concepts_recipe(tmp_path, 4)):
         with pytest.raises(ConfigError, match="holds a tree of"):
-            check()
-    check_text2image(tmp_path, 9, 0)  # none wanted
+            other.check()
+    write_text2image(tmp_path, 9, 0)  # none wanted
     (tmp_path / "textual_inversion/offline.json").unlink()
     before = files(tmp_path)
     write_concepts(tmp_path, 4)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hw2.checkpoint import save_weights
 from hw2.data import face_tree
-from hw2.data.face_tree import check_faces, describe_faces, write_faces
+from hw2.data.face_tree import describe_faces, faces_recipe, write_faces
 from hw2.data.faces import read_pictures, real_folder
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.face_unet import from_course
@@ -47,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree of 12 faces and 2 noises, seed 5. Do not change it."""
     root = tmp_path_factory.mktemp("faces")
-    write_faces(root, 5, **SIZES, progress=False, weights=weights)
+    write_faces(root, 5, **SIZES, weights=weights)
     return root
 
 
@@ -102,7 +102,7 @@ def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:
 
 
 def test_another_seed_makes_other_noises_and_faces(made: Path, tmp_path: Path) -> None:
-    write_faces(tmp_path, 6, **SIZES, progress=False, weights=tmp_path / "none")
+    write_faces(tmp_path, 6, **SIZES, weights=tmp_path / "none")
     other = {sha for name, sha in files(tmp_path / "face").items() if "json" not in name}
     assert len(other) == 14
     assert not other & set(files(made / "face").values())
@@ -110,14 +110,14 @@ def test_another_seed_makes_other_noises_and_faces(made: Path, tmp_path: Path) -
 
 def test_a_second_call_writes_nothing(copied: Path, weights: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
-    write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+    write_faces(copied, 5, **SIZES, weights=weights)
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
 
 
 def test_lost_files_come_back_the_same(copied: Path, made: Path, weights: Path) -> None:
     for lost in ("real/0003.png", "noise/01.pt", "UNet.pt"):
         (copied / "face" / lost).unlink()
-    write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+    write_faces(copied, 5, **SIZES, weights=weights)
     assert files(copied) == files(made)
 
 
@@ -139,21 +139,21 @@ def test_a_killed_run_is_continued(made: Path, weights: Path, tmp_path: Path) ->
     # as if killed a moment later, between two pictures that are drawn together
     (tmp_path / "face/GT").mkdir(exist_ok=True)
     shutil.copy(made / "face/GT/00.png", tmp_path / "face/GT")
-    write_faces(tmp_path, 5, **SIZES, progress=False, weights=weights)
+    write_faces(tmp_path, 5, **SIZES, weights=weights)
     assert files(tmp_path) == files(made)
 
 
 def test_a_run_killed_before_its_recipe_is_continued(tmp_path: Path) -> None:
     (tmp_path / "face").mkdir()
     (tmp_path / "face/.offline.json.0123456789ab.tmp").write_text('{"rec')
-    write_faces(tmp_path, 5, **SIZES, progress=False, weights=tmp_path / "none")
+    write_faces(tmp_path, 5, **SIZES, weights=tmp_path / "none")
     assert (tmp_path / "face/noise/01.pt").is_file()
 
 
 def test_other_weights_draw_gt_anew(copied: Path, made: Path, tmp_path: Path) -> None:
     other = make_weights(tmp_path / "other.safetensors", 1)
     (copied / "face/GT/00.png").unlink()  # as if killed while the old ones were being removed
-    write_faces(copied, 5, **SIZES, progress=False, weights=other)
+    write_faces(copied, 5, **SIZES, weights=other)
     before, after = files(made / "face"), files(copied / "face")
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {"made_from.json", "UNet.pt", "GT/00.png", "GT/01.png"}
@@ -166,7 +166,7 @@ def test_drawings_without_a_record_are_drawn_anew(
     record: str | None, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(face_tree, "RELEASED", weights)
-    write_faces(tmp_path, 5, 1, num_noises=0, progress=False)  # nothing to draw
+    write_faces(tmp_path, 5, 1, num_noises=0)  # nothing to draw
     whole = files(tmp_path)
     face = tmp_path / "face"
     (face / "UNet.pt").write_bytes(b"another's")
@@ -175,7 +175,7 @@ def test_drawings_without_a_record_are_drawn_anew(
         (face / "made_from.json").unlink()
     else:
         (face / "made_from.json").write_text(record)
-    write_faces(tmp_path, 5, 1, num_noises=0, progress=False)
+    write_faces(tmp_path, 5, 1, num_noises=0)
     assert files(tmp_path) == whole
     assert (face / "UNet.pt").stat().st_size > 1_000_000
 
@@ -184,7 +184,7 @@ def test_without_weights_there_are_faces_and_noises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = tmp_path / "assets/final.safetensors"
-    write_faces(tmp_path, 5, **SIZES, progress=False, weights=missing)
+    write_faces(tmp_path, 5, **SIZES, weights=missing)
     assert f"no weights at {missing}" in capsys.readouterr().out
     names = {name.split("/")[1] for name in files(tmp_path)}
     assert names == {"real", "noise", "offline.json"}
@@ -195,7 +195,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "final.safetensors"
     save_weights(path, {"ema": torch.nn.Linear(1, 1)}, {"kind": "judge"})
     with pytest.raises(CheckpointError, match=r"kind 'judge'.*jobs.train_faces"):
-        write_faces(tmp_path, 5, **SIZES, progress=False, weights=path)
+        write_faces(tmp_path, 5, **SIZES, weights=path)
 
 
 def test_the_courses_own_faces_are_left_as_they_are(
@@ -204,7 +204,7 @@ def test_the_courses_own_faces_are_left_as_they_are(
     (tmp_path / "face/noise").mkdir(parents=True)
     (tmp_path / "face/UNet.pt").write_bytes(b"the course's")
     before = files(tmp_path)
-    check_faces(tmp_path, 5, **SIZES)
+    faces_recipe(tmp_path, 5, **SIZES).check()
     write_faces(tmp_path, 5, **SIZES, weights=weights)
     assert "left as it is" in capsys.readouterr().out
     assert files(tmp_path) == before
@@ -214,13 +214,13 @@ def test_the_courses_own_faces_are_left_as_they_are(
 def test_a_tree_made_otherwise_is_refused(copied: Path, weights: Path) -> None:
     for seed, sizes in ((6, SIZES), (5, SIZES | {"num_faces": 13})):
         with pytest.raises(ConfigError, match=r"'seed': 5.*not of.*another folder"):
-            write_faces(copied, seed, **sizes, progress=False, weights=weights)
+            write_faces(copied, seed, **sizes, weights=weights)
     (copied / "face/offline.json").write_text("{torn")
     before = files(copied)
     with pytest.raises(ConfigError, match="another folder"):
-        check_faces(copied, 5, **SIZES)
+        faces_recipe(copied, 5, **SIZES).check()
     with pytest.raises(ConfigError, match="another folder"):
-        write_faces(copied, 5, **SIZES, progress=False, weights=weights)
+        write_faces(copied, 5, **SIZES, weights=weights)
     assert files(copied) == before
 
 

@@ -50,12 +50,12 @@ def test_the_tree_has_the_courses_layout_and_balanced_digits(offline_tree: Path)
 
 def test_two_processes_make_the_bytes_that_one_makes(tmp_path: Path) -> None:
     for workers in (1, 2):
-        prepare_digits(tmp_path / str(workers), 3, 260, 10, workers=workers, progress=False)
+        prepare_digits(tmp_path / str(workers), 3, 260, 10, workers=workers)
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
 
 def test_another_seed_makes_other_pictures(offline_tree: Path, tmp_path: Path) -> None:
-    prepare_digits(tmp_path, 1, 10, 10, progress=False)
+    prepare_digits(tmp_path, 1, 10, 10)
     other = files(tmp_path)
     same = set(other.values()) & set(files(offline_tree).values())
     assert not {name for name, sha in other.items() if sha in same and name.endswith(".png")}
@@ -64,7 +64,7 @@ def test_another_seed_makes_other_pictures(offline_tree: Path, tmp_path: Path) -
 def test_a_second_call_writes_nothing(offline_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(offline_tree / "digits", tmp_path / "digits")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    prepare_digits(tmp_path, 0, 200, 100, progress=False)
+    prepare_digits(tmp_path, 0, 200, 100)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
 
 
@@ -72,7 +72,7 @@ def test_lost_files_come_back_the_same(offline_tree: Path, tmp_path: Path) -> No
     shutil.copytree(offline_tree / "digits", tmp_path / "digits")
     (tmp_path / "digits/svhn/data/00007.png").unlink()
     (tmp_path / "digits/mnistm/val.csv").unlink()
-    prepare_digits(tmp_path, 0, 200, 100, progress=False)
+    prepare_digits(tmp_path, 0, 200, 100)
     assert files(tmp_path) == files(offline_tree)
 
 
@@ -90,8 +90,8 @@ def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert not list(tmp_path.rglob("*.csv"))
-    prepare_digits(tmp_path / "killed", 3, 260, 10, progress=False)
-    prepare_digits(tmp_path / "whole", 3, 260, 10, progress=False)
+    prepare_digits(tmp_path / "killed", 3, 260, 10)
+    prepare_digits(tmp_path / "whole", 3, 260, 10)
     finished = {name: sha for name, sha in files(tmp_path / "killed").items() if "tmp" not in name}
     assert finished == files(tmp_path / "whole")
 
@@ -100,12 +100,12 @@ def test_a_tree_made_otherwise_is_left_alone(offline_tree: Path, tmp_path: Path)
     shutil.copytree(offline_tree / "digits", tmp_path / "digits")
     before = files(tmp_path)
     with pytest.raises(ConfigError, match=r"'seed': 0.*'seed': 1.*another folder"):
-        prepare_digits(tmp_path, 1, 200, 100, progress=False)
+        prepare_digits(tmp_path, 1, 200, 100)
     with pytest.raises(ConfigError, match="another folder"):
-        prepare_digits(tmp_path, 0, 210, 100, progress=False)
+        prepare_digits(tmp_path, 0, 210, 100)
     (tmp_path / "digits/offline.json").write_text("{torn")
     with pytest.raises(ConfigError, match="another folder"):
-        prepare_digits(tmp_path, 0, 200, 100, progress=False)
+        prepare_digits(tmp_path, 0, 200, 100)
     after = files(tmp_path) | {"digits/offline.json": before["digits/offline.json"]}
     assert after == before
 
@@ -115,7 +115,7 @@ def test_the_courses_own_data_is_left_alone(
 ) -> None:
     before = files(course_tree)
     for source in ("offline", "torchvision"):  # of which nothing is downloaded then
-        prepare_digits(course_tree, source=source, progress=False)
+        prepare_digits(course_tree, source=source)
         told = capsys.readouterr().out
         assert told == f"{course_tree / 'digits'}: not made by this job, left as it is\n"
     assert files(course_tree) == before
@@ -138,7 +138,7 @@ def test_a_tree_begun_from_another_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits/torchvision.json").write_text("{}")
     with pytest.raises(ConfigError, match="this recipe did not make"):
-        prepare_digits(tmp_path, progress=False)
+        prepare_digits(tmp_path)
     assert list(files(tmp_path)) == ["digits/torchvision.json"]
 
 
@@ -155,7 +155,7 @@ def test_impossible_settings_are_refused(
     settings: dict[str, int], shown: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=shown):
-        prepare_digits(tmp_path, **settings, progress=False)  # type: ignore[arg-type]
+        prepare_digits(tmp_path, **settings)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

@@ -274,7 +274,7 @@ def test_refusals(settings: dict[str, object], said: str, folder: Folder, clip: 
 
 @pytest.mark.slow
 def test_the_released_weights_read_what_their_card_says(folder: Folder) -> None:
-    write_clip(folder.path, seed=0, num_train=10, num_val_per_class=50, progress=False)
+    write_clip(folder.path, seed=0, num_train=10, num_val_per_class=50)
     settings = {"images": "clip_zeroshot/val", "out": "out", "scaling.num_workers": 0}
     assert folder.run_here("clip_zero_shot", settings).code == 0
     card = (ASSETS / "clip" / "card.md").read_text()

@@ -28,7 +28,7 @@ TINY = {
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 captioned pictures and one of each class."""
     root = tmp_path_factory.mktemp("tree")
-    write_clip(root, 0, num_train=20, num_val_per_class=1, progress=False)
+    write_clip(root, 0, num_train=20, num_val_per_class=1)
     return root
 
 

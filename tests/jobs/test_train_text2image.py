@@ -12,7 +12,7 @@ SMALL |= {"network.channels": "16,32", "sample.num_inference_steps": 2}
 
 @pytest.mark.slow
 def test_a_worker_finds_the_run_that_the_driver_means(folder: Folder) -> None:
-    write_text2image(folder.path / "tree", 0, 40, progress=False)
+    write_text2image(folder.path / "tree", 0, 40)
     first = {**FEW, "data.root": "tree", "image_size": 16, "network.channels": "8,16"}
     here = first | {"out": "autoencoder", "scaling.num_workers": 0}
     assert folder.run_here("train_autoencoder", here).code == 0

@@ -37,17 +37,8 @@ def cache(tmp_path: Path) -> Path:
     return folder
 
 
-def prepare(out: Path, cache: Path, num_train: int = 1000, num_val: int = 1000) -> Path:
-    return prepare_digits(
-        out,
-        0,
-        num_train,
-        num_val,
-        source="torchvision",
-        cache=cache,
-        download=False,
-        progress=False,
-    )
+def prepare(out: Path, cache: Path, num_train: int = 1000, num_val: int = 1000) -> None:
+    prepare_digits(out, 0, num_train, num_val, source="torchvision", cache=cache, download=False)
 
 
 def test_the_same_tree_comes_out(cache: Path, tmp_path: Path) -> None:
@@ -85,7 +76,7 @@ def test_sets_that_are_not_there_are_refused_before_anything_is_written(tmp_path
     with pytest.raises(DataError, match=r"MNIST cannot be read .*allow the download.*offline"):
         prepare(tmp_path / "out", tmp_path / "none")
     assert not (tmp_path / "out").exists()
-    prepare_digits(tmp_path / "out", 0, 10, 10, progress=False)  # the way out that it names
+    prepare_digits(tmp_path / "out", 0, 10, 10)  # the way out that it names
 
 
 def test_a_broken_set_is_refused(cache: Path, tmp_path: Path) -> None:
