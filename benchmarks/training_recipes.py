@@ -41,11 +41,9 @@ class Ours:
         self.config = load(TrainDdpmConfig, settings, prog="", description="")
         made = ddpm_training(self.config, out)
         self.device, self.step = torch.device(words.device), 0
-        told = {"seed": made.seed, "out": out, "meta": made.meta, "evaluate": made.evaluate}
-        told["place"] = Place(device=self.device)
         # With guidance everywhere, as the peers draw.
         self.sample = self.config.sample.model_copy(update={"guidance_interval": (0.0, 1.0)})
-        self.events = train(made.net, made.objective, made.source, made.config, **told)
+        self.events = train(made, Place(device=self.device))
 
     def advance(self) -> int:
         from hw2.training import Saved

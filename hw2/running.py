@@ -1,38 +1,17 @@
-"""What a training is made of, and running it in this process."""
+"""Running a training in this process: who writes, and what goes to the run."""
 
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from hw2.errors import NO_ROOM, Hw2Error, StorageError
 from hw2.figures.charts import curves
-from hw2.figures.files import write_atomic
-from hw2.gradients import Objective, Place, Source
+from hw2.gradients import Place
 from hw2.mirror import Mirror
 from hw2.runlog.tracker import Tracker
-from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Evaluate, Row, Saved, train
+from hw2.training import Begun, Row, Saved, Training, train
 
 SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png
-
-
-@dataclass(frozen=True)
-class Training:
-    """Everything that `hw2.training.train` needs, and what to show at each checkpoint."""
-
-    net: nn.Module
-    objective: Objective
-    source: Source
-    config: TrainConfig
-    seed: int
-    out: Path
-    meta: dict[str, Any] = field(default_factory=dict)
-    evaluate: Evaluate | None = None
-    show: Callable[[Saved, Tracker], None] = lambda saved, tracker: None
 
 
 def _alone(step: int, error: Hw2Error | None = None) -> None:
@@ -68,11 +47,11 @@ def run(
     """
     place = place or Place()
     if place.rank != 0:
-        for seen in _events(training, place):
+        for seen in train(training, place):
             if isinstance(seen, Saved):
                 after_checkpoint(seen.step)
         return
-    events, errors = _events(training, place), list[Hw2Error]()
+    events, errors, shown = train(training, place), list[Hw2Error](), time.monotonic()
     with Tracker.attach(training.out, mirror=mirror) as tracker:
         event = next(events, None)
         while event is not None:
@@ -86,7 +65,11 @@ def run(
                 elif event.error is not None:
                     raise event.error
                 else:
-                    training.show(event, tracker)
+                    ending = event.step == training.config.num_steps
+                    if ending or time.monotonic() - shown >= training.show_every:
+                        if (picture := training.show(event)) is not None:
+                            tracker.log_picture(f"step_{event.step:08d}", picture)
+                        shown = time.monotonic()
                     if mirror:
                         mirror.push()
             if errors and place.world_size == 1:
@@ -107,20 +90,4 @@ def run(
 def _draw_curves(tracker: Tracker) -> None:
     rows = [{"step": entry.step, **entry.values} for entry in tracker.journal.rows()]
     if keys := [key for key in SHOWN if any(key in row for row in rows)]:
-        path = tracker.out / "figures" / "training.png"
-        write_atomic(path, curves(rows, keys))
-        tracker.log_figure(path)
-
-
-def _events(training: Training, place: Place) -> Generator[Begun | Row | Saved, None, None]:
-    return train(
-        training.net,
-        training.objective,
-        training.source,
-        training.config,
-        seed=training.seed,
-        out=training.out,
-        meta=training.meta,
-        evaluate=training.evaluate,
-        place=place,
-    )
+        tracker.log_picture("training", curves(rows, keys))

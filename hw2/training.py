@@ -6,10 +6,10 @@ the weights, their average, the optimiser's moments and the step.
 
 import math
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @runtime_checkable
@@ -58,6 +61,26 @@ class Saved:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Training:
+    """Everything that `train` needs, and the picture of a checkpoint for MLflow.
+
+    `show` makes it, if any, of the averaged network, but no sooner than `show_every` seconds after
+    the last, and of the last checkpoint in any case.
+    """
+
+    net: nn.Module
+    objective: Objective
+    source: Source
+    config: TrainConfig
+    seed: int
+    out: Path
+    meta: dict[str, Any] = field(default_factory=dict)
+    evaluate: Evaluate | None = None
+    show: "Callable[[Saved], Image.Image | None]" = lambda saved: None
+    show_every: float = 0.0
+
+
 class TrainingDiverged(Hw2Error, ArithmeticError):
     """The loss or gradient is no longer a number."""
 
@@ -72,18 +95,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def train(
-    net: nn.Module,
-    objective: Objective,
-    source: Source,
-    config: TrainConfig,
-    *,
-    seed: int,
-    out: Path,
-    meta: dict[str, Any],
-    evaluate: Evaluate | None = None,
-    place: Place | None = None,
+    training: Training, place: Place | None = None
 ) -> Generator[Begun | Row | Saved, None, None]:
-    """Train `net`, continuing from the newest good checkpoint under `out`.
+    """Train the network, continuing from the newest good checkpoint under `out`.
 
     Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
     0's is the one to keep) and a Saved after each checkpoint. Ends with `out/final.safetensors`
@@ -98,13 +112,13 @@ def train(
     was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
     finite: the checkpoints from before stay; and what `hw2.gradients.Gradients` raises.
     """
-    place = place or Place()
+    place, config, out, meta = place or Place(), training.config, training.out, training.meta
     if config.batch_size < place.world_size:
         raise ConfigError(
             f"train.batch_size={config.batch_size} is smaller than the number of workers "
             f"{place.world_size}: raise it or lower scaling.num_workers"
         )
-    net = net.to(place.device)
+    net = training.net.to(place.device)
     state = TrainState(net, config)
     store = CheckpointStore(out / "checkpoints", config.keep_last)
     if (checkpoint := store.latest()) is not None:
@@ -124,7 +138,9 @@ def train(
         # resumed run would add gradients up in another order than the undisturbed one.
         worker_net = DistributedDataParallel(net, find_unused_parameters=True)
     bf16 = wants_bf16(config.precision, place.device)
-    gradients = Gradients(worker_net, objective, source, config, seed, place, bf16)
+    gradients = Gradients(
+        worker_net, training.objective, training.source, config, training.seed, place, bf16
+    )
 
     way_out = (
         f"lower train.learning_rate={config.learning_rate} or set train.precision fp32; "
@@ -170,9 +186,9 @@ def train(
         if saving and not state.is_finite():  # the gradient was, and the update was too large
             raise TrainingDiverged(f"step {step}: a weight is no longer a number: {way_out}")
         measured: dict[str, float] = {}
-        if saving and evaluate is not None and place.rank == 0:
+        if saving and training.evaluate is not None and place.rank == 0:
             with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
-                measured = evaluate(state.ema.net)
+                measured = training.evaluate(state.ema.net)
         row = {
             "train/loss": float(loss),
             **{f"train/{key}": float(value) for key, value in extra.items()},

@@ -18,7 +18,6 @@ def main(config: TrainClipConfig) -> None:
     )
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
-    from hw2.figures.files import write_atomic
     from hw2.locate import FINAL
     from hw2.metrics.table import format_table
     from hw2.runs import job_run
@@ -31,8 +30,7 @@ def main(config: TrainClipConfig) -> None:
         write_open_clip(out / FINAL, out / "open_clip")
         report = final_report(out / FINAL, val)
         tracker.log_metrics(report.metrics)
-        write_atomic(out / "figures/zero_shot.png", report.figure)
-        tracker.log_figure(out / "figures/zero_shot.png")
+        tracker.log_picture("zero_shot", report.figure)
         tracker.log_summary(report.summary)
         print(format_table(report.rows))
 

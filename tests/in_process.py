@@ -2,23 +2,12 @@
 
 from pathlib import Path
 
-from hw2.running import Training
-from hw2.training import Row, train
+from hw2.training import Row, Training, train
 
 
 def run_bare(training: Training) -> list[Row]:
     """Run a training to its end; its rows."""
-    events = train(
-        training.net,
-        training.objective,
-        training.source,
-        training.config,
-        seed=training.seed,
-        out=training.out,
-        meta=training.meta,
-        evaluate=training.evaluate,
-    )
-    return [event for event in events if isinstance(event, Row)]
+    return [event for event in train(training) if isinstance(event, Row)]
 
 
 def final(training: Training) -> Path:

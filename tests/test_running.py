@@ -11,9 +11,9 @@ from hw2.errors import ConfigError, StorageError
 from hw2.gradients import Place
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
-from hw2.running import Training, run
+from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Saved
+from hw2.training import Saved, Training
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 
@@ -36,22 +36,27 @@ def toy(tmp_path: Path) -> Training:
 def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> None:
     shown, told = [], []
 
-    def show(saved: Saved, tracker: Tracker) -> None:
+    def show(saved: Saved) -> Image.Image:
         shown.append(saved.step)
-        picture = toy.out / f"{saved.step}.txt"
-        picture.write_text("x")
-        tracker.log_file(picture)
+        return Image.new("L", (1, 1))
 
     run(replace(toy, show=show), after_checkpoint=told.append)
     assert shown == told == [5, 10, 12]
     journal = Journal(toy.out / "journal.jsonl")
     assert [row.step for row in journal.rows()] == list(range(1, 13))
-    assert {"5.txt", "10.txt", "12.txt"} <= set(journal.latest("artifact"))
+    figures = {f"figures/step_{step:08d}.png" for step in shown}
+    assert figures <= set(journal.latest("artifact"))
     assert "figures/training.png" in journal.latest("artifact")
     with Image.open(toy.out / "figures" / "training.png") as drawn:
         assert drawn.width > 2 * drawn.height  # loss and gradient's norm: nothing was evaluated
     run(replace(toy, show=show), after_checkpoint=told.append)  # done already
     assert told == [5, 10, 12]
+
+
+def test_what_takes_long_is_shown_at_the_end_and_seldom_before(toy: Training) -> None:
+    shown: list[int] = []
+    run(replace(toy, show=lambda saved: shown.append(saved.step), show_every=60.0))
+    assert shown == [12]
 
 
 def test_another_worker_writes_nothing(toy: Training) -> None:
@@ -76,7 +81,7 @@ def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
 ) -> None:
     told: list[int] = []
 
-    def full(saved: Saved, tracker: Tracker) -> None:
+    def full(saved: Saved) -> None:
         if saved.step == 10:
             raise OSError(errno.ENOSPC, "No space left on device", "figure.png")
 

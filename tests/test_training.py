@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.gradients import Place
 from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
-from hw2.training import Row, Saved, TrainingDiverged, learning_rate, train
+from hw2.training import Row, Saved, Training, TrainingDiverged, learning_rate, train
 from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_train
 
 ROOT = Path(__file__).parents[1]
@@ -129,8 +130,8 @@ def test_the_averaged_weights_are_measured_and_the_best_checkpoint_stays(tmp_pat
     config = TrainConfig(
         num_steps=12, batch_size=8, checkpoint_every=3, keep_last=1, precision="fp32"
     )
-    about = {"seed": 5, "out": tmp_path, "meta": {}, "evaluate": evaluate}
-    events = list(train(toy_net(), noisy_error, PairSource(), config, **about))
+    training = Training(toy_net(), noisy_error, PairSource(), config, 5, tmp_path)
+    events = list(train(replace(training, evaluate=evaluate)))
     saved = [event for event in events if isinstance(event, Saved)]
     assert measured == [event.ema for event in saved]
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -151,7 +152,7 @@ def test_a_row_s_pace_is_of_all_steps_since_the_row_before(tmp_path: Path) -> No
             return super().batch(step, samples, batch_size)
 
     config = TrainConfig(num_steps=18, batch_size=8, log_every=6, precision="fp32")
-    events = train(toy_net(), noisy_error, Slow(), config, seed=5, out=tmp_path, meta={})
+    events = train(Training(toy_net(), noisy_error, Slow(), config, 5, tmp_path))
     at, pictures = 0.0, []
     for event in events:
         if isinstance(event, Row):
@@ -198,8 +199,7 @@ def dropped(out: Path, seed: int, **settings: object) -> dict[tuple[int, int], b
         return net(batch.x).mean(), {}
 
     config = TrainConfig(num_steps=3, batch_size=4, precision="fp32", **settings)
-    about = {"seed": seed, "out": out, "meta": {}}
-    for _ in train(toy_net().eval(), keep, PairSource(), config, **about):
+    for _ in train(Training(toy_net().eval(), keep, PairSource(), config, seed, out)):
         pass
     return found
 
@@ -222,7 +222,7 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
 
     def run(num_steps: int, **meta: object) -> None:
         asked = config.model_copy(update={"num_steps": num_steps})
-        list(train(toy_net(), noisy_error, PairSource(), asked, seed=5, out=tmp_path, meta=meta))
+        list(train(Training(toy_net(), noisy_error, PairSource(), asked, 5, tmp_path, meta)))
 
     run(2, data_hash="a", sides=(1, 2))
     before = bits(tmp_path)
@@ -337,7 +337,7 @@ def test_a_gpu_with_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
 
     config = TrainConfig(num_steps=2, batch_size=8, precision="fp32")
     with pytest.raises(ConfigError, match=r"too little memory for this: lower train.batch_size=8"):
-        list(train(toy_net(), too_large, PairSource(), config, seed=0, out=tmp_path, meta={}))
+        list(train(Training(toy_net(), too_large, PairSource(), config, 0, tmp_path)))
 
 
 @pytest.mark.parametrize("log_every", [1, 5])  # the step is told also where it had no row

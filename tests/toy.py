@@ -27,9 +27,9 @@ from hw2.distributed.train import _agree
 from hw2.errors import Hw2Error
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
-from hw2.running import Training, run
+from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Row, Saved, train
+from hw2.training import Begun, Row, Saved, Training, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 
@@ -70,16 +70,11 @@ def toy_train(
 ) -> Generator[Begun | Row | Saved, None, None]:
     """`hw2.training.train` on the toy, float32, 12 steps with a checkpoint every third."""
     wanted = {"num_steps": 12, "batch_size": 8, "checkpoint_every": 3, "warmup_steps": 2}
-    return train(
-        net or toy_net(),
-        noisy_error,
-        PairSource(),
-        TrainConfig(**{**wanted, "precision": "fp32", **settings}),
-        seed=5,
-        out=out,
-        meta={"kind": "toy"},
-        place=place,
+    config = TrainConfig(**{**wanted, "precision": "fp32", **settings})
+    training = Training(
+        net or toy_net(), noisy_error, PairSource(), config, 5, out, {"kind": "toy"}
     )
+    return train(training, place)
 
 
 def _train_and_tell(out: Path, steps: Connection) -> None:

@@ -18,7 +18,6 @@ from hw2.data.images import decode_bytes
 from hw2.data.listing.parts import read_part
 from hw2.data.listing.pictures import Listing
 from hw2.errors import DataError
-from hw2.figures.files import write_atomic
 from hw2.figures.gallery import GalleryRow, gallery
 from hw2.figures.matrix import confusion_figure, similarity_figure
 from hw2.figures.reliability import reliability_figure
@@ -172,10 +171,7 @@ class ZeroShotReport:
             self.tracker.log_table(f"changed_{a}__{b}", rows[:SHOWN_CHANGES])
 
     def _figure(self, name: str, picture: Image.Image) -> None:
-        path = self.out / "figures" / f"{name}.png"
-        write_atomic(path, picture)
-        self.tracker.log_figure(path)
-        print(f"figure: {path}")
+        print(f"figure: {self.tracker.log_picture(name, picture)}")
 
 
 def report_zero_shot(

@@ -32,8 +32,8 @@ from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.pixels import to_unit
-from hw2.running import Training
 from hw2.settings.clip import TrainClipConfig
+from hw2.training import Training
 
 # Pictures are made square and scaled to [-1, 1]; at their own size they are not changed.
 PREPROCESS = {

@@ -1,10 +1,11 @@
 """The digit training put together: pictures, network, objective, what is measured and shown."""
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
 
 from hw2.data.batches import Shuffled
@@ -16,13 +17,10 @@ from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
 from hw2.digits.reading import read_splits
 from hw2.domains import DIGITS, DOMAINS
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
-from hw2.runlog.tracker import Tracker
-from hw2.running import Training
 from hw2.settings.digits import TrainDdpmConfig
-from hw2.training import Saved
+from hw2.training import Saved, Training
 
 NUM_HELD_OUT = 512
 SHOW_SECONDS = 60.0
@@ -53,34 +51,17 @@ class HeldOutLoss:
         return {"eval/loss": total / len(rows)}
 
 
-@dataclass
-class Sheets:
-    """One picture of each digit and domain, drawn at checkpoints, at most once a minute."""
-
-    config: TrainDdpmConfig
-    out: Path
-    last: float = field(default_factory=time.monotonic)
-
-    def __call__(self, saved: Saved, tracker: Tracker) -> None:
-        """Draw from the averaged weights and log the sheet."""
-        ending = saved.step == self.config.train.num_steps
-        if not ending and time.monotonic() - self.last < SHOW_SECONDS:
-            return
-        assert isinstance(saved.ema, DigitUNet)
-        model = digit_model(saved.ema, self.config.diffusion)
-        model = model.to(next(saved.ema.parameters()).device)
-        rows = [
-            draw(model, self.config.sample, domain=d, indices=[1], seed=self.config.seed).images[
-                :, 0
-            ]
-            for d in range(len(DOMAINS))
-        ]
-        path = self.out / "figures" / f"step_{saved.step:08d}.png"
-        names = [shown_name(self.config.data.root, domain) for domain in DOMAINS]
-        title = f"step {saved.step}, w={self.config.sample.guidance_weight:g}"
-        write_atomic(path, sheet(torch.stack(rows), names, DIGITS, title))
-        tracker.log_figure(path)
-        self.last = time.monotonic()
+def drawn_sheet(config: TrainDdpmConfig, saved: Saved) -> Image.Image:
+    """One picture of each digit and domain, drawn from the averaged weights."""
+    assert isinstance(saved.ema, DigitUNet)
+    model = digit_model(saved.ema, config.diffusion).to(next(saved.ema.parameters()).device)
+    rows = [
+        draw(model, config.sample, domain=d, indices=[1], seed=config.seed).images[:, 0]
+        for d in range(len(DOMAINS))
+    ]
+    names = [shown_name(config.data.root, domain) for domain in DOMAINS]
+    title = f"step {saved.step}, w={config.sample.guidance_weight:g}"
+    return sheet(torch.stack(rows), names, DIGITS, title)
 
 
 def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
@@ -113,5 +94,6 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
             "seed": config.seed,
         },
         evaluate=HeldOutLoss(objective, val, config.seed),
-        show=Sheets(config, out),
+        show=partial(drawn_sheet, config),
+        show_every=SHOW_SECONDS,
     )

@@ -12,8 +12,8 @@ from hw2.digits.reading import read_splits
 from hw2.domains import DOMAINS
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.judge import Judge, build_judge
-from hw2.running import Training
 from hw2.settings.digits import TrainJudgeConfig
+from hw2.training import Training
 
 
 def judge_accuracy(judge: Judge, split: DigitSplit) -> dict[str, Interval]:

@@ -29,8 +29,9 @@ from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE, Tracker
-from hw2.running import Training, run
+from hw2.running import run
 from hw2.settings.training import LoopJobConfig
+from hw2.training import Training
 
 if TYPE_CHECKING:
     import torch

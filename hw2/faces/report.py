@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hw2.diffusion.interpolation import Interpolants, smoothness
 from hw2.faces.folder import read_drawn
 from hw2.faces.ground_truth import PASS_MARK, squared_error
 from hw2.figures.charts import Panel, panels
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.metrics.table import format_table
@@ -67,7 +67,7 @@ def report_faces(
             notes=notes if errors else None,
         )
         suffix = f"_{number + 1}" if len(rows_of) > 1 else ""
-        _log(out / "figures" / f"faces{suffix}.png", picture, tracker)
+        _log(f"faces{suffix}", picture, tracker)
     tracker.log_metrics(metrics)
     if known:
         tracker.log_summary({"eval/mse": mean.value})
@@ -83,7 +83,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
     title = f"{config.num_inference_steps} steps; RMS: distance from the first column, 0..255"
     scale = scale_of(images.shape[-2])
     picture = sheet(images, config.noises, titles, title, scale=scale, notes=notes)
-    _log(out / "figures" / "eta_sheet.png", picture, tracker)
+    _log("eta_sheet", picture, tracker)
     means = {
         f"{eta:g}": bootstrap(torch.mean, apart[:, i], seed=config.seed)
         for i, eta in enumerate(config.etas)
@@ -122,13 +122,13 @@ def report_interpolation(
     stacked = torch.stack(list(images.values()))
     scale = scale_of(stacked.shape[-2])
     picture = sheet(stacked, list(ways), alphas, title, scale=scale, notes=notes)
-    _log(out / "figures" / "interpolation.png", picture, tracker)
+    _log("interpolation", picture, tracker)
     jumps = {way: smoothness(to_unit(x)) for way, x in images.items()}
     at = ((between.alphas[1:] + between.alphas[:-1]) / 2).tolist()
     lines = {way: [Interval(v, v, v) for v in jump.tolist()] for way, jump in jumps.items()}
     title = "Pixel-space smoothness: each picture against the next"
     curve = panels([Panel(title, "alpha", "RMS difference, 0..255", at, lines)])
-    _log(out / "figures" / "smoothness.png", curve, tracker)
+    _log("smoothness", curve, tracker)
     middle = config.num_alphas // 2
     metrics = {
         way: {
@@ -156,7 +156,5 @@ def interpolation_names(way: str, num_alphas: int) -> list[str]:
     return [f"{way}_{i:02d}" for i in range(num_alphas)]
 
 
-def _log(path: Path, picture: object, tracker: Tracker) -> None:
-    write_atomic(path, picture)  # type: ignore[arg-type]
-    tracker.log_figure(path)
-    print(f"figure: {path}")
+def _log(name: str, picture: Image.Image, tracker: Tracker) -> None:
+    print(f"figure: {tracker.log_picture(name, picture)}")

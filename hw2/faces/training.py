@@ -1,10 +1,10 @@
 """The face training put together: pictures, network, objective, what is measured and shown."""
 
-import time
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from hw2.data.batches import Shuffled
 from hw2.data.faces import PictureSet, read_pictures, real_folder
@@ -13,14 +13,11 @@ from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureB
 from hw2.diffusion.schedule import linear_schedule
 from hw2.faces.drawing import draw_faces
 from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.face_unet import build_face_unet
-from hw2.runlog.tracker import Tracker
-from hw2.running import Training
 from hw2.settings.faces import FaceSampling, TrainFacesConfig
-from hw2.training import Saved
+from hw2.training import Saved, Training
 
 NUM_HELD_OUT, PART = 256, 16
 SHOW_SECONDS = 300.0
@@ -32,40 +29,26 @@ def read_faces(config: TrainFacesConfig) -> PictureSet:
     return read_pictures(real_folder(config.data.root), config.image_size)
 
 
-@dataclass
-class FaceSheets:
-    """Faces drawn at checkpoints, at most every five minutes, always from the same noises."""
-
-    config: TrainFacesConfig
-    out: Path
-    last: float = field(default_factory=time.monotonic)
-
-    def __call__(self, saved: Saved, tracker: Tracker) -> None:
-        """Draw from the averaged weights and log the sheet."""
-        ending = saved.step == self.config.train.num_steps
-        if not ending and time.monotonic() - self.last < SHOW_SECONDS:
-            return
-        size, count = self.config.image_size, SHEET[0] * SHEET[1]
-        start = CounterRandom(self.config.seed, 0, range(count)).normal(Stream.START, 3, size, size)
-        settings = FaceSampling(
-            num_inference_steps=self.config.num_inference_steps,
-            timestep_spacing="trailing",
-            set_alpha_to_one=True,
-            use_clipped_model_output=True,
-        )
-        drawn = draw_faces(
-            FaceModel(saved.ema, device=next(saved.ema.parameters()).device),
-            start,
-            settings,
-            eta=0,
-            seed=self.config.seed,
-            indices=range(count),
-            precision="auto",
-        )
-        path = self.out / "figures" / f"step_{saved.step:08d}.png"
-        write_atomic(path, sheet(drawn.unflatten(0, SHEET), title=f"step {saved.step}"))
-        tracker.log_figure(path)
-        self.last = time.monotonic()
+def drawn_sheet(config: TrainFacesConfig, saved: Saved) -> Image.Image:
+    """Faces drawn from the averaged weights, always from the same noises."""
+    size, count = config.image_size, SHEET[0] * SHEET[1]
+    start = CounterRandom(config.seed, 0, range(count)).normal(Stream.START, 3, size, size)
+    settings = FaceSampling(
+        num_inference_steps=config.num_inference_steps,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        use_clipped_model_output=True,
+    )
+    drawn = draw_faces(
+        FaceModel(saved.ema, device=next(saved.ema.parameters()).device),
+        start,
+        settings,
+        eta=0,
+        seed=config.seed,
+        indices=range(count),
+        precision="auto",
+    )
+    return sheet(drawn.unflatten(0, SHEET), title=f"step {saved.step}")
 
 
 def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
@@ -109,5 +92,6 @@ def face_training(config: TrainFacesConfig, out: Path) -> Training:
             "seed": config.seed,
         },
         evaluate=fixed_loss(config, pictures),
-        show=FaceSheets(config, out),
+        show=partial(drawn_sheet, config),
+        show_every=SHOW_SECONDS,
     )

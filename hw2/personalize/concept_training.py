@@ -3,23 +3,21 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.errors import ConfigError
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
 from hw2.personalize.batches import Captioned
 from hw2.personalize.templates import read_templates
 from hw2.personalize.tokens import add_token, initializer_id
-from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import ConceptTrainingConfig
 from hw2.text2image.autoencoding import encode
 from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_loss
@@ -142,30 +140,21 @@ def fixed_loss(model: StableDiffusion, concepts: Sequence[Captioned], seed: int)
     return fixed_noise_loss(latent_objective(model), batch, seed)
 
 
-@dataclass
-class ValidationPictures:
-    """Pictures of prompts with the new tokens, drawn at checkpoints for MLflow."""
-
-    config: ConceptTrainingConfig
-    model: StableDiffusion
-    prompts: Sequence[str]
-    out: Path
-
-    def __call__(self, saved: Saved, tracker: Tracker) -> None:
-        """Draw from the averaged weights and log the sheet."""
-        assert isinstance(saved.ema, Text2Image)
-        model = dataclasses.replace(
-            self.model, unet=saved.ema.unet, text_encoder=saved.ema.text_encoder
-        ).to(next(saved.ema.parameters()).device)
-        settings, indices = self.config.sample, range(self.config.num_shown)
-        rows = [
-            draw(model, [prompt] * len(indices), settings, indices=indices, seed=self.config.seed)
-            for prompt in self.prompts
-        ]
-        path = self.out / "figures" / f"step_{saved.step:08d}.png"
-        title = f"step {saved.step}, w={settings.guidance_weight:g}"
-        write_atomic(path, sheet(torch.stack(rows), self.prompts, title=title))
-        tracker.log_figure(path)
+def drawn_sheet(
+    config: ConceptTrainingConfig, model: StableDiffusion, prompts: Sequence[str], saved: Saved
+) -> Image.Image:
+    """Pictures of prompts with the new tokens, drawn from the averaged weights."""
+    assert isinstance(saved.ema, Text2Image)
+    model = dataclasses.replace(model, unet=saved.ema.unet, text_encoder=saved.ema.text_encoder).to(
+        next(saved.ema.parameters()).device
+    )
+    settings, indices = config.sample, range(config.num_shown)
+    rows = [
+        draw(model, [prompt] * len(indices), settings, indices=indices, seed=config.seed)
+        for prompt in prompts
+    ]
+    title = f"step {saved.step}, w={settings.guidance_weight:g}"
+    return sheet(torch.stack(rows), prompts, title=title)
 
 
 def checked_prompts(

@@ -1,5 +1,6 @@
 """Custom Diffusion: the cross-attention's keys and values and the new rows learn concepts."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,10 +13,10 @@ from hw2.models.text2image import Text2Image
 from hw2.personalize.batches import Captioned, ConceptSource
 from hw2.personalize.concept_training import (
     Learnt,
-    ValidationPictures,
     add_tokens,
     captioned,
     checked_prompts,
+    drawn_sheet,
     fixed_loss,
     latent_objective,
     read_learnt,
@@ -24,10 +25,10 @@ from hw2.personalize.concept_training import (
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.inversion import learnt_rows
 from hw2.personalize.prior import prior_captions, prior_folder
-from hw2.running import Training
 from hw2.settings.personalize import CustomDiffusionConfig
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
+from hw2.training import Training
 
 UNET = "ema.unet."
 
@@ -100,7 +101,7 @@ def custom_diffusion_training(
             "seed": config.seed,
         },
         evaluate=fixed_loss(model, concepts, config.seed),
-        show=ValidationPictures(config, model, prompts, out),
+        show=partial(drawn_sheet, config, model, prompts),
     )
 
 

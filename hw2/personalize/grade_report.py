@@ -10,7 +10,6 @@ from PIL import Image
 
 from hw2.data.concepts import concept_pictures
 from hw2.data.images import decode
-from hw2.figures.files import write_atomic
 from hw2.figures.gallery import GalleryRow, gallery
 from hw2.metrics.concept_scores import both_scores, both_there
 from hw2.metrics.table import format_table
@@ -40,10 +39,8 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
     tracker.log_table("pictures", picture_rows(grades))
     if grades.together:
         tracker.log_table("pictures_together", picture_rows_together(grades))
-    for path, picture in sheets(grades, out / "figures"):
-        write_atomic(path, picture)
-        tracker.log_figure(path)
-        print(f"figure: {path}")
+    for name, picture in sheets(grades):
+        print(f"figure: {tracker.log_picture(name, picture)}")
     tracker.log_metrics({"clip": clip, **grades.to_json()})
     tracker.log_summary(grades.flat())
     if grades.together:
@@ -159,12 +156,12 @@ def picture_rows_together(grades: Grades) -> Rows:
     return rows
 
 
-def sheets(grades: Grades, folder: Path) -> Iterator[tuple[Path, Image.Image]]:
+def sheets(grades: Grades) -> Iterator[tuple[str, Image.Image]]:
     """For each prompt of a concept its source pictures above, and its best with their scores."""
     for key in grades.alone:
         name, place = key
         title = f"source {name}, prompt {place}"
-        yield folder / f"source{name}_prompt{place}.png", _sheet(grades, key, title)
+        yield f"source{name}_prompt{place}", _sheet(grades, key, title)
 
 
 def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:

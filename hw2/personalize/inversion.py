@@ -1,5 +1,6 @@
 """Textual inversion: one new row of the token table, and nothing else, learns a concept."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,20 +13,20 @@ from hw2.models.text2image import Text2Image
 from hw2.personalize.batches import ConceptSource
 from hw2.personalize.concept_training import (
     Learnt,
-    ValidationPictures,
     add_tokens,
     captioned,
     checked_prompts,
+    drawn_sheet,
     fixed_loss,
     latent_objective,
     read_learnt,
 )
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
-from hw2.running import Training
 from hw2.settings.personalize import TextualInversionConfig
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
+from hw2.training import Training
 
 EMBEDDING = "learned_embeds.safetensors"
 ROWS = "text_encoder.embeddings.token_embedding.rows"
@@ -66,7 +67,7 @@ def inversion_training(
             "seed": config.seed,
         },
         evaluate=fixed_loss(model, [concept], config.seed),
-        show=ValidationPictures(config, model, prompts, out),
+        show=partial(drawn_sheet, config, model, prompts),
     )
 
 

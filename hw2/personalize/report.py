@@ -12,7 +12,7 @@ from hw2.metrics.intervals import bootstrap
 from hw2.metrics.table import format_table
 from hw2.models.ema import moving
 from hw2.runlog.tracker import Tracker
-from hw2.running import Training
+from hw2.training import Training
 
 
 def report_training(

@@ -21,6 +21,7 @@ from hw2.config import leaves
 from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import as_text, describe, mask
 from hw2.errors import BusyError, ConfigError, StorageError
+from hw2.figures.files import write_atomic
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
@@ -28,6 +29,8 @@ from hw2.runlog.journal import JOURNAL, Courier, Journal
 from hw2.tracking import open_run, prepare_store
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from hw2.mirror import Mirror
 
 logger = logging.getLogger("hw2.tracking")
@@ -154,6 +157,13 @@ class Tracker:
     def log_figure(self, path: Path) -> None:
         """Log a picture into the run's folder `figures`."""
         self.log_file(path, "figures")
+
+    def log_picture(self, name: str, picture: "Image.Image | bytes") -> Path:
+        """Write OUT/figures/NAME.png and log it; its path."""
+        path = self.out / "figures" / f"{name}.png"
+        write_atomic(path, picture)
+        self.log_figure(path)
+        return path
 
     def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Log a table as `tables/NAME.csv`, and as JSON that MLflow shows as a table."""

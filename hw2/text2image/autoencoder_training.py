@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from hw2.checkpoint import load_weights, read_meta
@@ -14,18 +15,15 @@ from hw2.data.batches import Shuffled
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
 from hw2.diffusion.objective import PictureBatch
 from hw2.errors import CheckpointError, DataError
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.locate import find_model
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.text2image import build_autoencoder
 from hw2.pixels import to_unit
-from hw2.runlog.tracker import Tracker
-from hw2.running import Training
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import AutoencoderConfig, TrainAutoencoderConfig
 from hw2.text2image.autoencoding import Autoencoding, AutoencodingObjective, decode, encode
-from hw2.training import Saved
+from hw2.training import Saved, Training
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on
 SHARE = 10  # one of so many is held out
@@ -67,22 +65,19 @@ class Reconstruction:
     """The error on held-out pictures, and a sheet of the first ones above what became of them."""
 
     pictures: UInt8[Tensor, "n 3 h w"]
-    out: Path
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """`eval/loss`: the mean over pictures of the root mean squared error, of 255."""
         return {"eval/loss": float(reconstruction_errors(net.vae, self.pictures).mean())}
 
-    def show(self, saved: Saved, tracker: Tracker) -> None:
-        """Log the sheet."""
+    def show(self, saved: Saved) -> Image.Image:
+        """The sheet."""
         columns = min(COLUMNS, len(self.pictures))
         first = self.pictures[: min(2, len(self.pictures) // columns) * columns]
         drawn = decode(saved.ema.vae, encode(saved.ema.vae, first)).clamp(-1, 1).cpu()
         rows = torch.stack([to_unit(first), drawn]).unflatten(1, (-1, columns))
-        path = self.out / "figures" / f"step_{saved.step:08d}.png"
         title = f"step {saved.step}: pictures, and what the autoencoder makes of them"
-        write_atomic(path, sheet(rows.transpose(0, 1).flatten(0, 1), title=title))
-        tracker.log_figure(path)
+        return sheet(rows.transpose(0, 1).flatten(0, 1), title=title)
 
 
 def autoencoder_training(config: TrainAutoencoderConfig, out: Path) -> Training:
@@ -90,7 +85,7 @@ def autoencoder_training(config: TrainAutoencoderConfig, out: Path) -> Training:
     pictures = read_text2image(config.data, config.image_size)
     kept = len(pictures.images) - held_out(len(pictures.images))
     side = config.image_size // 2 ** (len(config.network.channels) - 1)
-    measure = Reconstruction(pictures.images[kept:], out)
+    measure = Reconstruction(pictures.images[kept:])
     return Training(
         net=Autoencoding(build_autoencoder(config.network, config.image_size, config.seed)),
         objective=AutoencodingObjective(

@@ -1,56 +1,44 @@
 """The training of a small text-to-image model put together."""
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from hw2.checkpoint import load_weights
 from hw2.data.batches import Shuffled
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.diffusion.schedule import scaled_linear_schedule
-from hw2.figures.files import write_atomic
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.text2image import Text2Image, build_latent_unet, build_text_encoder
-from hw2.runlog.tracker import Tracker
-from hw2.running import Training
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import held_out
 from hw2.text2image.denoising import LatentObjective, fixed_noise_loss
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
-from hw2.training import Saved
+from hw2.training import Saved, Training
 
 PICTURES_A_PROMPT = 4
 PROMPTS = 10
 
 
-@dataclass
-class Sheets:
-    """Pictures of a few held-out captions, drawn at checkpoints."""
-
-    config: TrainText2ImageConfig
-    pictures: LatentPictures
-    out: Path
-
-    def __call__(self, saved: Saved, tracker: Tracker) -> None:
-        """Draw from the averaged weights and log the sheet."""
-        assert isinstance(saved.ema, Text2Image)
-        model = assembled(saved.ema, self.pictures, self.config)
-        model = model.to(next(saved.ema.parameters()).device)
-        settings, captions = self.config.sample, self.pictures.captions
-        captions = captions[len(captions) - held_out(len(captions)) :][:PROMPTS]
-        seeds = range(self.config.seed, self.config.seed + PICTURES_A_PROMPT)
-        rows = [
-            draw(model, captions, settings, indices=range(len(captions)), seed=seed)
-            for seed in seeds
-        ]
-        path = self.out / "figures" / f"step_{saved.step:08d}.png"
-        title = f"step {saved.step}, w={settings.guidance_weight:g}"
-        write_atomic(path, sheet(torch.stack(rows, 1), captions, title=title))
-        tracker.log_figure(path)
+def drawn_sheet(
+    config: TrainText2ImageConfig, pictures: LatentPictures, saved: Saved
+) -> Image.Image:
+    """Pictures of a few held-out captions, drawn from the averaged weights."""
+    assert isinstance(saved.ema, Text2Image)
+    model = assembled(saved.ema, pictures, config).to(next(saved.ema.parameters()).device)
+    settings, captions = config.sample, pictures.captions
+    captions = captions[len(captions) - held_out(len(captions)) :][:PROMPTS]
+    rows = [
+        draw(model, captions, settings, indices=range(len(captions)), seed=seed)
+        for seed in range(config.seed, config.seed + PICTURES_A_PROMPT)
+    ]
+    title = f"step {saved.step}, w={settings.guidance_weight:g}"
+    return sheet(torch.stack(rows, 1), captions, title=title)
 
 
 def build_text2image(config: TrainText2ImageConfig, pictures: LatentPictures) -> Text2Image:
@@ -113,7 +101,7 @@ def text2image_training(config: TrainText2ImageConfig, out: Path, autoencoder: P
             "seed": config.seed,
         },
         evaluate=held_out_loss(config, pictures),
-        show=Sheets(config, pictures, out),
+        show=partial(drawn_sheet, config, pictures),
     )
 
 

@@ -20,7 +20,7 @@ from hw2.data.batches import CaptionBatch, Shuffled
 from hw2.diffusion.counter import CounterRandom
 from hw2.gradients import Place
 from hw2.settings.training import TrainConfig
-from hw2.training import train
+from hw2.training import Training, train
 from tests.jobs.command import ROOT
 
 BATCH = 7
@@ -103,16 +103,15 @@ def tiny_train(out: Path, place: Place) -> None:
     tokens = torch.randint(0, 3, (20, 2), generator=generator)  # many captions are equal
     numbers = tokens.unique(dim=0, return_inverse=True)[1]
     settings = {"num_steps": 4, "batch_size": BATCH, "warmup_steps": 1, "precision": "fp32"}
-    for _ in train(
+    training = Training(
         Towers(),
         ContrastiveObjective(BATCH),
         Shuffled(CaptionBatch(images, tokens, numbers), seed=1),
         TrainConfig(**settings, clip_norm=1e-3),
         seed=1,
         out=out,
-        meta={},
-        place=place,
-    ):
+    )
+    for _ in train(training, place):
         pass
 
 

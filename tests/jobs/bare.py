@@ -27,18 +27,7 @@ def worker(rank: int, world_size: int, tree: Path, out: Path) -> None:
         "gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=world_size
     )
     config = TrainJudgeConfig(out=out, data=DataConfig(root=tree), train=TrainConfig(**SETTINGS))
-    training = judge_training(config, out)
-    for _ in train(
-        training.net,
-        training.objective,
-        training.source,
-        training.config,
-        seed=training.seed,
-        out=out,
-        meta=training.meta,
-        evaluate=training.evaluate,
-        place=Place(rank, world_size),
-    ):
+    for _ in train(judge_training(config, out), Place(rank, world_size)):
         pass
 
 

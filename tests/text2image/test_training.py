@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,7 +13,6 @@ from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.text2image import build_autoencoder
-from hw2.runlog.tracker import Tracker
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import (
     AutoencoderConfig,
@@ -192,8 +191,10 @@ def test_a_sheet_of_however_many_are_held_out(
 ) -> None:
     net = Autoencoding(load_autoencoder(autoencoder))
     pictures = torch.zeros(shown, 3, 16, 16, dtype=torch.uint8)
-    with patch("hw2.text2image.autoencoder_training.sheet", return_value=b"") as drawn:
-        Reconstruction(pictures, tmp_path).show(Saved(1, net), Mock(spec=Tracker))
+    with patch(
+        "hw2.text2image.autoencoder_training.sheet", return_value=Image.new("L", (1, 1))
+    ) as drawn:
+        Reconstruction(pictures).show(Saved(1, net))
     assert drawn.call_args.args[0].shape[:2] == (rows, columns)
 
 
