@@ -13,7 +13,7 @@ def main(config: CustomDiffusionConfig) -> None:
     from hw2.distributed.session import connected, driver_device
     from hw2.distributed.train import run_training_on
     from hw2.locate import FINAL
-    from hw2.personalize import prior
+    from hw2.personalize import generating, prior
     from hw2.personalize.custom_diffusion import (
         custom_diffusion_training,
         custom_inputs,
@@ -30,8 +30,9 @@ def main(config: CustomDiffusionConfig) -> None:
         chunk_size = config.prior.pictures_per_chunk
         pieces = prior.pieces_to_draw(captions, out / prior.PRIOR, chunk_size)
         with progress(len(captions), "drawing the classes", "pictures", quiet=not pieces) as bar:
-            for chunk in map_pieces(prior.make_worker(config), pieces, config.scaling):
-                bar.advance(prior.write_chunk(chunk, out / prior.PRIOR))
+            results = map_pieces(generating.make_worker(config, {}), pieces, config.scaling)
+            for count in generating.write_pieces(results):
+                bar.advance(count)
         if captions:
             prior.write_captions(captions, out / prior.PRIOR)
         run_training_on(custom_diffusion_training, config, "custom_diffusion", tracker)

@@ -37,7 +37,7 @@ def main(config: GenerateConceptsConfig) -> None:
         total = len(prompts) * config.num_pictures
         with progress(total, "drawing", "pictures", done) as bar:
             results = map_pieces(generating.make_worker(config, ways), pieces, config.scaling)
-            for count in generating.write_pieces(results, out):
+            for count in generating.write_pieces(results):
                 bar.advance(count)
         generating.write_prompts(config, ways, out)
         tracker.log_metrics({"prompts": len(prompts), "pictures": total})

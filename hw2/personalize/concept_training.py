@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,7 +18,7 @@ from hw2.errors import ConfigError
 from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
-from hw2.personalize.batches import Captioned
+from hw2.personalize.batches import Captioned, ConceptSource
 from hw2.personalize.templates import read_templates
 from hw2.personalize.tokens import add_token, initializer_id
 from hw2.settings.personalize import ConceptTrainingConfig
@@ -24,7 +27,7 @@ from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_l
 from hw2.text2image.drawing import check_drawing, draw
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.prompts import check_prompt
-from hw2.training import Saved
+from hw2.training import Saved, Training
 
 EVALUATED = 64  # samples of the fixed-noise loss at a checkpoint
 
@@ -155,6 +158,36 @@ def drawn_sheet(
     ]
     title = f"step {saved.step}, w={settings.guidance_weight:g}"
     return sheet(torch.stack(rows), prompts, title=title)
+
+
+def concept_training(
+    config: ConceptTrainingConfig,
+    out: Path,
+    model: StableDiffusion,
+    learnt: Sequence[Learnt],
+    meta: dict[str, Any],
+    device: torch.device | None,
+    priors: Sequence[Captioned] = (),
+    prior_weight: float = 1.0,
+) -> Training:
+    """The training of new rows for `learnt`, and of whatever else of `model` wants a gradient.
+
+    Pictures are encoded on `device`.
+    """
+    add_tokens(model, learnt)
+    prompts = checked_prompts(config, model, learnt)
+    concepts = [captioned(model, of, config.flip, device) for of in learnt]
+    return Training(
+        net=Text2Image(model.unet, model.text_encoder),
+        objective=latent_objective(model),
+        source=ConceptSource(concepts, config.seed, priors, prior_weight),
+        config=config.train,
+        seed=config.seed,
+        out=out,
+        meta={**meta, "seed": config.seed},
+        evaluate=fixed_loss(model, concepts, config.seed),
+        show=partial(drawn_sheet, config, model, prompts),
+    )
 
 
 def checked_prompts(

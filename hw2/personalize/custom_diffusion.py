@@ -1,6 +1,5 @@
 """Custom Diffusion: the cross-attention's keys and values and the new rows learn concepts."""
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,16 +8,12 @@ from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
 from hw2.data.captions import read_captions
-from hw2.models.text2image import Text2Image
-from hw2.personalize.batches import Captioned, ConceptSource
+from hw2.personalize.batches import Captioned
 from hw2.personalize.concept_training import (
     Learnt,
     add_tokens,
-    captioned,
     checked_prompts,
-    drawn_sheet,
-    fixed_loss,
-    latent_objective,
+    concept_training,
     read_learnt,
     views,
 )
@@ -77,32 +72,19 @@ def custom_diffusion_training(
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_all(config, model)
     priors = prior_latents(config, model, out, device) if with_priors else []
-    add_tokens(model, learnt)
-    prompts = checked_prompts(config, model, learnt)
-    concepts = [captioned(model, of, config.flip, device) for of in learnt]
-    for weight in cross_attention_weights(model.unet).values():
-        weight.requires_grad_(True)
+    for moving in cross_attention_weights(model.unet).values():
+        moving.requires_grad_(True)
     if config.detach_start_token:
         detach_start_token(model.unet)
-    return Training(
-        net=Text2Image(model.unet, model.text_encoder),
-        objective=latent_objective(model),
-        source=ConceptSource(concepts, config.seed, priors, config.prior.weight),
-        config=config.train,
-        seed=config.seed,
-        out=out,
-        meta={
-            "kind": "custom_diffusion",
-            "base": base,
-            "tokens": [of.token for of in learnt],
-            "initializers": [of.initializer for of in learnt],
-            "captions": [list(of.captions) for of in learnt],
-            "data_hash": [of.concept.content_hash for of in learnt],
-            "seed": config.seed,
-        },
-        evaluate=fixed_loss(model, concepts, config.seed),
-        show=partial(drawn_sheet, config, model, prompts),
-    )
+    meta = {
+        "kind": "custom_diffusion",
+        "base": base,
+        "tokens": [of.token for of in learnt],
+        "initializers": [of.initializer for of in learnt],
+        "captions": [list(of.captions) for of in learnt],
+        "data_hash": [of.concept.content_hash for of in learnt],
+    }
+    return concept_training(config, out, model, learnt, meta, device, priors, config.prior.weight)
 
 
 def detach_start_token(unet: nn.Module) -> None:

@@ -15,7 +15,7 @@ from hw2.figures.files import write_atomic
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.ways import Ways, refuse_shared_tokens
 from hw2.pieces import MakeWork, Piece
-from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.settings.personalize import CustomDiffusionConfig, GenerateConceptsConfig
 from hw2.settings.values import absolute
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
@@ -100,17 +100,25 @@ def pieces_to_draw(
     size, pieces, done = config.pictures_per_chunk, [], 0
     for prompt in prompts:
         for first in range(0, config.num_pictures, size):
-            wanted = min(size, config.num_pictures - first)
-            numbers = range(first, first + wanted)
-            if all(picture_path(out, prompt["stem"], number).is_file() for number in numbers):
-                done += wanted
+            numbers = range(first, min(first + size, config.num_pictures))
+            paths = [picture_path(out, prompt["stem"], number) for number in numbers]
+            if all(path.is_file() for path in paths):
+                done += len(paths)
             else:
-                pieces.append({**prompt, "first": first, "wanted": wanted})
+                texts = [prompt["prompt"]] * size
+                pieces.append(piece_of(texts, first, paths, prompt["way"]))
     return pieces, done
 
 
-def make_worker(config: GenerateConceptsConfig, ways: Ways) -> MakeWork:
-    """What an actor does: load the base model once, then draw chunks in the way of each."""
+def piece_of(
+    texts: Sequence[str], first: int, paths: Sequence[Path], way: str | None = None
+) -> Piece:
+    """Pictures of `texts` by the noises from `first` on, of which the first go to `paths`."""
+    return {"way": way, "texts": texts, "first": first, "paths": paths}
+
+
+def make_worker(config: GenerateConceptsConfig | CustomDiffusionConfig, ways: Ways) -> MakeWork:
+    """What an actor does: load the base model once, then draw chunks in the way of each, if any."""
     name = absolute(config.model)
 
     def make(on_gpu: bool) -> Callable[[Piece], Piece]:
@@ -118,24 +126,23 @@ def make_worker(config: GenerateConceptsConfig, ways: Ways) -> MakeWork:
         personalizer = Personalizer(base.to(torch.device("cuda" if on_gpu else "cpu")))
 
         def work(piece: Piece) -> Piece:
-            model = personalizer.become(ways[piece["way"]])
-            indices = range(piece["first"], piece["first"] + config.pictures_per_chunk)
-            prompts = [piece["prompt"]] * len(indices)
-            drawn = draw(model, prompts, config.sample, indices=indices, seed=config.seed)
-            return {**piece, "pictures": drawn.movedim(1, -1).numpy()}
+            model = personalizer.become(None if piece["way"] is None else ways[piece["way"]])
+            texts, first = piece["texts"], piece["first"]
+            indices = range(first, first + len(texts))
+            drawn = draw(model, texts, config.sample, indices=indices, seed=config.seed)
+            return {"paths": piece["paths"], "pictures": drawn.movedim(1, -1).numpy()}
 
         return work
 
     return make
 
 
-def write_pieces(results: Iterable[Piece], out: Path) -> Iterator[int]:
+def write_pieces(results: Iterable[Piece]) -> Iterator[int]:
     """Write each result's pictures; yields how many it had. Files appear whole or not at all."""
     for result in results:
-        for offset, pixels in enumerate(result["pictures"][: result["wanted"]]):
-            path = picture_path(out, result["stem"], result["first"] + offset)
+        for path, pixels in zip(result["paths"], result["pictures"], strict=False):
             write_atomic(path, Image.fromarray(np.array(pixels)))
-        yield int(result["wanted"])
+        yield len(result["paths"])
 
 
 def write_prompts(config: GenerateConceptsConfig, ways: Ways, out: Path) -> None:

@@ -1,6 +1,5 @@
 """Textual inversion: one new row of the token table, and nothing else, learns a concept."""
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,18 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hw2.checkpoint import read_meta
-from hw2.models.text2image import Text2Image
-from hw2.personalize.batches import ConceptSource
-from hw2.personalize.concept_training import (
-    Learnt,
-    add_tokens,
-    captioned,
-    checked_prompts,
-    drawn_sheet,
-    fixed_loss,
-    latent_objective,
-    read_learnt,
-)
+from hw2.personalize.concept_training import Learnt, concept_training, read_learnt
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.settings.personalize import TextualInversionConfig
@@ -48,27 +36,14 @@ def inversion_training(
     model = load_stable_diffusion(config.model)
     base = base_hash(model.unet, model.text_encoder)
     learnt = read_one(config, model)
-    add_tokens(model, [learnt])
-    prompts = checked_prompts(config, model, [learnt])
-    concept = captioned(model, learnt, config.flip, device)
-    return Training(
-        net=Text2Image(model.unet, model.text_encoder),
-        objective=latent_objective(model),
-        source=ConceptSource([concept], config.seed),
-        config=config.train,
-        seed=config.seed,
-        out=out,
-        meta={
-            "kind": "textual_inversion",
-            "base": base,
-            "token": learnt.token,
-            "initializer": learnt.initializer,
-            "data_hash": learnt.concept.content_hash,
-            "seed": config.seed,
-        },
-        evaluate=fixed_loss(model, [concept], config.seed),
-        show=partial(drawn_sheet, config, model, prompts),
-    )
+    meta = {
+        "kind": "textual_inversion",
+        "base": base,
+        "token": learnt.token,
+        "initializer": learnt.initializer,
+        "data_hash": learnt.concept.content_hash,
+    }
+    return concept_training(config, out, model, [learnt], meta, device)
 
 
 def inversion_inputs(config: TextualInversionConfig) -> dict[str, str]:

@@ -1,22 +1,15 @@
 """Pictures of the concepts' classes, which Custom Diffusion is to draw as before."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
-from PIL import Image
 
 from hw2.data.captions import captions_csv, train_folder
 from hw2.data.files import replacing
-from hw2.figures.files import write_atomic
 from hw2.personalize.concept_training import Learnt
-from hw2.pieces import MakeWork, Piece
+from hw2.personalize.generating import piece_of
+from hw2.pieces import Piece
 from hw2.settings.personalize import CustomDiffusionConfig
-from hw2.settings.values import absolute
-from hw2.text2image.drawing import draw
-from hw2.text2image.loading import load_stable_diffusion
 
 PRIOR = "prior"
 
@@ -41,40 +34,12 @@ def pieces_to_draw(captions: Sequence[str], folder: Path, size: int) -> list[Pie
     """The chunks of `size` pictures that are not wholly in `folder`."""
     if captions_csv(folder).is_file():
         return []
-    starts = range(0, len(captions), size)
-    chunks = ({"first": i, "captions": captions[i : i + size]} for i in starts)
-    return [chunk for chunk in chunks if not all(path.is_file() for path in _paths(chunk, folder))]
-
-
-def _paths(chunk: Piece, folder: Path) -> list[Path]:
-    numbers = range(chunk["first"], chunk["first"] + len(chunk["captions"]))
-    return [train_folder(folder) / f"{number:05d}.png" for number in numbers]
-
-
-def make_worker(config: CustomDiffusionConfig) -> MakeWork:
-    """What an actor does: load the base model once, then draw chunks."""
-    name = absolute(config.model)
-
-    def make(on_gpu: bool) -> Callable[[Piece], Piece]:
-        model = load_stable_diffusion(name)
-        model = model.to(torch.device("cuda" if on_gpu else "cpu"))
-
-        def work(chunk: Piece) -> Piece:
-            captions, first = chunk["captions"], chunk["first"]
-            indices = range(first, first + len(captions))
-            drawn = draw(model, captions, config.sample, indices=indices, seed=config.seed)
-            return {**chunk, "pictures": drawn.movedim(1, -1).numpy()}
-
-        return work
-
-    return make
-
-
-def write_chunk(chunk: Piece, folder: Path) -> int:
-    """Write a drawn chunk; returns how many pictures it had."""
-    for path, pixels in zip(_paths(chunk, folder), chunk["pictures"], strict=True):
-        write_atomic(path, Image.fromarray(np.array(pixels)))
-    return len(chunk["captions"])
+    paths = [train_folder(folder) / f"{number:05d}.png" for number in range(len(captions))]
+    return [
+        piece_of(captions[first : first + size], first, paths[first : first + size])
+        for first in range(0, len(captions), size)
+        if not all(path.is_file() for path in paths[first : first + size])
+    ]
 
 
 def write_captions(captions: Sequence[str], folder: Path) -> None:

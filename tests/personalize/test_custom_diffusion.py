@@ -41,7 +41,6 @@ from hw2.personalize.report import report_training
 from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.settings.personalize import (
     CustomDiffusionConfig,
-    GenerateConceptsConfig,
     PriorConfig,
     TextualInversionConfig,
 )
@@ -69,9 +68,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CustomDiffusionConfig:
 def draw_prior(config: CustomDiffusionConfig, out: Path) -> list[str]:
     _, captions = custom_inputs(config)
     folder = out / prior.PRIOR
-    work = prior.make_worker(config)(False)
-    for piece in prior.pieces_to_draw(captions, folder, config.prior.pictures_per_chunk):
-        prior.write_chunk(work(piece), folder)
+    work = generating.make_worker(config, {})(False)
+    pieces = prior.pieces_to_draw(captions, folder, config.prior.pictures_per_chunk)
+    assert sum(generating.write_pieces(map(work, pieces))) == len(captions)
     prior.write_captions(captions, folder)
     return captions
 
@@ -81,13 +80,9 @@ def test_actors_find_a_model_named_from_the_driver_s_folder(
 ) -> None:
     monkeypatch.chdir(Path(config.model).parent)
     near = config.model_copy(update={"model": Path(config.model).name})
-    makes = (
-        prior.make_worker(near),
-        generating.make_worker(GenerateConceptsConfig(out=tmp_path, model=near.model), {}),
-    )
+    make = generating.make_worker(near, {})
     monkeypatch.chdir(tmp_path)  # as Ray's workers are elsewhere
-    for make in makes:
-        assert callable(make(False))
+    assert callable(make(False))
 
 
 def test_workers_are_told_where_a_file_of_templates_is(
@@ -109,7 +104,7 @@ def test_keys_values_and_rows_move_and_nothing_else(
     assert captions == ["a photo of a cat", "a photo of cat", "a picture of cat"] * 2
     assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR, 25) == []
     pieces = prior.pieces_to_draw(captions, tmp_path / "none", 4)
-    assert [len(piece["captions"]) for piece in pieces] == [4, 2]
+    assert [len(piece["texts"]) for piece in pieces] == [4, 2]
     training = custom_diffusion_training(config, tmp_path)
     run_bare(training)
 
