@@ -1,7 +1,6 @@
 """The offline tree for CLIP: layout, disjoint regions, combinations that training never shows."""
 
 import csv
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from hw2.data.offline.scenes import COLOURS, MORE_COLOURS, TILE, crop, grey, hel
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
+from tests.hashes import files
 
 SEED, TRAIN, VAL = 5, 400, 1
 THINGS = [
@@ -44,15 +44,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made / "clip_zeroshot", tmp_path / "clip_zeroshot")
     return tmp_path
-
-
-def files(root: Path) -> dict[str, str]:
-    """Each file below a folder and the hash of its bytes."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def captions(root: Path) -> list[list[str]]:

@@ -1,7 +1,6 @@
 """The captioned pictures and the concepts of the offline tree."""
 
 import csv
-import hashlib
 import json
 import re
 import shutil
@@ -23,14 +22,7 @@ from hw2.data.offline.compositions import (
 from hw2.data.offline.concepts import concept_picture
 from hw2.data.text2image_tree import text2image_recipe, write_text2image
 from hw2.errors import ConfigError
-
-
-def files(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+from tests.hashes import files
 
 
 def captions(root: Path) -> list[str]:

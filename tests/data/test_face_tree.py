@@ -22,6 +22,7 @@ from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
 from tests.faces.reference import diffusers_ddim
 from tests.faces.untrained import lively_face_unet
+from tests.hashes import files
 
 SIZES = {"num_faces": 12, "num_noises": 2}
 # The last level works on one pixel, where torch refuses groups of one channel for a single noise.
@@ -55,15 +56,6 @@ def made(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made / "face", tmp_path / "face")
     return tmp_path
-
-
-def files(root: Path) -> dict[str, str]:
-    """Each file below a folder, but hidden ones, and the hash of its bytes."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    }
 
 
 def test_the_tree_has_the_courses_layout(made: Path) -> None:

@@ -63,16 +63,6 @@ def test_parameters_and_views_are_tensors(folder: Path) -> None:
     assert torch.equal(found[2:3], noise(5, 64, 32).transpose(2, 3))
 
 
-class Runs:
-    """Unpickling this makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.marker),)
-
-
 def saved(value: Any) -> Callable[[Path], None]:
     return lambda path: torch.save(value, path)
 
@@ -152,22 +142,6 @@ def test_refusals_name_the_file_and_what_was_found(folder: Path, kind: str) -> N
         read_noises(folder)
     said = str(error.value)
     assert said.startswith(str(folder / "01.pt")) and message in said and "\n" not in said
-
-
-@pytest.mark.parametrize("zipped", [True, False, None])
-def test_a_pickle_that_would_run_code(folder: Path, zipped: bool | None) -> None:
-    marker, path = folder / "ran", folder / "01.pt"
-    value = {"noise": noise(1), "extra": Runs(marker)}
-    if zipped is None:
-        path.write_bytes(pickle.dumps(Runs(marker), protocol=2))
-    else:
-        torch.save(value, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(DataError, match=r"01\.pt: it holds posix\.mkdir, want nothing but ten"):
-        read_noises(folder)
-    assert not marker.exists()
-    if zipped:  # and it does run where it is let
-        torch.load(path, weights_only=False)
-        assert marker.exists()
 
 
 def test_no_folder_and_no_noises(tmp_path: Path) -> None:

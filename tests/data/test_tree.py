@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -18,18 +17,10 @@ from hw2.data.writing import writable
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs import prepare_data
+from tests.hashes import files
 from tests.jobs.command import Folder
 
 SMALL = {"num_train": 10, "num_val": 10}
-
-
-def files(root: Path) -> dict[str, str]:
-    """Each file below a folder and the hash of its bytes."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_the_tree_has_the_courses_layout_and_balanced_digits(offline_tree: Path) -> None:
@@ -92,8 +83,7 @@ def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.csv"))
     prepare_digits(tmp_path / "killed", 3, 260, 10)
     prepare_digits(tmp_path / "whole", 3, 260, 10)
-    finished = {name: sha for name, sha in files(tmp_path / "killed").items() if "tmp" not in name}
-    assert finished == files(tmp_path / "whole")
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
 def test_a_tree_made_otherwise_is_left_alone(offline_tree: Path, tmp_path: Path) -> None:

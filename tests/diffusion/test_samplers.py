@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 from torch.testing import assert_close
 
-from hw2.diffusion.samplers import Spacing, sample, timesteps
+from hw2.diffusion.samplers import SampleStep, Spacing, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.diffusion.solvers.ddpm import ddpm
@@ -77,34 +77,8 @@ def test_ddpm_equals_the_courses_formula(kind: str) -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("num_inference_steps", [1, 12, 60])
 def test_ddim_equals_diffusers(kind: str, clip: bool, eta: float, num_inference_steps: int) -> None:
-    schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
-    theirs = in_float64(
-        DDIMScheduler,
-        schedule,
-        timestep_spacing="trailing",
-        set_alpha_to_one=True,
-        clip_sample=clip,
-    )
-    theirs.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
-    theirs.set_timesteps(num_inference_steps)
-    steps = timesteps(60, num_inference_steps)
-    assert theirs.timesteps.tolist() == steps
-    xt = START
-    fresh = noise_at if eta else no_noise
-    for state in ddim(denoise, schedule, START, fresh, steps, eta=eta, clip_x0=clip):
-        step = theirs.step(
-            denoise(xt, state.t),
-            state.t,
-            xt,
-            eta=eta,
-            use_clipped_model_output=True,
-            # Below timestep 0 the picture is clean: the last variance is 0 whatever the noise.
-            variance_noise=noise_at(state.t),
-        )
-        xt = step.prev_sample
-        assert_close(state.xt, xt, rtol=1e-7, atol=1e-7)
-        assert_close(state.x0, step.pred_original_sample, rtol=1e-7, atol=1e-7)
-    assert_close(state.xt, state.x0)
+    last = follow_diffusers(kind, num_inference_steps, clip=clip, eta=eta)
+    assert_close(last.xt, last.x0)
 
 
 @pytest.mark.parametrize("num_inference_steps", [7, 17, 59])
@@ -126,12 +100,9 @@ def test_ddim_where_the_steps_do_not_divide(eta: float, num_inference_steps: int
     assert_close(last.xt.numpy(), x, rtol=1e-9, atol=1e-9)
 
 
-SPACINGS = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     ("spacing", "offset"), [("trailing", 0), ("leading", 0), ("leading", 1), ("linspace", 0)]
 )
-
-
-@SPACINGS
 @CLIPS
 @pytest.mark.parametrize("set_alpha_to_one", [False, True])
 @pytest.mark.parametrize("use_clipped", [False, True])
@@ -139,7 +110,23 @@ SPACINGS = pytest.mark.parametrize(
 def test_ddim_equals_diffusers_in_every_setting(
     spacing: Spacing, offset: int, clip: bool, set_alpha_to_one: bool, use_clipped: bool, eta: float
 ) -> None:
-    schedule, denoise = make_schedule("linear", 60), smooth_denoiser()
+    more = {"set_alpha_to_one": set_alpha_to_one, "use_clipped": use_clipped}
+    follow_diffusers("linear", 12, spacing, offset, clip=clip, eta=eta, **more)
+
+
+def follow_diffusers(
+    kind: str,
+    count: int,
+    spacing: Spacing = "trailing",
+    offset: int = 0,
+    *,
+    clip: bool,
+    eta: float,
+    set_alpha_to_one: bool = True,
+    use_clipped: bool = True,
+) -> SampleStep:
+    """Compare each state of our trajectory with diffusers'; the last one."""
+    schedule, denoise = make_schedule(kind, 60), smooth_denoiser()
     theirs = in_float64(
         DDIMScheduler,
         schedule,
@@ -150,8 +137,8 @@ def test_ddim_equals_diffusers_in_every_setting(
     )
     last = theirs.alphas_cumprod[0]
     theirs.final_alpha_cumprod = torch.ones_like(last) if set_alpha_to_one else last
-    theirs.set_timesteps(12)
-    steps = timesteps(60, 12, spacing, offset)
+    theirs.set_timesteps(count)
+    steps = timesteps(60, count, spacing, offset)
     assert theirs.timesteps.tolist() == steps
     xt = START
     states = ddim(
@@ -175,11 +162,13 @@ def test_ddim_equals_diffusers_in_every_setting(
             xt,
             eta=eta,
             use_clipped_model_output=use_clipped,
+            # Below timestep 0 the picture is clean: the last variance is 0 whatever the noise.
             variance_noise=noise_at(state.t),
         )
         xt = step.prev_sample
         assert_close(state.xt, xt, rtol=1e-7, atol=1e-7)
         assert_close(state.x0, step.pred_original_sample, rtol=1e-7, atol=1e-7)
+    return state
 
 
 def test_the_settings_of_ddim_change_its_end() -> None:

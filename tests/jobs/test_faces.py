@@ -1,7 +1,6 @@
 """The three jobs on faces: what they leave, whose bytes agree, what they refuse."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.testing import assert_close
 from torchvision.utils import save_image
 
 from hw2.models.face_unet import from_course
+from tests.attacks.hostile import Trap
 from tests.faces.reference import diffusers_ddim
 from tests.jobs.command import Folder, as_words
 
@@ -243,33 +243,7 @@ def test_interpolate_faces(desk: Folder, drawn: Path, face_tree: Path) -> None:
     assert_run(desk, out, {"first": "00", "second": "01", "num_alphas": "11"}, figures)
 
 
-class Runs:
-    """Unpickling this makes a folder."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.marker),)
-
-
 Spoil = Callable[[Path], object]
-
-
-def noise(value: Tensor) -> Spoil:
-    return lambda face: torch.save(value, face / "noise" / "02.pt")
-
-
-def without(face: Path) -> None:
-    state = torch.load(face / "UNet.pt", weights_only=True)
-    del state["mid1.attention.qkv.weight"]
-    torch.save(state, face / "UNet.pt")
-
-
-def weights(**more: Tensor) -> Spoil:
-    return lambda face: torch.save(
-        torch.load(face / "UNet.pt", weights_only=True) | more, face / "UNet.pt"
-    )
 
 
 def given(*sides: int) -> Spoil:
@@ -282,45 +256,18 @@ def given(*sides: int) -> Spoil:
     return make
 
 
-def unlike(value: float) -> Tensor:
-    values = torch.zeros(1, 3, 32, 32)
-    values[0, 1, 2, 3] = value
-    return values
-
-
 BAD_FILES: dict[str, tuple[Spoil, str]] = {
-    "noise of another shape": (
-        noise(torch.zeros(3, 32, 32)),
-        "FACE/noise/02.pt: its shape is (3, 32, 32), want (1, 3, h, w)",
-    ),
-    "noise in float64": (
-        noise(torch.zeros(1, 3, 32, 32, dtype=torch.float64)),
-        "FACE/noise/02.pt: its dtype is float64, want float32: save noise.float()",
-    ),
-    "noise with nan": (
-        noise(unlike(float("nan"))),
-        "FACE/noise/02.pt: 1 of its 3072 numbers are nan or infinite",
-    ),
     "noise with code": (
-        lambda face: torch.save(Runs(face / "ran"), face / "noise" / "02.pt"),
-        "FACE/noise/02.pt: it holds posix.mkdir, want nothing but tensors",
+        lambda face: torch.save(Trap(face / "ran"), face / "noise" / "02.pt"),
+        "FACE/noise/02.pt: it holds posix.system, want nothing but tensors",
     ),
     "no noises": (
         lambda face: shutil.rmtree(face / "noise"),
         "FACE/noise: no such folder of noises: point --noise at one with 00.pt, 01.pt, ..",
     ),
-    "a missing key": (without, "FACE/UNet.pt: 1 keys do not fit: missing mid1.attention.qkv.w"),
-    "an unknown key": (
-        weights(ema=torch.zeros(3)),
-        "FACE/UNet.pt: 1 keys do not fit: unknown ema",
-    ),
-    "a misshapen key": (
-        weights(**{"out.2.bias": torch.zeros(6)}),
-        "FACE/UNet.pt: 1 keys do not fit: out.2.bias is (6,), want (3,)",
-    ),
     "weights with code": (
-        lambda face: torch.save({"x": Runs(face / "ran")}, face / "UNet.pt"),
-        "FACE/UNet.pt: it holds posix.mkdir, want nothing but tensors",
+        lambda face: torch.save({"x": Trap(face / "ran")}, face / "UNet.pt"),
+        "FACE/UNet.pt: it holds posix.system, want nothing but tensors",
     ),
     "given pictures of another size": (given(64, 32), "FACE/GT/03.png is 64x32, its noise 32x32"),
 }

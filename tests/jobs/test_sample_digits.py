@@ -9,9 +9,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hw2.checkpoint import read_meta
-from hw2.job import run_job
-from hw2.settings.digits import SampleDigitsConfig
-from jobs.sample_digits import main
 from tests.jobs.command import Ended, Folder, as_words, wait_for_file
 
 DOMAINS = ("mnistm", "svhn")
@@ -122,15 +119,11 @@ def test_refused_before_anything_is_made(
     digits_tree: Path,
     model: Path,
     judge: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(folder.path)
     change = {k: {"JUDGE": judge, "MODEL": model}.get(str(v), v) for k, v in change.items()}
     more = {"scaling.num_workers": 0} | change
-    argv = as_words(settings(digits_tree, model, judge, "out", **more))
-    code = run_job(SampleDigitsConfig, main, argv=argv)
-    assert said in Ended(code, "", capsys.readouterr().err).refusal()
+    given = settings(digits_tree, model, judge, "out", **more)
+    assert said in folder.run_here("sample_digits", given).refusal()
     assert list(folder.path.iterdir()) == []
 
 
@@ -141,16 +134,14 @@ def draw_few(
     model: Path,
     judge: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Ended]:
     """Draw a picture of each class by one step, in this process."""
     monkeypatch.chdir(folder.path)
 
     def act(out: str = "out", **more: object) -> Ended:
         few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
-        argv = as_words(settings(digits_tree, model, judge, out, **{**few, **more}))
-        code = run_job(SampleDigitsConfig, main, argv=argv)
-        return Ended(code, *capsys.readouterr())
+        given = settings(digits_tree, model, judge, out, **{**few, **more})
+        return folder.run_here("sample_digits", given)
 
     return act
 

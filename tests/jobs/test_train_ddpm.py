@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hw2.job import run_job
-from hw2.settings.digits import TrainDdpmConfig
-from jobs.train_ddpm import main
-from tests.jobs.command import Ended, Folder, as_words, wait_for_step
+from tests.jobs.command import Folder, as_words, wait_for_step
 
 SETTINGS = {
     "out": "out",
@@ -169,16 +166,9 @@ def test_refused_before_anything_is_made(
     folder: Folder,
     digits_tree: Path,
     judge: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(folder.path)
-    code = run_job(
-        TrainDdpmConfig,
-        main,
-        argv=words(digits_tree, judge, **{"scaling.num_workers": 0, **change}),
-    )
-    told = Ended(code, "", capsys.readouterr().err).refusal()
+    given = settings(digits_tree, judge, **{"scaling.num_workers": 0, **change})
+    told = folder.run_here("train_ddpm", given).refusal()
     assert said.replace("false", "False") in told.replace("false", "False")
     assert list(folder.path.iterdir()) == []
 

@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -157,29 +156,6 @@ def test_rows_that_are_none(tmp_path: Path, suffix: str, value: Tensor, message:
 def test_other_contents(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.bin")
     refusal(tmp_path / "a.bin")
-
-
-class Hostile:
-    """Would make a folder when unpickled."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.trace),)
-
-
-@pytest.mark.parametrize("old", [False, True])
-def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, old: bool) -> None:
-    path, trace = tmp_path / "a.pt", tmp_path / "trace"
-    hostile = {"string_to_param": {"*": Hostile(trace)}}
-    torch.save(hostile, path, _use_new_zipfile_serialization=not old)
-    assert "want nothing but tensors" in refusal(path)
-    path.write_bytes(pickle.dumps(hostile))
-    refusal(path)
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())  # the file is as dangerous as it is meant to be
-    assert trace.exists()
 
 
 def test_a_parameter_dict_brings_no_methods(tmp_path: Path) -> None:
