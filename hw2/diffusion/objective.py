@@ -116,19 +116,22 @@ class DenoisingObjective:
 class FixedNoiseLoss:
     """The objective on the same samples, timesteps and noises each time it is asked.
 
-    `batch` is a NamedTuple of tensors, a row a sample, of which the network is given `at_once`.
+    `batch` is a NamedTuple of tensors, a row a sample, of which the network is given `at_once`. Of
+    its rows `rows` are taken, None: all; a sample's noise is that of its place in `batch`.
     """
 
     objective: DenoisingObjective
     batch: Any
     seed: int
     at_once: int
+    rows: Int64[Tensor, " k"] | None = None
 
     @torch.no_grad()
     def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
         """The error of each sample."""
         device, found = next(net.parameters()).device, []
-        for rows in torch.arange(len(self.batch[0])).split(self.at_once):
+        every = torch.arange(len(self.batch[0])) if self.rows is None else self.rows
+        for rows in every.split(self.at_once):
             part = self.batch._make(field[rows].to(device) for field in self.batch)
             random = CounterRandom(self.seed, 0, rows.tolist())
             found.append(self.objective.errors(net, part, random).cpu())

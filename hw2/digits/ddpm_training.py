@@ -1,18 +1,16 @@
 """The digit training put together: pictures, network, objective, what is measured and shown."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import nn
 
 from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
-from hw2.diffusion.counter import CounterRandom, permutation
-from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
+from hw2.diffusion.counter import permutation
+from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw
 from hw2.digits.reading import read_splits
@@ -26,29 +24,14 @@ NUM_HELD_OUT = 512
 SHOW_SECONDS = 60.0
 
 
-@dataclass
-class HeldOutLoss:
-    """The objective on the same pictures, timesteps and noises of the val split each time.
+def held_out_loss(objective: DenoisingObjective, split: DigitSplit, seed: int) -> FixedNoiseLoss:
+    """The objective on pictures of the val split.
 
-    The pictures are the same random ones whatever the seed, so that trainings compare; evenly
-    spaced rows of a table in the order of its labels may all be of one digit or domain.
+    They are the same random ones whatever the seed, so that trainings compare; evenly spaced rows
+    of a table in the order of its labels may all be of one digit or domain.
     """
-
-    objective: DenoisingObjective
-    split: DigitSplit
-    seed: int
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`."""
-        device = next(net.parameters()).device
-        chosen = permutation(0, 0, len(self.split))[:NUM_HELD_OUT]
-        rows = torch.from_numpy(chosen).sort().values
-        total = 0.0
-        for part in rows.split(128):
-            batch = DigitBatch(*(field[part].to(device) for field in self.split.whole))
-            loss, _ = self.objective(net, batch, CounterRandom(self.seed, 0, part.tolist()))
-            total += float(loss) * len(part)
-        return {"eval/loss": total / len(rows)}
+    chosen = permutation(0, 0, len(split))[:NUM_HELD_OUT]
+    return FixedNoiseLoss(objective, split.whole, seed, 128, torch.from_numpy(chosen).sort().values)
 
 
 def drawn_sheet(config: TrainDdpmConfig, saved: Saved) -> Image.Image:
@@ -93,7 +76,7 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
             "data_hash": train.content_hash,
             "seed": config.seed,
         },
-        evaluate=HeldOutLoss(objective, val, config.seed),
+        evaluate=held_out_loss(objective, val, config.seed),
         show=partial(drawn_sheet, config),
         show_every=SHOW_SECONDS,
     )
