@@ -29,7 +29,6 @@ def relative_diversity(
     generated_classes: Int64[Tensor, " n"],
     real: Float[Tensor, "m d"],
     real_classes: Int64[Tensor, " m"],
-    confidence: float = 0.95,
 ) -> Interval:
     """Diversity of the generated pictures over the real ones', class by class, then averaged.
 
@@ -57,7 +56,7 @@ def relative_diversity(
         return UNDEFINED
     k = len(ratios)
     parts = [(variance / k**2, freedom) for variance, freedom in parts]
-    return student_interval(sum(ratios) / k, parts, confidence)
+    return student_interval(sum(ratios) / k, parts)
 
 
 def _without_each(x: Float[Tensor, "n d"]) -> tuple[float, Float64[Tensor, " n"]]:

@@ -1,4 +1,4 @@
-"""Confidence intervals: of rates, of means of estimates, of any statistic of samples."""
+"""Limits of 95 %: of rates, of means of estimates, of any statistic of samples."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from hw2.errors import ConfigError, DataError
+from hw2.errors import DataError
 from hw2.metrics.noise_blocks import noise_blocks, without_group
 
 
@@ -54,15 +54,17 @@ class Interval:
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
-def normal_interval(value: float, variance: float, confidence: float = 0.95) -> Interval:
+UPPER = 0.975  # the limits' quantile
+Z = NormalDist().inv_cdf(UPPER)
+
+
+def normal_interval(value: float, variance: float) -> Interval:
     """value -+ z sqrt(variance), for an estimate whose error is about normal."""
-    half = normal_quantile(confidence) * math.sqrt(variance)
+    half = Z * math.sqrt(variance)
     return Interval(value, value - half, value + half)
 
 
-def student_interval(
-    value: float, parts: Sequence[tuple[float, int]], confidence: float = 0.95
-) -> Interval:
+def student_interval(value: float, parts: Sequence[tuple[float, int]]) -> Interval:
     """value -+ t sqrt(variance), the variance a sum of independent estimates.
 
     `parts` are these estimates, each with its degrees of freedom; t has those of the sum (Welch
@@ -72,28 +74,18 @@ def student_interval(
     if not variance > 0:  # nan too
         return Interval(value, value - variance, value + variance)
     freedom = variance**2 / sum(part**2 / df for part, df in parts if part)
-    half = student_quantile(confidence, freedom) * math.sqrt(variance)
+    half = _student_quantile(freedom) * math.sqrt(variance)
     return Interval(value, value - half, value + half)
 
 
-def normal_quantile(confidence: float) -> float:
-    """The z with P(-z < N(0, 1) < z) = confidence. Raises ConfigError outside (0, 1)."""
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence}: need a number between 0 and 1, such as 0.95")
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def student_quantile(confidence: float, freedom: float) -> float:
-    """As `normal_quantile`, of Student's t with `freedom` degrees of freedom, more than 0."""
+def _student_quantile(freedom: float) -> float:
+    """As Z, of Student's t with `freedom` degrees of freedom, more than 0."""
     from scipy.special import stdtrit
 
-    normal_quantile(confidence)  # refuses what is none
-    return float(stdtrit(freedom, 0.5 + confidence / 2))
+    return float(stdtrit(freedom, UPPER))
 
 
-def wilson(
-    successes: int, n: int, confidence: float = 0.95, design_effect: float = 1.0
-) -> Interval:
+def wilson(successes: int, n: int, design_effect: float = 1.0) -> Interval:
     """The share successes / n with Wilson's score interval (Wilson 1927).
 
     Unlike the normal interval it is not empty at 0/n and n/n, and it stays inside [0, 1]. Trials
@@ -102,7 +94,7 @@ def wilson(
     """
     if not (0 <= successes <= n and n >= 1):
         raise DataError(f"a rate of {successes} of {n}: need n >= 1 and 0 <= successes <= n")
-    z2 = normal_quantile(confidence) ** 2
+    z2 = Z**2
     p, n_eff = successes / n, n / design_effect
     centre = (p + z2 / (2 * n_eff)) / (1 + z2 / n_eff)
     half = math.sqrt(z2 * p * (1 - p) / n_eff + z2 * z2 / (4 * n_eff**2)) / (1 + z2 / n_eff)
@@ -131,7 +123,6 @@ def bootstrap(
     *samples: Tensor,
     seed: int,
     num_resamples: int = 1000,
-    confidence: float = 0.95,
 ) -> Interval:
     """statistic(*samples) with expanded percentile limits (Hesterberg 2015, section 5.3).
 
@@ -143,10 +134,9 @@ def bootstrap(
     Raises DataError for an empty sample.
     """
     _check_sizes(samples)
-    normal_quantile(confidence)  # refuses what is none
     if (n := min(map(len, samples))) == 1:
         return Interval(float(statistic(*samples)), math.nan, math.nan)
-    tail = NormalDist().cdf(-student_quantile(confidence, n - 1) * math.sqrt(n / (n - 1)))
+    tail = NormalDist().cdf(-_student_quantile(n - 1) * math.sqrt(n / (n - 1)))
     generator = torch.Generator().manual_seed(seed)
 
     def resample(x: Tensor) -> Tensor:
@@ -163,7 +153,6 @@ def jackknife(
     statistic: Callable[..., float | Tensor],
     *classes: Tensor,
     num_groups: int = 20,
-    confidence: float = 0.95,
 ) -> Interval:
     """A statistic of samples with Student's limits by the grouped jackknife (Shao & Tu 1995, 2.3).
 
@@ -192,7 +181,7 @@ def jackknife(
         values = [float(statistic(*whole[:i], rows, *whole[i + 1 :])) for rows in left]
         spread = torch.tensor(values, dtype=torch.float64).var(correction=0)
         parts.append(((groups - 1) * float(spread), groups - 1))
-    return student_interval(value, parts, confidence)
+    return student_interval(value, parts)
 
 
 def _check_sizes(samples: Sequence[Tensor]) -> None:
