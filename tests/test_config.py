@@ -286,6 +286,8 @@ def test_several_mistakes_are_counted_once_a_key():
         ("- 1", "FILE holds [1]: want a mapping of settings"),
         ("name: !!python/name:os.system x", "broken YAML in FILE, line 1: tags and anchors are"),
         ("a: &a [1]\nb: *a", "broken YAML in FILE, line 1: tags and anchors are refused"),
+        ("<<: *missing", "broken YAML in FILE, line 1: tags and anchors are refused"),
+        ("name: " + "9" * 5000, "broken YAML in FILE"),
         ("name: \x00", "broken YAML in FILE"),
         ("[" * 5000, "broken YAML in FILE"),
     ],

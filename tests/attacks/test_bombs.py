@@ -102,16 +102,6 @@ def test_a_tar_of_members_that_are_not_there(tmp_path: Path) -> None:
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_gzipped_tar_is_no_tar(tmp_path: Path) -> None:
-    (tmp_path / "id2label.json").write_text('{"0": "zero"}')
-    with tarfile.open(tmp_path / "set.tar", "w:gz") as tar:
-        member = tarfile.TarInfo("0_1.png")
-        member.size = 2**26
-        tar.addfile(member, io.BytesIO(bytes(2**26)))
-    with pytest.raises(DataError, match="it is not a plain tar"):
-        list_pictures(str(tmp_path / "set.tar"), read_labels(tmp_path / "id2label.json"))
-
-
 def test_a_parquet_cell(tmp_path: Path) -> None:
     """Sixteen cells of 65 MiB, in a hundredth of that: each is refused by its size."""
     (tmp_path / "id2label.json").write_text('{"0": "zero"}')

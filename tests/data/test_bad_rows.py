@@ -105,6 +105,7 @@ BAD = [
     pytest.param(row("../../mnistm/data/00002.png,2"), "leaves the folder", id="dot dot"),
     pytest.param(row("..\\data\\00002.png,2"), "leaves the folder", id="dot dot, Windows"),
     pytest.param(row("C:\\00002.png,2"), "leaves the folder", id="drive"),
+    pytest.param(row("//host/00002.png,2"), "leaves the folder", id="host"),
     pytest.param(absolute, "leaves the folder", id="absolute"),
     pytest.param(link_out, "leaves the folder .* by a link", id="link out"),
     pytest.param(folder_link_out, "leaves the folder .* by a link", id="folder link out"),
