@@ -1,20 +1,10 @@
-"""A small offline tree, and a course-like tree made by hand."""
+"""A course-like tree made by hand."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from hw2.data.prepare import prepare_digits
-
-
-@pytest.fixture(scope="session")
-def offline_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An offline tree of 200 train and 100 val pictures a domain. Do not change it."""
-    root = tmp_path_factory.mktemp("offline")
-    prepare_digits(root, seed=0, num_train=200, num_val=100)
-    return root
 
 
 @pytest.fixture

@@ -141,11 +141,11 @@ def _hash_of(root: Path) -> str:
     return read(root).content_hash
 
 
-def test_two_processes_can_pack_at_once(offline_tree: Path, tmp_path: Path) -> None:
+def test_two_processes_can_pack_at_once(digits_tree: Path, tmp_path: Path) -> None:
     (tmp_path / "tree/digits").mkdir(parents=True)
     for domain in ("mnistm", "svhn"):
         # A linked folder is fine: only the files in it must not lead out of it.
-        os.symlink(offline_tree / "digits" / domain, tmp_path / "tree/digits" / domain)
+        os.symlink(digits_tree / "digits" / domain, tmp_path / "tree/digits" / domain)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         hashes = pool.map(_hash_of, [tmp_path / "tree"] * 2, chunksize=1)
     assert hashes == [read(tmp_path / "tree").content_hash] * 2
@@ -172,8 +172,8 @@ def test_a_cache_folder_can_be_given_and_must_be_writable(
         read(course_tree, cache=tmp_path / "file")
 
 
-def test_an_offline_tree_is_read_whole(offline_tree: Path, tmp_path: Path) -> None:
-    found = read(offline_tree, "val", cache=tmp_path, image_size=32)
+def test_an_offline_tree_is_read_whole(digits_tree: Path, tmp_path: Path) -> None:
+    found = read(digits_tree, "val", cache=tmp_path, image_size=32)
     assert found.images.shape == (200, 3, 32, 32)
     assert torch.bincount(found.digits).tolist() == [20] * 10
     assert found.bad == ()

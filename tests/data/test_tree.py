@@ -23,9 +23,9 @@ from tests.jobs.command import Folder
 SMALL = {"num_train": 10, "num_val": 10}
 
 
-def test_the_tree_has_the_courses_layout_and_balanced_digits(offline_tree: Path) -> None:
+def test_the_tree_has_the_courses_layout_and_balanced_digits(digits_tree: Path) -> None:
     for domain in ("mnistm", "svhn"):
-        folder = offline_tree / "digits" / domain
+        folder = digits_tree / "digits" / domain
         names = []
         for split, count in (("train", 200), ("val", 100)):
             header, *rows = (folder / f"{split}.csv").read_text().splitlines()
@@ -45,26 +45,26 @@ def test_two_processes_make_the_bytes_that_one_makes(tmp_path: Path) -> None:
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
 
-def test_another_seed_makes_other_pictures(offline_tree: Path, tmp_path: Path) -> None:
+def test_another_seed_makes_other_pictures(digits_tree: Path, tmp_path: Path) -> None:
     prepare_digits(tmp_path, 1, 10, 10)
     other = files(tmp_path)
-    same = set(other.values()) & set(files(offline_tree).values())
+    same = set(other.values()) & set(files(digits_tree).values())
     assert not {name for name, sha in other.items() if sha in same and name.endswith(".png")}
 
 
-def test_a_second_call_writes_nothing(offline_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+def test_a_second_call_writes_nothing(digits_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     prepare_digits(tmp_path, 0, 200, 100)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
 
 
-def test_lost_files_come_back_the_same(offline_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+def test_lost_files_come_back_the_same(digits_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
     (tmp_path / "digits/svhn/data/00007.png").unlink()
     (tmp_path / "digits/mnistm/val.csv").unlink()
     prepare_digits(tmp_path, 0, 200, 100)
-    assert files(tmp_path) == files(offline_tree)
+    assert files(tmp_path) == files(digits_tree)
 
 
 def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_a_tree_made_otherwise_is_left_alone(offline_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(offline_tree / "digits", tmp_path / "digits")
+def test_a_tree_made_otherwise_is_left_alone(digits_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
     before = files(tmp_path)
     with pytest.raises(ConfigError, match=r"'seed': 0.*'seed': 1.*another folder"):
         prepare_digits(tmp_path, 1, 200, 100)
@@ -176,6 +176,6 @@ def test_a_tree_below_a_file_is_refused_and_other_errors_are_not_ours(tmp_path: 
             raise error
 
 
-def test_the_recipe_file_says_all_that_decides_the_bytes(offline_tree: Path) -> None:
-    recipe = json.loads((offline_tree / "digits/offline.json").read_text())
+def test_the_recipe_file_says_all_that_decides_the_bytes(digits_tree: Path) -> None:
+    recipe = json.loads((digits_tree / "digits/offline.json").read_text())
     assert recipe == {"recipe": 1, "seed": 0, "num_train": 200, "num_val": 100}

@@ -86,6 +86,6 @@ def test_a_broken_set_is_refused(cache: Path, tmp_path: Path) -> None:
         prepare(tmp_path / "out", cache)
 
 
-def test_an_offline_tree_is_not_mixed_with_the_real_sets(offline_tree: Path, cache: Path) -> None:
+def test_an_offline_tree_is_not_mixed_with_the_real_sets(digits_tree: Path, cache: Path) -> None:
     with pytest.raises(ConfigError, match="this recipe did not make"):
-        prepare(offline_tree, cache)
+        prepare(digits_tree, cache)
