@@ -5,6 +5,7 @@ python benchmarks/clip_memory.py --images hw2_data/clip_zeroshot/val --count 100
 The sum of proportional set sizes (shared pages count once), sampled every half second.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,28 +14,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from clip_throughput import linked
 from frame import ROOT, arguments, finish
 
 
 def tree_bytes(pid: int) -> int:
     """Proportional set sizes of `pid` and all that it has started."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):  # it has ended
-            continue
-        parents.setdefault(parent, []).append(int(path.parent.name))
-    total, waiting = 0, [pid]
-    while waiting:
-        one = waiting.pop()
-        waiting += parents.get(one, [])
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for one in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                total += one.memory_full_info().pss
     return total
 
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hw2.distributed.exposure import open_to_others
@@ -19,7 +20,6 @@ from tests.distributed.head import Head, running_head
 from tests.jobs.command import descendants
 from tests.waiting import wait_for
 
-LOOPBACK = "0100007F"
 WRONG = "f" * 64
 STRANGERS = {"no token": None, "a wrong token": WRONG}
 DOORS = [
@@ -90,14 +90,10 @@ def test_nobody_gets_in_without_the_token(head: Head, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_dashboard_is_bound_to_loopback_and_the_token_is_nowhere(head: Head) -> None:
-    port = f"{head.ports['dashboard-port']:04X}"
-    rows = [
-        line.split()
-        for kind in ("tcp", "tcp6")
-        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
-    ]
-    listening = [row[1].split(":") for row in rows if row[3] == "0A"]
-    assert {address for address, found in listening if found == port} == {LOOPBACK}
+    every = psutil.net_connections("tcp")
+    listening = [one.laddr for one in every if one.status == psutil.CONN_LISTEN]
+    port = head.ports["dashboard-port"]
+    assert {at.ip for at in listening if at.port == port} == {"127.0.0.1"}
     told = [path for path in (head.path).rglob("*.log") if head.token in path.read_text("latin-1")]
     told += [path for path in head.path.rglob("*.out") if head.token in path.read_text("latin-1")]
     assert not told

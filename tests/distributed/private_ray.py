@@ -1,11 +1,12 @@
 """python -m tests.distributed.private_ray: use a local Ray as jobs do, and tell what was seen."""
 
+import contextlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from hw2.config import ScalingConfig
 from hw2.distributed import batch
@@ -16,20 +17,12 @@ from tests.jobs.command import descendants
 
 
 def open_ports(pids: set[int]) -> list[str]:
-    """Local addresses, in hexadecimal, at which one of `pids` listens."""
-    sockets = set()
+    """Local addresses at which one of `pids` listens."""
+    found = []
     for pid in pids:
-        try:
-            links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:
-            continue
-        sockets |= {link[8:-1] for link in links if link.startswith("socket:[")}
-    rows = [
-        line.split()
-        for kind in ("tcp", "tcp6")
-        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
-    ]
-    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
+        with contextlib.suppress(psutil.Error):
+            found += psutil.Process(pid).net_connections("tcp")
+    return [one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN]
 
 
 def make(on_gpu: bool) -> Any:

@@ -21,7 +21,7 @@ from hw2.errors import ConfigError
 from tests.distributed.private_ray import make
 from tests.jobs.command import ROOT
 
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 def test_a_private_ray(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, get_type_hints
 
+import psutil
+
 from hw2.job import run_job
 from tests.waiting import wait_for
 
@@ -132,12 +134,9 @@ def send(pid: int, number: int) -> None:
 
 def descendants(pid: int) -> dict[int, str]:
     """Process title by id of all that `pid` has started, directly or not."""
-    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True)
-    table = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    family, found = {pid}, {}
-    for _ in range(6):  # parents may be listed after their children
-        for child, parent, title in table:
-            if int(parent) in family and int(child) not in family:
-                family.add(int(child))
-                found[int(child)] = title
+    found = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[child.pid] = " ".join(child.cmdline()).rstrip()
     return found
