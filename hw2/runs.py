@@ -35,7 +35,10 @@ class ReadPictures(Protocol):
 
 # They move where and how fast a job runs, not what it makes (pictures count by their hash, and
 # scores are taken anew each time).
-NOT_RESULTS = ("scaling", "data.root", "data.cache", "judge", "train.keep_last")
+NOT_RESULTS = (
+    *("scaling", "data.root", "data.cache", "judge"),
+    *("train.log_every", "train.checkpoint_every", "train.keep_last"),
+)
 
 
 @contextmanager

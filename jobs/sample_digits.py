@@ -32,7 +32,7 @@ def main(config: SampleDigitsConfig) -> None:
         "sample_digits",
         splits={"val": real},
         files={"model": weights},
-        not_results=("against",),
+        not_results=("against", "num_per_class"),
     )
     with connected(config.scaling), run as (out, tracker):
         draw_missing(config, weights, out, map_pieces)

@@ -27,7 +27,7 @@ def main(config: TrainDdpmConfig) -> None:
     check_sampling(config.sample, config.diffusion)
     check_network(config.network)
     splits = read_splits(config.data, config.network.image_size, progress=True)
-    run = job_run(config, "train_ddpm", splits=splits)
+    run = job_run(config, "train_ddpm", splits=splits, not_results=("num_per_class",))
     with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)
         weights = out / FINAL

@@ -175,6 +175,17 @@ def test_a_run_stopped_at_any_step_ends_bit_equal(
     assert bits(tmp_path) == bits(undisturbed)
 
 
+def test_rows_and_checkpoints_at_other_steps_from_now_on_change_no_bit(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    for event in toy_train(tmp_path):
+        if isinstance(event, Row) and event.step == 7:
+            break
+    rows = finish(tmp_path, checkpoint_every=4, log_every=5)
+    assert [row.step for row in rows] == [8, 10, 12]
+    assert bits(tmp_path) == bits(undisturbed)
+
+
 def test_dropout_is_drawn_again_alike(tmp_path: Path) -> None:
     def dropping() -> nn.Module:
         return nn.Sequential(toy_net()[0], nn.Dropout(0.5), toy_net()[3])

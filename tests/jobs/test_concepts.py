@@ -119,6 +119,16 @@ def test_a_kill_changes_no_bit(folder: Folder, place: dict[str, object]) -> None
     assert folder.steps("train/loss") == sorted([*range(1, 51)] * 2)
 
 
+@pytest.mark.parametrize(
+    ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
+)
+def test_more_may_be_shown_later(
+    folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
+) -> None:
+    for shown in (1, 2):
+        learn(folder, job, place, **settings, num_shown=shown, out="out")
+
+
 def test_pictures_of_another_prompt_or_model_are_not_kept(
     folder: Folder, place: dict[str, object]
 ) -> None:

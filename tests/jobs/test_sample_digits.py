@@ -178,16 +178,22 @@ def test_a_folder_keeps_to_its_settings_and_weights(
     assert "holds files that no job has made" in told
     assert [path.name for path in (folder.path / "foreign").iterdir()] == ["thesis.txt"]
 
-    # Three of each class are other settings, but the first of them is the same picture.
-    assert drawn("more", num_per_class=3, domains="svhn")[0] == 0
-    more = made(folder.path / "more")
-    assert len(more) == 30 + 3 + 2  # pictures, figures, states of the one step
-    assert [n for n in before if n.startswith("svhn/") and more[n] != before[n]] == []
-
     assert made(folder.path / "out") == before
     assert drawn(seed=1, overwrite="true")[0] == 0
     assert made(folder.path / "out.old-1") == before
     assert made(folder.path / "out").keys() == before.keys()
+
+
+def test_more_pictures_later_keep_those_that_are_there(
+    folder: Folder, draw_few: Callable[..., Ended]
+) -> None:
+    assert draw_few(num_per_class=2).code == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.path.glob("out/*/?_*.png")}
+    assert draw_few(num_per_class=3).code == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads(Path("out/metrics.json").read_text())["eval/accuracy"]["n"] == 60
+    assert draw_few("at_once", num_per_class=3).code == 0
+    assert made(Path("out")) == made(Path("at_once"))
 
 
 def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> None:

@@ -74,6 +74,22 @@ def test_bad_pictures_are_refused_or_left_out_and_told(
     assert_complete(folder, ended.out)
 
 
+def test_rows_checkpoints_and_the_number_of_pictures_may_be_others_later(
+    folder: Folder, digits_tree: Path, judge: Path
+) -> None:
+    given = settings(digits_tree, judge, **{"scaling.num_workers": 0})
+    assert folder.run_here("train_ddpm", given).code == 0
+    weights = folder.path / "out/final.safetensors"
+    before = weights.stat().st_mtime_ns
+    given |= {"train.log_every": 2, "train.checkpoint_every": 5, "num_per_class": 3}
+    assert folder.run_here("train_ddpm", given).code == 0
+    assert weights.stat().st_mtime_ns == before
+    assert len(list(folder.path.glob("out/svhn/*.png"))) == 30
+    assert "train.num_steps: 7 there, 8 here" in (
+        folder.run_here("train_ddpm", given | {"train.num_steps": 8}).refusal()
+    )
+
+
 def assert_complete(folder: Folder, said: str) -> None:
     """OUT and its MLflow run hold all that a training of SETTINGS leaves."""
     out = folder.path / "out"
