@@ -1,6 +1,6 @@
 """Draw the same noises with several eta, in one labelled grid.
 
-python -m jobs.eta_sheet --unet hw2_data/face/UNet.pt --noise hw2_data/face/noise --out outputs/eta
+python -m jobs.eta_sheet --model hw2_data/face/UNet.pt --noise hw2_data/face/noise --out outputs/eta
 """
 
 from hw2.job import run_job
@@ -19,7 +19,7 @@ def main(config: EtaSheetConfig) -> None:
     from hw2.runs import job_run
 
     visited(config)
-    noises, weights = read_noises(config.noise), weights_file(config.unet)
+    noises, weights = read_noises(config.noise), weights_file(config.model)
     rows = noises.pick(config.noises)
     load_face_model(str(weights))
     wanted = [
@@ -28,7 +28,7 @@ def main(config: EtaSheetConfig) -> None:
         for row in rows
     ]
     hashes = {"noise": noises.content_hash}
-    run = job_run(config, "eta_sheet", files={"unet": weights}, hashes=hashes)
+    run = job_run(config, "eta_sheet", files={"model": weights}, hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
         report_etas(config, out, tracker)

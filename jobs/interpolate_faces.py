@@ -20,7 +20,7 @@ def main(config: InterpolateFacesConfig) -> None:
     from hw2.runs import job_run
 
     visited(config)
-    noises, weights = read_noises(config.noise), weights_file(config.unet)
+    noises, weights = read_noises(config.noise), weights_file(config.model)
     a, b = noises.noises[noises.pick([config.first, config.second])]
     between = interpolants(a, b, config.num_alphas)
     load_face_model(str(weights))
@@ -30,7 +30,7 @@ def main(config: InterpolateFacesConfig) -> None:
         for name, start in zip(interpolation_names(way, config.num_alphas), starts, strict=True)
     ]
     hashes = {"noise": noises.content_hash}
-    run = job_run(config, "interpolate_faces", files={"unet": weights}, hashes=hashes)
+    run = job_run(config, "interpolate_faces", files={"model": weights}, hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
         report_interpolation(config, between, out, tracker)

@@ -20,7 +20,7 @@ def main(config: SampleFacesConfig) -> None:
     from hw2.runs import job_run
 
     visited(config)
-    noises, weights = read_noises(config.noise), weights_file(config.unet)
+    noises, weights = read_noises(config.noise), weights_file(config.model)
     folder = ground_truth_folder(config.noise, config.gt)
     truth = read_ground_truth(folder, noises) if folder else {}
     load_face_model(str(weights))
@@ -28,7 +28,7 @@ def main(config: SampleFacesConfig) -> None:
     run = job_run(
         config,
         "sample_faces",
-        files={"unet": weights},
+        files={"model": weights},
         hashes={"noise": noises.content_hash},
         not_results=("gt",),  # errors are taken anew each time
     )

@@ -19,7 +19,7 @@ def main(config: TuneEtaConfig) -> None:
     from hw2.sweeps.report import check_metrics
     from hw2.sweeps.space import NOT_RESULTS, checked_points
 
-    weights, base = weights_file(config.unet), config.part(EtaSettings)
+    weights, base = weights_file(config.model), config.part(EtaSettings)
     points = checked_points(config, base, visited)
     check_metrics(config, SHOWN)
     inputs = read_inputs(config)
@@ -28,7 +28,7 @@ def main(config: TuneEtaConfig) -> None:
     run = job_run(
         config,
         "tune_eta",
-        files={"unet": weights},
+        files={"model": weights},
         hashes=inputs.hashes,
         not_results=NOT_RESULTS,
     )

@@ -65,40 +65,37 @@ class DiffusersUNet(nn.Module):
         return self.unet(xt, t).sample
 
 
-def weights_file(unet: str) -> Path:
-    """The file whose bytes are the weights that `unet` means, an absolute path.
+def weights_file(model: str) -> Path:
+    """The file whose bytes are the weights that `model` means, an absolute path.
 
     A file, a diffusers folder (config.json and its safetensors), or what `find_model` knows. Raises
     CheckpointError if there is none.
     """
-    path = Path(unet).expanduser().absolute()  # workers run in folders of their own
+    path = Path(model).expanduser().absolute()  # workers run in folders of their own
     if path.suffix in COURSE_SUFFIXES:
         if not path.is_file():
             raise CheckpointError(
-                f"unet={unet}: no such file; give the course's UNet.pt, a diffusers folder, a run "
-                "folder, run:ID or asset:faces"
+                f"model={model}: no such file; give the course's UNet.pt, a diffusers folder, a "
+                "run folder, run:ID or asset:faces"
             )
         return path
     if (path / DIFFUSERS_CONFIG).is_file():
         if not (path / DIFFUSERS_WEIGHTS).is_file():
             raise CheckpointError(
-                f"unet={unet}: the folder has no {DIFFUSERS_WEIGHTS}; save the network with "
+                f"model={model}: the folder has no {DIFFUSERS_WEIGHTS}; save the network with "
                 "save_pretrained, in one file"
             )
         return path / DIFFUSERS_WEIGHTS
-    try:
-        return find_model(unet)
-    except CheckpointError as error:  # which calls the setting by its name in other jobs
-        raise CheckpointError(str(error).replace("model=", "unet=", 1)) from None
+    return find_model(model)
 
 
-def load_face_model(unet: str) -> FaceModel:
-    """The face model that `unet` means (see `weights_file`), ready to draw from.
+def load_face_model(model: str) -> FaceModel:
+    """The face model that `model` means (see `weights_file`), ready to draw from.
 
     Raises:
         CheckpointError: there is none, it is torn, of another network, or unsafe to load.
     """
-    path = weights_file(unet)
+    path = weights_file(model)
     if path.suffix in COURSE_SUFFIXES:
         return FaceModel(from_course(_course_state(path), str(path)))
     if path.name == DIFFUSERS_WEIGHTS:

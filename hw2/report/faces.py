@@ -28,7 +28,7 @@ from hw2.report.pictures import read_tiles, tiles
 from hw2.report.trials import Trial, read_trials
 from hw2.sweeps.trial import CHUNK
 
-SAMPLING = ("unet", "num_inference_steps", "timestep_spacing", "eta", "clip_x0")
+SAMPLING = ("model", "num_inference_steps", "timestep_spacing", "eta", "clip_x0")
 SLIDER = 10  # faces a frame, in rows of
 PER_ROW = 5
 SCORES = {"distance": "", "repeated": ".0%", "frechet": "", "mse": ""}
@@ -200,7 +200,7 @@ def eta_slider(job: JobOutput) -> Slider:
         for key in ("distance", "frechet")
         if any(np.isfinite(trial.scores[key].value) for trial in trials)
     )
-    keys = ("unet", "num_inference_steps", "precision", "samples")
+    keys = ("model", "num_inference_steps", "precision", "samples")
     said = _said_of_eta(trials, twice)
     return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 

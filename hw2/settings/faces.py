@@ -73,7 +73,7 @@ class EtaSettings(FaceSampling):
 class FaceJobConfig(FaceSampling, JobConfig):
     """Settings that the jobs on faces share."""
 
-    unet: str = Field(
+    model: str = Field(
         "hw2_data/face/UNet.pt",
         description="the course's UNet.pt, a diffusers folder, a .safetensors file, a run folder, "
         "run:ID or asset:faces",

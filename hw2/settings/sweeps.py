@@ -163,7 +163,7 @@ class TuneGuidanceConfig(SampleSettings, SweepConfig):
 class TuneEtaConfig(EtaSettings, SweepConfig):
     """Settings of jobs.tune_eta."""
 
-    unet: str = Field("asset:faces", description="as in jobs.sample_faces")
+    model: str = Field("asset:faces", description="as in jobs.sample_faces")
     precision: Precision = Field(
         "auto", description="auto: bf16 where the processor multiplies it natively"
     )

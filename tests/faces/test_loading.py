@@ -159,7 +159,7 @@ def test_a_whole_network_pickled(tmp_path: Path) -> None:
 def test_files_that_are_no_state(tmp_path: Path) -> None:
     path = tmp_path / "UNet.pt"
     message = refusal(path)
-    assert message.startswith(f"unet={path}: no such file; give the course's UNet.pt, a diffusers")
+    assert message.startswith(f"model={path}: no such file; give the course's UNet.pt, a diffusers")
     path.write_text("version https://git-lfs.example/spec")
     assert "not a torch file, or a torn one" in refusal(path)
     with path.open("wb") as file:
@@ -168,9 +168,8 @@ def test_files_that_are_no_state(tmp_path: Path) -> None:
 
 
 def test_neither_file_nor_folder(tmp_path: Path) -> None:
-    for unet in (tmp_path, tmp_path / "none", "asset:none"):
-        message = refusal(unet)
-        assert message.startswith(f"unet={unet}: ") and "model=" not in message
+    for model in (tmp_path, tmp_path / "none", "asset:none"):
+        assert refusal(model).startswith(f"model={model}: ")
 
 
 def test_files_of_others_weights(tmp_path: Path) -> None:

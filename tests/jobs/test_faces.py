@@ -26,7 +26,7 @@ ETAS = ("0", "0.25", "0.5", "0.75", "1")
 def settings(face: Path, out: object, **more: object) -> dict[str, object]:
     """Five steps, noises in chunks of two, in this process."""
     return {
-        "unet": face / "UNet.pt",
+        "model": face / "UNet.pt",
         "noise": face / "noise",
         "out": out,
         "num_inference_steps": 5,
@@ -97,7 +97,7 @@ def assert_run(desk: Folder, out: Path, params: dict[str, str], files: set[str])
     found = dict(desk.query("SELECT key, value FROM params WHERE run_uuid=?", run))
     assert {key: found[key] for key in params} == params
     tags = dict(desk.query("SELECT key, value FROM tags WHERE run_uuid=?", run))
-    assert [len(tags[f"hash.{name}"]) for name in ("unet", "noise")] == [64, 64]
+    assert [len(tags[f"hash.{name}"]) for name in ("model", "noise")] == [64, 64]
     artifacts = Path(artifact_uri.removeprefix("file://"))
     for name in files | {"config.yaml", "metrics.json"}:
         assert (artifacts / name).read_bytes() == (out / name).read_bytes()
@@ -295,7 +295,7 @@ def test_bad_files_are_refused_before_anything_is_made(
             {"num_inference_steps": 300},
             "num_inference_steps=300 does not divide num_train_timesteps=1000: use 250 or 500",
         ),
-        ("sample_faces", {"unet": "asset:nosuch"}, "unet=asset:nosuch: no such asset; there is "),
+        ("sample_faces", {"model": "asset:nosuch"}, "model=asset:nosuch: no such asset; there is "),
         ("sample_faces", {"gt": "nosuch"}, "gt=nosuch: no such folder; leave it out to compare"),
         ("sample_faces", {"gt": "."}, "gt=.: holds none of 00.png, 01.png, 02.png, ..; leave it "),
         ("sample_faces", {"eta": 1.5}, "eta=1.5 on the command line: want "),

@@ -20,10 +20,10 @@ out: report
 steps:
   faces:
     job: sample_faces
-    settings: {unet: UNET, noise: NOISE, num_inference_steps: 5, scaling.num_workers: 0}
+    settings: {model: UNET, noise: NOISE, num_inference_steps: 5, scaling.num_workers: 0}
   interpolation:
     job: interpolate_faces
-    settings: {unet: UNET, noise: NOISE, first: "07", scaling.num_workers: 0}
+    settings: {model: UNET, noise: NOISE, first: "07", scaling.num_workers: 0}
   merged:
     job: merge_concepts
     settings: {concepts: ["{out}/interpolation"]}

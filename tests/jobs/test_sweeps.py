@@ -200,7 +200,7 @@ def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> 
     given = {
         "config": config,
         "out": "out",
-        "unet": faces / "UNet.pt",
+        "model": faces / "UNet.pt",
         "noise": faces / "noise",
         "real": faces / "real",
         "precision": "fp32",
