@@ -66,6 +66,8 @@ def job_run(
         inputs["data.root"] = splits["train"].content_hash
     ignore = (*NOT_RESULTS, *not_results)
     tags = {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
+    if config.name:
+        tags["mlflow.runName"] = config.name  # renames a run that was begun before
     refuse_silent(resolve_uri())
     missing = [path for path in files.values() if not isinstance(path, Found)]
     if isinstance(config, TrainingJobConfig):

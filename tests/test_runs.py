@@ -26,6 +26,16 @@ def test_a_silent_tracking_server_is_told_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_later_name_renames_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, names = Folder(tmp_path), []
+    for name in (None, "one", "two", None):
+        with runs.job_run(JobConfig(out=Path("out"), name=name), "any"):
+            pass
+        names.append(folder.query("SELECT name FROM runs"))
+    assert names == [[("out",)], [("one",)], [("two",)], [("two",)]]
+
+
 def test_a_data_tree_is_no_bucket() -> None:
     for kind in (
         lambda: DataConfig(root="s3://bucket/x"),
