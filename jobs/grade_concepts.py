@@ -10,6 +10,7 @@ from hw2.settings.grading import GradeConceptsConfig
 def main(config: GradeConceptsConfig) -> None:
     """Find and check all pictures, score them in this process, and report, as one MLflow run."""
     from hw2.clip.loading import find_clip
+    from hw2.clip.plan import Plan
     from hw2.data.concepts import read_concepts
     from hw2.distributed.devices import own_device
     from hw2.personalize.generated import check_pictures, find_generated
@@ -34,8 +35,9 @@ def main(config: GradeConceptsConfig) -> None:
         not_results=("input", "generated", "against"),
     )
     with run as (out, tracker):
+        store = Plan.store_of(out / "embeddings", source, "fp32")
         with progress(len(given) + len(found.paths), "scoring", "pictures") as bar:
-            scores = score_pictures(embedder, concepts, found, bar.advance)
+            scores = score_pictures(embedder, store, concepts, found, bar.advance)
         report_grades(Grades(concepts, found, scores, config.seed), source.title, out, tracker)
 
 

@@ -1,5 +1,6 @@
 """Scoring generated pictures of concepts by CLIP."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hw2.clip.loading import ClipSource, load_clip
+from hw2.clip.store import EmbeddingStore
 from hw2.clip.tokenizing import context_length, count_tokens
 from hw2.clip.zero_shot import class_embeddings
 from hw2.data.concepts import Concept
+from hw2.data.files import sha256_of
 from hw2.data.images import decode
 from hw2.errors import DataError
 from hw2.metrics.concept_scores import (
@@ -99,18 +102,27 @@ class Embedder:
 
 def score_pictures(
     embedder: Embedder,
+    store: EmbeddingStore,
     everything: Mapping[str, Concept],
     generated: Generated,
     advance: Callable[[int], object],
 ) -> Scores:
-    """The scores of all pictures.
+    """The scores of all pictures, whose embeddings are kept in `store` and taken from there.
 
     `everything` are the concepts of input.json, also those that are not graded: their pictures are
     what a concept's threshold is taken from.
     """
-    sources = {
-        name: embedder.pictures(concept.pictures, advance) for name, concept in everything.items()
-    }
+
+    def embedded(paths: Sequence[Path]) -> Float[Tensor, "n d"]:
+        content = hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+        if store.has(content):
+            advance(len(paths))
+        else:
+            found = embedder.pictures(paths, advance)
+            store.write(content, found.numpy(), [None] * len(paths))
+        return torch.tensor(store.read(content)[0])
+
+    sources = {name: embedded(concept.pictures) for name, concept in everything.items()}
     thresholds = {}
     for name, own in sources.items():
         others = [of for other, of in sources.items() if other != name]
@@ -120,7 +132,7 @@ def score_pictures(
     def scored(alone: Mapping[Prompt, Numbered]) -> dict[Prompt, Scored]:
         found = {}
         for (name, place), numbered in alone.items():
-            pictures = embedder.pictures(list(numbered.values()), advance)
+            pictures = embedded(list(numbered.values()))
             text = embedder.texts([everything[name].prompts_for_score[place]])[0]
             image = image_scores(pictures, sources[name])
             found[name, place] = Scored(tuple(numbered), image, text_scores(pictures, text))
@@ -130,7 +142,7 @@ def score_pictures(
     for prompt in generated.together:
         ways = {}
         for way, numbered in prompt.ways.items():
-            pictures = embedder.pictures(list(numbered.values()), advance)
+            pictures = embedded(list(numbered.values()))
             scores = [image_scores(pictures, sources[name]) for name in prompt.concepts]
             ways[way] = torch.stack(scores, 1)
         together.append(ways)

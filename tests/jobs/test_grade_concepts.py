@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hw2.personalize.grading import Embedder
 from tests.clip.small import save_clip
 from tests.jobs.command import Folder
 from tests.personalize.drawn_tree import WAYS, write_generated, write_input
@@ -73,6 +74,16 @@ def test_grades_come_from_the_scores_of_the_table(drawn: Folder) -> None:
     sql = "SELECT value FROM latest_metrics WHERE key='eval/together/merged/prompt0/both'"
     assert drawn.query(sql) == [(found["together"][0]["ways"]["merged"]["both"]["value"],)]
     assert drawn.query("SELECT status FROM runs") == [("FINISHED",)]
+
+
+def test_the_same_again_embeds_no_picture(drawn: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn.run_here("grade_concepts", SETTINGS).code == 0
+    results = [drawn.path / "out" / name for name in ("metrics.json", "tables/pictures.csv")]
+    before = [path.read_bytes() for path in results]
+    monkeypatch.setattr(Embedder, "pictures", None)
+    ended = drawn.run_here("grade_concepts", SETTINGS)
+    assert ended.code == 0 and [path.read_bytes() for path in results] == before
+    assert "scoring: 93/93 pictures" in ended.err
 
 
 def test_a_refusal_leaves_nothing(drawn: Folder) -> None:

@@ -12,6 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import ExifTags, Image
 
 from hw2.clip.loading import find_clip
+from hw2.clip.store import EmbeddingStore
 from hw2.data.concepts import read_concepts
 from hw2.errors import DataError, Hw2Error
 from hw2.personalize.generated import check_pictures, concepts_in, find_generated
@@ -32,6 +33,10 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
 def settings(root: Path, **more: object) -> GradeConceptsConfig:
     values = {"input": root / "ti/input.json", "generated": root / "gen", "out": root / "out"}
     return GradeConceptsConfig.model_validate(values | more)
+
+
+def kept(root: Path) -> EmbeddingStore:
+    return EmbeddingStore(root / "embeddings", "")
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_scores_are_those_of_open_clip(tree: Path, embedder: Embedder) -> None:
     write_generated(tree / "before", together=False, noise=150)
     generated = find_generated(settings(tree, against=tree / "before"), concepts)
     counted: list[int] = []
-    scores = score_pictures(embedder, concepts, generated, counted.append)
+    scores = score_pictures(embedder, kept(tree), concepts, generated, counted.append)
     assert sum(counted) == len(generated.paths) + 9 == 2 * 42 + 42 + 9
 
     theirs = OpenClip()
@@ -127,7 +132,7 @@ def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> N
         (tree / folder / "0/0/source0_prompt0_1.png").unlink()
     concepts = read_concepts(tree / "ti/input.json")
     generated = find_generated(settings(tree, against=tree / "before"), concepts)
-    scores = score_pictures(embedder, concepts, generated, lambda count: None)
+    scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
     grades = Grades(concepts, generated, scores, seed=0)
     told = picture_rows(grades)
     for key, scored in scores.alone.items():
@@ -165,7 +170,7 @@ def test_one_picture_of_one_concept(tmp_path: Path, embedder: Embedder) -> None:
     write_generated(tmp_path / "gen", count=1, together=False)
     concepts = read_concepts(tmp_path / "ti/input.json")
     generated = find_generated(settings(tmp_path), concepts)
-    scores = score_pictures(embedder, concepts, generated, lambda count: None)
+    scores = score_pictures(embedder, kept(tmp_path), concepts, generated, lambda count: None)
     grades = Grades(concepts, generated, scores, seed=0)
     assert (scores.likeness, scores.thresholds) == ({}, {})
     assert grades.best(("0", 1)) == [0]
