@@ -13,6 +13,7 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.personalize import generating
+    from hw2.personalize.generated import check_pictures
     from hw2.personalize.sheets import write_sheets
     from hw2.personalize.ways import hashes_of, read_ways
     from hw2.progress import progress
@@ -23,6 +24,8 @@ def main(config: GenerateConceptsConfig) -> None:
     everything = read_concepts(config.input)
     wanted = config.sources or everything
     concepts = {source: one_concept(everything, source) for source in wanted}
+    given = [path for concept in concepts.values() for path in concept.pictures]
+    check_pictures(given, square=False)  # the sheets show them
     model = load_stable_diffusion(config.model)
     ways = read_ways(config, model, concepts)
     prompts = generating.prompts_to_draw(config, ways, concepts)

@@ -207,6 +207,17 @@ def test_how_the_sheets_are_drawn_is_refused_before_the_training(
     assert told in ended.refusal() and list(folder.path.iterdir()) == []
 
 
+def test_a_broken_source_picture_is_refused_before_the_drawing(
+    folder: Folder, place: dict[str, object]
+) -> None:
+    (folder.path / "concepts/1/02.jpg").write_bytes(b"torn")
+    given = {**place, "untrained": "true", "out": "out"}
+    assert "concepts/1/02.jpg: not a picture" in (
+        folder.run_here("generate_concepts", given).refusal()
+    )
+    assert not (folder.path / "out").exists()
+
+
 def test_nothing_learnt_is_refused(folder: Folder, place: dict[str, object]) -> None:
     ended = folder.run_here("generate_concepts", {**place, "out": "out"})
     assert "nothing was learnt" in ended.refusal() and not (folder.path / "out").exists()
