@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
-from hw2.data.files import read_mapping, write_json
+from hw2.data.files import read_mapping, replacing, write_json
 from hw2.disclosure import as_text, describe, mask
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
@@ -170,7 +170,7 @@ class Tracker:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         csv_file, json_file = (self.out / "tables" / f"{name}.{kind}" for kind in ("csv", "json"))
         csv_file.parent.mkdir(exist_ok=True)
-        with csv_file.open("w", newline="") as file:
+        with replacing(csv_file) as passing, passing.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)  # of RFC 4180: a lone return is quoted too
             writer.writeheader()
             writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)

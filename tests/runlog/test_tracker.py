@@ -65,6 +65,20 @@ def test_all_of_a_run_is_in_the_store(
     assert table["digit"].tolist() == [0, 1]
 
 
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, store: str) -> None:
+    class Torn:
+        def __str__(self) -> str:
+            raise OSError("No space left on device")
+
+    with start(tmp_path, store) as tracker:
+        tracker.log_table("scores", [{"digit": 0}])
+        with pytest.raises(OSError, match="No space"):
+            tracker.log_table("scores", [{"digit": 1}, {"digit": Torn()}])
+    files = sorted((tmp_path / "tables").iterdir())
+    assert [path.name for path in files] == ["scores.csv", "scores.json"]
+    assert files[0].read_text() == "digit\n0\n"
+
+
 def test_the_same_out_continues_the_same_run(tmp_path: Path, store: str) -> None:
     first = start(tmp_path, store)
     for step in range(6):
