@@ -29,6 +29,10 @@ class Reader:
         if key not in self.fields:
             near = difflib.get_close_matches(key, self.fields, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else "--help lists the keys"
+            whole, _, inner = key.partition(".")
+            name = inner.partition(".")[0]
+            if below(self.fields.get(whole, {}), name) is not None:  # a mapping of free names
+                hint = f"give --{whole} as a whole: '{{\"{name}\": ..}}'"
             self.problems.setdefault(key, f"unknown key {key} {origin}: {hint}")
             return
         parent = key.rpartition(".")[0]

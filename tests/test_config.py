@@ -195,6 +195,15 @@ SEED = "an integer >= 0 and < 2**63"
             "--train.batchsize 3",
             "unknown key train.batchsize on the command line: did you mean train.batch_size?",
         ),
+        (
+            "--tags.a 3",
+            "unknown key tags.a on the command line: give --tags as a whole: '{\"a\": ..}'",
+        ),
+        (
+            "--ranges.a.low 3",
+            "unknown key ranges.a.low on the command line: give --ranges as a whole: '{\"a\": ..}'",
+        ),
+        ("--seed.a 3", "unknown key seed.a on the command line: did you mean seed?"),
         ("--qqq 3", "unknown key qqq on the command line: --help lists the keys"),
         ("--seed -1", f"seed=-1 on the command line: want {SEED}"),
         ("--seed 9223372036854775808", f"seed=2**63 on the command line: want {SEED}"),

@@ -1,5 +1,6 @@
 """From a search space to the list of its points."""
 
+import difflib
 import hashlib
 import itertools
 import json
@@ -112,8 +113,10 @@ def resolve(
     fields = type(base).model_fields
     unknown = [key for key in point if key not in fields]
     if unknown:
+        near = difflib.get_close_matches(unknown[0], fields, 1, 0.5)
+        hint = f"did you mean {near[0]}? Use" if near else "use"
         known = ", ".join(fields)
-        raise ConfigError(f"space.{unknown[0]}: no such setting to sweep: use one of {known}")
+        raise ConfigError(f"space.{unknown[0]}: no such setting to sweep: {hint} one of {known}")
     try:
         settings = type(base).model_validate_json(
             json.dumps(base.model_dump(mode="json") | dict(point)), strict=True

@@ -142,7 +142,11 @@ def test_optuna_asks_for_its_own() -> None:
 @pytest.mark.parametrize(
     ("space", "more", "said"),
     [
-        ({"guidance_wieght": {"grid": [1]}}, {}, "space.guidance_wieght: no such setting to sweep"),
+        (
+            {"guidance_wieght": {"grid": [1]}},
+            {},
+            "space.guidance_wieght: no such setting to sweep: did you mean guidance_weight? Use ",
+        ),
         ({"seed": {"grid": [1]}}, {}, "space.seed: no such setting to sweep: use one of sampler, "),
         ({"guidance_weight": {"grid": [0, -3]}}, {}, "space.guidance_weight: -3: Input should be "),
         ({"eta": {"grid": [2]}}, {}, "space.eta: 2: Input should be less than or equal to 1"),
