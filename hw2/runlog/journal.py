@@ -41,13 +41,18 @@ class Journal:
         self._file = LineFile(path)
         self._latest: dict[str, dict[str, Any]] = {}  # kind -> key -> newest value (metrics: step)
 
-    def append_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> bool:
+    def append_row(
+        self, step: int, metrics: Mapping[str, SupportsFloat], late: bool = False
+    ) -> bool:
         """Add the metrics of `step`; NaN and infinities survive.
 
-        A metric whose `step` is not beyond its last one is skipped. Returns whether any was new.
+        A metric whose `step` is not beyond its last one is skipped; with `late` one that has this
+        very step. Returns whether any was new.
         """
         with self._locked():
             last = self._latest.get("metrics", {})
+            if late:
+                last = {key: step for row in self.rows() if row.step == step for key in row.values}
             new = {k: float(v) for k, v in metrics.items() if last.get(k, -1) < step}
             return self._write("metrics", new, step)
 

@@ -137,9 +137,12 @@ class Tracker:
         uri = os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known
         return cls(out, str(record["run_id"]), uri and resolve_uri(uri), owner=False)
 
-    def log_row(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Log the metrics of `step`; takes about 0.1 ms, whatever the store does."""
-        self.journal.append_row(step, metrics)
+    def log_row(self, step: int, metrics: Mapping[str, SupportsFloat], late: bool = False) -> None:
+        """Log the metrics of `step`; takes about 0.1 ms, whatever the store does.
+
+        With `late` also behind later steps, in a time that grows with the journal.
+        """
+        self.journal.append_row(step, metrics, late)
 
     def log_summary(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Log final numbers, at the last step; the newest value counts."""

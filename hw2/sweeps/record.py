@@ -33,7 +33,8 @@ class Recorder:
         self._futures.append(self._pool.submit(self._write, trial, settings))
 
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
-        state = {"samples": trial.samples, "error": trial.error, "parent": self.parent.run_id}
+        rungs = [report.samples for report in trial.reports]
+        state = {"samples": rungs, "error": trial.error, "parent": self.parent.run_id}
         before = read_mapping(trial.folder / RECORDED, absent=OSError)
         if before == state:
             return
@@ -49,7 +50,7 @@ class Recorder:
             mirror=self.parent.mirror,
         )
         for report in trial.reports:
-            tracker.log_row(report.samples, _row(report))
+            tracker.log_row(report.samples, _row(report), late=True)
         if trial.reports:
             _make_newest(tracker, trial.reports[-1])
         tracker.log_summary({"seconds": trial.seconds})

@@ -133,7 +133,17 @@ def test_a_store_that_went_away_takes_no_report(
 def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Path) -> None:
     """Also if fewer samples come after more, and if the same come back."""
     work, point = ToyWork(tmp_path), {"x": 1.0}
-    at_20 = (([20], 1), ([10], 2), ([10], 2), ([10, 20], 3), ([5], 4), ([30], 4), ([5], 4))
+    seen: set[int] = set()
+    at_20 = (
+        ([20], 1),
+        ([10, 20], 1),
+        ([10], 2),
+        ([10], 2),
+        ([10, 20], 3),
+        ([5], 4),
+        ([30], 4),
+        ([5], 4),
+    )
     for rungs, count in at_20:
         reports = list(run_trial(work, parent.out, point, rungs))
         with Recorder(parent, "toy") as recorder:
@@ -144,4 +154,5 @@ def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Pat
             for kind, value in kinds.items():
                 assert run.data.metrics[f"eval/{name}{kind}"] == value, (rungs, name, kind)
         assert steps(parent, run, "eval/y").count(20) == count
+        assert set(steps(parent, run, "eval/y")) == (seen := seen.union(rungs))
     assert run.info.status == "FINISHED"
