@@ -28,7 +28,7 @@ def main(config: TrainFacesConfig) -> None:
         loss = final_loss(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/final_loss": loss.value})
-        print(f"loss of the averaged weights: {loss}")
+        print(f"loss of the averaged weights, on pictures that were trained on: {loss}")
 
 
 if __name__ == "__main__":

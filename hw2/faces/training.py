@@ -19,7 +19,7 @@ from hw2.models.face_unet import build_face_unet
 from hw2.settings.faces import FaceSampling, TrainFacesConfig
 from hw2.training import Saved, Training
 
-NUM_HELD_OUT, PART = 256, 16
+NUM_MEASURED, PART = 256, 16
 SHOW_SECONDS = 300.0
 SHEET = (4, 8)
 
@@ -63,8 +63,12 @@ def face_objective(config: TrainFacesConfig) -> DenoisingObjective:
 
 
 def fixed_loss(config: TrainFacesConfig, pictures: PictureSet) -> FixedNoiseLoss:
-    """The objective on the first pictures, always at the same timesteps and noises."""
-    batch = PictureBatch(pictures.images[:NUM_HELD_OUT])
+    """The objective on the first pictures, always at the same timesteps and noises.
+
+    They are trained on: others of the offline tree would show the same hundred faces. So it
+    compares checkpoints, and says nothing of new faces.
+    """
+    batch = PictureBatch(pictures.images[:NUM_MEASURED])
     return FixedNoiseLoss(face_objective(config), batch, config.seed, PART)
 
 
