@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw2.data.labels import MAX_LETTERS
 from hw2.errors import ConfigError
 
 PUBLISHED = Path(__file__).parent / "prompt_sets"  # one template a line, as in a user's own file
@@ -116,6 +117,11 @@ def _read(path: Path) -> tuple[str, ...]:
 
 def _check(templates: Sequence[str], where: str, hint: str = "") -> None:
     for template in templates:
+        if len(template) > MAX_LETTERS:
+            raise ConfigError(
+                f"{where}: the template {template[:80]!r} has {len(template)} letters: want at "
+                f"most {MAX_LETTERS}"
+            )
         if sum(template.count(placeholder) for placeholder in PLACEHOLDERS) != 1:
             raise ConfigError(
                 f"{where}: the template {template[:80]!r} needs one {{}} for the class's name"

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.files import Repeated, inside, once, parse_json, read_regular
+from hw2.data.files import Repeated, inside, once, parse_json, read_regular, writable
 from hw2.data.images import decode_named, orientation
 from hw2.errors import ConfigError, DataError
 
@@ -124,7 +124,7 @@ def _concept(file: Path, source: str, entry: Any) -> Concept:
     if not isinstance(token, str) or not token.isprintable() or token.split() != [token]:
         raise DataError(f"{where}: token_name={str(token)[:80]!r}: want one word, such as <new1>")
     word, kind = entry.get("initializer_token"), entry.get("kind")
-    if word is not None and not isinstance(word, str):
+    if word is not None and not _is_text(word):
         raise DataError(f"{where}: initializer_token={str(word)[:80]!r}: want a word")
     if kind is not None and kind not in KINDS:
         raise DataError(f"{where}: kind={str(kind)[:80]!r}: want {' or '.join(KINDS)}")
@@ -140,12 +140,14 @@ def _get(where: str, entry: Mapping[str, Any], key: str) -> Any:
 def _texts(where: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
     found = _get(where, entry, key)
     found = [found] if isinstance(found, str) else found
-    good = (
-        isinstance(found, list) and found and all(isinstance(x, str) and x.strip() for x in found)
-    )
+    good = isinstance(found, list) and found and all(map(_is_text, found))
     if not good:
         raise DataError(f"{where}: {key}={str(found)[:80]!r}: want a list of texts")
     return tuple(found)
+
+
+def _is_text(found: Any) -> bool:
+    return isinstance(found, str) and bool(found.strip()) and writable(found)
 
 
 def _baselines(where: str, entry: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:

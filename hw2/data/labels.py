@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import Repeated, once, parse_json, read_regular
+from hw2.data.files import Repeated, once, parse_json, read_regular, writable
 from hw2.errors import DataError
 
 MAX_BYTES = 64 * 2**20
+MAX_LETTERS = 1000  # of an id and its name, which are drawn
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,13 @@ def _labels(pairs: Sequence[tuple[str, Any]]) -> Labels:
             raise DataError(f"the label of id {_short(key)} is {_short(name)}, want a text")
         if not key.strip() or not name.strip():
             raise DataError(f"the id {_short(key)} has the label {_short(name)}: none may be empty")
-        if not _writable(key + name):
+        if not writable(key + name):
             raise DataError(f"the id {_short(key)} or its label holds half a surrogate pair")
+        if len(key + name) > MAX_LETTERS:
+            raise DataError(
+                f"the id {_short(key)} and its label {_short(name)} have {len(key + name)} "
+                f"letters: want at most {MAX_LETTERS}"
+            )
         if name in owner:
             raise DataError(
                 f"the ids {_short(owner[name])} and {_short(key)} have the same label "
@@ -104,14 +110,6 @@ def _labels(pairs: Sequence[tuple[str, Any]]) -> Labels:
         owner[name] = key
     ids, names = zip(*pairs, strict=True)
     return Labels(ids, names)
-
-
-def _writable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _short(value: Any) -> str:

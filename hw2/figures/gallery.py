@@ -70,7 +70,7 @@ def shortened(text: str, width: float, type_: ImageFont.FreeTypeFont) -> str:
     """`text`, or its beginning and an ellipsis, at most `width` pixels wide."""
     if type_.getlength(text) <= width:
         return text
-    ends = (text[:n].rstrip() + "…" for n in range(len(text) - 1, 0, -1))
+    ends = (text[:n].rstrip() + "…" for n in range(min(len(text), int(width)) - 1, 0, -1))
     return next((x for x in ends if type_.getlength(x) <= width), "…")
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from hw2.disclosure import one_line
 from hw2.errors import ConfigError, DataError
 from hw2.figures.fonts import fitting
 
@@ -65,7 +66,8 @@ def sheet(
     if notes is not None and [len(row) for row in notes] != [cols] * rows:
         given = [len(row) for row in notes]
         raise DataError(f"rows of {given} notes for {rows} rows of {cols} pictures each")
-    beside, above = ([str(x) for x in labels or ()] for labels in (row_labels, col_labels))
+    named = ([one_line(str(x)) for x in labels or ()] for labels in (row_labels, col_labels))
+    beside, above = named
     below = [text for row in notes or () for text in row]
     note_font = fitting(below, w * scale, largest=12)
     apart = max((math.ceil(note_font.getlength(text)) + MARGIN // 2 for text in below), default=0)

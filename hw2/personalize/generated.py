@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.data.concepts import Concept, one_concept, sources_by_token
-from hw2.data.files import inside, read_json
+from hw2.data.files import inside, read_json, writable
 from hw2.data.images import decode_named
 from hw2.errors import DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
@@ -186,7 +186,8 @@ def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{wanted}; it is broken") from None
     for name, texts in (("prompts", prompts), ("ways", ways)):
-        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+        good = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        if not (good and all(map(writable, texts))):
             raise DataError(f"{wanted}; its {name} are no list of texts")
     if not prompts:
         raise DataError(f"{wanted}; it has none")

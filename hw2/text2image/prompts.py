@@ -15,13 +15,14 @@ def check_prompt(tokenizer: CLIPTokenizer, prompt: str, key: str = "prompt") -> 
 
     Unknown ones would be read as their letters, and what is too long be cut, in silence.
     """
+    shown = f"{key}={prompt[:80]!r}"
     for word in PLACEHOLDER.findall(prompt):
         if len(tokenizer.tokenize(word)) != 1:
-            raise ConfigError(f"{key}={prompt!r}: {word} is no token: {_hint(tokenizer, word)}")
+            raise ConfigError(f"{shown}: {word[:80]} is no token: {_hint(tokenizer, word)}")
     count, limit = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
     if count > limit:
         raise ConfigError(
-            f"{key}={prompt!r} is {count} tokens with start and end, and the text encoder reads "
+            f"{shown} is {count} tokens with start and end, and the text encoder reads "
             f"{limit}; the rest would be cut: shorten it"
         )
 

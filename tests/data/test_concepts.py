@@ -86,6 +86,7 @@ def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
         ({"token_name": ""}, "token_name='': want one word"),
         ({"prompt": ["a", "b"]}, "have 2, 1 and 1 entries"),
         ({"prompt": [3]}, "prompt='[3]': want a list of texts"),
+        ({"prompt": ["a \ud800"]}, r"a \\ud800']"),
         ({"baseline": [[60]]}, "baseline='[60]': want [image, text]"),
         ({"baseline": [[60, 200]]}, "each of -100 to 100"),
         ({"baseline": [[True, 20]]}, "each of -100 to 100"),

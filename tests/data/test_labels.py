@@ -58,6 +58,7 @@ def test_an_id_goes_before_a_name(tmp_path: Path) -> None:
         (b'{"0": " "}', "id '0' has the label ' ': none may be empty"),
         (b'{"": "cat"}', "none may be empty"),
         (b'{"0": "\\ud800"}', "half a surrogate pair"),
+        (b'{"0": "' + b"x" * 10**6 + b'"}', "xxx have 1000001 letters: want at most 1000"),
         (b'{"0": "a\\nb", "1": "a\\nb"}', r"label 'a\\nb'"),
     ],
 )

@@ -87,6 +87,7 @@ def test_texts_fit_and_end_in_an_ellipsis_where_they_are_cut() -> None:
     assert lines_of("said: an aircraft carrier", just, type_, 3) == ["said: an", "aircraft carrier"]
     cut = shortened(LONG, 128, type_)
     assert cut.endswith("…") and LONG.startswith(cut[:-1]) and type_.getlength(cut) > 110
+    assert shortened(LONG + "x" * 10**5, 128, type_) == cut  # in less than hours
     assert shortened("short", 128, type_) == "short" and shortened("short", 1, type_) == "…"
 
 

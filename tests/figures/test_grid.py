@@ -133,6 +133,12 @@ def test_float_and_uint8_pictures_draw_the_same_sheet() -> None:
     assert sheet(images).tobytes() == sheet(images.float() / 127.5 - 1).tobytes()
 
 
+def test_a_label_of_several_lines_is_drawn_in_one() -> None:
+    images = noise(1, 2, 3, 8, 8)
+    drawn = [sheet(images, [text], [text] * 2).tobytes() for text in ("a\nb\r\x85c", "a b c")]
+    assert drawn[0] == drawn[1]
+
+
 def test_sheets_that_cannot_be_drawn_are_refused() -> None:
     images = noise(2, 3, 3, 4, 4)
     with pytest.raises(DataError, match="2 column labels for 3 columns"):

@@ -243,6 +243,7 @@ def tear(gen: Path) -> None:
         (lambda gen: (gen / "together/prompts.json").unlink(), "it does not exist"),
         (rewrite([]), "it is broken"),
         (rewrite({"prompts": "a <new1> and <new2>"}), "its prompts are no list of texts"),
+        (rewrite({"prompts": ["\ud800 <new1> <new2>"]}), "its prompts are no list of texts"),
         (rewrite({"prompts": []}), "it has none"),
         (rewrite({"prompts": TOGETHER[:1]}), "joint/1: no such prompt"),
         (

@@ -77,6 +77,8 @@ def test_a_prompt_must_fit_to_the_token(tokenizer: CLIPTokenizer) -> None:
     check_prompt(tokenizer, " ".join(["dog"] * (CONTEXT - 2)))
     with pytest.raises(ConfigError, match=f"is {CONTEXT + 1} tokens .* reads {CONTEXT}"):
         check_prompt(tokenizer, " ".join(["dog"] * (CONTEXT - 1)))
+    with pytest.raises(ConfigError, match=r"^.{80,200}$"):  # not the whole of it
+        check_prompt(tokenizer, "dog " * 10**4)
 
 
 @pytest.mark.parametrize(
