@@ -118,6 +118,7 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
     tensors, meta = read_tensors(path, limit)
     try:
         made_for, tokens, about = str(meta["base"]), dict(meta["tokens"]), dict(meta["about"])
+        "".join(tokens).encode()  # no half of a surrogate pair
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
             f"{path}: has no hw2 metadata; it was not written by this project"

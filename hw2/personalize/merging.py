@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.data.files import read_regular
+from hw2.data.files import read_regular, writable
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.merge import MergeResult, MergeSystem
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.tokens import rename_clashing
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.prompts import check_prompt
 
 MAX_BYTES = 64 * 2**20
 
@@ -46,9 +47,13 @@ def read_caption_texts(file: Path, count: int) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     if file.suffix.lower() == ".csv":
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        if "caption" not in (rows.fieldnames or ()):
-            raise DataError(f"captions={file}: has no column caption")
-        lines = [(row["caption"] or "").strip() for row in rows]
+        try:
+            if "caption" not in (rows.fieldnames or ()):
+                raise DataError(f"captions={file}: has no column caption")
+            lines = [(row["caption"] or "").strip() for row in rows]
+        except csv.Error as error:
+            line = rows.reader.line_num
+            raise DataError(f"captions={file}:{line}: not a CSV ({error})") from None
     found = list(dict.fromkeys(line for line in lines if line))
     if not found:
         raise DataError(f"captions={file}: holds no caption")
@@ -65,10 +70,24 @@ def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> l
     weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
     found = [read_deltas(folder, base, weights) for folder in folders]
     for folder, learnt in zip(folders, found, strict=True):
-        if len(learnt.about.get("captions", ())) != len(learnt.rows):
+        if not _are_captions(learnt.about.get("captions"), list(learnt.rows)):
             raise CheckpointError(f"{folder}: does not say the captions of its tokens")
     names = iter(rename_clashing([token for learnt in found for token in learnt.rows]))
     return [renamed(learnt, [next(names) for _ in learnt.rows]) for learnt in found]
+
+
+def _are_captions(found: Any, tokens: list[str]) -> bool:
+    """Whether `found` has for each token captions in which it stands."""
+    return (
+        isinstance(found, list)
+        and len(found) == len(tokens)
+        and all(of and isinstance(of, list) for of in found)
+        and all(
+            isinstance(text, str) and token in text and writable(text)
+            for token, of in zip(tokens, found, strict=True)
+            for text in of
+        )
+    )
 
 
 def renamed(learnt: Deltas, names: Sequence[str]) -> Deltas:
@@ -102,6 +121,7 @@ def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targe
     for token, captions in zip(learnt.rows, learnt.about["captions"], strict=True):
         number = model.tokenizer.convert_tokens_to_ids(token)
         for caption in captions[:count]:
+            check_prompt(model.tokenizer, caption, "caption")
             tokens = model.tokens([caption])[0]
             found = model.features(tokens[None])[0].float().cpu()
             first = tokens.tolist().index(number)

@@ -219,7 +219,8 @@ def test_files_that_are_none(deltas: Deltas, base: dict[str, Tensor], tmp_path: 
     path.write_bytes(whole + bytes(2**24))
     assert "is over the allowed" in read()
     tensors = load_file(row)
-    for meta in (None, {"hw2": "[]"}, {"hw2": json.dumps({"base": "x", "tokens": 3, "about": {}})}):
+    no_tokens = [{"base": "x", "tokens": found, "about": {}} for found in (3, {"\ud800": "0"})]
+    for meta in (None, {"hw2": "[]"}, *({"hw2": json.dumps(of)} for of in no_tokens)):
         save_file(tensors, path, metadata=meta)
         assert "has no hw2 metadata" in read()
     path.write_bytes(whole)

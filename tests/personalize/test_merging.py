@@ -1,13 +1,15 @@
 """Merging concepts of a tiny pipeline: what keeps, what takes a value, whatever the order."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from hw2.errors import ConfigError, DataError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.merging import (
     kept_features,
@@ -124,6 +126,28 @@ def test_same_tokens_are_renamed(
     assert torch.equal(found[1].rows["<new1_2>"], concepts[1].rows["<new2>"])
 
 
+@pytest.mark.parametrize(
+    "captions", [3, "a", [3], ["<new1>"], [[]], [[3]], [["no token"]], [["<new1> \ud800"]]]
+)
+def test_captions_of_tokens_that_are_none(
+    model: StableDiffusion, concepts: list[Deltas], captions: Any, tmp_path: Path
+) -> None:
+    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    save_deltas(tmp_path, replace(concepts[0], about={"captions": captions}), weights)
+    with pytest.raises(CheckpointError, match="does not say the captions of its tokens"):
+        read_concepts_to_merge([tmp_path], model)
+
+
+def test_a_caption_that_is_cut_before_its_token(
+    model: StableDiffusion, concepts: list[Deltas]
+) -> None:
+    long = replace(concepts[0], about={"captions": [["car " * 10**4 + "<new1>"]]})
+    personalizer = Personalizer(model)
+    with pytest.raises(ConfigError, match=r"^caption='car .* tokens .* the text encoder reads"):
+        target_features(personalizer.become(long), long, 1)
+    personalizer.become(None)
+
+
 def test_more_targets_than_dimensions(model: StableDiffusion) -> None:
     many = [learnt(model, f"<a{number}>", number) for number in range(5)]
     with pytest.raises(ConfigError, match=r"num_targets=2: 35 features .* the 32 dimensions"):
@@ -139,6 +163,9 @@ def test_captions_from_files(tmp_path: Path) -> None:
     assert read_caption_texts(table, 200) == ["a cat, asleep", "a dog"]
     table.write_text("image_name,text\na.png,a cat\n")
     with pytest.raises(DataError, match="has no column caption"):
+        read_caption_texts(table, 200)
+    table.write_text("image_name,caption\na.png," + "x" * 2**18)
+    with pytest.raises(DataError, match=r"captions\.csv:2: not a CSV \(field larger than"):
         read_caption_texts(table, 200)
     with pytest.raises(DataError, match=r"cannot be read .*--captions .*jobs\.prepare_data"):
         read_caption_texts(tmp_path / "nothing", 200)
