@@ -16,7 +16,7 @@ from hw2.data.files import sha256_of
 from hw2.disclosure import describe, mask
 from hw2.errors import CheckpointError, ConfigError
 from hw2.places import cache_folder
-from hw2.runlog.addresses import resolve_uri
+from hw2.runlog.addresses import resolve_uri, sqlite_file, sqlite_uri
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step
@@ -74,7 +74,7 @@ def refuse_silent(uri: str, timeout: float = 15.0) -> None:
 
     Nothing is made there. A file does not have to answer, but must be one or not be there yet.
     """
-    if path := _sqlite_file(uri):
+    if path := sqlite_file(uri):
         _refuse_no_file(path)
     else:
         _within(timeout, uri, lambda: connect(uri).search_experiments(max_results=1))
@@ -89,7 +89,7 @@ def prepare_store(uri: str, experiment: str, timeout: float = 15.0) -> str:
         ConfigError: a server does not answer within `timeout` seconds, a file within four times
             that, or it is no database.
     """
-    if path := _sqlite_file(uri):
+    if path := sqlite_file(uri):
         _prepare_sqlite(path)
     return _within(timeout, uri, lambda: _open_experiment(uri, experiment))
 
@@ -136,7 +136,7 @@ def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
     uri = resolve_uri(tracking_uri)
     place = f"run:{run_id} in the tracking store {mask(uri)}"
     elsewhere = "copy the id from the MLflow UI, or set MLFLOW_TRACKING_URI to the run's store"
-    store = _sqlite_file(uri)
+    store = sqlite_file(uri)
     if not run_id.isalnum() or (store and not store.exists()):  # to connect would make the store
         raise CheckpointError(f"there is no {place}: {elsewhere}")
     cache = cache_folder() / "runs"
@@ -164,11 +164,6 @@ def _fetch(client: Any, run_id: str, name: str, folder: str) -> Path:
     if name not in listed:
         raise FileNotFoundError(f"it has {', '.join(sorted(listed)) or 'no files'}")
     return Path(client.download_artifacts(run_id, name, folder))
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    path = uri.removeprefix("sqlite:///")
-    return None if path == uri else Path(path.partition("?")[0])
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -215,7 +210,7 @@ def _make_tables(path: Path) -> None:
 
     event.listen(Pool, "connect", hurry)
     try:
-        connect(f"sqlite:///{path}")
+        connect(sqlite_uri(path))
     finally:
         event.remove(Pool, "connect", hurry)
     with path.open("rb") as file:
@@ -225,7 +220,7 @@ def _make_tables(path: Path) -> None:
 def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
     """Try `call` until it returns; a thread, because some of it cannot be interrupted."""
     _import_mlflow()  # which takes seconds that are not the store's
-    if _sqlite_file(uri):
+    if sqlite_file(uri):
         timeout *= 4  # a file does not go away: it waits for the processor and for other writers
     results: list[T] = []
     refused = threading.Event()
@@ -265,7 +260,7 @@ def _open_experiment(uri: str, name: str) -> str:
     client = connect(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        store = _sqlite_file(uri)
+        store = sqlite_file(uri)
         local = (store.parent / "mlartifacts").as_uri() if store else None
         # Else the UI opens on its pages for language-model traces instead of runs and curves.
         kind = {"mlflow.experimentKind": "custom_model_development"}

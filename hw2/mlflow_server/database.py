@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from hw2.disclosure import describe, mask
 from hw2.errors import ConfigError
 from hw2.mlflow_server.postgres import DATABASE, ROLE, own_postgres
+from hw2.runlog.addresses import sqlite_file, sqlite_uri
 
 DRIVER = "postgresql+psycopg2"  # SQLAlchemy means another one by postgresql://
 RULE = "files_lie_where_the_server_puts_them"
@@ -44,7 +45,7 @@ class Database:
 
     def add_rule(self) -> None:
         """Add the rule about artifact locations; MLflow's tables are there."""
-        if path := self.uri.partition("sqlite:///")[2]:
+        if path := sqlite_file(self.uri):
             with closing(sqlite3.connect(path, timeout=60)) as database:
                 database.executescript(SQLITE_RULE)
         else:
@@ -60,7 +61,7 @@ def opened(told: str, folder: Path) -> Iterator[Database]:
     """
     if told == "sqlite":
         (folder / "mlflow.db").touch(0o600)
-        yield Database(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/accounts.db")
+        yield Database(sqlite_uri(folder / "mlflow.db"), sqlite_uri(folder / "accounts.db"))
     elif told == "own":
         with own_postgres(folder / "postgres", folder / "postgres.log") as variables:
             uri = f"{DRIVER}://{ROLE}@/{DATABASE}"

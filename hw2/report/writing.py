@@ -15,7 +15,7 @@ from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.stand_ins import stand_ins
 from hw2.report.steps import StepResult
-from hw2.runlog.addresses import ui_command
+from hw2.runlog.addresses import sqlite_uri, ui_command
 from hw2.runlog.tracker import Tracker
 from hw2.runs import code_hash
 
@@ -61,7 +61,7 @@ def write_report(
 
 def told_ui(uri: str | None) -> str:
     """What opens MLflow's UI, from the folder in which the page's other commands run too."""
-    here = f"sqlite:///{Path.cwd()}/"
+    here = f"{sqlite_uri(Path.cwd())}/"
     if uri is None or not uri.startswith(here):
         return ui_command(uri)
     store = f"sqlite:///{uri.removeprefix(here)}"

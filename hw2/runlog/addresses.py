@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
@@ -35,8 +36,19 @@ def resolve_uri(uri: str | None = None) -> str:
             f"MLFLOW_TRACKING_URI={mask(uri)} is not a store that keeps each row once: "
             "use sqlite:///mlflow.db or http(s)://..."
         )
+    file, (_, mark, options) = sqlite_file(uri), uri.partition("?")
+    return f"{sqlite_uri(file)}{mark}{options}" if file else uri
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of the store in a file: what SQLAlchemy reads as signs of it is written as %."""
+    return f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F')}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a store; None if it is a server."""
     path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
+    return None if path == uri else Path(unquote(path.partition("?")[0]))
 
 
 def shareable(uri: str | None) -> str | None:

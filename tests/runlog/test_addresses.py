@@ -10,7 +10,8 @@ from hw2.config import JobConfig
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
 from hw2.job import run_job
-from hw2.runlog.addresses import resolve_uri, ui_command
+from hw2.runlog.addresses import resolve_uri, sqlite_file, ui_command
+from hw2.runlog.tracker import RUN_FILE, Tracker
 from hw2.tracking import refuse_silent
 
 
@@ -26,6 +27,31 @@ def test_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ui_command() == "http://tracking.example:5000"
     spaced = "mlflow ui --backend-store-uri 'sqlite:////my disk/mlflow.db' --port 5000"
     assert ui_command("sqlite:////my disk/mlflow.db").endswith(spaced)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "100%"])
+def test_a_store_lies_in_its_folder_whatever_that_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with Tracker.start(folder / "out", experiment="e", run_name="r", config={}) as tracker:
+        assert resolve_uri(tracker.tracking_uri) == tracker.tracking_uri
+        assert sqlite_file(resolve_uri()) == folder / "mlflow.db"
+        tracker.log_file(folder / "out" / RUN_FILE)
+        assert tracker.flush()
+    # MLflow makes a folder of the address as it is written, which stays empty.
+    assert not [path for path in tmp_path.iterdir() if path != folder and list(path.iterdir())]
+    assert (folder / "mlflow.db").is_file()
+    assert list((folder / "mlartifacts").rglob(RUN_FILE))
+
+
+def test_options_of_a_store_stay() -> None:
+    assert resolve_uri("sqlite:////a/b.db?timeout=9") == "sqlite:////a/b.db?timeout=9"
+    assert sqlite_file("sqlite:////a/b.db?timeout=9") == Path("/a/b.db")
+    assert sqlite_file("http://127.0.0.1:5000") is None
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "sqlite://", "databricks"])
