@@ -15,7 +15,7 @@ from torch import Tensor
 from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
-from hw2.data.files import replacing, sha256_of
+from hw2.data.files import read_json, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe
@@ -106,7 +106,7 @@ def _forget_others(folder: Path, weights_sha: str) -> None:
     record = folder / "made_from.json"
     made_from = {"weights_sha256": weights_sha}
     try:
-        if json.loads(record.read_text()) == made_from:
+        if read_json(record) == made_from:
             return
     except (OSError, ValueError):  # none yet, or damaged
         pass

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hw2.data.drawn import read_made
-from hw2.data.files import write_json
+from hw2.data.files import read_mapping, write_json
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.domains import DIGITS, DOMAINS
@@ -20,7 +20,7 @@ from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
 
 STRIP_LENGTH = 6
-COST = "drawing.json"
+COST, CALLS = "drawing.json", "network calls a picture"
 
 
 def picture_path(out: Path, domain: str, digit: int, index: int) -> Path:
@@ -55,12 +55,18 @@ def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], 
         for first in range(1, config.num_per_class + 1, size):
             wanted = range(first, min(first + size, config.num_per_class + 1))
             paths = [picture_path(out, domain, d, i) for d in DIGITS for i in wanted]
-            paths += (*reverse_paths(out, domain), out / COST) if first == 1 else ()
-            if all(path.is_file() for path in paths):
+            paths += reverse_paths(out, domain) if first == 1 else ()
+            if all(path.is_file() for path in paths) and (first > 1 or read_cost(out)):
                 done += len(wanted) * len(DIGITS)
             else:
                 pieces.append({"domain": domain, "first": first, "wanted": len(wanted)})
     return pieces, done
+
+
+def read_cost(out: Path) -> dict[str, int]:
+    """What a picture of `out` has cost; {} if that is not kept, or not as we write it."""
+    calls = read_mapping(out / COST, absent=OSError).get(CALLS)
+    return {CALLS: calls} if type(calls) is int else {}
 
 
 def make_worker(config: SampleDigitsConfig, weights: Path) -> MakeWork:
@@ -92,7 +98,7 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
                 index = int(result["first"]) + offset
                 write_atomic(picture_path(out, result["domain"], digit, index), picture)
         if result.get("frames") is not None:
-            write_json(out / COST, {"network calls a picture": int(result["num_network_calls"])})
+            write_json(out / COST, {CALLS: int(result["num_network_calls"])})
             _write_reverse(result, out, config)
         yield int(result["wanted"]) * len(DIGITS)
 

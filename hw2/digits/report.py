@@ -1,13 +1,12 @@
 """Scoring a folder of drawn digits, and telling of it: table, metrics.json, MLflow."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.digits.compared import compare, pairs_with, part_of
-from hw2.digits.folder import COST, read_drawn, reverse_paths, write_sheets
+from hw2.digits.folder import read_cost, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
 from hw2.metrics.digit_scores import DigitScores, JudgedPictures, score_digits
@@ -33,7 +32,7 @@ def report_digits(
     figures += [path for domain in config.domains for path in reverse_paths(out, domain)]
     for path in figures:
         tracker.log_figure(path)
-    extra = json.loads((out / COST).read_text())
+    extra = read_cost(out)
     judged = judge_pictures(judge, images, digits, domains)
     real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
     scores = score_digits(judged, real_judged)

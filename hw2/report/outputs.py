@@ -1,6 +1,5 @@
 """What a job left in its folder: settings, numbers, and its run."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from hw2.data.files import read_json
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.steps import StepResult
@@ -93,10 +93,10 @@ def _ui(uri: str) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: broken JSON ({error})") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: want an object, found {str(found)[:80]}")

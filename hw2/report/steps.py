@@ -184,7 +184,14 @@ class Runner:
         return self.kept / f"{step.name}.json"
 
     def _known(self, step: Planned) -> dict[str, Any]:
-        return read_mapping(self._record(step), absent=OSError)
+        """What is kept of a step; {} for what is not as we write it."""
+        known = read_mapping(self._record(step), absent=OSError)
+        try:
+            _contents(known["made_from"])
+            float(known["seconds"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return {}
+        return known
 
     def _reusable(self, step: Planned) -> float | None:
         """How long the run took whose results are still what this step would make."""
@@ -212,7 +219,7 @@ class Runner:
 
 def _same(before: Any, now: Mapping[str, Any]) -> bool:
     """Whether both are of one command and code and of inputs of the same bytes."""
-    if not isinstance(before, Mapping) or not isinstance(before.get("inputs"), Mapping):
+    if before is None:
         return False
     return {**before, "inputs": _contents(before)} == {**now, "inputs": _contents(now)}
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from hw2.data.files import sha256_of, write_json
+from hw2.data.files import read_json, sha256_of, write_json
 from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
@@ -162,11 +162,11 @@ def mark_of(journal: Path, what: Literal["rows", "files"]) -> Path:
 def delivered(journal: Path, key: str, what: Literal["rows", "files"]) -> int:
     """To which byte of the journal `what` has been brought to the receiver `key`; 0: nothing."""
     try:
-        mark = json.loads(mark_of(journal, what).read_text())
+        mark = read_json(mark_of(journal, what))
         # a journal that is shorter than the mark is another journal
-        known = mark["key"] == key and mark["offset"] <= journal.stat().st_size
+        known = mark["key"] == key and 0 <= mark["offset"] <= journal.stat().st_size
         return int(mark["offset"]) if known else 0
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0  # none yet, or torn by a power cut: what is sent again is stored once
 
 

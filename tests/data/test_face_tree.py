@@ -153,7 +153,7 @@ def test_other_weights_draw_gt_anew(copied: Path, made: Path, tmp_path: Path) ->
     assert record == {"weights_sha256": hashlib.sha256(other.read_bytes()).hexdigest()}
 
 
-@pytest.mark.parametrize("record", [None, '{"wei'])
+@pytest.mark.parametrize("record", [None, '{"wei', "[" * 10**5, "a pipe"])
 def test_drawings_without_a_record_are_drawn_anew(
     record: str | None, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +163,11 @@ def test_drawings_without_a_record_are_drawn_anew(
     face = tmp_path / "face"
     (face / "UNet.pt").write_bytes(b"another's")
     (face / "GT/00.png").write_bytes(b"another's")
-    if record is None:
+    if record in (None, "a pipe"):
         (face / "made_from.json").unlink()
-    else:
+    if record == "a pipe":
+        os.mkfifo(face / "made_from.json")
+    elif record is not None:
         (face / "made_from.json").write_text(record)
     write_faces(tmp_path, 5, 1, num_noises=0)
     assert files(tmp_path) == whole

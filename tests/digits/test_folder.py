@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hw2.digits.drawing import digit_model, draw
-from hw2.digits.folder import reverse_paths, write_pieces
+from hw2.digits.folder import COST, pieces_to_draw, read_cost, reverse_paths, write_pieces
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig
 
@@ -40,3 +40,18 @@ def test_the_strip_has_each_state_once_and_by_its_name(
     widths = [28 * 4 * len(shown), 28 * 4 * (len(shown) + 1)]
     with Image.open(reverse_paths(tmp_path, "mnistm")[0]) as strip:
         assert widths[0] <= strip.width < widths[1]
+
+
+@pytest.mark.parametrize("spoilt", ["", "[1]", '{"network calls a picture": "many"}'])
+def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None:
+    config = SampleDigitsConfig(
+        out=tmp_path, num_inference_steps=4, num_per_class=1, domains=("mnistm",)
+    )
+    network = build_digit_unet(NETWORK, 0).eval()
+    model = digit_model(network, DiffusionConfig(num_train_timesteps=40))
+    drawn = asdict(draw(model, config.sample, domain=0, indices=[1], seed=0))
+    piece = {"domain": "mnistm", "first": 1, "wanted": 1}
+    assert sum(write_pieces([piece | drawn], tmp_path, config)) == 10
+    assert pieces_to_draw(config, tmp_path) == ([], 10) and read_cost(tmp_path)
+    (tmp_path / COST).write_text(spoilt)
+    assert pieces_to_draw(config, tmp_path) == ([piece], 0) and not read_cost(tmp_path)

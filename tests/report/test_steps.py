@@ -1,6 +1,7 @@
 """Steps run as processes, are reused while nothing changed, and fail alone."""
 
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_results_that_are_gone_are_made_again(folder: Folder, gone: str) -> None
     path = Path(gone)
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert folder.run(a={})["a"].status == "done" and folder.ran == 2
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"seconds": "long"}, {"made_from": [1]}, {"made_from": {"inputs": {"input.txt": 3}}}, "pipe"],
+)
+def test_a_record_that_is_none_is_made_again(folder: Folder, spoilt: Any) -> None:
+    told = {"value": 2, "source": "input.txt"}
+    folder.run(a=told)
+    record = Path("report/.steps/a.json")
+    if spoilt == "pipe":
+        record.unlink()
+        os.mkfifo(record)
+    else:
+        record.write_text(json.dumps(json.loads(record.read_text()) | spoilt))
+    assert folder.run(a=told)["a"].status == "done"
+    assert folder.run(a=told)["a"].status == "reused" and folder.ran == 2
 
 
 @pytest.mark.parametrize("changed", ["nothing", "code", "settings", "inputs"])

@@ -255,9 +255,11 @@ def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None
     worker.stop()
 
 
-def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal) -> None:
-    mark = {"key": "run", "offset": 10_000}
-    journal.path.with_suffix(".delivered").write_text(json.dumps(mark))
+@pytest.mark.parametrize(
+    "mark", ['{"key": "run", "offset": 10000}', '{"key": "run", "offset": -9}', "[" * 10**5]
+)
+def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal, mark: str) -> None:
+    journal.path.with_suffix(".delivered").write_text(mark)
     journal.append_row(0, {"loss": 1.0})
     receiver = Receiver()
     courier = Courier(journal, "run", receiver, str)
