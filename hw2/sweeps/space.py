@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from hw2.config import Config
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.disclosure import warn
 from hw2.errors import ConfigError
 from hw2.settings.sweeps import Dimension, SearchConfig, SweepConfig
 
@@ -22,6 +23,7 @@ NOT_RESULTS = (
     *("space", "search", "scheduler", "samples", "metric", "mode", "rule", "baseline"),
     *("gpus_per_trial", "max_failures"),
 )
+MAX_POINTS = 10_000
 C = TypeVar("C", bound=Config)
 
 
@@ -100,9 +102,25 @@ def checked_points(
             resolve(base, {key: value})
     if config.search.method == "optuna":
         return []
+    kinds = [dimension.kind_and_value for dimension in config.space.values()]
+    count = math.prod(len(value) for kind, value in kinds if kind == "grid")
+    if any(kind != "grid" for kind, _ in kinds):
+        count *= config.search.num_trials
+    if count > MAX_POINTS:
+        raise ConfigError(
+            f"space: {count} points, and at most {MAX_POINTS} are swept: give shorter grids, or "
+            "fewer search.num_trials"
+        )
     points = points_of(config.space, config.search, config.seed)
     for point in points:
         resolve(base, point, check)
+    keys = {key_of(point) for point in points}
+    known = config.baseline.keys() <= config.space.keys()
+    if known and not any(key_of(point | config.baseline) in keys for point in points):
+        warn(
+            f"baseline: {label_of(config.baseline)} is none of the points: without it in the space "
+            "there are no differences"
+        )
     return points
 
 

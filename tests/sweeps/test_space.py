@@ -192,12 +192,32 @@ def test_optuna_asks_for_its_own() -> None:
             {"baseline": {"guidance_weight": 0}},
             "baseline.guidance_weight: not in the space, which has eta",
         ),
+        (
+            {"eta": {"grid": [0] * 1000}, "num_inference_steps": {"grid": [5] * 1000}},
+            {},
+            "space: 1000000 points, and at most 10000 are swept",
+        ),
+        (
+            {"eta": {"uniform": [0, 1]}},
+            {"search": {"method": "random", "num_trials": 10**12}},
+            "space: 1000000000000 points, and at most 10000 are swept",
+        ),
     ],
 )
 def test_impossible_points(space: dict[str, Any], more: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as refused:
         checked(space, **more)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("eta", "told"), [(0.5, 1), (1, 0)])
+def test_a_baseline_that_is_no_point_is_told(
+    eta: float, told: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked({"eta": {"grid": [0, 1]}, "clip_x0": {"grid": [True]}}, baseline={"eta": eta})
+    said = capsys.readouterr().err
+    assert said.count("\n") == told
+    assert said.startswith("warning: baseline: eta=0.5 is none of the points: " * told)
 
 
 @pytest.mark.parametrize(
