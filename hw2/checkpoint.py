@@ -223,6 +223,15 @@ def read_meta(path: Path) -> Claims:
         raise CheckpointError(f"{path}: its hw2 metadata is broken") from None
 
 
+def has_weights(path: Path) -> bool:
+    """Whether `save_weights` wrote `path`, and it is as long as it was then."""
+    try:
+        read_meta(path)
+    except CheckpointError:
+        return False
+    return True
+
+
 def load_weights(
     path: Path, module: nn.Module, prefix: str, only: Collection[str] | None = None
 ) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hw2.checkpoint import CheckpointStore, save_weights
+from hw2.checkpoint import CheckpointStore, has_weights, save_weights
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.precision import wants_bf16
@@ -148,7 +148,7 @@ def train(
     )
 
     final = out / "final.safetensors"
-    done = state.step >= config.num_steps and final.is_file()
+    done = state.step >= config.num_steps and has_weights(final)
     if state.step < config.num_steps:
         yield Begun(state.step)
     started = time.perf_counter()

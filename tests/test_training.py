@@ -244,10 +244,16 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
     assert bits(tmp_path) != before
 
 
-def test_final_weights_that_are_gone_are_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [None, 0, 0.9])
+def test_final_weights_that_are_gone_or_torn_are_written_again(
+    tmp_path: Path, left: float | None
+) -> None:
     finish(tmp_path)
     before = bits(tmp_path)
     (tmp_path / "final.safetensors").unlink()
+    if left is not None:
+        whole = before[0]
+        (tmp_path / "final.safetensors").write_bytes(whole[: int(left * len(whole))])
     assert finish(tmp_path) == []
     assert bits(tmp_path) == before
 
