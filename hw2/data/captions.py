@@ -93,7 +93,7 @@ def read_captions(
     pictures: list[np.ndarray] = []
     captions: list[str] = []
     bad: list[BadRow] = []
-    for line, cells in _rows(file):
+    for line, cells in _rows(file, as_concepts):
         try:
             if len(cells) < 2 or not cells[1].strip():
                 raise DataError("the row needs two columns, file name and caption")
@@ -102,6 +102,8 @@ def read_captions(
                 raise DataError(f"{name[:200]!r} is not the name of a file in {folder}")
             pixels = _decode(folder / name, image_size, as_concepts)
         except DataError as error:
+            if as_concepts:  # whose job has no such setting
+                raise DataError(f"{file}:{line}: {error}: mend it, or take that row out") from None
             bad.append(_bad(BadRow(str(file), line, str(error)), skip_bad))
             continue
         pictures.append(pixels)
@@ -148,8 +150,9 @@ def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> Clas
     return ClassSet(images, torch.tensor(labels), names, sha256, tuple(bad))
 
 
-def _advice() -> str:
-    return "point --data.root at an hw2_data tree, or run `python -m jobs.prepare_data`"
+def _advice(as_concepts: bool = False) -> str:
+    at = "--prior.folder at such a folder" if as_concepts else "--data.root at an hw2_data tree"
+    return f"point {at}, or run `python -m jobs.prepare_data`"
 
 
 def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarray:
@@ -167,20 +170,21 @@ def _bad(row: BadRow, skip_bad: bool) -> BadRow:
     return row
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, as_concepts: bool) -> str:
     try:
         return read_regular(file, MAX_TABLE_BYTES).decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}): {_advice()}") from None
+        way_out = _advice(as_concepts)
+        raise DataError(f"{file}: cannot be read ({error.strerror}): {way_out}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not text in UTF-8 ({error})") from None
 
 
-def _rows(file: Path) -> list[tuple[int, list[str]]]:
+def _rows(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:
     """The rows of a CSV below its header, with their lines."""
-    reader = csv.reader(io.StringIO(_read(file), newline=""))
+    reader = csv.reader(io.StringIO(_read(file, as_concepts), newline=""))
     try:
         header, *rows = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
     except csv.Error as error:

@@ -86,6 +86,8 @@ def test_bad_rows_are_refused_or_left_out(row: str, said: str, tree: Path) -> No
     with pytest.raises(DataError) as raised:
         read_captions(clip_folder(tree), 32)
     assert str(raised.value).startswith(f"{table}:6: {said}")
+    with pytest.raises(DataError, match=f"^{re.escape(f'{table}:6: {said}')}.*: mend it, or take"):
+        read_captions(clip_folder(tree), 32, as_concepts=True)  # no --data.skip_bad there
     found = read_captions(clip_folder(tree), 32, skip_bad=True)
     assert found.captions == tuple(CAPTIONS)
     assert [bad.line for bad in found.bad] == [6]
@@ -129,6 +131,8 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     for read in (read_captions, read_classes):
         with pytest.raises(DataError, match=r"cannot be read.*jobs\.prepare_data"):
             read(tmp_path, 32)
+    with pytest.raises(DataError, match=r"point --prior\.folder at such a folder, or run"):
+        read_captions(tmp_path, 32, as_concepts=True)
     (tmp_path / "clip_zeroshot").mkdir()
     (tmp_path / "clip_zeroshot/train.csv").write_text("image_name,caption\n")
     with pytest.raises(DataError, match="holds no usable row"):
