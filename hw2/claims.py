@@ -1,5 +1,6 @@
 """What a weights file says of itself, checked before a network of that size is made."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,20 +62,42 @@ def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
         found = {n[len(prefix) + 1 :]: tuple(file.get_slice(n).get_shape()) for n in names}
+    refuse_misfits(str(path), found, _claimed(path, len(found), described, build))
+
+
+def refuse_larger(path: Path, described: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise CheckpointError if `build()` is more than ten times as large as the weights in `path`.
+
+    As `refuse_false`, for files whose names other libraries translate, or which they check.
+    """
+    with safe_open(path, framework="pt") as file:
+        found = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    want = _claimed(path, len(found), described, build).values()
+    need, have = (sum(math.prod(shape) for shape in shapes) for shapes in (want, found))
+    if need > 10 * have:
+        raise CheckpointError(
+            f"{path}: its config describes a network of {need} numbers, and it holds {have}: give "
+            "the config that was saved with it"
+        )
+
+
+def _claimed(
+    path: Path, most_layers: int, described: Any, build: Callable[[], nn.Module]
+) -> dict[str, Shape]:
+    """The shapes that `build()` would have."""
     for key, number in _numbers(described):
-        if number > (len(found) if key == "layers" else MAX_NUMBER):
+        if number > (most_layers if "layers" in key else MAX_NUMBER):
             raise CheckpointError(
                 f"{path}: its metadata claims {key}={number}: no network has that"
             )
     try:
         with torch.device("meta"):
-            want = {name: tuple(value.shape) for name, value in build().state_dict().items()}
+            return {name: tuple(value.shape) for name, value in build().state_dict().items()}
     except Hw2Error as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # of whatever kind: a network made of any numbers
         what = f"its metadata describes no network ({describe(error)})"
         raise CheckpointError(f"{path}: {what}") from None
-    refuse_misfits(str(path), found, want)
 
 
 def refuse_misfits(place: str, found: Mapping[str, Shape], want: Mapping[str, Shape]) -> None:

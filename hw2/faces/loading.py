@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from hw2.checkpoint import read_meta
-from hw2.claims import refuse_infinite
+from hw2.claims import refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual
@@ -169,6 +169,8 @@ def _from_diffusers(folder: Path) -> DiffusersUNet:
             raise CheckpointError(f"{folder}: is a {kind}, want a {UNet2DModel.__name__}")
         if config.get("quantization_config"):
             raise CheckpointError(f"{folder}: its weights are quantized; want plain ones")
+        weights = folder / DIFFUSERS_WEIGHTS
+        refuse_larger(weights, config, lambda: UNet2DModel.from_config(config))
         with torch.random.fork_rng(devices=[]):  # weights are drawn before they are filled
             unet, info = UNet2DModel.from_pretrained(
                 folder,

@@ -233,6 +233,20 @@ def test_claims_that_the_weights_do_not_keep(what: str, tmp_path: Path) -> None:
     assert str(path) in str(told.value) and "\n" not in str(told.value)
 
 
+HUGE = {"wide": {"block_out_channels": [32, 32 * 400]}, "deep": {"layers_per_block": 10**5}}
+
+
+@pytest.mark.parametrize("how", HUGE)
+def test_a_config_of_diffusers_that_the_weights_do_not_keep(how: str, tmp_path: Path) -> None:
+    blocks = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    config = {"_class_name": "UNet2DModel", "block_out_channels": [32, 32], **blocks} | HUGE[how]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tensors = {str(number): torch.zeros(1) for number in range(8)}
+    save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(CheckpointError, match=r"numbers, and it holds 8|layers_per_block=100000"):
+        load_face_model(str(tmp_path))
+
+
 def test_a_sound_file_is_taken(tmp_path: Path) -> None:
     """What is refused above is refused for what it claims."""
     net, path = FaceUNet((64,) * 6), tmp_path / "final.safetensors"
