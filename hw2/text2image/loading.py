@@ -13,9 +13,9 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from hw2.claims import refuse_infinite
+from hw2.claims import refuse_infinite, refuse_larger
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
@@ -101,6 +101,8 @@ def be_quiet() -> None:
 def _part(model: str, name: str, load: Callable[[], P]) -> P:
     try:
         return load()
+    except CheckpointError:
+        raise
     except UNREADABLE as error:
         raise CheckpointError(
             f"model={model}: its {name} cannot be loaded ({describe(error)})"
@@ -121,6 +123,7 @@ def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
             **how,
         )
 
+    _refuse_larger(cls, Path(place) / part)
     try:
         found, report = load(None)
     except OSError as error:
@@ -134,6 +137,19 @@ def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
             raise error from None
     _refuse_gaps(report)
     return found
+
+
+def _refuse_larger(cls: Any, folder: Path) -> None:
+    """Raise CheckpointError if the config in a local folder describes far more than lies there."""
+    weights = next(folder.glob("*.safetensors"), None)
+    if weights is None or any(folder.glob("*.index.json")):  # of several files none tells
+        return
+    if cls is CLIPTextModel:
+        config: Any = CLIPTextConfig.from_pretrained(folder)
+        refuse_larger(weights, config.to_dict(), lambda: cls(config))
+    else:
+        config = cls.load_config(folder)
+        refuse_larger(weights, config, lambda: cls.from_config(config))
 
 
 def _correct_size(unet: UNet2DConditionModel) -> None:

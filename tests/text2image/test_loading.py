@@ -169,6 +169,9 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
             lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
             "FlowMatchEulerDiscreteScheduler has neither beta_schedule nor trained_betas",
         ),
+        (_edit("unet/config.json", layers_per_block=10**5), "claims layers_per_block=100000"),
+        (_edit("vae/config.json", block_out_channels=[16, 32 * 500]), "a network of .* numbers"),
+        (_edit("text_encoder/config.json", num_hidden_layers=10**5), "num_hidden_layers=100000"),
         (_edit("unet/config.json", block_out_channels=[16, 64]), "its unet cannot be loaded"),
         (
             lambda folder: (folder / "model_index.json").write_text("{"),
