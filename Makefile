@@ -1,6 +1,6 @@
 # `make demo` trains and draws; `make test` checks. Each sets up what it needs. Further settings of
 # the demo: make demo ARGS="--scaling.num_workers 1".
-PYTHON ?= python3.11
+PYTHON ?= $(notdir $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor))) python3.11))
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
@@ -120,9 +120,9 @@ setup:
 	if [ -z "$$want" ] || [ "$$(cat $(VENV)/.lock-sha256 2>/dev/null)" != "$$want" ]; then \
 	  [ "$$(uname -sm)" = "Linux x86_64" ] || { \
 	    echo "error: this is $$(uname -sm); the lock file is for Linux x86_64 (on Windows: WSL)" >&2; exit 2; }; \
-	  { [ -x $(BIN)/python ] || $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; } || { \
-	    echo "error: $(PYTHON) is no Python 3.11 with venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
-	    echo "  (Debian 12: apt install python3.11-venv; elsewhere: uv python install 3.11)" >&2; exit 2; }; \
+	  { [ -x $(BIN)/python ] || $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; } || { \
+	    echo "error: $(PYTHON) is no Python 3.11 to 3.13 with venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	    echo "  (Debian, Ubuntu: apt install python3-venv; elsewhere: uv python install 3.11)" >&2; exit 2; }; \
 	  echo "setting up $(VENV) from $(LOCK) (about 7.6 GB, a few minutes) ..."; \
 	  { [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK) && \
