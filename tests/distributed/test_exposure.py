@@ -40,6 +40,6 @@ def test_a_cluster_is_asked_as_a_stranger_would(mode: str, host: str) -> None:
     names = (host, "127.0.0.1") if (mode, host) == ("disabled", "10.99.0.1") else ()
     said = "answers other hosts without a token, so anyone who reaches it may run code there"
     how = "start it with RAY_AUTH_MODE=token (docs/cluster.md)"
-    assert done.stderr.splitlines() == [
-        f"warning: the Ray cluster at {name}:6379 {said}: {how}" for name in names
-    ]
+    # gRPC's own lines, of a connection that the head ended, come now and then.
+    lines = [line for line in done.stderr.splitlines() if " chttp2_transport.cc:" not in line]
+    assert lines == [f"warning: the Ray cluster at {name}:6379 {said}: {how}" for name in names]
