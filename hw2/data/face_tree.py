@@ -15,7 +15,7 @@ from torch import Tensor
 from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
-from hw2.data.files import read_json, replacing, sha256_of
+from hw2.data.files import read_mapping, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe
@@ -105,11 +105,8 @@ def _forget_others(folder: Path, weights_sha: str) -> None:
     """Remove what other weights drew; the record comes after that and before anything new."""
     record = folder / "made_from.json"
     made_from = {"weights_sha256": weights_sha}
-    try:
-        if read_json(record) == made_from:
-            return
-    except (OSError, ValueError):  # none yet, or damaged
-        pass
+    if read_mapping(record, absent=OSError) == made_from:  # {}: none yet, or damaged
+        return
     for path in (folder / "UNet.pt", *folder.glob("GT/*.png")):
         path.unlink(missing_ok=True)
     with replacing(record) as passing:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from hw2.errors import ConfigError, TrialsFailed
 from hw2.figures.charts import Panel, panels
-from hw2.figures.files import write_atomic
 from hw2.figures.front import FrontPoint, front
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.metrics.table import format_table
@@ -63,9 +62,7 @@ def report_sweep(
     best = choose(trials, config.metric, config.mode, config.rule, prefer)
     pairs = differences(trials, config.baseline, config.seed)
     for name, picture in _figures(config, shown, trials, best).items():
-        path = out / "figures" / f"{name}.png"
-        write_atomic(path, picture)
-        tracker.log_figure(path)
+        tracker.log_picture(name, picture)
     tracker.log_table("trials", [_row(trial) for trial in trials])
     if pairs:
         tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
