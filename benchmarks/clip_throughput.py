@@ -34,7 +34,8 @@ def load(model: str, weights: str) -> tuple[Any, Any, Any]:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         from hw2.checkpoint import read_meta
-        from hw2.clip.loading import find_clip, load_clip
+        from hw2.clip.finding import find_clip
+        from hw2.clip.loading import load_clip
 
         source = find_clip(None, weights)
         loaded = load_clip(source)

@@ -1,7 +1,7 @@
 """What a weights file says of itself, checked before a network of that size is made."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from hw2.config import Config
 from hw2.disclosure import describe, one_line
 from hw2.errors import CheckpointError, Hw2Error
 
+MAX_LAYERS = 1000  # where the weights' names do not tell
 MAX_NUMBER = 2**17  # in a description: channels, sides, timesteps
 SHOWN = 5
 Shape = tuple[int, ...]
@@ -62,41 +63,38 @@ def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
         found = {n[len(prefix) + 1 :]: tuple(file.get_slice(n).get_shape()) for n in names}
-    refuse_misfits(str(path), found, _claimed(path, len(found), described, build))
+    refuse_misfits(str(path), found, _claimed(path, "metadata", len(found), described, build))
 
 
-def refuse_larger(path: Path, described: Any, build: Callable[[], nn.Module]) -> None:
-    """Raise CheckpointError if `build()` is more than ten times as large as the weights in `path`.
+def refuse_larger(weights: Sequence[Path], described: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise CheckpointError if `build()` has over five numbers for each byte of `weights`, files.
 
     As `refuse_false`, for files whose names other libraries translate, or which they check.
     """
-    with safe_open(path, framework="pt") as file:
-        found = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    want = _claimed(path, len(found), described, build).values()
-    need, have = (sum(math.prod(shape) for shape in shapes) for shapes in (want, found))
-    if need > 10 * have:
+    shapes = _claimed(weights[0], "config", MAX_LAYERS, described, build).values()
+    need = sum(map(math.prod, shapes))
+    have = sum(path.stat().st_size for path in weights)
+    if need > 5 * have:
         raise CheckpointError(
-            f"{path}: its config describes a network of {need} numbers, and it holds {have}: give "
-            "the config that was saved with it"
+            f"{weights[0]}: its config describes a network of {need} numbers, and it has {have} "
+            "bytes: the file is torn, or the config is another's: give both as they were saved"
         )
 
 
 def _claimed(
-    path: Path, most_layers: int, described: Any, build: Callable[[], nn.Module]
+    path: Path, by: str, most_layers: int, described: Any, build: Callable[[], nn.Module]
 ) -> dict[str, Shape]:
-    """The shapes that `build()` would have."""
+    """The shapes that `build()` would have, as the weights' metadata or config has it (`by`)."""
     for key, number in _numbers(described):
         if number > (most_layers if "layers" in key else MAX_NUMBER):
-            raise CheckpointError(
-                f"{path}: its metadata claims {key}={number}: no network has that"
-            )
+            raise CheckpointError(f"{path}: its {by} claims {key}={number}: no network has that")
     try:
         with torch.device("meta"):
             return {name: tuple(value.shape) for name, value in build().state_dict().items()}
     except Hw2Error as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # of whatever kind: a network made of any numbers
-        what = f"its metadata describes no network ({describe(error)})"
+        what = f"its {by} describes no network ({describe(error)})"
         raise CheckpointError(f"{path}: {what}") from None
 
 

@@ -12,7 +12,7 @@ from hw2.settings.zero_shot import ClipZeroShotConfig
 def main(config: ClipZeroShotConfig) -> None:
     """Embed pictures and prompts on Ray Data actors, then rank and report, as one MLflow run."""
     from hw2.clip.cuts import warn_of_prompts
-    from hw2.clip.loading import find_clip
+    from hw2.clip.finding import find_clip
     from hw2.clip.plan import Plan, find_pictures
     from hw2.clip.prompts import prompt_sets
     from hw2.clip.report import report_zero_shot

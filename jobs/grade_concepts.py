@@ -9,7 +9,7 @@ from hw2.settings.grading import GradeConceptsConfig
 
 def main(config: GradeConceptsConfig) -> None:
     """Find and check all pictures, score them in this process, and report, as one MLflow run."""
-    from hw2.clip.loading import find_clip
+    from hw2.clip.finding import find_clip
     from hw2.clip.plan import Plan
     from hw2.data.concepts import read_concepts
     from hw2.distributed.devices import own_device

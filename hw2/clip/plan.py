@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.clip.loading import ClipSource
+from hw2.clip.finding import ClipSource
 from hw2.clip.prompts import PromptSet
 from hw2.clip.store import EmbeddingStore
 from hw2.clip.work import Piece, rows_per_part

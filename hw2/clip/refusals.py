@@ -24,10 +24,12 @@ def fetching(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def telling(line: Callable[[str], str]) -> Iterator[None]:
-    """What is raised here becomes a CheckpointError: `line` of the reason."""
+    """What others raise here becomes a CheckpointError: `line` of the reason."""
     try:
         with _quiet(), _unasked():
             yield
+    except CheckpointError:
+        raise
     except Exception as error:  # pickles, shapes, parsers and the hub each raise their own kinds
         raise CheckpointError(line(describe(error))) from None
 

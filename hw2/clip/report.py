@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.clip.loading import ClipSource
+from hw2.clip.finding import ClipSource
 from hw2.clip.plan import Plan
 from hw2.clip.results import Predictions, bad_pictures, predict, write_rows
 from hw2.clip.scores import SCORES, Scores, changed, compare, examples, score

@@ -63,8 +63,8 @@ class EmbeddingStore:
             yield
         except OSError as error:
             raise ConfigError(
-                f"cache={self.folder.parent}: embeddings cannot be kept there ({gist(error)}): "
-                "make room, or choose another --cache"
+                f"{self.folder.parent}: embeddings cannot be kept there ({gist(error)}): make "
+                "room, or choose another folder by --out, or --cache where the job has it"
             ) from None
 
     @contextmanager

@@ -4,22 +4,20 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from hw2.clip.finding import ClipSource
 from hw2.clip.refusals import telling
-
-if TYPE_CHECKING:
-    from hw2.clip.loading import ClipSource
 
 Tokenize = Callable[..., Tensor]  # texts, and context_length unless it is the model's, to ids
 LONGEST_TEXT = 4096  # tokens that are counted
 
 
-def load_tokenizer(source: "ClipSource") -> Tokenize:
+def load_tokenizer(source: ClipSource) -> Tokenize:
     """The tokenizer of a model, without its weights.
 
     Raises CheckpointError if there is none, or it wants to run code of its own.

@@ -14,7 +14,7 @@ from hw2.errors import DataError
 from hw2.pieces import MakeWork, Piece, Work
 
 if TYPE_CHECKING:
-    from hw2.clip.loading import ClipSource
+    from hw2.clip.finding import ClipSource
 
 # A piece is {"part": pictures of a Part} or {"prompts": classes by their prompts}.
 PART_BYTES = 16 * 2**20  # of decoded pictures

@@ -170,7 +170,7 @@ def _from_diffusers(folder: Path) -> DiffusersUNet:
         if config.get("quantization_config"):
             raise CheckpointError(f"{folder}: its weights are quantized; want plain ones")
         weights = folder / DIFFUSERS_WEIGHTS
-        refuse_larger(weights, config, lambda: UNet2DModel.from_config(config))
+        refuse_larger([weights], config, lambda: UNet2DModel.from_config(config))
         with torch.random.fork_rng(devices=[]):  # weights are drawn before they are filled
             unet, info = UNet2DModel.from_pretrained(
                 folder,

@@ -11,7 +11,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2.clip.loading import ClipSource, load_clip
+from hw2.clip.finding import ClipSource
+from hw2.clip.loading import load_clip
 from hw2.clip.store import EmbeddingStore
 from hw2.clip.tokenizing import context_length, count_tokens
 from hw2.clip.zero_shot import class_embeddings

@@ -141,8 +141,8 @@ def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
 
 def _refuse_larger(cls: Any, folder: Path) -> None:
     """Raise CheckpointError if the config in a local folder describes far more than lies there."""
-    weights = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size, default=None)
-    if weights is None or any(folder.glob("*.index.json")):  # of several files none tells
+    weights = sorted(folder.glob("*.safetensors"))  # large ones lie in several files
+    if not weights:
         return
     if cls is CLIPTextModel:
         config: Any = CLIPTextConfig.from_pretrained(folder)

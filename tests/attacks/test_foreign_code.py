@@ -10,7 +10,8 @@ import pytest
 from open_clip import factory
 from safetensors.torch import save_file
 
-from hw2.clip.loading import find_clip, load_clip
+from hw2.clip.finding import find_clip
+from hw2.clip.loading import load_clip
 from hw2.clip.tokenizing import load_tokenizer
 from hw2.errors import CheckpointError
 from tests.clip.small import MODEL_CFG, lively_clip
@@ -83,7 +84,7 @@ def test_tokenizers(scheme: str, folder: Path) -> None:
 def test_a_text_network(folder: Path) -> None:
     mark = folder.parent / "executed"
     write_config(folder, hf_model_name=str(folder))
-    with pytest.raises(CheckpointError, match="no weights that local-dir"):
+    with pytest.raises(CheckpointError, match="its config describes no network"):
         load_clip(find_clip(f"local-dir:{folder}", None))
     assert not mark.exists()
     with pytest.raises(AttributeError):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hw2.checkpoint import MANIFEST, STATE, CheckpointStore, load_weights, save_weights
-from hw2.clip.loading import find_clip
+from hw2.clip.finding import find_clip
+from hw2.clip.loading import load_clip
 from hw2.data.files import sha256_of
 from hw2.data.noises import read_noises
 from hw2.digits.drawing import load_digit_model
@@ -243,8 +245,50 @@ def test_a_config_of_diffusers_that_the_weights_do_not_keep(how: str, tmp_path: 
     (tmp_path / "config.json").write_text(json.dumps(config))
     tensors = {str(number): torch.zeros(1) for number in range(8)}
     save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(CheckpointError, match=r"numbers, and it holds 8|layers_per_block=100000"):
+    said = r"of \d{8,} numbers, and it has \d{3} bytes|its config claims layers_per_block=100000"
+    with pytest.raises(CheckpointError, match=said):
         load_face_model(str(tmp_path))
+
+
+TOWERS: dict[str, dict[str, Any]] = {
+    "wide": {"vision_cfg": {"width": 2**16, "layers": 2, "head_width": 64}},
+    "deep": {"text_cfg": {"layers": 10**6}},
+    "long": {"text_cfg": {"context_length": 2**30}},
+    "timm": {"vision_cfg": {"timm_model_name": "vit_giant_patch14_224"}},
+}
+
+
+@pytest.mark.parametrize("how", TOWERS)
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_a_config_of_open_clip_that_the_weights_do_not_keep(
+    how: str, suffix: str, tmp_path: Path
+) -> None:
+    config = {key: CLIP_PARTS[key] | TOWERS[how].get(key, {}) for key in ("vision_cfg", "text_cfg")}
+    config = {"model_cfg": {"embed_dim": 8, **config}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    path = tmp_path / f"open_clip_model.{suffix}"
+    if suffix == "bin":
+        torch.save({"logit_scale": torch.zeros(())}, path)
+    else:
+        save_file({"logit_scale": torch.zeros(())}, path)
+    source = find_clip(f"local-dir:{tmp_path}", None)
+    with pytest.raises(CheckpointError, match=r"numbers, and it has|its config claims \w+=\d{7,}"):
+        load_clip(source)
+
+
+def test_a_config_of_diffusers_beside_weights_in_several_files(tmp_path: Path) -> None:
+    """A pipeline's UNet, whole, then with a config of 400 times the channels."""
+    folder = tmp_path / "sd"
+    shutil.copytree(ASSETS / "text2image", folder)
+    load_stable_diffusion(str(folder)).unet.save_pretrained(folder / "unet", max_shard_size="1MB")
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+    load_stable_diffusion(str(folder))
+    config = json.loads((folder / "unet/config.json").read_text())
+    channels = [400 * number for number in config["block_out_channels"]]
+    (folder / "unet/config.json").write_text(json.dumps(config | {"block_out_channels": channels}))
+    with pytest.raises(CheckpointError, match=r"of \d{9,} numbers, and it has \d+ bytes"):
+        load_stable_diffusion(str(folder))
 
 
 def test_a_sound_file_is_taken(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from hw2.clip.cuts import warn_of_prompts
-from hw2.clip.loading import find_clip, load_clip
+from hw2.clip.finding import find_clip
+from hw2.clip.loading import load_clip
 from hw2.clip.prompts import prompt_sets
 from hw2.clip.tokenizing import count_tokens
 from hw2.clip.zero_shot import class_embeddings
@@ -84,7 +85,7 @@ def test_the_driver_tokenizes_without_open_clip() -> None:
     """Its import takes seconds and 260 MB."""
     texts = ["", LONG, "“a SEA” &amp; 🐱"]
     program = (
-        "import sys; from hw2.clip.loading import find_clip; import hw2.clip.cuts as cuts; "
+        "import sys; from hw2.clip.finding import find_clip; import hw2.clip.cuts as cuts; "
         "from hw2.clip.tokenizing import load_tokenizer; "
         f"print(load_tokenizer(find_clip(None, None))({texts!a}).tolist()); "
         "print([m for m in ('open_clip', 'torchvision', 'timm') if m in sys.modules])"

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hw2.checkpoint import save_weights
-from hw2.clip.loading import ClipSource, LoadedClip, find_clip, load_clip
+from hw2.clip.finding import ClipSource, find_clip
+from hw2.clip.loading import LoadedClip, load_clip
 from hw2.clip.plan import Plan
 from hw2.errors import CheckpointError, ConfigError
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
@@ -279,7 +280,7 @@ def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
         assert f"model={name}: open_clip_config.json is broken" in said
         assert "want open_clip's, with model_cfg and preprocess_cfg" in said
     config.write_text(json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}))
-    assert "no weights that local-dir" in refused(name, None)
+    assert "its config describes no network" in refused(name, None)
     config.write_text(json.dumps({"model_cfg": MODEL_CFG}))
     (tmp_path / "pushed" / "open_clip_model.safetensors").unlink()
     assert "want open_clip_model.safetensors there" in refused(name, None)

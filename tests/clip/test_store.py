@@ -138,8 +138,8 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, part: Part) -> None:
         with pytest.raises(ConfigError) as error:
             write()
         said = str(error.value)
-        assert f"cache={tmp_path}/file/cache: embeddings cannot be kept there" in said
-        assert "choose another --cache" in said and "\n" not in said
+        assert f"{tmp_path}/file/cache: embeddings cannot be kept there" in said
+        assert "choose another folder by --out, or --cache" in said and "\n" not in said
     assert store.content_of(part) is None
 
 

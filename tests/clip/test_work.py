@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.datasets.folder import pil_loader
 
-from hw2.clip.loading import ClipSource, find_clip
+from hw2.clip.finding import ClipSource, find_clip
 from hw2.clip.plan import Plan
 from hw2.clip.store import EmbeddingStore
 from hw2.clip.work import make_encoder, make_reader, rows_per_part

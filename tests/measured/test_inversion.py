@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2.clip.loading import find_clip
+from hw2.clip.finding import find_clip
 from hw2.data.concept_tree import concepts_folder, write_concepts
 from hw2.data.concepts import read_concepts
 from hw2.figures.grid import to_pil

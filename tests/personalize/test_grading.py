@@ -11,7 +11,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import ExifTags, Image
 
-from hw2.clip.loading import find_clip
+from hw2.clip.finding import find_clip
 from hw2.clip.store import EmbeddingStore
 from hw2.data.concepts import read_concepts
 from hw2.errors import DataError, Hw2Error
