@@ -130,7 +130,7 @@ setup:
 	  echo "$$want" > $(VENV)/.lock-sha256; \
 	fi
 
-lock:
+lock: setup
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header -o $(LOCK)

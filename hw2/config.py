@@ -101,7 +101,7 @@ class JobConfig(Config):
 
     out: Place = Field(description="folder of the results, or its URI as s3://bucket/folder")
     seed: int = Field(
-        0, ge=0, lt=2**63, description="of all that is random: weights, order, noises"
+        0, ge=0, lt=2**63, description="seed of everything random: weights, order, noises"
     )
     name: str | None = Field(
         None, description="the run's name in MLflow; null: that of the folder OUT"

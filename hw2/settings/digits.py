@@ -14,20 +14,23 @@ from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerNam
 class DiffusionConfig(Config):
     """The diffusion process and the objective."""
 
-    num_train_timesteps: Positive = Field(1000, description="T")
-    schedule: Literal["linear", "cosine"] = Field("cosine", description="shape of the noise")
+    num_train_timesteps: Positive = Field(1000, description="T, timesteps of the process")
+    schedule: Literal["linear", "cosine"] = Field("cosine", description="noise schedule")
     prediction_type: Literal["epsilon", "v_prediction"] = Field(
         "v_prediction", description="what the network predicts"
     )
-    label_dropout: Fraction = Field(0.1, description="share trained without label")
+    label_dropout: Fraction = Field(0.1, description="share of the pictures trained without label")
     drop: Literal["joint", "digit", "separate"] = Field(
-        "joint", description="drop digit and domain together, the digit alone, or each on its own"
+        "joint",
+        description="joint: digit and domain dropped together; digit: the digit alone; separate: "
+        "each on its own",
     )
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
         5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
     )
     timesteps: Literal["uniform", "importance"] = Field(
-        "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
+        "importance",
+        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
     )
 
 
@@ -63,7 +66,8 @@ class SampleSettings(Config):
     )
     guidance_interval: GuidanceInterval = Field(
         (0.65, 1.0),
-        description="shares of T between which guidance acts; 0,1: always, with more network calls",
+        description="shares of T between which guidance acts, 1 the pure noise, 0 the picture; "
+        "0,1: always, with more network calls",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
 

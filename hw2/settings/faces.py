@@ -34,7 +34,8 @@ class FaceObjectiveConfig(Config):
         0.05, ge=0, description="least weight of the predicted picture's error, at the noisiest t"
     )
     timesteps: Literal["uniform", "importance"] = Field(
-        "uniform", description="weigh evenly drawn timesteps, or draw them by their weight"
+        "uniform",
+        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
     )
 
 

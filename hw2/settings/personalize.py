@@ -76,12 +76,16 @@ class TextualInversionConfig(ConceptTrainingConfig):
 class PriorConfig(Config):
     """Prior preservation (Ruiz et al. 2023, section 3.3): pictures of the concept's class."""
 
-    weight: float = Field(1.0, ge=0, description="of their loss beside the concept's; 0: without")
+    weight: float = Field(
+        1.0, ge=0, description="weight of their loss beside the concept's; 0: without"
+    )
     num_pictures: Positive = Field(
-        100, description="drawn from the base model, of the initializer's word, a concept"
+        100,
+        description="pictures drawn by the base model for each concept, of its initializer's word",
     )
     pictures_per_chunk: Positive = Field(
-        25, description="drawn at once; its size moves the last bits: lower it if memory is short"
+        25,
+        description="pictures drawn at once; lower it if memory is short; it moves the last bits",
     )
     folder: Place | None = Field(
         None,
@@ -154,7 +158,7 @@ class MergeConceptsConfig(JobConfig):
         description="captions that must mean what they meant: a text a line, or a CSV with a "
         "column caption",
     )
-    num_captions: Positive = Field(200, description="of them, evenly spread over the file")
+    num_captions: Positive = Field(200, description="captions taken, evenly spread over the file")
     num_targets: Positive = Field(
         3, description="of each concept's training captions, which must mean what it learnt"
     )
@@ -166,7 +170,7 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     model: str = Field("asset:text2image", description=MODEL)
     input: Place = Field(INPUT, description="the course's input.json")
     sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
-        None, description="its concepts; null: all"
+        None, description="concepts of input.json; null: all"
     )
     separate: tuple[str, ...] = Field(
         (),
@@ -176,9 +180,9 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     joint: Place | None = Field(None, description="folder of jobs.custom_diffusion on several")
     merged: Place | None = Field(None, description="folder of jobs.merge_concepts")
     untrained: bool = Field(
-        False, description="the concepts' initial rows instead, to compare with"
+        False, description="draw with the tokens' initial rows instead, to compare with"
     )
-    num_pictures: Positive = Field(25, description="of each prompt")
+    num_pictures: Positive = Field(25, description="pictures of each prompt")
     together: tuple[str, ...] = Field(
         (), description="prompts with several concepts, drawn in every way that is given"
     )

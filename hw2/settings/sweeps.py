@@ -64,10 +64,10 @@ class SearchConfig(Config):
 
     method: Literal["grid", "random", "optuna"] = Field(
         "grid",
-        description="every combination; drawn at random; or by Optuna",
+        description="grid: every combination; random: drawn at random; optuna: chosen by Optuna",
     )
     num_trials: Positive = Field(
-        20, description="drawn, at random or by Optuna, for each combination of the grids"
+        20, description="random: draws for each combination of the grids; optuna: trials in all"
     )
 
 
@@ -75,7 +75,7 @@ class SchedulerConfig(Config):
     """Which trials are let go on."""
 
     method: Literal["fifo", "asha"] = Field(
-        "fifo", description="each to its end; or ASHA: only the best go on to more samples"
+        "fifo", description="fifo: each runs to its end; asha: only the best go on to more samples"
     )
     grace: Positive = Field(10, description="asha: samples before the first comparison")
     reduction_factor: int = Field(
@@ -98,7 +98,8 @@ class SweepConfig(JobConfig):
     mode: Mode = Field("max", description="which way it is better")
     rule: Rule = Field(
         "best",
-        description="best value; or fewest network calls within its interval",
+        description="best: the best value; cheapest_within_interval: fewest network calls among "
+        "those within its interval",
     )
     baseline: dict[str, Value] = Field(
         default={},

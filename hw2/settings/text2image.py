@@ -51,7 +51,10 @@ class TextEncoderConfig(Config):
     heads: Positive = Field(4, description="attention heads, a divisor of the width")
     layers: Positive = Field(2, description="blocks")
     merges: int = Field(
-        4096, ge=0, le=48_894, description="of CLIP's merges, beside those of the captions' words"
+        4096,
+        ge=0,
+        le=48_894,
+        description="merges of CLIP's byte-pair encoding to keep, beside those of captions' words",
     )
 
 
@@ -77,7 +80,9 @@ class DrawSettings(Config):
         4.0, ge=-1, description="w in (1+w) cond - w uncond; diffusers' guidance_scale is 1 + w"
     )
     guidance_interval: GuidanceInterval = Field(
-        (0.0, 1.0), description="shares of T between which guidance acts; 0,1: always"
+        (0.0, 1.0),
+        description="shares of T between which guidance acts, 1 the pure noise, 0 the picture; "
+        "0,1: always",
     )
     negative_prompt: str = Field("", description="what the unconditional branch is told")
     precision: Precision = Field(
@@ -93,7 +98,7 @@ class TrainText2ImageConfig(TrainingJobConfig):
     )
     text: TextEncoderConfig = TextEncoderConfig()
     network: LatentUNetConfig = LatentUNetConfig()
-    num_train_timesteps: Positive = Field(1000, description="T")
+    num_train_timesteps: Positive = Field(1000, description="T, timesteps of the process")
     prediction_type: Literal["epsilon", "v_prediction"] = Field(
         "v_prediction", description="what the network predicts"
     )
@@ -103,7 +108,8 @@ class TrainText2ImageConfig(TrainingJobConfig):
         None, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
     )
     timesteps: Literal["uniform", "importance"] = Field(
-        "importance", description="weigh evenly drawn timesteps, or draw them by their weight"
+        "importance",
+        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
     )
 
     @model_validator(mode="after")

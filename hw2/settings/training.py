@@ -16,12 +16,20 @@ class TrainConfig(Config):
 
     num_steps: Positive = Field(description="optimiser steps")
     batch_size: Positive = Field(128, description="pictures a step, over all workers")
-    accumulate: Positive = Field(1, description="passes that a worker's share is cut into")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of AdamW's rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's decay")
-    betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="AdamW's moments")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="linear warm-up")
-    decay: Literal["linear", "cosine", "none"] = Field("linear", description="of the rate, to 0")
+    accumulate: Positive = Field(
+        1, description="gradient accumulation: passes a step, each with a part of a worker's share"
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        2e-3, description="AdamW's learning rate at its peak"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's weight decay")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="AdamW's betas")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        50, description="steps of linear warm-up of the rate"
+    )
+    decay: Literal["linear", "cosine", "none"] = Field(
+        "linear", description="how the rate falls to 0 after the warm-up"
+    )
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="bound on the gradient norm")
     ema_width: Annotated[float, Field(gt=0, le=0.28)] = Field(
         0.08, description="EMA profile's width as a share of the training (Karras 2024)"
