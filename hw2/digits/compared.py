@@ -8,7 +8,8 @@ from torch import Tensor
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
 from hw2.metrics.digit_scores import MEAN, JudgedPictures
-from hw2.metrics.intervals import Interval, bootstrap
+from hw2.metrics.intervals import Interval
+from hw2.metrics.paired import difference_over_noises
 from hw2.settings.digits import SampleDigitsConfig
 from hw2.yaml_text import read_yaml
 
@@ -54,8 +55,8 @@ def part_of(
 class Apart:
     """Accuracy of one folder less that of another, of a domain or in the mean.
 
-    `interval` is a bootstrap over the `noises`, which all digits share; `only_this` and
-    `only_other` count the pictures that the judge reads right in one of them alone.
+    `interval` is `difference_over_noises`, which all digits share; `only_this` and `only_other`
+    count the pictures that the judge reads right in one of them alone.
     """
 
     domain: str
@@ -77,7 +78,7 @@ def compare(this: JudgedPictures, other: JudgedPictures, config: SampleDigitsCon
     return [
         Apart(
             name,
-            bootstrap(torch.mean, part.mean(0), seed=config.seed),
+            difference_over_noises(part.mean(0), len(part), config.seed),
             int((part > 0).sum()),
             int((part < 0).sum()),
             config.num_per_class,

@@ -14,24 +14,32 @@ from hw2.figures.labels import label_points
 from hw2.metrics.intervals import Interval
 
 CHOSEN = "#b83280"
+MAX_NAMED = 30
 
 
 @dataclass(frozen=True)
 class FrontPoint:
     """A setting, such as "w=2", and the two qualities that were measured at it.
 
-    Points of one `group` share a colour and a line.
+    Points of one `group` share a colour and a line. `worth` is how good the first quality is,
+    where that is not simply higher as it is larger.
     """
 
     label: str
     x: Interval
     y: Interval
     group: str = ""
+    worth: float | None = None
 
     @property
     def place(self) -> tuple[float, float]:
         """Where it is drawn."""
         return self.x.value, self.y.value
+
+    @property
+    def qualities(self) -> tuple[float, float]:
+        """What is better as it is higher."""
+        return self.x.value if self.worth is None else self.worth, self.y.value
 
 
 def front(
@@ -41,11 +49,12 @@ def front(
     y: str = "",
     best: FrontPoint | None = None,
 ) -> Image.Image:
-    """Settings by two qualities, higher being better in both.
+    """Settings by two qualities, higher being better in both, but for a `worth` of the points.
 
     Filled are those that no other beats, by being at least as good in both and better in one
-    (Pareto's front). `best` is ringed as the chosen one. Points with a value of nan are passed
-    over. Raises DataError if `best` is not drawn.
+    (Pareto's front). `best` is ringed as the chosen one. Of more than 30 points these alone have
+    their labels. Points with a value of nan are passed over. Raises DataError if `best` is not
+    drawn.
     """
     points = [p for p in points if all(map(math.isfinite, p.place))]
     if best is not None and best not in points:
@@ -56,6 +65,7 @@ def front(
     axes.grid(axis="x", color=FAINT, linewidth=0.7)
     axes.margins(0.12)  # room for the labels of the outermost points
     points = sorted(points, key=lambda p: (p.x.value, -p.y.value))
+    beaten = {p for p in points if _beaten(p, points)}
     groups = list(dict.fromkeys(p.group for p in points))
     lines = []
     for name, colour in zip(groups, cycle(COLOURS), strict=False):
@@ -63,14 +73,14 @@ def front(
         lines.append([p.place for p in own])
         at, heights = zip(*lines[-1], strict=True)
         axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)
-        for kind, filled in ((False, colour), (True, PAPER)):
-            rows = [p for p in own if _beaten(p, points) is kind]
+        for kind, filled in ((True, colour), (False, PAPER)):
+            rows = [p for p in own if (p in beaten) is not kind]
             if rows:
                 at, heights = zip(*(p.place for p in rows), strict=True)
                 arms = arms_of([p.y for p in rows]), arms_of([p.x for p in rows])
                 style = {"ms": 6, "elinewidth": 0.9, "capsize": 2, "mfc": filled}
                 axes.errorbar(at, heights, *arms, fmt="o", c=colour, zorder=3, **style)
-    if any(_beaten(p, points) for p in points):
+    if beaten:
         hollow = {"facecolors": PAPER, "edgecolors": COLOURS[-1]}
         axes.scatter([], [], s=36, label="beaten by another", **hollow)
     if best is not None:
@@ -79,12 +89,14 @@ def front(
     if axes.get_legend_handles_labels()[1]:
         # Below the axes, where it covers no point and no label.
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    lines += [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in points]
-    lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in points]
-    label_points(axes, [p.place for p in points], [p.label for p in points], lines)
+    few = len(points) <= MAX_NAMED
+    named = [p for p in points if few or p not in beaten or p == best]
+    lines += [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in named]
+    lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in named]
+    label_points(axes, [p.place for p in named], [p.label for p in named], lines)
     return picture_of(figure)
 
 
 def _beaten(point: FrontPoint, points: Sequence[FrontPoint]) -> bool:
-    x, y = point.place
-    return any(p != (x, y) and p[0] >= x and p[1] >= y for p in (p.place for p in points))
+    x, y = point.qualities
+    return any(q != (x, y) and q[0] >= x and q[1] >= y for q in (p.qualities for p in points))

@@ -1,14 +1,15 @@
-"""Two classifiers on the same pictures: is one better, and by how much."""
+"""Two accuracies on the same pictures or noises: is one better, and by how much."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import Interval, wilson
+from hw2.metrics.intervals import Interval, bootstrap, wilson
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ def paired_difference(both: int, only_a: int, only_b: int, n: int) -> Interval:
     below = side(b.value - b.low, a.high - a.value)
     above = side(b.high - b.value, a.value - a.low)
     return Interval(difference, difference - below, difference + above)
+
+
+def difference_over_noises(
+    apart: Float[Tensor, " n"], pictures: int, seed: int, num_resamples: int = 1000
+) -> Interval:
+    """The mean over n noises of `apart`, differences of shares of as many `pictures` of each noise.
+
+    Limits are a bootstrap of the noises and of two more, one with a picture more right and one with
+    a picture less (as Bonett & Price 2012 add such pairs to a table). Without them the interval
+    would be empty where no noise differs, and hold a difference of one picture at each hundredth
+    noise four times in ten; with them it does nearly always. The limits of one noise are nan.
+    Raises DataError for none.
+    """
+    if len(apart) < 2:
+        return bootstrap(torch.mean, apart, seed=seed)
+    step = torch.tensor([1 / pictures, -1 / pictures]).to(apart)
+    found = bootstrap(torch.mean, torch.cat([apart, step]), seed=seed, num_resamples=num_resamples)
+    value = float(apart.mean())
+    return Interval(value, min(value, found.low), max(value, found.high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,13 +1,14 @@
 """Which trial is chosen, and how the others differ from the baseline."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from hw2.metrics.intervals import Interval, bootstrap
+from hw2.metrics.paired import difference_over_noises
 from hw2.settings.sweeps import Mode, Rule
 from hw2.sweeps.space import Point, key_of
 from hw2.sweeps.trial import TrialResult
@@ -16,15 +17,19 @@ COST = "network_calls"
 
 
 def choose(
-    trials: Sequence[TrialResult], metric: str, mode: Mode, rule: Rule, prefer: str | None = None
+    trials: Sequence[TrialResult],
+    metric: str,
+    mode: Mode,
+    rule: Rule,
+    prefer: Callable[[TrialResult], float] | None = None,
 ) -> TrialResult | None:
     """The trial that `rule` takes, among those with the most samples and a finite `metric`.
 
     "best": the best value, of equal ones the one with fewest network calls.
     "cheapest_within_interval": fewest network calls among those whose value lies within the
-    interval of the best one, of equally cheap ones the one with most of the metric `prefer`, or the
-    best; the cheapest that is not shown to be worse (cf. the one-standard-error rule, Breiman et
-    al. 1984, section 3.4.3).
+    interval of the best one, of equally cheap ones the one with the largest finite `prefer`, or
+    the best; the cheapest that is not shown to be worse (cf. the one-standard-error rule, Breiman
+    et al. 1984, section 3.4.3).
     """
     most = max((trial.samples for trial in trials if not trial.error), default=0)
     known = [
@@ -51,7 +56,7 @@ def choose(
     within = [trial for trial in known if worth(trial) <= worst or trial is best]
 
     def liked(trial: TrialResult) -> float:
-        value = trial.scores[prefer].value if prefer in trial.scores else math.nan
+        value = prefer(trial) if prefer else math.nan
         return -value if math.isfinite(value) else math.inf
 
     return min(within, key=lambda trial: (cost(trial), liked(trial), worth(trial)))
@@ -59,7 +64,7 @@ def choose(
 
 @dataclass(frozen=True)
 class Difference:
-    """A trial's outcome less the baseline's on the same noises: mean, with bootstrap limits."""
+    """A trial's outcome less the baseline's on the same noises: mean, with 95 % limits."""
 
     point: Point
     baseline: Point
@@ -76,9 +81,16 @@ class Difference:
 
 
 def differences(
-    trials: Sequence[TrialResult], baseline: Mapping[str, Any], seed: int
+    trials: Sequence[TrialResult],
+    baseline: Mapping[str, Any],
+    seed: int,
+    shares: Mapping[str, int] | None = None,
 ) -> list[Difference]:
-    """Each trial against the one that has the values `baseline` and is like it in all else."""
+    """Each trial against the one that has the values `baseline` and is like it in all else.
+
+    `shares` are the outcomes that are shares, each with the number of pictures of a noise that it
+    is a share of: their limits are `difference_over_noises`. Those of others are a bootstrap.
+    """
     by_key = {key_of(trial.point): trial for trial in trials}
     found = []
     for trial in trials:
@@ -90,6 +102,9 @@ def differences(
             if pair[1] is None or len(pair[0]) != len(pair[1]) or not len(pair[0]):
                 continue
             apart = torch.from_numpy(pair[0]).double() - torch.from_numpy(pair[1]).double()
-            interval = bootstrap(torch.mean, apart, seed=seed, num_resamples=2000)
+            if shares and metric in shares:
+                interval = difference_over_noises(apart, shares[metric], seed, 2000)
+            else:
+                interval = bootstrap(torch.mean, apart, seed=seed, num_resamples=2000)
             found.append(Difference(trial.point, base.point, metric, interval, len(apart)))
     return found

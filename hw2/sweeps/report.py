@@ -2,8 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +31,22 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """What a sweep's table and figures show: metrics by name."""
+    """What a sweep's table and figures show.
+
+    Attributes:
+        metrics: by name.
+        front: two metrics that pull apart: of the first 1 is best, of the second most.
+        shares: outcomes that are shares, with how many pictures of a noise they are shares of.
+    """
 
     metrics: dict[str, Metric]
-    front: tuple[str, str] | None = None  # two metrics of which more is better
+    front: tuple[str, str] | None = None
+    shares: Mapping[str, int] = field(default_factory=dict)
+
+    def likeness(self, trial: TrialResult) -> float:
+        """How near the first metric of the front is to 1, at most 0; nan without it."""
+        found = trial.scores.get(self.front[0]) if self.front else None
+        return -abs(found.value - 1) if found else math.nan
 
 
 def check_metrics(config: SweepConfig, shown: Shown) -> None:
@@ -58,11 +70,8 @@ def report_sweep(
     Raises TrialsFailed at the end if a trial failed.
     """
     trials = sorted(trials, key=lambda trial: _order(trial.point))
-    prefer = shown.front and shown.front[0]
-    best = choose(trials, config.metric, config.mode, config.rule, prefer)
-    pairs = differences(trials, config.baseline, config.seed)
-    for name, picture in _figures(config, shown, trials, best).items():
-        tracker.log_picture(name, picture)
+    best = choose(trials, config.metric, config.mode, config.rule, shown.likeness)
+    pairs = differences(trials, config.baseline, config.seed, shown.shares)
     tracker.log_table("trials", [_row(trial) for trial in trials])
     if pairs:
         tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
@@ -73,6 +82,8 @@ def report_sweep(
         )
         tracker.set_tags({"best": label_of(best.point)})
     _print(config, shown, trials, best, pairs)
+    for name, picture in _figures(config, shown, trials, best).items():
+        tracker.log_picture(name, picture)
     print(f"figures: {out / 'figures'}")
     failed = [trial for trial in trials if trial.error]
     if failed:
@@ -157,6 +168,7 @@ def _figures(
                 trial.scores[across],
                 trial.scores[up],
                 label_of({k: v for k, v in trial.point.items() if k != x}),
+                shown.likeness(trial),
             )
             for trial in done
             if math.isfinite(trial.scores[across].value + trial.scores[up].value)

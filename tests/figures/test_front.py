@@ -38,6 +38,32 @@ def test_the_front_is_that_of_a_plain_search() -> None:
     assert 0 < expected.sum() < 40
 
 
+def test_a_worth_stands_for_the_first_quality() -> None:
+    """Of 40 points that are better the nearer to 1 they lie."""
+    values = np.random.default_rng(0).random((40, 2)) * 2
+    points = [FrontPoint(str(i), Interval(x, x, x), Interval(y, y, y), worth=-abs(x - 1))
+              for i, (x, y) in enumerate(values.tolist())]  # fmt: skip
+    near_one = [replace(p, x=Interval(*[-abs(p.x.value - 1)] * 3), worth=None) for p in points]
+    found = [_beaten(p, points) for p in points]
+    assert found == [_beaten(p, near_one) for p in near_one]
+    assert found != [_beaten(replace(p, worth=None), [replace(q, worth=None) for q in points])
+                     for p in points]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "named"), [(30, 30), (31, 2)])
+def test_of_many_points_the_unbeaten_and_the_chosen_are_named(
+    count: int, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "hw2.figures.front.label_points", lambda axes, at, texts, lines: told.extend(texts)
+    )
+    at = [Interval(i, i, i) for i in range(count)]
+    points = [FrontPoint(str(i), x, x) for i, x in enumerate(at)]
+    front(points, best=points[3])
+    assert len(told) == named and {"3", str(count - 1)} <= set(told)
+
+
 def test_a_front_marks_the_beaten_and_the_chosen() -> None:
     a, b, c = (FrontPoint(f"w={w}", wilson(x, 100), wilson(y, 100))
                for w, x, y in ((0, 40, 90), (2, 80, 80), (4, 70, 50)))  # fmt: skip

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.paired import holm, mcnemar, paired_difference
+from hw2.metrics.intervals import bootstrap
+from hw2.metrics.paired import difference_over_noises, holm, mcnemar, paired_difference
 
 
 def pictures(both: int, only_a: int, only_b: int, neither: int) -> tuple[Tensor, Tensor]:
@@ -115,3 +116,36 @@ def test_holm_keeps_the_order_and_refuses_what_is_no_p_value() -> None:
         holm([0.5, 1.2])
     with pytest.raises(DataError, match="p-value nan"):
         holm([math.nan])
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.01, 0.97), (0.04, 0.94), (0.2, 0.92)])
+def test_a_difference_over_noises_covers_small_shares(share: float, least: float) -> None:
+    """Of 50 noises each has one of 20 pictures less with this chance; 300 such draws."""
+    rng, hits = np.random.default_rng(0), 0
+    for seed in range(300):
+        apart = -torch.from_numpy(rng.random(50) < share).double() / 20
+        found = difference_over_noises(apart, 20, seed, num_resamples=400)
+        hits += found.low <= -share / 20 <= found.high
+    assert hits / 300 >= least
+
+
+def test_a_difference_over_noises_is_that_of_the_bootstrap_where_many_differ() -> None:
+    apart = torch.from_numpy(np.random.default_rng(0).normal(0.2, 0.3, 200))
+    found, plain = (
+        difference_over_noises(apart, 20, 0, 4000),
+        bootstrap(torch.mean, apart, seed=0, num_resamples=4000),
+    )
+    wide = plain.high - plain.low
+    assert found.value == plain.value == pytest.approx(float(apart.mean()))
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.06 * wide)
+
+
+def test_a_difference_over_noises_at_the_edges() -> None:
+    same = difference_over_noises(torch.zeros(50), 20, seed=0)
+    assert same.value == 0 and -0.005 < same.low < 0 < same.high < 0.005
+    all_moved = difference_over_noises(torch.ones(10), 20, seed=0)
+    assert all_moved.low < all_moved.value == all_moved.high == 1
+    one = difference_over_noises(torch.ones(1), 20, seed=0)
+    assert one.value == 1 and math.isnan(one.low) and math.isnan(one.high)
+    with pytest.raises(DataError, match="samples of"):
+        difference_over_noises(torch.ones(0), 20, seed=0)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.metrics.paired import difference_over_noises
 from hw2.sweeps.choice import Mode, choose, differences
 from hw2.sweeps.trial import Report, TrialResult
 
@@ -65,7 +67,12 @@ def test_of_equally_cheap_ones_the_preferred_metric_decides() -> None:
         scores = {**one.scores, "spread": Interval(spread, spread, spread)}
         trials.append(TrialResult(one.point, NOWHERE, (Report(10, scores),)))
     trials.append(trial(5, 0.94))  # without it
-    for prefer, want in (("spread", 2), (None, 1)):
+
+    def spread(trial: TrialResult) -> float:
+        found = trial.scores.get("spread")
+        return found.value if found else math.nan
+
+    for prefer, want in ((spread, 2), (None, 1)):
         found = choose(trials, "y", "max", "cheapest_within_interval", prefer)
         assert found is not None and found.point["x"] == want
 
@@ -128,6 +135,16 @@ def test_differences_are_paired() -> None:
 
     turned = differences(trials[:2], {"x": 1}, seed=0)
     assert [pair.verdict for pair in turned] == ["lower"]
+
+
+def test_differences_of_shares_are_not_empty() -> None:
+    trials = [trial(x, 0, outcomes=np.ones(50, np.float32)) for x in (0, 1)]
+    [plain], [share] = (
+        differences(trials, {"x": 0}, 0),
+        differences(trials, {"x": 0}, 0, {"right": 20}),
+    )
+    assert plain.interval == Interval(0, 0, 0)
+    assert share.interval == difference_over_noises(torch.zeros(50).double(), 20, 0, 2000)
 
 
 def test_what_has_no_partner_is_not_compared() -> None:

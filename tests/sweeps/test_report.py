@@ -104,7 +104,7 @@ def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
     assert names == ("the spread", "the mean")
     at = [(point.label, *point.place) for point in points]
     assert at == [("w=0", 0.5, 0.5), ("w=1", 0.55, 0.45), ("w=2", 0.7, 0.3)]
-    # All cost the same, and w=2 is shown to be worse: of the others that of the larger spread.
+    # All cost the same, and w=2 is shown to be worse: of the others that of the spread nearer 1.
     assert best == "w=1" and kept["best"]["point"] == {"w": 1}
 
 
