@@ -3,9 +3,10 @@
 python benchmarks/clip_throughput.py --images hw2_data/clip_zeroshot/val --rounds 3
 
 Whole processes on the same files and weights, in turns. Seconds to the first batch count from the
-start of the process; pictures a second are the slope of those done against time after it, by least
-squares. `--model ViT-B-32` takes random weights, which are as fast as trained ones. `floor` is the
-network's calls alone on a batch that stays, a process a core at once.
+start of the process, of hw2 from when its settings are read, some tenths later; pictures a second
+are the slope of those done against time after it, by least squares. `--model ViT-B-32` takes random
+weights, which are as fast as trained ones. `floor` is the network's calls alone on a batch that
+stays, a process a core at once.
 """
 
 import argparse
@@ -150,7 +151,7 @@ def run(side: str, model: str, weights: str, images: str) -> dict[str, float]:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, cwd=ROOT, env=environment)
         found = json.loads(Path(folder, "out/metrics.json").read_text())
         rate, first = found["pictures_per_second"], found["seconds_to_first_part"]
-        return {"first": first, "rate": rate}  # first: from when it had read its settings
+        return {"first": first, "rate": rate}
 
 
 def linked(images: Path, count: int, folder: Path) -> Path:

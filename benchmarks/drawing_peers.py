@@ -89,10 +89,6 @@ def against_floor(model: DigitModel, noises: int, pairs: int) -> dict[str, float
     settings, total = SampleSettings(), model.schedule.num_train_timesteps
     sizes: list[int] = []
 
-    def counting(x: Tensor, *told: Tensor) -> Tensor:
-        sizes.append(len(x))
-        return net(x, *told)
-
     net = model.net
     hook = net.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
     draw(model, settings, domain=0, indices=range(noises), seed=0)

@@ -17,6 +17,7 @@ on a batch that stays, in turns.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
             return steps
 
     settings = [*words.ours, "--train.checkpoint_every", "1000000"]
-    settings += ["--train.log_every", f"{min(steps, 10)}", "--train.num_steps", "1000000"]
+    settings += ["--train.log_every", f"{math.gcd(steps, 10)}", "--train.num_steps", "1000000"]
     ours = Stepwise(argparse.Namespace(**{**vars(words), "ours": settings}), out)
     from hw2.models.digit_unet import build_digit_unet
 

@@ -11,6 +11,7 @@ from hw2.settings.zero_shot import ClipZeroShotConfig
 
 def main(config: ClipZeroShotConfig) -> None:
     """Embed pictures and prompts on Ray Data actors, then rank and report, as one MLflow run."""
+    began = time.time()
     from hw2.clip.cuts import warn_of_prompts
     from hw2.clip.finding import find_clip
     from hw2.clip.plan import Plan, find_pictures
@@ -24,7 +25,6 @@ def main(config: ClipZeroShotConfig) -> None:
     from hw2.progress import progress
     from hw2.runs import job_run
 
-    began = time.time()
     sets = prompt_sets(config.asked_templates, config.clean_names)
     listing = find_pictures(config)
     source = find_clip(config.model, config.pretrained)

@@ -75,8 +75,8 @@ def read_split(
         domains: which domains; the order does not matter.
         image_size: side of the pictures that come back, 1..1024; others are resized.
         skip_bad: leave bad rows out and list them, instead of refusing the split.
-        cache: folder for packs; by default ROOT/digits/.packed, or where that cannot be written,
-            the user's cache folder.
+        cache: folder for packs, below it one for each tree; by default ROOT/digits/.packed, or
+            where that cannot be written, the user's cache folder.
         progress: show a bar on stderr while packing.
 
     Raises:
@@ -88,7 +88,9 @@ def read_split(
         read_table(csv_path(root, domain, split), picture_folder(root, domain)) for domain in chosen
     ]
     name = f"{split}-{'-'.join(chosen)}-{image_size}-{_key(tables, chosen, image_size)}.arrow"
-    folders = [cache] if cache else [digits_folder(root) / ".packed", cache_folder() / "packed"]
+    own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]  # a cache may be of many
+    folders = [digits_folder(root) / ".packed", cache_folder() / "packed" / own]
+    folders = [cache / own] if cache else folders
     pack = _find(folders, name)
     if pack is None:
         pack = _pack(folders, name, tables, chosen, image_size, progress)

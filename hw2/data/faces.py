@@ -41,15 +41,15 @@ def real_folder(root: Path) -> Path:
 def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
     """All pictures of a folder, as they are (all of one size then) or square of `image_size`.
 
-    Raises DataError for a missing or empty folder, a picture that cannot be decoded (which names
-    it), or sizes that differ.
+    Hidden files are passed over. Raises DataError for a missing or empty folder, a picture that
+    cannot be decoded (which names it), or sizes that differ.
     """
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder of pictures: name another, "
             "or run `python -m jobs.prepare_data`"
         )
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"{folder}: holds no pictures ({', '.join(SUFFIXES)})")
     pictures: list[np.ndarray] = []

@@ -39,8 +39,13 @@ class Noises:
         return [self.names.index(name) for name in names]
 
 
+def noise_files(folder: Path) -> list[Path]:
+    """The noises of a folder, by name; hidden files, as of macOS, are none."""
+    return sorted(folder.glob("[!.]*.pt"))
+
+
 def read_noises(folder: Path) -> Noises:
-    """All `*.pt` of a folder, each a float32 tensor (1, 3, h, w), of one size.
+    """All `noise_files` of a folder, each a float32 tensor (1, 3, h, w), of one size.
 
     Raises:
         DataError: the folder is missing or holds none; or a file, which it names, is no torch file,
@@ -52,7 +57,7 @@ def read_noises(folder: Path) -> Noises:
             f"{folder}: no such folder of noises: point --noise at one with 00.pt, 01.pt, .., "
             "or run `python -m jobs.prepare_data`"
         )
-    paths = sorted(folder.glob("*.pt"))
+    paths = noise_files(folder)
     if not paths:
         raise DataError(f"{folder}: holds no noises: want 00.pt, 01.pt, ..")
     noises: list[Tensor] = []

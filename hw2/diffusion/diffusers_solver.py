@@ -33,7 +33,7 @@ def diffusers_solver(
         solver_order=2,
     )
     solver.set_timesteps(len(steps))
-    # diffusers' own "trailing" list has an extra timestep -1 for one length in ten (61 of 1000).
+    # diffusers' own "trailing" list differs for one length in ten, for some by an extra -1.
     alpha_bar = schedule.alphas_cumprod[steps]
     solver.timesteps = torch.tensor(steps)
     solver.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1)]).float()

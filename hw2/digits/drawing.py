@@ -98,12 +98,17 @@ def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None
 
     One that was trained with labels alone, or without any, has learnt nothing of the other branch.
     """
-    for dropout, w, lacks in ((0, 0, "without"), (1, -1, "with")):
-        if diffusion.label_dropout == dropout and settings.guidance_weight != w:
+    w, interval = settings.guidance_weight, settings.guidance_interval
+    for dropout, fits, lacks, way in (
+        (0, w == 0, "without", "guidance_weight 0"),
+        # Outside the interval the conditional branch alone is asked.
+        (1, w == -1 and interval == (0, 1), "with", "guidance_weight -1, guidance_interval 0,1"),
+    ):
+        if diffusion.label_dropout == dropout and not fits:
             raise ConfigError(
-                f"guidance_weight={settings.guidance_weight:g} of a model trained with "
-                f"diffusion.label_dropout={dropout}: it has seen no picture {lacks} label: take "
-                f"guidance_weight {w}, or train with 0.1"
+                f"guidance_weight={w:g}, guidance_interval={interval[0]:g},{interval[1]:g} of a "
+                f"model trained with diffusion.label_dropout={dropout}: it has seen no picture "
+                f"{lacks} label: take {way}, or train with 0.1"
             )
     total, steps = diffusion.num_train_timesteps, settings.num_inference_steps
     check_sampler(settings.sampler, total, steps, settings.eta)

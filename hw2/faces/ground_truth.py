@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.images import decode_named
-from hw2.data.noises import Noises
+from hw2.data.noises import Noises, noise_files
 from hw2.errors import DataError
 
 PASS_MARK = 20.0  # of the mean squared error on 0..255
@@ -23,7 +23,7 @@ def ground_truth_folder(noise: Path, gt: Path | None) -> Path | None:
     if gt is not None:
         if not gt.is_dir():
             raise DataError(f"gt={gt}: no such folder; leave it out to compare with nothing")
-        wanted = [f"{path.stem}.png" for path in sorted(noise.glob("*.pt"))]
+        wanted = [f"{path.stem}.png" for path in noise_files(noise)]
         if not any((gt / name).exists() for name in wanted):
             raise DataError(
                 f"gt={gt}: holds none of {', '.join(wanted[:SHOWN])}, ..; leave it out to compare "

@@ -34,7 +34,8 @@ def design_effect(values: Tensor, classes: Int64[Tensor, " n"]) -> float:
     """How often the variance of the mean of `values` is that of independent ones; at least 1.
 
     Kish 1965: between columns of `noise_blocks`, as a share of between pictures. 1 where classes
-    have different numbers of pictures, for then nothing tells which share a noise.
+    have different numbers of pictures, for then nothing tells which share a noise, and where all
+    values are alike; of a few that differ it is a rough guess.
     """
     blocks = noise_blocks(classes)
     if len(blocks) > 1 or blocks[0].shape[1] < 2:

@@ -2,6 +2,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -158,18 +159,30 @@ def test_a_tree_that_cannot_be_written_is_packed_in_the_users_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     (course_tree / "digits/.packed").write_text("in the way, even of root")
     assert len(read(course_tree).digits) == 12
-    assert len(list((tmp_path / "user/hw2/packed").glob("*.arrow"))) == 1
+    assert len(list((tmp_path / "user/hw2/packed").glob("*/*.arrow"))) == 1
 
 
 def test_a_cache_folder_can_be_given_and_must_be_writable(
     course_tree: Path, tmp_path: Path
 ) -> None:
     read(course_tree, cache=tmp_path / "packs")
-    assert len(list((tmp_path / "packs").glob("*.arrow"))) == 1
+    assert len(list((tmp_path / "packs").glob("*/*.arrow"))) == 1
     assert not (course_tree / "digits/.packed").exists()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"nowhere to keep.*--data\.cache"):
         read(course_tree, cache=tmp_path / "file")
+
+
+def test_trees_that_share_a_cache_keep_their_packs(course_tree: Path, tmp_path: Path) -> None:
+    trees, packs = (course_tree, tmp_path / "other"), tmp_path / "packs"
+    shutil.copytree(course_tree, trees[1])
+    for tree in trees:
+        read(tree, cache=packs)
+    made = {path: path.stat().st_mtime_ns for path in packs.glob("*/*.arrow")}
+    assert len(made) == 2
+    for tree in trees:
+        read(tree, cache=packs)
+    assert {path: path.stat().st_mtime_ns for path in packs.glob("*/*.arrow")} == made
 
 
 def test_an_offline_tree_is_read_whole(digits_tree: Path, tmp_path: Path) -> None:

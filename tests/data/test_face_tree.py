@@ -82,6 +82,12 @@ def test_faces_that_are_not_there_are_told_with_the_way_out(tmp_path: Path) -> N
         read_pictures(real_folder(tmp_path))
 
 
+def test_hidden_files_are_no_faces(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"what macOS keeps of a file, in a zip")
+    assert len(read_pictures(tmp_path).images) == 1
+
+
 def test_gt_is_what_diffusers_draws_from_the_files(made: Path) -> None:
     face = made / "face"
     net = from_course(torch.load(face / "UNet.pt", weights_only=True))

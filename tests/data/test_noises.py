@@ -25,6 +25,7 @@ def folder(tmp_path: Path) -> Path:
     for index in (2, 0, 1):
         torch.save(noise(index), tmp_path / f"{index:02d}.pt")
     (tmp_path / "readme.txt").write_text("not a noise")
+    (tmp_path / "._00.pt").write_bytes(b"what macOS keeps of a file, in a zip")
     return tmp_path
 
 

@@ -276,10 +276,24 @@ def test_trials_that_share_a_gpu_are_not_counted_in_whole_ones() -> None:
     assert config(space, scaling={"num_workers": 4}).session.num_workers == 4
 
 
-@pytest.mark.parametrize(("dropout", "w"), [(0.0, 0.0), (1.0, -1.0)])
-def test_a_branch_that_was_never_trained_is_not_drawn_from(dropout: float, w: float) -> None:
+@pytest.mark.parametrize(
+    ("dropout", "fit", "way", "unfit"),
+    [
+        (0.0, {"guidance_weight": 0.0}, "guidance_weight 0,", {"guidance_interval": (0.0, 1.0)}),
+        (
+            1.0,
+            {"guidance_weight": -1.0, "guidance_interval": (0.0, 1.0)},
+            "guidance_weight -1, guidance_interval 0,1,",
+            {"guidance_weight": -1.0},  # outside the default interval labels would be told
+        ),
+    ],
+)
+def test_a_branch_that_was_never_trained_is_not_drawn_from(
+    dropout: float, fit: dict[str, Any], way: str, unfit: dict[str, Any]
+) -> None:
     diffusion = DiffusionConfig(label_dropout=dropout)
-    check_sampling(SampleSettings(guidance_weight=w), diffusion)
-    with pytest.raises(ConfigError, match=f"take guidance_weight {w:g}, or train with 0.1"):
-        check_sampling(SampleSettings(guidance_weight=2.0), diffusion)
+    check_sampling(SampleSettings(**fit), diffusion)
+    for words in ({}, unfit):
+        with pytest.raises(ConfigError, match=f"take {way} or train with 0.1"):
+            check_sampling(SampleSettings(**words), diffusion)
     check_sampling(SampleSettings(guidance_weight=2.0), DiffusionConfig(label_dropout=0.01))
