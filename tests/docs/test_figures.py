@@ -4,7 +4,7 @@ import re
 
 from tests.docs.documents import documents
 
-INTERVAL = re.compile(r"([\d.]+)[^(|;]*\((?:range )?([\d.]+-[\d.]+)\)")
+INTERVAL = re.compile(r"([\d.]+)[^(|;\d]*\((?:range )?([\d.]+-[\d.]+)\)")
 
 
 def test_the_front_page_has_the_figures_of_the_others() -> None:
