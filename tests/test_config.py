@@ -181,6 +181,21 @@ def test_models_are_frozen_and_refuse_nonsense():
         Train(num_steps="abc")
     with pytest.raises(ValidationError):
         ScalingConfig(num_worker=1)
+    with pytest.raises(ValidationError):
+        Train(num_steps=1, rate=float("inf"))
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 1), (0.5, 1), (1, 1), (2.9, 2), (3, 3)])
+def test_threads_are_the_whole_cpus_of_a_worker(given: float | None, threads: int):
+    assert ScalingConfig(cpus_per_worker=given).num_threads == threads
+
+
+def test_paths_become_absolute_in_all_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    config = read("--out", "s3://bucket/x", "--judge.path", "w.pt", "--name", "a/b").absolute()
+    assert config.judge == Judge(path=tmp_path / "w.pt")
+    assert (str(config.out), config.name, config.seed) == ("s3:/bucket/x", "a/b", 0)
+    assert read("--out", "x").absolute().out == tmp_path / "x"
 
 
 # --- what is refused, each in one line ----------------------------------------------------
@@ -355,6 +370,8 @@ def test_dump_keeps_texts(tmp_path: Path, name: str):
     config = Demo(out=Path("x"), name=name)
     (tmp_path / "c.yaml").write_text(dump(config), encoding="utf-8")
     assert read("--config", f"{tmp_path}/c.yaml") == config
+    assert list(yaml.safe_load(dump(config))) == list(Demo.model_fields)
+    assert name in dump(config)  # as it was written, not as numbers of its letters
 
 
 def test_difference():
