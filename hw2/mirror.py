@@ -67,9 +67,7 @@ class Mirror:
 
     def take_over(self, patience: float = PATIENCE_SECONDS) -> None:
         """Be the one that writes: first for a job's start, later among the processes of its run."""
-        self._writes, self._writer = True, uuid.uuid4().hex
-        owner = f"{self.address.run} {self._writer}"
-        self.bucket.patiently(lambda: self.bucket.write_text(OWNER, owner), patience)
+        self._own(patience)
         self.pull(patience)
 
     def join(self, patience: float = PATIENCE_SECONDS) -> None:
@@ -85,10 +83,16 @@ class Mirror:
 
     def set_aside(self) -> None:
         """Move what is in the bucket to URI.old-N, and begin anew."""
+        self._own()  # else an earlier start would write there while it is moved
         self.bucket.patiently(self.bucket.move_aside)
         for path in self.folder.iterdir():
             path.unlink()
         self._known, self._seen = {}, {}
+
+    def _own(self, patience: float = PATIENCE_SECONDS) -> None:
+        self._writes, self._writer = True, uuid.uuid4().hex
+        owner = f"{self.address.run} {self._writer}"
+        self.bucket.patiently(lambda: self.bucket.write_text(OWNER, owner), patience)
 
     def _check(self) -> None:
         run, _, writer = (self.bucket.read_text(OWNER) or "").partition(" ")
@@ -191,6 +195,7 @@ class Mirror:
         self._check()
         for _, names in itertools.groupby(new, _turn):
             self._each(lambda name: self._put(name, here[name]), names)
+            self._check()  # weights go for minutes: no manifest of them into a later start's OUT
         for name in sorted(gone, key=lambda name: not name.endswith(MANIFEST)):
             self.bucket.delete(name)
             del self._known[name]

@@ -219,15 +219,16 @@ class Bucket:
             self.files.delete_file(self.path(name))
 
     def move_aside(self) -> None:
-        """Move all files to a folder beside this one, URI.old-N."""
+        """Move all files, also those that come meanwhile, to a folder beside this, URI.old-N."""
         n, base = 1, self.path()
         while self.files.get_file_info(f"{base}.old-{n}").type is not fs.FileType.NotFound:
             n += 1
-        names = sorted(self.names(), key=lambda name: (name == "config.yaml", name))
-        for name in names:  # what says whose results they are goes last
-            self.files.copy_file(self.path(name), f"{base}.old-{n}/{name}")
-        for name in names:
-            self.delete(name)
+        while found := self.names():
+            names = sorted(found, key=lambda name: (name == "config.yaml", name))
+            for name in names:  # what says whose results they are goes last
+                self.files.copy_file(self.path(name), f"{base}.old-{n}/{name}")
+            for name in names:
+                self.delete(name)
 
 
 def _is_final(reason: str) -> bool:

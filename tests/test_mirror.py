@@ -240,6 +240,71 @@ def test_what_is_set_aside_keeps_whose_it_is_to_the_last(uri: str, gone: list[st
     assert gone == ["a.json", "figures/x.png", "config.yaml"] * 2
 
 
+def test_an_earlier_start_is_shut_out_before_its_bucket_is_set_aside(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = Bucket.delete
+    with mirrored(uri) as first, mirrored(uri) as second:
+        first.take_over()
+        save(first, 5)
+        first.push()
+
+        def meanwhile(bucket: Bucket, name: str) -> None:
+            monkeypatch.setattr(Bucket, "delete", delete)
+            save(first, 10)
+            with pytest.raises(TakenOver):
+                first.push()
+            delete(bucket, name)
+
+        monkeypatch.setattr(Bucket, "delete", meanwhile)
+        second.pull_settings()
+        second.set_aside()
+        second.take_over()
+        assert second.pull_checkpoint() is None
+        first._writes = False
+
+
+def test_a_push_under_way_leaves_no_checkpoint_to_who_sets_the_bucket_aside(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Bucket.put
+    with mirrored(uri) as first, mirrored(uri) as second:
+        first.take_over()
+        save(first, 5)
+        first.push()
+        save(first, 10)
+
+        def meanwhile(bucket: Bucket, name: str, path: Path, size: int) -> None:
+            monkeypatch.setattr(Bucket, "put", put)
+            second.set_aside()
+            second.take_over()
+            put(bucket, name, path, size)  # it had been read for minutes
+
+        monkeypatch.setattr(Bucket, "put", meanwhile)
+        with pytest.raises(TakenOver):
+            first.push()
+        assert second.pull_checkpoint() is None
+        first._writes = False
+
+
+def test_what_comes_while_a_bucket_is_set_aside_goes_there_too(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = Bucket.delete
+
+    def meanwhile(bucket: Bucket, name: str) -> None:
+        monkeypatch.setattr(Bucket, "delete", delete)
+        delete(bucket, name)
+        bucket.write_text("late.json", "late")
+
+    Bucket(uri).write_text("config.yaml", "seed: 1")
+    monkeypatch.setattr(Bucket, "delete", meanwhile)
+    Bucket(uri).move_aside()
+    assert not Bucket(uri).names()
+    path, _, options = uri.partition("?")
+    assert set(Bucket(f"{path}.old-1?{options}").names()) == {"config.yaml", "late.json"}
+
+
 def test_rows_of_a_later_start_are_not_delivered_by_the_driver_before(uri: str) -> None:
     with mirrored(uri) as first:
         first.take_over()
