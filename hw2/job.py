@@ -14,7 +14,7 @@ from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_NAME, NO_ROOM, NO_WRITING, ConfigError, Hw2Error
-from hw2.lock import LOCK, only_writer
+from hw2.lock import JOB_LOCK, LOCK, only_writer
 from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
 
@@ -30,6 +30,7 @@ def claim_out(
     ignore: Collection[str] = (),
     inputs: Mapping[str, str] | None = None,
     mirror: "Mirror | None" = None,
+    hold: Callable[[Path], object] = lambda out: None,
 ) -> Path:
     """Make the folder of the results and write the resolved settings to its config.yaml.
 
@@ -41,9 +42,11 @@ def claim_out(
         ignore: dotted keys and sections that do not change the results either.
         inputs: hashes of what the results are made from, by name; they count like settings.
         mirror: of an `out` in a bucket; what is there is copied here, once it is claimed.
+        hold: called with a folder of no bucket before anything is written there, to lock it.
     Returns: the absolute path of the folder, or of its copy here.
     Raises:
         ConfigError: the folder holds other results, is not ours, or cannot be made.
+        BusyError: another job holds it.
         StorageError: the bucket is away.
     """
     out = mirror.folder if mirror else config.out.absolute()
@@ -58,6 +61,11 @@ def claim_out(
         others = mirror.pull_settings() if mirror else False
         if trap := planted(out):
             raise ConfigError(f"out={shown}: {trap}: nothing is written there: {advice}")
+        ours = (draft, sums, sums_draft, out / JOB_LOCK)
+        if not record.exists() and (others or any(path not in ours for path in out.iterdir())):
+            raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
+        if not mirror:
+            hold(out)
         if record.exists():
             here = leaves(config.shown(), ignore)
             try:
@@ -73,11 +81,10 @@ def claim_out(
             elif differ:
                 if (out / LOCK).exists():
                     with only_writer(out, patience=0.0):
-                        pass  # a training that still writes there would lose its folder
+                        pass  # a worker that outlived its job would lose its folder
                 set_aside(out)
                 out.mkdir()
-        elif others or any(path not in (draft, sums, sums_draft) for path in out.iterdir()):
-            raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
+                hold(out)
         if mirror:
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hw2.config import JobConfig
 from hw2.data.files import sha256_of
+from hw2.distributed.reach import joining
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.job import claim_out
 from hw2.locate import Found
+from hw2.lock import JOB_LOCK, NODE_SECONDS, only_writer
 from hw2.places import uri_of
 from hw2.runlog.addresses import resolve_uri, ui_command
 from hw2.runlog.tracker import Tracker
@@ -57,6 +59,7 @@ def job_run(
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
     refused like one of other settings. The keys `not_results` do not decide what the folder holds.
+    The folder is locked until the end: a second job is refused (BusyError) and moves none away.
     On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """
     splits, files = splits or {}, files or {}
@@ -75,8 +78,13 @@ def job_run(
     refuse_missing(*missing)
     for path in shared:
         refuse_unseen(path, or_uri=False)
-    with _mirror(config.out) as mirror:
-        out = claim_out(config, ignore, inputs, mirror)
+    patience = NODE_SECONDS if joining() else 0.0
+    with _mirror(config.out) as mirror, ExitStack() as held:
+
+        def hold(out: Path) -> None:
+            held.enter_context(only_writer(out, patience, JOB_LOCK))
+
+        out = claim_out(config, ignore, inputs, mirror, hold)
         if mirror:
             mirror.start()
         tracker = Tracker.start(

@@ -1,5 +1,6 @@
 """Two writers of one folder, each in a process of its own."""
 
+import contextlib
 import errno
 import subprocess
 import sys
@@ -40,6 +41,28 @@ def test_one_process_writes_and_its_death_lets_the_next_in(tmp_path: Path) -> No
         finally:
             holder.kill()
     with only_writer(tmp_path, 5.0):
+        pass
+
+
+def test_a_folder_that_was_moved_aside_meanwhile_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with contextlib.ExitStack() as holder:
+        holder.enter_context(only_writer(out))
+
+        def meanwhile(seconds: float) -> None:
+            out.rename(tmp_path / "out.old-1")
+            out.mkdir()
+            (out / ".lock").touch()
+            holder.close()
+            monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+
+        monkeypatch.setattr(lock.time, "sleep", meanwhile)
+        with pytest.raises(BusyError), only_writer(out, 0.3):
+            pytest.fail("held what was moved")
+    with only_writer(out, 0.0):
         pass
 
 

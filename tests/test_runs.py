@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from hw2 import runs, tracking
 from hw2.config import JobConfig
-from hw2.errors import ConfigError
+from hw2.errors import BusyError, ConfigError
 from hw2.job import claim_out
 from hw2.settings.data import DataConfig, PrepareDataConfig
 from tests.jobs.command import Folder
@@ -34,6 +34,25 @@ def test_a_later_name_renames_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
             pass
         names.append(folder.query("SELECT name FROM runs"))
     assert names == [[("out",)], [("one",)], [("two",)], [("two",)]]
+
+
+def test_a_folder_in_which_a_job_is_at_work_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin = partial(runs.job_run, experiment="any")
+    with begin(JobConfig(out=Path("out"), seed=1)) as (out, _):
+        for settings in ({"seed": 1}, {"seed": 2}, {"seed": 2, "overwrite": True}):
+            refused = pytest.raises(BusyError, match=f"out={out}: another run is writing there")
+            with refused, begin(JobConfig(out=Path("out"), **settings)):
+                pytest.fail("two jobs")
+        (out / "picture.png").write_bytes(b"of seed 1")
+    assert Folder(tmp_path).query("SELECT status FROM runs") == [("FINISHED",)]
+    with begin(JobConfig(out=Path("out"), seed=2, overwrite=True)):
+        assert not (out / "picture.png").exists()
+        with pytest.raises(BusyError), begin(JobConfig(out=Path("out"), seed=2)):
+            pytest.fail("the new folder is not locked")
+    assert (tmp_path / "out.old-1/picture.png").read_bytes() == b"of seed 1"
 
 
 def test_a_data_tree_is_no_bucket() -> None:

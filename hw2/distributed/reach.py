@@ -8,6 +8,11 @@ from hw2.errors import ConfigError
 ANSWER_SECONDS = 15.0
 
 
+def joining() -> bool:
+    """Whether there is a cluster to join."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
     """Raise ConfigError if no Ray answers at RAY_ADDRESS within `seconds`.
 

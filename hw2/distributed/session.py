@@ -16,7 +16,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal, own_device, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
 from hw2.distributed.exposure import warn_if_open
-from hw2.distributed.reach import refuse_silent
+from hw2.distributed.reach import joining, refuse_silent
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
 from hw2.mirror import Mirror
@@ -115,11 +115,6 @@ def _object_store_bytes() -> int:
     wanted = OBJECT_STORE_BYTES * ((os.cpu_count() or 1) // CORES_A_STORE)
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
     return max(OBJECT_STORE_BYTES, min(wanted, free // 4))
-
-
-def joining() -> bool:
-    """Whether there is a cluster to join."""
-    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def _set_environment() -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
+from hw2.distributed.reach import joining
 from hw2.distributed.session import (
     connected,
     growing,
-    joining,
     ray_storage,
     share_of_cluster,
 )
@@ -24,7 +24,7 @@ from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
 from hw2.locate import FINAL
-from hw2.lock import LOCK_SECONDS, only_writer
+from hw2.lock import LOCK_SECONDS, NODE_SECONDS, only_writer
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
@@ -44,8 +44,6 @@ PICTURES_PER_WORKER = 12
 # A GPU is kept waiting by the launches of a small network: with fewer pictures each, more are no
 # faster than one (docs/performance.md).
 PICTURES_PER_GPU = 512
-# A node that vanished holds the lock of its worker on OUT until the file server gives it up.
-NODE_SECONDS = 180.0
 
 C = TypeVar("C", bound=LoopJobConfig)
 

@@ -16,6 +16,7 @@ from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import mask, masked
 from hw2.errors import ConfigError, Hw2Error
 from hw2.job import set_aside
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
 from hw2.runlog.arrival import has_arrived
 from hw2.runlog.environment import COMPUTING, versions
@@ -144,7 +145,8 @@ class Runner:
             same = _same(known.get("made_from"), made_from)
             # The job itself would go on with what other code has left in its folder.
             if not same and step.out.exists():
-                set_aside(step.out)
+                with only_writer(step.out, 0.0, JOB_LOCK):  # a killed report's job may live on
+                    set_aside(step.out)
             longest = float(known.get("seconds", 0)) if same else 0.0
             record = {"made_from": made_from, "seconds": longest}
             write_json(self._record(step), record)

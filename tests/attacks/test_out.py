@@ -41,9 +41,10 @@ def folder_link(out: Path, victim: Path) -> None:
 
 PLANTED = {
     **{name: link(name) for name in (
-        ".lock", "journal.jsonl", "journal.lock", "inputs.tmp", ".config.yaml.tmp", "config.yaml",
-        ".final.safetensors.part", "metrics.json", "checkpoints/step_00000005/manifest.json",
-        "tables/scores.csv", "trials/0123456789abcdef/result.json",
+        ".lock", ".job.lock", "journal.jsonl", "journal.lock", "inputs.tmp", ".config.yaml.tmp",
+        "config.yaml", ".final.safetensors.part", "metrics.json",
+        "checkpoints/step_00000005/manifest.json", "tables/scores.csv",
+        "trials/0123456789abcdef/result.json",
     )},
     "a pipe": pipe,
     "a folder": folder_link,

@@ -13,6 +13,7 @@ import yaml
 from hw2.config import JobConfig, load
 from hw2.data.files import write_json
 from hw2.errors import ConfigError
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.report import steps
 from hw2.report.steps import Runner, StepResult, plan
 from hw2.runlog.journal import JOURNAL, mark_of
@@ -198,6 +199,16 @@ def test_only_what_was_begun_by_the_same_is_gone_on_with(
     pieces = Path("report/a/pieces.txt").read_text().split()
     assert len(pieces) == (2 if changed == "nothing" else 1)
     assert Path("report/a.old-1").is_dir() == (changed != "nothing")
+
+
+def test_a_folder_in_which_a_killed_report_s_job_is_at_work_stays(folder: Folder) -> None:
+    folder.run(a={})
+    with only_writer(Path("report/a"), 0.0, JOB_LOCK):
+        result = folder.run(a={"value": 2})["a"]
+    assert result.status == "failed" and "another run is writing there" in result.error
+    assert not Path("report/a.old-1").exists()
+    assert folder.run(a={"value": 2})["a"].status == "done"
+    assert Path("report/a.old-1").is_dir()
 
 
 def test_one_fails_the_others_go_on_and_what_needs_it_is_skipped(folder: Folder) -> None:
