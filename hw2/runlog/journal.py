@@ -200,6 +200,8 @@ class Courier:
         self._limit = limit
         self._what, self._mark = what, mark_of(journal.path, what)
         self._lock = self._mark.with_suffix(".lock")
+        if not self._delivered():  # a mark beyond the journal would be believed once that has grown
+            self._mark.unlink(missing_ok=True)
         self._stop, self._wake, self._failures, self._down = False, threading.Event(), 0, False
         self._thread = threading.Thread(target=self._run, name=f"courier of {what}", daemon=True)
         self._thread.start()

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from hw2.runlog.journal import Courier, Entry, Journal
+from hw2.data.files import write_json
+from hw2.runlog.journal import Courier, Entry, Journal, mark_of
 
 
 @pytest.fixture
@@ -264,6 +266,29 @@ def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal, mark: 
     receiver = Receiver()
     courier = Courier(journal, "run", receiver, str)
     assert courier.flush(5.0) and receiver.steps == [0]
+    courier.stop()
+
+
+@pytest.mark.parametrize("what", ["rows", "files"])
+def test_a_mark_beyond_the_journal_is_not_believed_once_that_has_grown(
+    journal: Journal, what: Literal["rows", "files"]
+) -> None:
+    """In a bucket the mark of files may be newer than the journal, when all is killed."""
+
+    def log(step: int) -> None:
+        picture = journal.path.with_name(f"{step}.png")
+        picture.write_bytes(b"picture")
+        journal.append_row(step, {"loss": 1.0})
+        journal.append_artifact(picture)
+
+    log(0)
+    write_json(mark_of(journal.path, what), {"key": "run", "offset": 1000})
+    receiver = Receiver(failures=1)
+    courier = Courier(journal, "run", receiver, str, what=what)
+    for step in range(1, 20):
+        log(step)
+    assert journal.path.stat().st_size > 1000
+    assert courier.flush(5.0) and len(receiver.entries) == 20
     courier.stop()
 
 
