@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from hw2.claims import Claims, refuse_infinite, refuse_misfits
 from hw2.data.files import as_umask, parse_json, read_json, sha256_of
 from hw2.errors import CheckpointError, StorageError
+from hw2.locate import FINAL, STATE
 
-STATE, MANIFEST = "state.safetensors", "manifest.json"
+MANIFEST = "manifest.json"  # beside STATE
 TORN = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
 
 
@@ -59,6 +60,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _described(meta: dict[str, Any]) -> dict[str, str]:
+    """What a file of weights says of itself, which `read_meta` reads."""
+    return {"hw2": json.dumps(meta, sort_keys=True)}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One verified checkpoint: `tensors` by name, and the manifest's `meta`."""
@@ -93,11 +99,14 @@ class CheckpointStore:
     ) -> Path:
         """Write the checkpoint of `step`; `score` (lower is better) marks the best.
 
+        Its `ema.*` are weights that a job can be given, as those of `save_weights`.
+
         Raises StorageError if the disk refuses it; then what was saved before stays.
         """
         target = self.folder / _folder(step)
         with _told(target), self._passing() as part:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / STATE)
+            whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+            save_file(whole, part / STATE, metadata=_described({**meta, "step": step}))
             digest = sha256_of(part / STATE)
             manifest = {"step": step, "sha256": digest, "score": score, "meta": meta}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
@@ -188,7 +197,7 @@ def save_weights(
     part = path.with_name(f".{path.name}.part")
     with _told(path):
         try:
-            save_file(tensors, part, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+            save_file(tensors, part, metadata=_described(meta))
             as_umask(part)
             _sync(part)
             part.rename(path)
@@ -215,6 +224,11 @@ def read_meta(path: Path) -> Claims:
             meta = (file.metadata() or {}).get("hw2")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if meta is None and path.name == STATE:
+        raise CheckpointError(
+            f"{path}: has no hw2 metadata: an older version wrote this checkpoint, to go on from "
+            f"alone; give the {FINAL} of its training"
+        )
     if meta is None:
         raise CheckpointError(f"{path}: has no hw2 metadata; it was not written by this project")
     try:

@@ -12,6 +12,7 @@ from hw2.runlog.addresses import resolve_uri, shareable
 
 ASSETS = Path(__file__).parent / "assets"
 FINAL = "final.safetensors"
+STATE = "state.safetensors"  # of a checkpoint, which holds the averaged weights too
 
 
 class Found(type(Path())):  # type: ignore[misc]
@@ -54,8 +55,8 @@ def find_model(model: str) -> Path:
     """The weights file meant by `model`.
 
     `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), a URI as
-    s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder
-    with final.safetensors. Raises CheckpointError if there is none.
+    s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder,
+    of a training or of one of its checkpoints. Raises CheckpointError if there is none.
     """
     kind, _, rest = model.partition(":")
     if kind == "asset":
@@ -69,11 +70,12 @@ def find_model(model: str) -> Path:
     if uri := uri_of(model):
         return _found(_fetch(uri), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
-    path = path / FINAL if path.is_dir() else path
+    if path.is_dir():
+        path = path / (STATE if (path / STATE).is_file() else FINAL)
     if not path.is_file():
         raise CheckpointError(
-            f"model={model}: {path} does not exist; give a checkpoint file, the folder of a "
-            "finished training, its URI, run:ID or asset:NAME"
+            f"model={model}: {path} does not exist; give a weights file, the folder of a "
+            "finished training or of a checkpoint, its URI, run:ID or asset:NAME"
         )
     return path
 
@@ -84,9 +86,11 @@ def _fetch(uri: str) -> Path:
 
     bucket = Bucket(uri)
     bucket.refuse_unusable()
-    name, stamp = bucket.patiently(lambda: bucket.find("", FINAL))
+    name, stamp = bucket.patiently(lambda: bucket.find("", FINAL, STATE))
     if stamp is None:
-        raise CheckpointError(f"model={bucket.shown}: no such file, and no folder with {FINAL}")
+        raise CheckpointError(
+            f"model={bucket.shown}: no such file, and no folder with {FINAL} or {STATE}"
+        )
     version = hashlib.sha256(f"{uri} {name} {stamp}".encode()).hexdigest()[:24]
     path = cache_folder() / "models" / version / (name or bucket.path().rpartition("/")[2])
     if not path.is_file():

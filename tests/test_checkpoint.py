@@ -23,6 +23,7 @@ from hw2.checkpoint import (
     read_meta,
     save_weights,
 )
+from hw2.data.files import sha256_of
 from hw2.errors import CheckpointError, StorageError
 from tests.full_disks import small_disk
 
@@ -221,6 +222,27 @@ def test_files_that_hold_no_weights_of_ours(tmp_path: Path) -> None:
         assert refused(path, network()).startswith("not a readable safetensors file")
     save_file({"net.0.weight": torch.zeros(1)}, path)
     assert refused(path, network()).startswith("has no hw2 metadata")
+
+
+def test_a_checkpoint_is_weights_too(tmp_path: Path) -> None:
+    net = network()
+    state = {f"ema.{name}": value + 1 for name, value in net.state_dict().items()}
+    store = CheckpointStore(tmp_path)
+    path = store.save(7, state | {"optimizer.step": torch.ones(())}, META, 0.5) / STATE
+    assert read_meta(path) == {**META, "step": 7}
+    load_weights(path, net, "ema")
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, state[f"ema.{name}"])
+
+    # Of before: a training goes on from it, and it is not called another's.
+    save_file(state, path)
+    manifest = json.loads((path.parent / MANIFEST).read_text())
+    manifest["sha256"] = sha256_of(path)
+    (path.parent / MANIFEST).write_text(json.dumps(manifest))
+    checkpoint = store.latest()
+    assert checkpoint is not None and checkpoint.tensors.keys() == state.keys()
+    told = "has no hw2 metadata: an older version wrote this checkpoint, to go on from alone"
+    assert refused(path, network(), "ema").startswith(told)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from hw2 import locate
+from hw2.checkpoint import CheckpointStore
 from hw2.errors import CheckpointError
 from hw2.locate import FINAL, find_model
 
@@ -25,6 +27,12 @@ def test_a_file_and_a_folder(tmp_path: Path) -> None:
     other = tmp_path / "Classifier.pth"
     other.write_bytes(b"")
     assert find_model(str(other)) == other
+
+
+def test_a_checkpoint(tmp_path: Path) -> None:
+    folder = CheckpointStore(tmp_path / "checkpoints").save(5, {"ema.w": torch.ones(1)}, {}, None)
+    file = folder / "state.safetensors"
+    assert find_model(str(folder)) == find_model(str(file)) == file
 
 
 def test_an_asset(assets: Path) -> None:

@@ -95,6 +95,10 @@ def test_weights_in_a_bucket(
     for uri in (bucket_server.uri("trained"), bucket_server.uri(f"trained/{FINAL}")):
         path = find_model(uri)
         assert (path.name, path.read_text()) == (FINAL, "weights")
+    checkpoint = "checkpoints/step_00000005"
+    bucket.write_text(f"{checkpoint}/state.safetensors", "those of step 5")
+    found = find_model(bucket_server.uri(f"trained/{checkpoint}"))
+    assert (found.name, found.read_text()) == ("state.safetensors", "those of step 5")
     sent = pickle.dumps(path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other node"))
     there = pickle.loads(sent)

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hw2.checkpoint import read_meta
+from hw2.checkpoint import load_weights, read_meta
 from hw2.diffusion.counter import CounterRandom
 from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.gradients import Place
+from hw2.locate import find_model
 from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
 from hw2.training import Row, Saved, Training, TrainingDiverged, learning_rate, train
@@ -136,6 +137,12 @@ def test_the_averaged_weights_are_measured_and_the_best_checkpoint_stays(tmp_pat
     assert measured == [event.ema for event in saved]
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step_00000006", "step_00000012"]
+    last, final = (find_model(str(tmp_path / of)) for of in (f"checkpoints/{kept[1]}", ""))
+    assert read_meta(last) == read_meta(final)  # a checkpoint can be given as a model
+    for path in (last, final):
+        load_weights(path, net := toy_net(), "ema")
+        for name, value in measured[-1].state_dict().items():
+            assert torch.equal(net.state_dict()[name], value)
     rows = {event.step: event.values for event in events if isinstance(event, Row)}
     assert [step for step, values in rows.items() if "eval/loss" in values] == [3, 6, 9, 12]
     assert rows[6]["eval/loss"] == 0.2

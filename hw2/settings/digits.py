@@ -89,7 +89,9 @@ class TrainJudgeConfig(TrainingJobConfig):
 class SampleDigitsConfig(SampleSettings, JobConfig):
     """Settings of jobs.sample_digits."""
 
-    model: str = Field("asset:digits", description="file, run folder, run:ID or asset:NAME")
+    model: str = Field(
+        "asset:digits", description="file, folder of a run or checkpoint, run:ID or asset:NAME"
+    )
     judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
     num_per_class: Positive = Field(50, description="pictures of each digit and domain")

@@ -76,8 +76,8 @@ class FaceJobConfig(FaceSampling, JobConfig):
 
     model: str = Field(
         "hw2_data/face/UNet.pt",
-        description="the course's UNet.pt, a diffusers folder, a .safetensors file, a run folder, "
-        "run:ID or asset:faces",
+        description="the course's UNet.pt, a diffusers folder, a .safetensors file, a folder of "
+        "a run or checkpoint, run:ID or asset:faces",
     )
     noise: Place = Field(Path("hw2_data/face/noise"), description="folder of 00.pt, 01.pt, ..")
     pixel_range: PixelRange = Field(

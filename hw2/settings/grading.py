@@ -54,7 +54,8 @@ class JudgeDigitsConfig(GradingConfig):
     )
     judge: str = Field(
         "asset:judge",
-        description="file, run folder, run:ID or asset:NAME, or the course's Classifier.pth",
+        description="file, folder of a run or checkpoint, run:ID or asset:NAME, or the course's "
+        "Classifier.pth",
     )
     num_per_class: Positive | None = Field(
         None,

@@ -155,7 +155,9 @@ class SweepConfig(JobConfig):
 class TuneGuidanceConfig(SampleSettings, SweepConfig):
     """Settings of jobs.tune_guidance."""
 
-    model: str = Field("asset:digits", description="file, run folder, run:ID or asset:NAME")
+    model: str = Field(
+        "asset:digits", description="file, folder of a run or checkpoint, run:ID or asset:NAME"
+    )
     judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
     metric: str = Field("accuracy", description="what decides: accuracy, diversity, ..")

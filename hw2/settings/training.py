@@ -43,7 +43,9 @@ class TrainConfig(Config):
     )
     log_every: Positive = Field(1, description="steps between metric rows")
     checkpoint_every: Positive = Field(200, description="steps between checkpoints")
-    keep_last: Positive = Field(2, description="checkpoints kept beside the best")
+    keep_last: Positive = Field(
+        2, description="newest checkpoints kept, beside that of the least eval/loss"
+    )
 
 
 class LoopJobConfig(JobConfig):

@@ -88,6 +88,10 @@ def test_rows_checkpoints_and_the_number_of_pictures_may_be_others_later(
     assert "train.num_steps: 7 there, 8 here" in (
         folder.run_here("train_ddpm", given | {"train.num_steps": 8}).refusal()
     )
+    sampling = {"model": "out/checkpoints/step_00000006", "out": "drawn", "num_per_class": 1}
+    sampling |= {key: given[key] for key in ("data.root", "judge", "scaling.num_workers")}
+    ended = folder.run_here("sample_digits", {**sampling, "num_inference_steps": 3})
+    assert ended.code == 0 and len(list(folder.path.glob("drawn/svhn/*.png"))) == 10
 
 
 def assert_complete(folder: Folder, said: str) -> None:
