@@ -149,6 +149,7 @@ class Mirror:
         part = path.with_name(f".{path.name}.part")
         try:
             self.bucket.get(name, part)
+            there = Stamp(part.stat().st_size, 0)
             if path.name == JOURNAL and path.exists():
                 _prolong(path, part)
             else:
@@ -157,7 +158,8 @@ class Mirror:
             return  # taken away since it was listed, as old checkpoints are
         finally:
             part.unlink(missing_ok=True)
-        self._known[name], self._seen[name] = self._stamp(path), stamp
+        self._known[name] = there if path.name == JOURNAL else self._stamp(path)
+        self._seen[name] = stamp
 
     # --- to the bucket ------------------------------------------------------------------------
 
@@ -267,8 +269,8 @@ class Mirror:
     def _follow(self) -> None:
         self.pull(0.0)
         self._check()
-        journal = self.folder / JOURNAL
-        self._kept[JOURNAL] = journal.stat().st_size if journal.exists() else 0
+        if there := self._known.get(JOURNAL):
+            self._kept[JOURNAL] = there.size
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         stop = threading.Event()
@@ -313,11 +315,11 @@ def _turn(name: str) -> int:
     return 2 if last == JOURNAL else 1
 
 
-def _prolong(path: Path, longer: Path) -> None:
-    """Add to the journal `path`, which others have open, what `longer` has beyond it."""
-    with path.open("r+b") as here, longer.open("rb") as there:
+def _prolong(path: Path, other: Path) -> None:
+    """Add to the journal `path`, which others have open, what `other` has beyond it, if any."""
+    with path.open("r+b") as here, other.open("rb") as there:
         fcntl.flock(here, fcntl.LOCK_EX)
         mine = here.read()
-        if there.read(len(mine)) != mine:
-            raise StorageError(f"{path} is not the beginning of the bucket's")
+        if not mine.startswith(there.read(len(mine))):
+            raise StorageError(f"{path} and the bucket's do not begin alike")
         shutil.copyfileobj(there, here)

@@ -392,9 +392,25 @@ def test_what_a_worker_writes_comes_to_the_driver(
         driver.push()
         assert driver.kept(journal) == journal.stat().st_size
         Bucket(uri).write_text("journal.jsonl", f"another one{journal.read_text()}")
-        with pytest.raises(StorageError, match="is not the beginning"):
+        with pytest.raises(StorageError, match="do not begin alike"):
             driver.pull()
         driver._writes = False
+
+
+def test_a_journal_that_is_ahead_of_the_bucket_s_stays_and_is_pushed(uri: str) -> None:
+    """As that of a trial: who runs the sweep writes it, and fetches the trial's folder."""
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        write(mirror, "1", "2")
+        mirror.push()
+        journal = write(mirror, "3")
+        mirror.pull()
+        assert journal.read_text() == "1\n2\n3\n" and mirror.kept(journal) == 4
+        mirror._follow()
+        assert mirror.kept(journal) == 4
+        mirror.push()
+        assert Bucket(uri).read_text("journal.jsonl") == "1\n2\n3\n"
+        assert mirror.kept(journal) == 6
 
 
 def test_folders_of_the_killed_are_removed(uri: str, tmp_path: Path) -> None:
