@@ -10,6 +10,7 @@ from hw2.mirror import Mirror
 from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
+from hw2.sweeps.ended import ended_trials, keep_end
 from hw2.sweeps.record import Recorder
 from hw2.sweeps.report import Shown, report_sweep
 from hw2.sweeps.space import Point, label_of
@@ -56,14 +57,20 @@ def run_sweep(
 
     `make(on_gpu)` runs once in each process that runs trials. `told` is called in this process
     with each trial as it ends. A trial that fails is told with its error and the others go on.
-    What `out` has of a trial is not done again: the same call continues a sweep. `mirror` brings
-    it to a bucket and back.
+    What `out` has of a trial is not done again: the same call continues a sweep, and after its end
+    only tells of it. `mirror` brings it to a bucket and back.
     """
+    if (ended := ended_trials(config, out)) is not None:
+        for trial in ended:
+            told(trial)
+        return ended
     make = with_threads(make, config.scaling)
     if config.scaling.num_workers == 0:
         return _one_by_one(make, points, config, out, told)
     with connected(config.session):
-        return run_under_tune(make, points, config, out, told, mirror)
+        trials = run_under_tune(make, points, config, out, told, mirror)
+    keep_end(config, out, trials)
+    return trials
 
 
 def _one_by_one(

@@ -47,12 +47,18 @@ def optuna(num_trials: int) -> dict[str, Any]:
     return {"space": SPACE, "search": search, "scaling": ONE}
 
 
+# Optuna asks for some of three values twice.
+FEW = optuna(6) | {"space": {"x": {"choice": [0, 1, 2]}}}
 SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "eight": ("eight", EIGHT, {}),
     "troubled": ("troubled", TROUBLED, {"max_failures": 1}),
     "asha": ("asha", BEST_FIRST, ASHA),
+    "asha, again": ("asha", EIGHT, ASHA),  # in another order, as kept trials are told
     "optuna": ("optuna", [], optuna(3)),
     "optuna, more": ("optuna", [], optuna(5)),
+    "optuna, again": ("optuna", [], optuna(5)),
+    "few": ("few", [], FEW),
+    "few, again": ("few", [], FEW),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
 }
@@ -165,6 +171,14 @@ def test_optuna_continues(folder: Path, swept: dict[str, dict[str, Any]]) -> Non
     assert len(more["drawn"]) == len(set(more["drawn"])) == 10
     assert len(more["points"]) == len(kept_trials(folder / "optuna")) == 5
     assert all(point in more["points"] for point in first["points"])
+
+
+@pytest.mark.parametrize("name", ["asha", "optuna", "few"])
+def test_a_sweep_that_has_ended_draws_no_more(name: str, swept: dict[str, dict[str, Any]]) -> None:
+    last = {"optuna": "optuna, more"}.get(name, name)
+    before, again = swept[last], swept[f"{name}, again"]
+    assert again["drawn"] == before["drawn"] and again["made"] == before["made"]
+    assert again["points"] == again["told"] == before["points"]
 
 
 def test_a_share_of_no_gpu_is_refused(folder: Path, swept: dict[str, dict[str, Any]]) -> None:
