@@ -76,10 +76,15 @@ def run_under_tune(
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.point = point_of(new_config)
-            if self.mirror:
-                self.mirror.pull_below(name_of(self.point))
-            self.reports: Iterator[Report] = run_trial(self.work, self.out, self.point, rungs)
+            self.fetch(self.point)
+            self.reports: Iterator[Report] = run_trial(
+                self.work, self.out, self.point, rungs, self.fetch
+            )
             return True
+
+        def fetch(self, point: Point) -> None:
+            if self.mirror:
+                self.mirror.pull_below(name_of(point))
 
         def step(self) -> dict[str, Any]:
             if self.refusal is not None:

@@ -126,11 +126,18 @@ def _interval(values: Mapping[str, float | None]) -> Interval:
     return Interval(**{k: float("nan") if v is None else v for k, v in values.items()})
 
 
-def run_trial(work: Work, out: Path, point: Point, rungs: Sequence[int]) -> Iterator[Report]:
+def run_trial(
+    work: Work,
+    out: Path,
+    point: Point,
+    rungs: Sequence[int],
+    fetch: Callable[[Point], object] = lambda other: None,
+) -> Iterator[Report]:
     """Draw and score the trial at `point` up to each of `rungs`, or tell what is kept of it.
 
     Yields a Report a rung. A chunk that was drawn, and a rung that was scored, is read, not done
     again; but behind a rung that is new, all are scored anew. Files appear whole or not at all.
+    `fetch(other)` brings to `out` what is kept elsewhere of another trial that this one draws on.
     """
     kept = read_trial(out, point)
     folder = kept.folder
@@ -147,7 +154,7 @@ def run_trial(work: Work, out: Path, point: Point, rungs: Sequence[int]) -> Iter
     for rung in rungs:
         if rung not in reports:
             began = time.monotonic()
-            chunks = [_chunk(work, out, point, first) for first in range(0, rung, CHUNK)]
+            chunks = [_chunk(work, out, point, first, fetch) for first in range(0, rung, CHUNK)]
             drawn = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
             drawn = cut(drawn, rung, len(chunks) * CHUNK)
             scores, outcomes = work.score(point, drawn)
@@ -177,21 +184,31 @@ def cut(drawn: Arrays, samples: int, drawn_samples: int) -> Arrays:
     return {k: v[:samples] if len(v) == drawn_samples else v for k, v in drawn.items()}
 
 
-def _chunk(work: Work, out: Path, point: Point, first: int) -> Arrays:
+def _chunk(
+    work: Work, out: Path, point: Point, first: int, fetch: Callable[[Point], object]
+) -> Arrays:
     """The samples from `first` on of the trial at `point`: drawn by the first who wants them."""
-    folder = trial_folder(out, point)
-    path = folder / f"chunk_{first:06d}.npz"
+    path = _chunk_file(out, point, first)
     if (kept := kept_arrays(path)) is not None:
         return kept
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (kept := kept_arrays(path)) is None:
-            samples = range(first, first + CHUNK)
-            kept = work.draw(point, samples, lambda other: _chunk(work, out, other, first))
+
+            def of_trial(other: Point) -> Arrays:
+                if not _chunk_file(out, other, first).exists():
+                    fetch(other)
+                return _chunk(work, out, other, first, fetch)
+
+            kept = work.draw(point, range(first, first + CHUNK), of_trial)
             _keep_arrays(path, kept)
     path.with_suffix(".lock").unlink(missing_ok=True)
     return kept
+
+
+def _chunk_file(out: Path, point: Point, first: int) -> Path:
+    return trial_folder(out, point) / f"chunk_{first:06d}.npz"
 
 
 def kept_arrays(path: Path) -> Arrays | None:

@@ -1,10 +1,11 @@
 """python -m tests.distributed.private_sweep FILE: sweeps of toys under one local Ray.
 
-FILE holds [folder, points, settings] for each; prints what came of them as JSON, and of a sweep
-whose actor dies between two trials. A process of its own, as with private_ray: Ray cannot pickle
-what conftest.py wraps with type checks.
+FILE holds [folder, points, settings] for each, in settings also `bucket`, the URI of OUT. Prints
+what came of them as JSON, and of a sweep whose actor dies between two trials. A process of its own,
+as with private_ray: Ray cannot pickle what conftest.py wraps with type checks.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hw2.bucket_out import mirrored
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
@@ -25,7 +27,6 @@ from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config
 def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """Points that came back and that were told, and what was drawn up to now."""
     folder.mkdir(exist_ok=True)
-    (folder / RUN_FILE).touch()
     told: list[TrialResult] = []
     scaling = {"cpus_per_worker": cluster_cpus_and_gpus()[0] / 2, "use_gpu": False}  # two at once
     ballast, make_toy_work = np.zeros(settings.pop("ballast", 0), np.uint8), make_toy(folder)
@@ -34,9 +35,16 @@ def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) 
         assert not ballast.any()
         return make_toy_work(on_gpu)
 
+    bucket = settings.pop("bucket", None)
     config = toy_config(folder, **{"scaling": scaling} | settings)
     try:
-        trials = run_sweep(make, points, config, folder, told.append)
+        with mirrored(bucket) if bucket else contextlib.nullcontext() as mirror:
+            out = folder
+            if mirror:
+                mirror.take_over()
+                out = mirror.folder
+            (out / RUN_FILE).touch()
+            trials = run_sweep(make, points, config, out, told.append, mirror)
     except ConfigError as error:
         return {"refused": str(error)}
     return {

@@ -13,11 +13,13 @@ import pytest
 
 from hw2.distributed.sweep import run_sweep
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import TrialResult, kept_trials, read_trial
+from hw2.sweeps.trial import TrialResult, kept_trials, name_of, read_trial
+from tests.buckets import BucketServer
 from tests.jobs.command import ROOT
 from tests.sweeps.toy import lines, make_toy, noise, toy_config
 
 pytestmark = pytest.mark.slow  # about a minute of real Ray in one fixture
+pytest_plugins = ["tests.bucket_fixtures"]
 
 EIGHT: list[Point] = [{"x": float(x)} for x in range(8)]
 TROUBLED: list[Point] = [
@@ -27,6 +29,7 @@ TROUBLED: list[Point] = [
     {"x": 3.0, "trouble": "die"},
     {"x": 4.0},
 ]
+COMPARED: list[Point] = [{"x": 9.0}, {"x": 1.0, "other": 9.0, "trouble": "die once"}]
 BEST_FIRST: list[Point] = EIGHT[::-1]  # so whoever follows is compared with better ones
 ONE = {"num_workers": 1, "cpus_per_worker": 0.5, "use_gpu": False}
 ASHA = {
@@ -61,6 +64,7 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "few, again": ("few", [], FEW),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
+    "bucket": ("bucket", COMPARED, {"scaling": ONE, "samples": 5}),
 }
 
 
@@ -70,9 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def swept(folder: Path) -> dict[str, dict[str, Any]]:
+def swept(folder: Path, bucket_server: BucketServer) -> dict[str, dict[str, Any]]:
     """What came of each of SWEEPS, one after the other."""
     file = folder / "sweeps.json"
+    SWEEPS["bucket"][2]["bucket"] = bucket_server.uri("sweep")
     file.write_text(json.dumps([[str(folder / out), *rest] for out, *rest in SWEEPS.values()]))
     environment = dict(os.environ, HOME=str(folder))
     environment.pop("RAY_AUTH_MODE", None)  # as a user has it
@@ -144,6 +149,18 @@ def test_an_actor_that_finds_another_disk_says_so_in_a_line(
     assert said in told
     assert "creation task" not in told and "tuning.py" not in told
     assert swept["moved"]["drawn"] == ["0 0"]
+
+
+def test_an_actor_takes_what_another_drew_from_the_bucket(
+    swept: dict[str, dict[str, Any]], bucket_server: BucketServer
+) -> None:
+    """The second one, after the death of the first, has a new folder."""
+    seen = swept["bucket"]
+    assert len(seen["made"]) == 2
+    assert seen["drawn"] == ["1 0", "1 0", "9 0"]
+    assert all(
+        f"{name_of(point)}/result.json" in bucket_server.names("sweep") for point in COMPARED
+    )
 
 
 def test_an_actor_that_dies_between_two_trials(swept: dict[str, dict[str, Any]]) -> None:

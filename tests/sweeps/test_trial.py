@@ -1,6 +1,7 @@
 """A trial draws and scores each thing once, whatever happens in between."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -165,6 +166,26 @@ def test_two_who_want_the_same_chunk_at_once_draw_it_once(tmp_path: Path) -> Non
     assert {trial.point["x"] for trial in kept_trials(tmp_path)} == {0, 1, 2, 3}
     run(tmp_path, 5, point={"x": 9.0})
     assert len(drawn(tmp_path)) == 5
+
+
+def test_what_another_machine_drew_is_fetched_not_drawn(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    run(there, 5, point={"x": 9.0})
+    fetched: list[Point] = []
+
+    def fetch(other: Point) -> None:
+        fetched.append(other)
+        copy = trial_folder(here, other)
+        shutil.copytree(trial_folder(there, other), copy, dirs_exist_ok=True)
+
+    here.mkdir()
+    point = {"x": 1.0, "other": 9.0}
+    list(run_trial(ToyWork(here), here, point, [5, 10], fetch))
+    assert fetched == [{"x": 9.0}] * 2
+    assert drawn(here) == ["1 0", "1 5", "9 5"]  # the other machine has come to 5
+    list(run_trial(ToyWork(here), here, {"x": 2.0, "other": 9.0}, [10], fetch))
+    assert len(fetched) == 2  # it is here now
 
 
 def test_no_scratch_is_left(tmp_path: Path) -> None:
