@@ -113,7 +113,7 @@ class Tracker:
         params = {k: _text(v)[:500] for k, v in leaves(config).items()}
         changed = tracker.journal.append_params(params)
         tracker.set_tags(environment_tags() | {f"resumed.{k}": v for k, v in changed.items()})
-        tracker.set_tags(tags or {})
+        tracker.set_tags({**parent, **(tags or {})})  # a run may have been begun under another
         tracker.journal.append("status", {"status": "RUNNING"})
         if config_file:
             tracker.log_file(config_file)

@@ -130,6 +130,29 @@ def test_a_store_that_went_away_takes_no_report(
     assert list(runs(parent)) == ["x=0"]
 
 
+def test_trials_move_under_the_run_that_follows_a_deleted_one(tmp_path: Path) -> None:
+    """As when a user deletes the sweep's run in the UI, which leaves the trials' runs."""
+    out, uri, told = tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db", dict[str, set[str]]()
+    for _ in range(2):
+        with Tracker.start(
+            out, experiment="toy", run_name="sweep", config={}, tracking_uri=uri
+        ) as tracker:
+            with Recorder(tracker, "toy") as recorder:
+                run_sweep(
+                    make_toy(tmp_path),
+                    EIGHT[:2],
+                    toy_config(out),
+                    out,
+                    lambda trial, recorder=recorder: recorder.record(trial, {}),
+                )
+            found = runs(tracker)  # which asks whose they are
+            assert found.keys() == {"x=0", "x=1"}
+            told[tracker.run_id] = {run.info.run_id for run in found.values()}
+        MlflowClient(tracking_uri=uri).delete_run(tracker.run_id)
+    first, second = told.values()  # of two sweeps' runs
+    assert first == second
+
+
 def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Path) -> None:
     """Also if fewer samples come after more, and if the same come back."""
     work, point = ToyWork(tmp_path), {"x": 1.0}
