@@ -12,11 +12,13 @@ from typing import Any
 
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
+from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
     cluster_cpus_and_gpus,
     fitting,
     growing,
+    joining,
     ray_storage,
     share_of_cluster,
 )
@@ -216,9 +218,11 @@ def _resources(
             resources["gpu"] = 1.0
     else:
         if not cluster_cpus_and_gpus()[1] and not growing():
-            raise ConfigError(
-                f"gpus_per_trial={gpus_per_trial:g}, but the cluster has no GPU: leave it out"
-            )
+            why: str | None = "the cluster has no GPU"
+        else:
+            why = None if joining() else gpu_refusal()  # of a cluster's nodes, Ray's word
+        if why is not None:
+            raise ConfigError(f"gpus_per_trial={gpus_per_trial:g}, but {why}: leave it out")
         room = max(1, min(fitting(resources["cpu"], gpus_per_trial), num_trials))
         resources["gpu"] = gpus_per_trial
     if growing() and scaling.num_workers:

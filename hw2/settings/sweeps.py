@@ -129,6 +129,11 @@ class SweepConfig(JobConfig):
             raise ValueError("Optuna and ASHA need Ray: set scaling.num_workers to 1 or more")
         if self.scaling.num_workers == 0 and self.gpus_per_trial is not None:
             raise ValueError("gpus_per_trial needs Ray: set scaling.num_workers to 1 or more")
+        if self.gpus_per_trial is not None and self.scaling.use_gpu is False:
+            raise ValueError(
+                f"gpus_per_trial={self.gpus_per_trial:g} beside scaling.use_gpu=false: leave one "
+                "of them out"
+            )
         if self.scheduler.method == "asha" and self.scheduler.grace > self.samples:
             raise ValueError(
                 f"scheduler.grace={self.scheduler.grace} is more than samples={self.samples}"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import devices, session
+from hw2.distributed import devices, session, tuning
 from hw2.distributed.batch import PIECE, _on_batch, map_pieces
 from hw2.distributed.session import connected, driver_device, share_of_cluster
 from hw2.distributed.tuning import _resources
@@ -164,8 +164,12 @@ def test_a_gpu_that_only_ray_can_see_is_left_alone(
     assert capsys.readouterr().err == f"computing on the processor: {why}\n"
     with pytest.raises(ConfigError, match=f"use_gpu=true, but {why}: leave it out"):
         share_of_cluster(ScalingConfig(use_gpu=True), 99)
+    monkeypatch.setattr(tuning, "gpu_refusal", lambda: why)
+    with pytest.raises(ConfigError, match=f"gpus_per_trial=0.25, but {why}: leave it out"):
+        _resources(ScalingConfig(), 0.25, 20)
     monkeypatch.setenv("RAY_ADDRESS", "there")  # whose nodes are not this machine
     assert share_of_cluster(ScalingConfig(), 99) == (1, True)
+    assert _resources(ScalingConfig(), 0.25, 20) == (4, False, {"cpu": 1.0, "gpu": 0.25})
 
 
 def test_a_local_ray_takes_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "optuna, again": ("optuna", [], optuna(5)),
     "few": ("few", [], FEW),
     "few, again": ("few", [], FEW),
-    "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5}),
+    "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5, "scaling": {"cpus_per_worker": 0.5}}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
     "bucket": ("bucket", COMPARED, {"scaling": ONE, "samples": 5}),
 }

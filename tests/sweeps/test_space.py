@@ -239,6 +239,10 @@ def test_a_baseline_that_is_no_point_is_told(
         ),
         ({"gpus_per_trial": 0.5, "scaling": {"num_workers": 0}}, "gpus_per_trial needs Ray"),
         (
+            {"gpus_per_trial": 0.5, "scaling": {"use_gpu": False}},
+            "gpus_per_trial=0.5 beside scaling.use_gpu=false: leave one of them out",
+        ),
+        (
             {"scheduler": {"method": "asha", "grace": 60}},
             "scheduler.grace=60 is more than samples=50",
         ),
