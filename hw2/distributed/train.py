@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hw2.bucket_out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
+from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
 from hw2.distributed.session import (
     connected,
@@ -36,7 +36,6 @@ from hw2.training import Training
 if TYPE_CHECKING:
     import torch
 
-MAX_FAILURES = 8
 RESIZE_SECONDS = 20.0  # between looks at which nodes there are: each change repeats some steps
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step (two
 # of 12 pictures take 0.8 of the time that one of 24 takes).
@@ -207,15 +206,15 @@ def _trainer(
     from hw2.distributed.torch_group import OwnNetworkConfig
 
     class Tell(UserCallback):
-        """Says what Ray logs below WARNING: who failed (why, the worker says), and what follows."""
+        """Says what Ray logs below WARNING."""
+
+        def __init__(self) -> None:
+            self.failures = Failures()
 
         def after_exception(
             self, run_context: Any, worker_exceptions: dict[int, Exception]
         ) -> None:
-            for rank, error in sorted(worker_exceptions.items()):
-                print(f"worker {rank} failed: {type(error).__name__}", file=sys.stderr)
-            again = f"from the newest checkpoint, at most {MAX_FAILURES} times in all"
-            print(f"the workers start again {again}", file=sys.stderr)
+            self.failures.tell(worker_exceptions)
 
     class Trainer(TorchTrainer):
         """Leaves Ctrl-C to the job: Ray's handler ends it without a word, and stays after `fit`."""
