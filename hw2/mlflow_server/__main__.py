@@ -6,6 +6,7 @@ python -m hw2.mlflow_server --folder mlflow-server
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -38,12 +39,13 @@ REMEMBERED_SECONDS = 30
 def main(config: MlflowServerConfig) -> None:
     """Serve until told to stop; then stop the server, and after it the database."""
     folder = config.folder.absolute()
+    words = command(config, folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: to be told to stop
     with contextlib.suppress(KeyboardInterrupt), claimed(folder):
         refuse_taken(config)
         with opened(config.database, folder) as database:
             given = {"env": environment(config, folder, database), "cwd": folder}
-            with running(command(config, folder), signal.SIGTERM, **given) as server:
+            with running(words, signal.SIGTERM, **given) as server:
                 wait_until_up(config, server)
                 database.add_rule()
                 tell(config, folder)
@@ -116,11 +118,28 @@ def command(config: MlflowServerConfig, folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
         "--host", config.host, "--port", str(config.port), "--workers", str(config.workers),
-        "--artifacts-destination", os.path.expanduser(config.artifacts or folder / "artifacts"),
+        "--artifacts-destination", artifacts_place(config, folder),
         "--allowed-hosts", ",".join(config.host_headers),
         "--cors-allowed-origins", ",".join(config.origins),
         "--uvicorn-opts", "--no-access-log",
     ]  # fmt: skip
+
+
+def artifacts_place(config: MlflowServerConfig, folder: Path) -> str:
+    """Where files of runs go: a URI, or a path seen from where this was started, as `folder` is.
+
+    Raises ConfigError if files are where an older version, which saw it from `folder`, put them.
+    """
+    given = os.path.expanduser(config.artifacts or folder / "artifacts")
+    if re.match(r"\w+:/", given):
+        return given
+    place, within = Path(given).absolute(), folder / given
+    if within != place and within.is_dir() and any(within.iterdir()):
+        raise ConfigError(
+            f"artifacts={config.artifacts}: files of runs are in {within}: give --artifacts "
+            f"{within}, or move them to {place}"
+        )
+    return str(place)
 
 
 def wait_until_up(config: MlflowServerConfig, server: subprocess.Popen[bytes]) -> None:

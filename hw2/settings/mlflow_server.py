@@ -24,7 +24,7 @@ class MlflowServerConfig(Config):
         "postgresql://USER@HOST/NAME, its password in PGPASSWORD or ~/.pgpass",
     )
     artifacts: str | None = Field(
-        None, description="where files go, s3:// and gs:// too; null: FOLDER/artifacts"
+        None, description="where files go: a folder, s3:// or gs://; null: FOLDER/artifacts"
     )
     host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: every one")
     port: int = Field(5000, ge=1, le=65535, description="port to listen at")

@@ -65,6 +65,42 @@ def test_nothing_secret_on_the_command_line_and_nothing_that_weakens_it(
     assert accounts.stat().st_mode & 0o777 == 0o600
 
 
+def artifacts_of(folder: Path, **settings: str) -> str:
+    """Where the server that is started from the working folder puts the files of runs."""
+    words = command(MlflowServerConfig(**settings), folder)
+    return words[words.index("--artifacts-destination") + 1]
+
+
+def test_artifacts_are_named_from_where_the_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "server"
+    (folder / "artifacts").mkdir(parents=True)  # as each start makes it
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert artifacts_of(folder) == str(folder / "artifacts")
+    assert artifacts_of(folder, artifacts="files/of runs") == str(tmp_path / "files/of runs")
+    assert artifacts_of(folder, artifacts="artifacts") == str(tmp_path / "artifacts")
+    assert artifacts_of(folder, artifacts="server/artifacts") == str(folder / "artifacts")
+    assert artifacts_of(folder, artifacts="~/files") == str(tmp_path / "home/files")
+    for whole in ("/srv/files", "s3://bucket/files", "file:///srv/files"):
+        assert artifacts_of(folder, artifacts=whole) == whole
+
+
+def test_files_where_an_older_version_put_them_are_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative name meant a place in the server's folder."""
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path / "server" / "files"
+    (before / "1").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"artifacts=files: .* --artifacts {before},"):
+        artifacts_of(tmp_path / "server", artifacts="files")
+    assert artifacts_of(tmp_path / "server", artifacts=str(before)) == str(before)
+    before.rename(tmp_path / "files")
+    assert artifacts_of(tmp_path / "server", artifacts="files") == str(tmp_path / "files")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
