@@ -18,6 +18,8 @@ from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Arrays
+from hw2.yaml_text import read_yaml
+from tests.jobs.command import ROOT
 
 SEED, SETTINGS = 4, EtaSettings(num_inference_steps=4)
 
@@ -73,6 +75,15 @@ def test_each_picture_is_compared_with_the_given_one_of_its_noise(work: EtaWork)
     assert outcomes["mse"].tolist() == want.tolist()
     assert scores["mse"].value == pytest.approx(float(want.mean()))
     assert scores["repeated"].value == 1 and len(outcomes["distance"]) == 4
+
+
+@pytest.mark.parametrize("name", ["report_full", "report_local"])
+def test_a_report_chooses_by_what_eta_0_need_not_win(work: EtaWork, name: str) -> None:
+    scores, _ = work.score({"eta": 0}, work.draw({"eta": 0}, range(4), lambda point: {}))
+    assert scores["distance"].value == 0  # always: it is the distance from itself
+    step = read_yaml(ROOT / f"jobs/configs/{name}.yaml")["steps"]["eta"]
+    metric = step["settings"].get("metric", TuneEtaConfig.model_fields["metric"].default)
+    assert scores[metric].value != 0
 
 
 def test_given_pictures_count_up_to_the_first_that_is_missing(tmp_path: Path) -> None:
