@@ -197,6 +197,26 @@ def test_what_could_not_be_read_is_read_by_the_next_call(
     assert [row["path"] for row in bad_pictures(plan)] == ["0_9.png"]
 
 
+@pytest.mark.parametrize("texts", [("", "3"), ("3", "")])
+def test_a_label_that_was_mended_or_lost_counts(
+    tmp_path: Path, source: ClipSource, texts: tuple[str, str]
+) -> None:
+    val = write_set(tmp_path / "set", each=1)
+    table = val / "set.csv"
+    config = settings(tmp_path).model_copy(
+        update={"images": str(table), "labels": tmp_path / "set/id2label.json"}
+    )
+    for text in texts:
+        rows = [f"{c}_0.png,{text if c == 3 else c}" for c in range(len(NAMES))]
+        table.write_text("\n".join(["path,label", *rows]) + "\n")
+        plan, listing = planned(config, source)
+        do(plan, source)
+        found = predict(plan, listing.labels, "simple", tmp_path, save_embeddings=False)
+        want = [{"path": "3_0.png", "reason": "it has no label"}] * (not text)
+        assert bad_pictures(plan) == want
+        assert found.labels.tolist() == [c for c in range(len(NAMES)) if text or c != 3]
+
+
 def test_a_cache_that_cannot_be_written_is_refused_first(
     tmp_path: Path, source: ClipSource
 ) -> None:

@@ -38,8 +38,8 @@ class Part:
         kind: layout of the listing.
         root: folder or URI that the sources lie in; a URI may hold keys.
         table: the rows, columns as in Listing.
-        fingerprint: sha256 over names, sizes, offsets and times of change; where the set lies
-            and what its classes are called do not matter.
+        fingerprint: sha256 over names, sizes, offsets, times of change and the reasons of what is
+            bad already; where the set lies and what its classes are called do not matter.
         image_column: of Parquet files; None for the usual one.
     """
 
@@ -52,8 +52,9 @@ class Part:
 
 
 def fingerprint(table: pa.Table, image_column: str | None) -> str:
-    """sha256 that changes with what the pictures of `table` are read from."""
-    digest = hashlib.sha256(json.dumps([image_column, *table["name"].to_pylist()]).encode())
+    """sha256 that changes with what the pictures of `table` are read from, or are bad for."""
+    texts = [image_column, *table["name"].to_pylist(), *table["reason"].to_pylist()]
+    digest = hashlib.sha256(json.dumps(texts).encode())
     for name in ("size", "offset", "mtime_ns"):
         digest.update(table[name].to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()
