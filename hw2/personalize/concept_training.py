@@ -1,6 +1,8 @@
 """What textual inversion and Custom Diffusion share: concepts, captions, network, sheets."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -188,6 +190,15 @@ def concept_training(
         evaluate=fixed_loss(model, concepts, config.seed),
         show=partial(drawn_sheet, config, model, prompts),
     )
+
+
+def captions_hash(learnt: Sequence[Learnt]) -> str:
+    """sha256 over the concepts' captions and the words that their tokens start as.
+
+    Files and input.json give them too, so that the settings do not tell them.
+    """
+    text = json.dumps([[of.initializer, of.captions] for of in learnt])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def checked_prompts(

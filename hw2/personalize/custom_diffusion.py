@@ -12,6 +12,7 @@ from hw2.personalize.batches import Captioned
 from hw2.personalize.concept_training import (
     Learnt,
     add_tokens,
+    captions_hash,
     checked_prompts,
     concept_training,
     read_learnt,
@@ -109,6 +110,7 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
     hashes = {"model": base_hash(model.unet, model.text_encoder)}
     learnt = read_all(config, model)
     hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
+    hashes["captions"] = captions_hash(learnt)
     captions: list[str] = []
     if config.prior.folder is not None:
         given = read_captions(config.prior.folder, model.image_size, as_concepts=True)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from hw2.personalize import prior
 from tests.jobs.command import Ended, Folder, as_words, bits, wait_for_work
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -127,6 +128,29 @@ def test_more_may_be_shown_later(
 ) -> None:
     for shown in (1, 2):
         learn(folder, job, place, **settings, num_shown=shown, out="out")
+
+
+def test_pictures_of_a_class_that_has_another_word_now_are_not_kept(
+    folder: Folder, place: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"train.num_steps": 2, "prior.num_pictures": 2, "scaling.num_workers": 0, "out": "out"}
+    few = {**place, **FEW, **few}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prior, "write_captions", stop)
+        assert folder.run_here("custom_diffusion", few).code == 130
+    drawn = folder.path / "out/prior/train/00000.png"
+    before = drawn.read_bytes()
+    record = folder.path / "concepts/input.json"
+    content = record.read_text()
+    record.write_text(content.replace('"cat"', '"dog"'))
+    told = folder.run_here("custom_diffusion", few).refusal()
+    assert "results of other settings (another captions)" in told
+    record.write_text(content)
+    assert folder.run_here("custom_diffusion", few).code == 0 and drawn.read_bytes() == before
 
 
 def test_pictures_of_another_prompt_or_model_are_not_kept(

@@ -49,6 +49,8 @@ from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
+INPUTS = ("model", "concept.0", "concept.1", "captions")
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> CustomDiffusionConfig:
@@ -137,7 +139,7 @@ def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_pat
     draw_prior(config, tmp_path)
     given = PriorConfig(folder=tmp_path / prior.PRIOR, weight=3.0)
     hashes, captions = custom_inputs(config.model_copy(update={"prior": given}))
-    assert captions == [] and set(hashes) == {"model", "concept.0", "concept.1", "prior"}
+    assert captions == [] and set(hashes) == {*INPUTS, "prior"}
     for setting, shares in ((given, [0.5, 1.5]), (PriorConfig(weight=0.0), [1.0, 1.0])):
         training = custom_diffusion_training(config.model_copy(update={"prior": setting}), tmp_path)
         # A concept's picture and one of the classes, or two concepts'.
