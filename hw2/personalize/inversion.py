@@ -8,7 +8,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hw2.checkpoint import read_meta
-from hw2.personalize.concept_training import Learnt, concept_training, read_learnt
+from hw2.personalize.concept_training import (
+    Learnt,
+    add_tokens,
+    captions_hash,
+    checked_prompts,
+    concept_training,
+    read_learnt,
+)
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.settings.personalize import TextualInversionConfig
@@ -48,8 +55,16 @@ def inversion_training(
 
 def inversion_inputs(config: TextualInversionConfig) -> dict[str, str]:
     """Hashes of what the training starts from; all that could refuse it is tried."""
-    meta = inversion_training(config, Path()).meta
-    return {"model": meta["base"], "concept": meta["data_hash"]}
+    model = load_stable_diffusion(config.model)
+    learnt = read_one(config, model)
+    hashes = {
+        "model": base_hash(model.unet, model.text_encoder),
+        "concept": learnt.concept.content_hash,
+        "captions": captions_hash([learnt]),
+    }
+    add_tokens(model, [learnt])
+    checked_prompts(config, model, [learnt])
+    return hashes
 
 
 def learnt_rows(weights: Path) -> Float[Tensor, "k width"]:

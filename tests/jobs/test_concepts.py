@@ -130,6 +130,26 @@ def test_more_may_be_shown_later(
         learn(folder, job, place, **settings, num_shown=shown, out="out")
 
 
+@pytest.mark.parametrize(
+    ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
+)
+def test_a_training_with_other_captions_is_another(
+    folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
+) -> None:
+    own = folder.path / "own.txt"
+    own.write_text("a photo of a {}\na picture of {}\n")
+    given = settings | {"templates": "own.txt", "out": "out"}
+    learn(folder, job, place, **given)
+    sums = folder.path / "out/inputs.json"
+    before = json.loads(sums.read_text())
+    sums.write_text(json.dumps({k: v for k, v in before.items() if k != "captions"}))
+    learn(folder, job, place, **given)  # one that an older version began
+    assert json.loads(sums.read_text()) == before
+    own.write_text("a photo of a {}\n")
+    ended = folder.run_here(job, place | FEW | {"train.num_steps": 4} | given)
+    assert "results of other settings (another captions)" in ended.refusal()
+
+
 def test_pictures_of_a_class_that_has_another_word_now_are_not_kept(
     folder: Folder, place: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
