@@ -107,7 +107,7 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
     All that could refuse the training is tried.
     """
     model = load_stable_diffusion(config.model)
-    hashes = {"model": base_hash(model.unet, model.text_encoder)}
+    hashes = {"pipeline": model.content_hash}
     learnt = read_all(config, model)
     hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
     hashes["captions"] = captions_hash(learnt)

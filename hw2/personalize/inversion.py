@@ -58,7 +58,7 @@ def inversion_inputs(config: TextualInversionConfig) -> dict[str, str]:
     model = load_stable_diffusion(config.model)
     learnt = read_one(config, model)
     hashes = {
-        "model": base_hash(model.unet, model.text_encoder),
+        "pipeline": model.content_hash,
         "concept": learnt.concept.content_hash,
         "captions": captions_hash([learnt]),
     }

@@ -133,7 +133,7 @@ def test_more_may_be_shown_later(
 @pytest.mark.parametrize(
     ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
 )
-def test_a_training_with_other_captions_is_another(
+def test_a_training_with_other_captions_or_another_text_encoder_is_another(
     folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
 ) -> None:
     own = folder.path / "own.txt"
@@ -142,12 +142,18 @@ def test_a_training_with_other_captions_is_another(
     learn(folder, job, place, **given)
     sums = folder.path / "out/inputs.json"
     before = json.loads(sums.read_text())
-    sums.write_text(json.dumps({k: v for k, v in before.items() if k != "captions"}))
+    older = {k: v for k, v in before.items() if k.startswith("concept")} | {"model": "0" * 64}
+    sums.write_text(json.dumps(older))
     learn(folder, job, place, **given)  # one that an older version began
-    assert json.loads(sums.read_text()) == before
+    assert json.loads(sums.read_text()) == before | older
     own.write_text("a photo of a {}\n")
+    weights = folder.path / "pipeline/text_encoder/model.safetensors"
+    changed = load_file(weights)
+    changed["final_layer_norm.weight"] *= 1.5
+    save_file(changed, weights, metadata={"format": "pt"})
     ended = folder.run_here(job, place | FEW | {"train.num_steps": 4} | given)
-    assert "results of other settings (another captions)" in ended.refusal()
+    told = "results of other settings (another pipeline; another captions)"
+    assert told in ended.refusal()
 
 
 def test_pictures_of_a_class_that_has_another_word_now_are_not_kept(

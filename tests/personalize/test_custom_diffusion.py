@@ -49,7 +49,7 @@ from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
-INPUTS = ("model", "concept.0", "concept.1", "captions")
+INPUTS = ("pipeline", "concept.0", "concept.1", "captions")
 
 
 @pytest.fixture(scope="module")
