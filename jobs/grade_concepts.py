@@ -23,7 +23,12 @@ def main(config: GradeConceptsConfig) -> None:
     concepts = read_concepts(config.input)
     found = find_generated(config, concepts)
     given = [path for concept in concepts.values() for path in concept.pictures]
-    pictures = check_pictures(given, square=False), check_pictures(found.paths)
+    hashes = {
+        "sources": check_pictures(given, square=False),
+        "generated": check_pictures(found.paths),
+    }
+    if config.against is not None:
+        hashes["against"] = check_pictures(found.paths_against)
     source = find_clip(config.model, config.pretrained)
     embedder = Embedder(source, own_device(config.scaling), config.batch_size)
     embedder.check_texts(concepts[name].prompts_for_score[place] for name, place in found.alone)
@@ -31,12 +36,13 @@ def main(config: GradeConceptsConfig) -> None:
         config,
         "grade_concepts",
         files={"input": config.input},
-        hashes=source.hashes | dict(zip(("sources", "generated"), pictures, strict=True)),
+        hashes=source.hashes | hashes,
         not_results=("input", "generated", "against"),
     )
     with run as (out, tracker):
         store = Plan.store_of(out / "embeddings", source, "fp32")
-        with progress(len(given) + len(found.paths), "scoring", "pictures") as bar:
+        total = len(given) + len(found.paths) + len(found.paths_against)
+        with progress(total, "scoring", "pictures") as bar:
             scores = score_pictures(embedder, store, concepts, found, bar.advance)
         report_grades(Grades(concepts, found, scores, config.seed), source.title, out, tracker)
 

@@ -41,10 +41,18 @@ class Generated:
 
     @property
     def paths(self) -> list[Path]:
-        """All pictures."""
-        sets = [*self.alone.values(), *self.against.values()]
-        sets += [numbered for one in self.together for numbered in one.ways.values()]
-        return [path for numbered in sets for path in numbered.values()]
+        """All pictures of the folder itself."""
+        together = [numbered for one in self.together for numbered in one.ways.values()]
+        return _all([*self.alone.values(), *together])
+
+    @property
+    def paths_against(self) -> list[Path]:
+        """All pictures of the folder to compare with."""
+        return _all(self.against.values())
+
+
+def _all(sets: Iterable[Numbered]) -> list[Path]:
+    return [path for numbered in sets for path in numbered.values()]
 
 
 def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept]) -> Generated:

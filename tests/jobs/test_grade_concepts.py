@@ -86,6 +86,31 @@ def test_the_same_again_embeds_no_picture(drawn: Folder, monkeypatch: pytest.Mon
     assert "scoring: 93/93 pictures" in ended.err
 
 
+def test_another_folder_to_compare_with_may_come_later(
+    drawn: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, noise in (("before", 150), ("other", 20)):
+        write_generated(drawn.path / name, together=False, noise=noise)
+    assert drawn.run_here("grade_concepts", SETTINGS).code == 0
+    embedded: list[Path] = []
+    pictures = Embedder.pictures
+    monkeypatch.setattr(
+        Embedder,
+        "pictures",
+        lambda self, paths, of: embedded.extend(paths) or pictures(self, paths, of),
+    )
+    ended = drawn.run_here("grade_concepts", SETTINGS | {"against": "before"})
+    assert ended.code == 0, ended.err
+    assert len(embedded) == 3 * 7  # both prompts have the same pictures
+    assert all("before" in path.parts for path in embedded)
+    found = json.loads((drawn.path / "out/metrics.json").read_text())
+    assert "image_change" in found["concepts"]["0"]["prompts"][0]
+    told = drawn.run_here("grade_concepts", SETTINGS | {"against": "other"}).refusal()
+    assert "results of other settings (another against)" in told
+    write_generated(drawn.path / "gen", noise=20)
+    assert "(another generated)" in drawn.run_here("grade_concepts", SETTINGS).refusal()
+
+
 def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
     input_file = drawn.path / "ti/input.json"
     content = json.loads(input_file.read_text())
