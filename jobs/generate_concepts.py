@@ -13,7 +13,7 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.personalize import generating
-    from hw2.personalize.generated import check_pictures
+    from hw2.personalize.generated import check_pictures, concepts_in
     from hw2.personalize.sheets import write_sheets
     from hw2.personalize.ways import hashes_of, read_ways
     from hw2.progress import progress
@@ -26,6 +26,8 @@ def main(config: GenerateConceptsConfig) -> None:
     concepts = {source: one_concept(everything, source) for source in wanted}
     given = [path for concept in concepts.values() for path in concept.pictures]
     check_pictures(given, square=False)  # the sheets show them
+    for prompt in config.together:
+        concepts_in(prompt, everything, "together")  # else the grader would refuse all pictures
     model = load_stable_diffusion(config.model)
     ways = read_ways(config, model, concepts)
     prompts = generating.prompts_to_draw(config, ways, concepts)

@@ -110,8 +110,10 @@ def find_together(folder: Path, everything: Mapping[str, Concept]) -> list[Toget
     return together
 
 
-def concepts_in(prompt: str, everything: Mapping[str, Concept], where: Path) -> tuple[str, ...]:
-    """The concepts whose tokens `prompt` holds, in their order there.
+def concepts_in(
+    prompt: str, everything: Mapping[str, Concept], where: Path | str
+) -> tuple[str, ...]:
+    """The concepts whose tokens `prompt` holds, in their order there; `where` it comes from.
 
     Raises DataError for a <word> that is no token, for fewer than two concepts, and for a token
     that several concepts share.

@@ -231,6 +231,11 @@ def test_pictures_of_another_prompt_or_model_are_not_kept(
         ("custom_diffusion", {"sources": "0,1", "token_names": "<a>"}, "1 entries for 2 sources"),
         ("generate_concepts", {"separate": "<new1>=none.bin"}, "none.bin: "),
         ("generate_concepts", {"untrained": "true", "eta": 0.5}, "eta=0.5: only sampler ddim"),
+        (
+            "generate_concepts",
+            {"untrained": "true", "together": "a photo of a <new1>"},
+            "together: prompt='a photo of a <new1>' has 1 concepts, want two: input.json has <new",
+        ),
         ("textual_inversion", {"sample.eta": 0.5}, "eta=0.5: only sampler ddim has it"),
         ("custom_diffusion", {"sample.sampler": "ddpm"}, "visits all "),
         ("textual_inversion", {"sample.negative_prompt": "<no>"}, "negative_prompt='<no>': <no> "),
