@@ -21,6 +21,7 @@ from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
 
 DEFAULT = "asset:clip"
 SCHEMES = ("local-dir:", "hf-hub:")
+TOKENIZER_SUFFIXES = (".json", ".model", ".txt")
 _OTHERS = (
     "give a run of jobs.train_clip, or say by --model which open_clip model the weights are of"
 )
@@ -33,7 +34,8 @@ class ClipSource:
     `model` is open_clip's name, None for one trained here; `pretrained` its tag or weights file,
     None where the model brings its own. `weights` is the file that this means on this machine, and
     `weights_hash` its sha256. `network` is open_clip's configuration as JSON: the same weights mean
-    something else to another activation or number of heads.
+    something else to another activation or number of heads. Of a folder that brings a tokenizer it
+    has a hash of that too.
     """
 
     title: str
@@ -178,5 +180,14 @@ def _in_folder(model: str) -> ClipSource:
             f"model={model}: no weights beside open_clip_config.json: want "
             "open_clip_model.safetensors there"
         )
-    weights, network = Path(found), _json(config["model_cfg"])
-    return ClipSource(place, model, None, preprocess, weights, sha256_of(weights), network)
+    weights, about = Path(found), config["model_cfg"]
+    if kind == "local-dir" and about["text_cfg"].get("hf_tokenizer_name"):
+        about = about | {"tokenizer_files": _tokenizer_hash(folder)}
+    return ClipSource(place, model, None, preprocess, weights, sha256_of(weights), _json(about))
+
+
+def _tokenizer_hash(folder: Path) -> str:
+    """sha256 over the files of a folder that transformers may read its tokenizer from."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix in TOKENIZER_SUFFIXES]
+    sums = [[path.name, sha256_of(path)] for path in found if path.is_file()]
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()

@@ -289,6 +289,27 @@ def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     assert "has its own weights: leave it out" in refused(name, "openai")
 
 
+def test_a_folder_with_another_tokenizer_is_another_network(
+    tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    name = write_folder(tmp_path / "pushed", weights)
+    words = tmp_path / "pushed/vocab.txt"
+    hashes = []
+    for own in ({}, {"hf_tokenizer_name": "org/words"}):
+        text = MODEL_CFG["text_cfg"] | own
+        config = {"model_cfg": MODEL_CFG | {"text_cfg": text}}
+        (tmp_path / "pushed/open_clip_config.json").write_text(json.dumps(config))
+        for content in ("a\nb\n", "a\nc\n"):
+            words.write_text(content)
+            source = find_clip(name, None)
+            store = Plan.store_of(tmp_path, source, "fp32")
+            hashes.append((source.hashes["network"], store.folder))
+    assert hashes[0] == hashes[1]  # open_clip's own, which reads no files there
+    assert len({*hashes}) == len(dict(hashes)) == 3
+    (tmp_path / "pushed/README.md").write_text("no tokenizer")
+    assert find_clip(name, None).hashes["network"] == hashes[-1][0]
+
+
 def test_a_missing_tokenizer(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     name = write_folder(tmp_path / "pushed", weights)
     text = MODEL_CFG["text_cfg"] | {"hf_tokenizer_name": "org/words"}
