@@ -7,6 +7,7 @@ from hw2.data.listing.store import Entry, Store, shown, unusable
 from hw2.errors import ConfigError, DataError
 
 MISNAMED = "misnamed: want {class}_{n}.png"
+LAYOUT_SUFFIXES = {"names": SUFFIXES, "tars": (".tar",), "parquet": (".parquet",)}
 
 
 def list_names(store: Store, classes: Classes, rows: Rows) -> None:
@@ -50,17 +51,19 @@ def list_folders(store: Store, classes: Classes, rows: Rows) -> None:
 
 
 def guess_layout(store: Store) -> str:
-    """What a folder is by what it holds."""
-    pictures = False
-    for entry in store.scan():
-        if not entry.folder:
-            name = entry.name.lower()
-            if name.endswith(".tar"):
-                return "tars"
-            if name.endswith(".parquet"):
-                return "parquet"
-            pictures = pictures or name.endswith(SUFFIXES)
-    return "names" if pictures else "folders"
+    """What a folder is by what it holds. Raises ConfigError for files of two layouts."""
+    files = [entry.name for entry in store.scan() if not entry.folder]
+    found: dict[str, str] = {}  # by layout, the first file
+    for layout, suffixes in LAYOUT_SUFFIXES.items():
+        if own := [name for name in files if name.lower().endswith(suffixes)]:
+            found[layout] = min(own)
+    if len(found) > 1:
+        both = " and ".join(repr(name[:80]) for name in found.values())
+        raise ConfigError(
+            f"{shown(store.root)}: holds {both}: say which are meant by --layout "
+            f"{' or '.join(found)}"
+        )
+    return next(iter(found), "folders")
 
 
 def shards(store: Store, name: str, suffix: str) -> list[Entry]:

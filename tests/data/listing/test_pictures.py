@@ -141,6 +141,20 @@ def test_sets_that_are_refused_at_the_start(folder: Path, case: str) -> None:
     assert reason in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("names", [("0_1.png", "val.tar"), ("a.tar", "b.parquet", "c.tar")])
+def test_files_of_two_layouts_are_not_guessed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    kinds = {"png": "names", "tar": "tars", "parquet": "parquet"}
+    first, second = (kinds[name.rpartition(".")[2]] for name in names[:2])
+    with pytest.raises(ConfigError) as refused:
+        listed(tmp_path)
+    told = (
+        f"holds {names[0]!r} and {names[1]!r}: say which are meant by --layout {first} or {second}"
+    )
+    assert told in str(refused.value)
+
+
 def test_layouts_that_do_not_fit(folder: Path) -> None:
     (folder / "set.csv").write_text("path,label\n0_1.png,0\n")
     for layout in ("names", "folders", "tars", "parquet"):
