@@ -127,7 +127,10 @@ class ZeroShotReport:
         return gallery(rows, title)
 
     def similarity(self, plan: Plan, name: str, predictions: Predictions) -> None:
-        """A figure of the cosines of a few pictures with the prompts of their classes."""
+        """A figure of the cosines of a few pictures with the prompts of their classes.
+
+        Of several prompts a class it is their mean's cosine, and the first is written.
+        """
         there = predictions.labels.unique()
         spread = torch.linspace(0, len(there) - 1, min(SIMILAR_CLASSES, len(there))).long()
         shown = there[spread]
@@ -135,7 +138,8 @@ class ZeroShotReport:
         rows = predictions.rows[places]
         classes, _ = plan.classes(name)
         values = torch.stack([plan.embedding(int(row)) for row in rows]) @ classes[shown].T
-        texts = [plan.prompts[name][int(c)][0] for c in shown]
+        prompts = [plan.prompts[name][int(c)] for c in shown]
+        texts = [own[0] + f" (+{len(own) - 1} more)" * (len(own) > 1) for own in prompts]
         # Without a title: the report's page shows it under a caption, in another language too.
         figure = similarity_figure(values, self._pictures(rows), texts)
         self._figure(f"similarity_{name}", figure)

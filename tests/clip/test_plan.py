@@ -308,6 +308,19 @@ def test_figures_are_of_the_pictures_that_they_name(
     torch.testing.assert_close(values, want, rtol=0, atol=1e-6)
 
 
+def test_the_figure_of_an_ensemble_says_that_it_is_one(
+    tmp_path: Path, source: ClipSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    drawn = Image.new("RGB", (8, 8))
+    monkeypatch.setattr("hw2.clip.report.similarity_figure", lambda *of: shown.extend(of) or drawn)
+    monkeypatch.setattr("hw2.clip.report.SIMILAR_CLASSES", 2)
+    write_set(tmp_path / "set", each=1)
+    report(tmp_path, source, ["imagenet7"])
+    first = prompt_sets(["imagenet7"], [True])[0].prompts(NAMES)
+    assert shown[2] == [f"{first[c][0]} (+6 more)" for c in (0, 5)]
+
+
 ODD = (
     'a "quoted" 😀 $x_1^2$',
     "水族館_の_魚",
