@@ -14,10 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.data.files import Repeated, inside, once, parse_json, read_regular, writable
-from hw2.data.images import decode_named, orientation
+from hw2.data.images import SUFFIXES, decode_named, orientation
 from hw2.errors import ConfigError, DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_BYTES = 4 * 2**20  # of input.json
 MAX_PICTURES = 1000
 KINDS = ("object", "style")

@@ -132,7 +132,7 @@ def test_links_folders_without_pictures_and_nothing(file: Path) -> None:
     assert "leads out of" in refusal(changed(file, src_image="link"))
     (file.parent / "empty").mkdir()
     (file.parent / "empty/notes.txt").write_text("none")
-    assert "empty holds no pictures: want .jpg, .jpeg" in refusal(changed(file, src_image="empty"))
+    assert "empty holds no pictures: want .bmp, .jpeg" in refusal(changed(file, src_image="empty"))
     file.unlink()
     assert "cannot be read" in refusal(file) and "prepare_data" in refusal(file)
 
