@@ -47,7 +47,7 @@ class Grade:
         right: pictures read as their names say.
         unreadable: pictures that are broken or cannot be had; they count as wrong.
         other_size: pictures that are not 28x28, and are brought to it.
-        not_counted: files whose name tells no digit.
+        not_counted: files whose name tells no digit, or that are more than was asked for.
         asked: pictures that were asked for of each digit; those that are missing count as wrong.
     """
 
@@ -90,7 +90,7 @@ class Grade:
         """The digits of fewer pictures than the fullest, or than asked: "3: 49, 7: 0 (of 50)"."""
         if not any(self.pictures):
             return "all"
-        most = max(self.asked, *self.pictures)
+        most = self.asked or max(self.pictures)
         short = [f"{d}: {count}" for d, count in enumerate(self.pictures) if count < most]
         return f"{', '.join(short)} (of {most})" if short else ""
 
@@ -133,7 +133,10 @@ def read_student(
 def grade(
     files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain, asked: int = 0
 ) -> Grade:
-    """The grade of one domain of a student's files, of which `asked` a digit were asked for."""
+    """The grade of one domain of a student's files, where `asked` of each digit were asked for.
+
+    `files`: as `Student.counted` leaves them, so that no digit has more than `asked`.
+    """
     pairs = [(f, r) for f, r in zip(files, readings, strict=True) if f.domain == domain]
     counted = [(f, r) for f, r in pairs if f.digit is not None]
     whole = f"{JUDGE_SIZE}x{JUDGE_SIZE}"

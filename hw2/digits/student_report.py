@@ -37,6 +37,7 @@ def report_students(
     `readings` has for each student a reading a file.
     """
     domains, asked = config.domains, config.num_per_class or 0
+    students = [student.counted(asked) for student in students]
     grades: Grades = {
         student.name: {domain: grade(student.files, read, domain, asked) for domain in domains}
         for student, read in zip(students, readings, strict=True)
@@ -54,8 +55,9 @@ def report_students(
     tracker.log_summary(flat(grades))
     shown = student_rows(grades, shown=True)
     print(format_table(shown))
-    missing = ", and of those that are missing" if asked else ""
-    print(f"accuracy: of all pictures whose names tell a digit{missing}, with limits of 95 %")
+    first = f"the first {asked} pictures of each digit, also of those that are missing"
+    whose = first if asked else "all pictures whose names tell a digit"
+    print(f"accuracy: of {whose}, with limits of 95 %")
     if bad:
         tables = out / "tables" / "bad_pictures.csv"
         print(f"unreadable pictures count as wrong; {len(bad)} rows with reasons: {tables}")
@@ -110,7 +112,7 @@ def picture_rows(students: Sequence[Student], readings: Sequence[Sequence[Readin
             "digit": file.digit,
             "read_as": reading.read_as,
             "size": reading.size,
-            "reason": plain(reading.reason or ""),
+            "reason": plain(file.reason or reading.reason or ""),
         }
         for student, read in zip(students, readings, strict=True)
         for file, reading in zip(student.files, read, strict=True)

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hw2.data.images import SUFFIXES
@@ -35,8 +35,8 @@ class HandedIn:
         domain: the folder it lies in.
         file: its name there; "" stands for the whole folder, where that is missing or empty.
         size: bytes; -1 where they are not known.
-        digit: 0..9 as its name says; None where it tells none: then it does not count.
-        reason: why it is not read, if that is known already.
+        digit: 0..9 as its name says; None where it does not count.
+        reason: why it is not read or does not count, if that is known already.
     """
 
     domain: Domain
@@ -53,6 +53,17 @@ class Student:
     name: str
     folder: Path
     files: tuple[HandedIn, ...]
+
+    def counted(self, asked: int) -> "Student":
+        """The same, of whose files the first `asked` of each domain and digit count; 0: all."""
+        seen: Counter[tuple[Domain, int | None]] = Counter()
+        files = []
+        for file in self.files:
+            seen[file.domain, file.digit] += 1
+            if 0 < asked < seen[file.domain, file.digit] and file.digit is not None:
+                file = replace(file, digit=None, reason=f"more than the {asked} asked for")
+            files.append(file)
+        return replace(self, files=tuple(files))
 
     def contents(self) -> Iterator[tuple[HandedIn, bytes | str]]:
         """Each file with its bytes, or with the reason why it is not read."""

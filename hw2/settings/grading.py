@@ -59,8 +59,8 @@ class JudgeDigitsConfig(GradingConfig):
     )
     num_per_class: Positive | None = Field(
         None,
-        description="pictures of each digit and domain that were asked for: those that are "
-        "missing count as wrong; null: those that are there count",
+        description="pictures of each digit and domain that were asked for: the first by name "
+        "count, those that are missing as wrong; null: those that are there count",
     )
     domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
         DOMAINS, min_length=1, description="what was to be drawn; the mean is of these"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2.digits.student_grades import Grade, grade, hash_of_all, read_student
-from hw2.digits.student_report import flat, report_students
-from hw2.digits.students import Student, find_students
+from hw2.digits.student_grades import Grade, Reading, grade, hash_of_all, read_student
+from hw2.digits.student_report import flat, picture_rows, report_students
+from hw2.digits.students import HandedIn, Student, find_students
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import wilson
@@ -129,6 +129,27 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
     assert half.accuracy == wilson(own.right, 10 + short)
     assert half.missing == short > 0
     assert f"{nothing.accuracy}" == "n/a"
+
+
+def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> None:
+    """Five wrong of each of nine digits, and a thousand right ones of the tenth."""
+    files = [
+        HandedIn("svhn", f"{digit}_{index:04d}.png", 1, digit, None)
+        for digit in DIGITS
+        for index in range(1000 if digit == 1 else 5)
+    ]
+    readings = [Reading("28x28", 1, None)] * len(files)
+    handed = Student("ann", tmp_path, tuple(files))
+    own = handed.counted(5)
+    found = grade(own.files, readings, "svhn", asked=5)
+    assert (found.pictures, found.fewer, found.not_counted) == ((5,) * 10, "", 995)
+    assert found.accuracy == wilson(5, 50)
+    left_out = [file for file in own.files if file.digit is None]
+    assert left_out[0].file == "1_0005.png" and len(left_out) == 995
+    assert picture_rows([own], [readings])[10]["reason"] == "more than the 5 asked for"
+    assert handed.counted(0) == handed
+    more = grade(handed.counted(50).files, readings, "svhn", asked=50)
+    assert more.fewer == ", ".join(f"{d}: 5" for d in DIGITS if d != 1) + " (of 50)"
 
 
 def test_readings_are_kept_and_what_is_no_reading_is_not_taken(

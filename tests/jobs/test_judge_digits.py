@@ -94,6 +94,12 @@ def test_figures_follow_from_the_pictures(handed: Folder, judge: Path) -> None:
     assert handed.run_here("judge_digits", settings).code == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "readings").iterdir()} == kept
     assert handed.query("SELECT status FROM runs") == [("FINISHED",)]
+    assert handed.run_here("judge_digits", settings | {"num_per_class": "1"}).code == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "readings").iterdir()} == kept
+    ann = rows(out / "tables/students.csv")[0]
+    assert (ann["pictures"], ann["not_counted"], ann["fewer"]) == ("10", "10", "")
+    more = {row["file"] for row in rows(out / "tables/bad_pictures.csv") if row["student"] == "ann"}
+    assert more == {f"{digit}_002.png" for digit in range(10)}
     picture(5).save(handed.path / "all/ann/svhn/9_003.png")
     said = handed.run_here("judge_digits", settings).refusal()
     assert "another pictures" in said and "--overwrite true" in said
