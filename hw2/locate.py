@@ -51,36 +51,38 @@ def _of_run(model: str, store: str | None, known: str = "") -> Path:
     return found
 
 
-def find_model(model: str) -> Path:
-    """The weights file meant by `model`.
+def find_model(model: str, key: str = "model", also: str = "") -> Path:
+    """The weights file meant by `model`, the value of the setting `key`.
 
     `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), a URI as
     s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder,
-    of a training or of one of its checkpoints. Raises CheckpointError if there is none.
+    of a training or of one of its checkpoints. Raises CheckpointError if there is none; it names
+    what the setting takes `also`, beside all these.
     """
     kind, _, rest = model.partition(":")
     if kind == "asset":
         path = ASSETS / rest / FINAL
         if not path.is_file():
             have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{FINAL}"))) or "none"
-            raise CheckpointError(f"model={model}: no such asset; there is {have}")
+            raise CheckpointError(f"{key}={model}: no such asset; there is {have}")
         return _found(path, model)
     if kind == "run":
         return _of_run(model, resolve_uri())
     if uri := uri_of(model):
-        return _found(_fetch(uri), model)
+        return _found(_fetch(uri, key), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
     if path.is_dir():
         path = path / (STATE if (path / STATE).is_file() else FINAL)
     if not path.is_file():
         raise CheckpointError(
-            f"model={model}: {path} does not exist; give a weights file, the folder of a "
-            "finished training or of a checkpoint, its URI, run:ID or asset:NAME"
+            f"{key}={model}: {path} does not exist; give a weights file, the folder of a finished "
+            "training or of a checkpoint, its URI, run:ID or asset:NAME"
+            + (f", or {also}" if also else "")
         )
     return path
 
 
-def _fetch(uri: str) -> Path:
+def _fetch(uri: str, key: str) -> Path:
     """A copy of weights in a bucket; its path names their version, so it never changes."""
     from hw2.storage import Bucket
 
@@ -89,7 +91,7 @@ def _fetch(uri: str) -> Path:
     name, stamp = bucket.patiently(lambda: bucket.find("", FINAL, STATE))
     if stamp is None:
         raise CheckpointError(
-            f"model={bucket.shown}: no such file, and no folder with {FINAL} or {STATE}"
+            f"{key}={bucket.shown}: no such file, and no folder with {FINAL} or {STATE}"
         )
     version = hashlib.sha256(f"{uri} {name} {stamp}".encode()).hexdigest()[:24]
     path = cache_folder() / "models" / version / (name or bucket.path().rpartition("/")[2])

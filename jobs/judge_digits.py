@@ -9,16 +9,15 @@ from hw2.settings.grading import JudgeDigitsConfig
 
 def main(config: JudgeDigitsConfig) -> None:
     """Find all pictures, read them in this process, and report, as one MLflow run."""
-    from hw2.digits.judging import load_judge
+    from hw2.digits.judging import find_judge, load_judge
     from hw2.digits.student_grades import hash_of_all, read_student
     from hw2.digits.student_report import report_students
     from hw2.digits.students import find_students
     from hw2.distributed.devices import own_device
-    from hw2.locate import find_model
     from hw2.progress import progress
     from hw2.runs import job_run
 
-    students, weights = find_students(config), find_model(config.judge)
+    students, weights = find_students(config), find_judge(config.judge)
     judge = load_judge(weights).to(own_device(config.scaling))
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:

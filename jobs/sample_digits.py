@@ -12,7 +12,7 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.digits.compared import pairs_with
     from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
     from hw2.digits.folder import draw_missing
-    from hw2.digits.judging import JUDGE_SIZE, load_judge
+    from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.reading import read_digits
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
@@ -20,7 +20,7 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.locate import find_model
     from hw2.runs import job_run
 
-    weights, judge = find_model(config.model), load_judge(find_model(config.judge))
+    weights, judge = find_model(config.model), load_judge(find_judge(config.judge))
     diffusion = read_digit_meta(weights).diffusion
     check_sampling(config.sample, diffusion)
     check_strip(config, diffusion.num_train_timesteps)

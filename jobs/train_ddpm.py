@@ -12,7 +12,7 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.digits.ddpm_training import ddpm_training
     from hw2.digits.drawing import check_sampling
     from hw2.digits.folder import draw_missing
-    from hw2.digits.judging import JUDGE_SIZE, load_judge
+    from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.reading import read_digits, read_splits
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
@@ -23,7 +23,7 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.runs import job_run
 
     # What only drawing and scoring need is looked at before the training, not after it.
-    judge = load_judge(find_model(config.judge))
+    judge = load_judge(find_judge(config.judge))
     check_sampling(config.sample, config.diffusion)
     check_network(config.network)
     splits = read_splits(config.data, config.network.image_size, progress=True)

@@ -11,7 +11,7 @@ from hw2.settings.sweeps import TuneGuidanceConfig
 def main(config: TuneGuidanceConfig) -> None:
     """Run the trials that are not done yet, then report on all of them."""
     from hw2.digits.drawing import check_sampling, read_digit_meta
-    from hw2.digits.judging import JUDGE_SIZE, load_judge
+    from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.reading import read_digits
     from hw2.digits.sweep import make_guidance_work, shown
     from hw2.distributed.session import connected
@@ -21,7 +21,7 @@ def main(config: TuneGuidanceConfig) -> None:
     from hw2.sweeps.report import check_metrics
     from hw2.sweeps.space import NOT_RESULTS, checked_points
 
-    weights, judge = find_model(config.model), find_model(config.judge)
+    weights, judge = find_model(config.model), find_judge(config.judge)
     diffusion, base = read_digit_meta(weights).diffusion, config.part(SampleSettings)
     points = checked_points(config, base, lambda one: check_sampling(one, diffusion))
     metrics = shown(config.data.root)

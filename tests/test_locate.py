@@ -1,5 +1,6 @@
 """Which file a model's name means, and what is said when there is none."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 
 from hw2 import locate
 from hw2.checkpoint import CheckpointStore
+from hw2.clip.finding import find_clip
+from hw2.digits.judging import find_judge
 from hw2.errors import CheckpointError
 from hw2.locate import FINAL, find_model
+from hw2.text2image.autoencoder_training import find_autoencoder
 
 
 @pytest.fixture
@@ -54,3 +58,16 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
         find_model(name)
     message = str(error.value)
     assert message.startswith(f"model={name}: ") and "run:ID or asset:NAME" in message
+
+
+def test_the_setting_is_named_with_what_it_takes() -> None:
+    for find, key, end in (
+        (find_judge, "judge", "asset:NAME, or the course's Classifier.pth"),
+        (find_autoencoder, "autoencoder", "asset:NAME"),
+        (partial(find_clip, None), "pretrained", "asset:NAME, or with --model a tag of open_clip"),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            find("missing")
+        assert str(error.value).startswith(f"{key}=missing: ") and str(error.value).endswith(end)
+        with pytest.raises(CheckpointError, match=f"^{key}=asset:missing: no such asset; there is"):
+            find("asset:missing")

@@ -106,3 +106,5 @@ def test_weights_in_a_bucket(
     assert there.read_text() == "weights"
     with pytest.raises(CheckpointError, match="model=s3://results/none: no such file"):
         find_model(bucket_server.uri("none"))
+    with pytest.raises(CheckpointError, match="judge=s3://results/none: no such file"):
+        find_model(bucket_server.uri("none"), "judge")

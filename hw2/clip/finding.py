@@ -108,7 +108,7 @@ def _tags(model: str) -> str:
 
 
 def _trained_here(pretrained: str) -> ClipSource:
-    path = find_model(pretrained)
+    path = find_model(pretrained, "pretrained", "with --model a tag of open_clip")
     try:
         kind = read_meta(path).get("kind") if path.suffix == ".safetensors" else None
     except CheckpointError as error:

@@ -12,6 +12,7 @@ from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError, DataError
+from hw2.locate import find_model
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
 from hw2.pixels import crops, to_unit
@@ -42,6 +43,11 @@ class JudgeObjective:
         return F.cross_entropy(logits.float(), batch.digit, label_smoothing=0.1), {
             "accuracy": right.detach()
         }
+
+
+def find_judge(judge: str) -> Path:
+    """The weights file meant by the setting `judge`. Raises CheckpointError if there is none."""
+    return find_model(judge, "judge", "the course's Classifier.pth")
 
 
 def load_judge(path: Path) -> Judge:

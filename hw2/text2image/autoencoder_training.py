@@ -131,7 +131,7 @@ def image_size_of(weights: Path) -> int:
 
 def find_autoencoder(model: str) -> Path:
     """The weights file of an autoencoder. Raises CheckpointError for one of something else."""
-    weights = find_model(model)
+    weights = find_model(model, "autoencoder")
     if (kind := read_meta(weights).get("kind")) != "autoencoder":
         raise CheckpointError(
             f"autoencoder={model}: holds the weights of kind {kind}: give a jobs.train_autoencoder"

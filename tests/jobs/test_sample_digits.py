@@ -103,6 +103,7 @@ def test_pictures_do_not_depend_on_workers_or_interruptions(
         ({"model": "asset:nosuch"}, "model=asset:nosuch: no such asset; there is "),
         ({"model": "nosuch/final.safetensors"}, "nosuch/final.safetensors does not exist"),
         ({"model": "JUDGE"}, "holds no digit model; train one with jobs.train_ddpm"),
+        ({"judge": "nosuch"}, "asset:NAME, or the course's Classifier.pth"),
         ({"judge": "MODEL"}, "holds no judge; train one with jobs.train_judge"),
         ({"num_inference_steps": 1001}, "num_inference_steps=1001: use 1 .. 1000"),
         ({"num_inference_steps": 0}, "num_inference_steps=0 on the command line: want "),
