@@ -137,7 +137,11 @@ def run_job(
     Raises: whatever else `main` raises; its traceback then shows, with exit code 1.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    prog = f"python -m {spec.name}" if spec else f"python {Path(sys.argv[0]).name}"
+    prog = (
+        f"python -m {spec.name.removesuffix('.__main__')}"
+        if spec
+        else f"python {Path(sys.argv[0]).name}"
+    )
     before = signal.signal(signal.SIGTERM, _stop)
     _terminated.clear()
     try:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hw2.errors import ConfigError
 from hw2.mlflow_server.children import running
+from hw2.settings.mlflow_server import ADDRESS
 
 DEBIAN = Path("/usr/lib/postgresql")
 ROLE = DATABASE = "mlflow"
@@ -80,7 +81,7 @@ def _programs(folder: Path) -> Path:
     if not found:
         raise ConfigError(
             "there is no PostgreSQL on this machine: apt-get install postgresql, or "
-            "--database sqlite, or --database postgresql://USER@HOST/NAME"
+            f"--database sqlite, or --database {ADDRESS}"
         )
     if made_by:
         package = f"postgresql-{made_by}"

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from hw2.config import Config, Place
 
+# USER@HOST would be masked as a credential, in --help and in errors.
+ADDRESS = "postgresql://HOST/NAME, with USER@ before HOST"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -21,7 +23,7 @@ class MlflowServerConfig(Config):
     database: str = Field(
         "own",
         description="own: a PostgreSQL in the folder; sqlite: a file, for one machine; or "
-        "postgresql://USER@HOST/NAME, its password in PGPASSWORD or ~/.pgpass",
+        f"{ADDRESS}, its password in PGPASSWORD or ~/.pgpass",
     )
     artifacts: str | None = Field(
         None, description="where files go: a folder, s3:// or gs://; null: FOLDER/artifacts"
@@ -42,7 +44,7 @@ class MlflowServerConfig(Config):
         if database in ("own", "sqlite"):
             return database
         if not re.match(r"postgresql(\+\w+)?://", database):
-            raise ValueError("want own, sqlite or postgresql://USER@HOST/NAME")
+            raise ValueError(f"want own, sqlite or {ADDRESS}")
         return database
 
     @field_validator("allowed_hosts")

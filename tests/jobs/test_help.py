@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hw2.disclosure import HIDDEN
 from tests.jobs.command import ROOT, Folder
 
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("[!_]*.py"))
@@ -34,6 +35,7 @@ def test_help_is_light_and_makes_nothing(job: str, folder: Folder) -> None:
     assert ended.code == 0
     assert f"python -m jobs.{job}" in ended.out
     assert "--out" in ended.out or "--name" in ended.out
+    assert HIDDEN not in ended.out
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in ended.err.splitlines()}
     assert "pydantic" in imported
     assert not imported & HEAVY

@@ -13,12 +13,13 @@ import pytest
 from mlflow import MlflowClient
 from pydantic import ValidationError
 
+from hw2.disclosure import HIDDEN
 from hw2.errors import ConfigError
 from hw2.mlflow_server import postgres
 from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken
 from hw2.mlflow_server.database import Database, opened
 from hw2.mlflow_server.kept import kept_secret
-from hw2.settings.mlflow_server import MlflowServerConfig
+from hw2.settings.mlflow_server import ADDRESS, MlflowServerConfig
 from hw2.tracking import prepare_store
 from tests.ports import free_port
 
@@ -115,6 +116,18 @@ def test_files_where_an_older_version_put_them_are_not_left_behind(
 def test_settings_that_open_more_than_was_said(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         MlflowServerConfig(**settings)
+
+
+def test_help_names_the_command_and_the_mask_leaves_it_whole(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "hw2.mlflow_server"]
+    shown = subprocess.run([*words, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert shown.returncode == 0 and HIDDEN not in shown.stdout
+    assert shown.stdout.startswith("usage: python -m hw2.mlflow_server [--config FILE]")
+    assert "example: python -m hw2.mlflow_server --folder mlflow-server --" in shown.stdout
+    words += ["--database", "mysql://db/mlflow"]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 2 and f"or {ADDRESS}" in told.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hosts_and_origins_are_the_servers_own() -> None:
