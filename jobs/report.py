@@ -10,7 +10,6 @@ from typing import get_type_hints
 from hw2.config import JobConfig
 from hw2.errors import ConfigError
 from hw2.job import run_job
-from hw2.places import uri_of
 from hw2.settings.report import ReportConfig
 
 
@@ -29,8 +28,6 @@ def main(config: ReportConfig) -> None:
     from hw2.report.writing import find_browser, write_report
     from hw2.runs import job_run
 
-    if uri := uri_of(config.out):
-        raise ConfigError(f"out={uri}: the steps' folders lie in it: give a local folder")
     steps = plan(config, settings_of)
     browser = find_browser() if config.pdf else None
     run = job_run(config, "report", not_results=("steps", "languages", "pdf"))

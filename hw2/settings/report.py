@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig
+from hw2.settings.data import Folder
 from hw2.settings.values import each_once
 
 Language = Literal["en", "zh-TW"]
@@ -38,6 +39,7 @@ class Step(Config):
 class ReportConfig(JobConfig):
     """Settings of jobs.report."""
 
+    out: Folder = Field(description="folder of the results, a folder in it for each step")
     steps: dict[Name, Step] = Field(
         min_length=1,
         description="jobs by name, in their order; the names that the page knows are in "

@@ -91,7 +91,7 @@ def test_the_full_report_gives_what_the_courses_tree_has_not(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--out", "s3://bucket/report"], "out=s3://bucket/report: the steps' folders lie in it"),
+        (["--out", "s3://bucket/report"], "out=s3://bucket/report on the command line: s3://"),
         (["--out", "report", "--pdf"], "none of chromium"),
     ],
 )
@@ -113,3 +113,9 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
 def test_no_such_job(job: str) -> None:
     with pytest.raises(ConfigError, match=f"job={job}: there is no jobs/{job}.py"):
         settings_of(job)
+
+
+def test_help_promises_no_bucket(folder: Folder) -> None:
+    shown = " ".join(folder.run("report", "--help").out.split())
+    assert "--out folder of the results, a folder in it for each step (a path; required)" in shown
+    assert "s3://" not in shown
