@@ -35,23 +35,28 @@ def test_each_part_is_known_by_its_own_folder(small: SmallReport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "first", "second"),
+    ("language", "first", "second", "given"),
     [
-        ("en", "house numbers rendered in the style of SVHN", "a hundred small grey ones"),
-        ("zh-TW", "仿 SVHN 風格", "一百張小的灰階影像"),
+        (
+            *("en", "house numbers rendered in the style of SVHN", "a hundred small grey ones"),
+            "The network is given",
+        ),
+        ("zh-TW", "仿 SVHN 風格", "一百張小尺寸的灰階影像", "網路是給定的"),
     ],
 )
 def test_the_page_says_which_data_are_not_the_courses(
-    small: SmallReport, language: str, first: str, second: str
+    small: SmallReport, language: str, first: str, second: str, given: str
 ) -> None:
     page = small.out / f"report.{language}.html"
     write_report([language], small.all(), small.out, Told(small.out))
     assert first in page.read_text() and second not in page.read_text()
+    assert given in page.read_text()
     (small.data / "digits/offline.json").unlink()
     (small.data / "face").mkdir()
     (small.data / "face/offline.json").touch()
     write_report([language], small.all(), small.out, Told(small.out))
     assert first not in page.read_text() and second in page.read_text()
+    assert given not in page.read_text()
     (small.data / "face/offline.json").unlink()
     write_report([language], small.all(), small.out, Told(small.out))
     assert '<ul class="note">' not in page.read_text()
