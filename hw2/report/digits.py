@@ -1,12 +1,13 @@
 """Problem 1 from what its jobs left: sheets and reverse strips."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hw2.checkpoint import read_meta
 from hw2.data.layout import shown_name
+from hw2.digits.drawing import read_digit_meta
 from hw2.digits.folder import picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
@@ -21,11 +22,13 @@ from hw2.report.parts import (
     Said,
     Sources,
     Table,
+    in_a_line,
     number,
     shown,
     sources,
 )
 from hw2.report.pictures import Picture, picture, read_tiles, tiles
+from hw2.settings.digits import DiffusionConfig
 from hw2.yaml_text import read_yaml
 
 SAMPLING = (
@@ -43,6 +46,21 @@ DISTANCES = ("frechet_judge", "kernel_judge")
 
 
 @dataclass(frozen=True)
+class How:
+    """How digits are trained and drawn, as far as the page tells it: by default as jobs do it."""
+
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    sampler: str = "ddim"
+    clip_x0: bool = True
+    on_gpu: bool = False
+
+    @property
+    def weighting(self) -> str:
+        """How timesteps are weighted: by drawing them, in the loss, or not at all."""
+        return "none" if self.diffusion.min_snr_gamma is None else self.diffusion.timesteps
+
+
+@dataclass(frozen=True)
 class DigitSheets:
     """A 10x10 sheet a domain, their scores, and what was trained."""
 
@@ -51,6 +69,7 @@ class DigitSheets:
     scores: Table
     said: tuple[Said, ...]
     model: tuple[tuple[str, str], ...]
+    how: How
     count: str
 
 
@@ -96,7 +115,8 @@ def digit_sheets(job: JobOutput) -> DigitSheets:
     )
     source = sources(job, keys=(*SAMPLING, "num_per_class", "judge"))
     count = str(int(job.metric("eval/accuracy", "n")))
-    return DigitSheets(source, tuple(grids), _scores(job), said, _trained(job), count)
+    model, how = _trained(job)
+    return DigitSheets(source, tuple(grids), _scores(job), said, model, how, count)
 
 
 def reverse(job: JobOutput) -> Reverse:
@@ -143,11 +163,11 @@ def _scores(job: JobOutput) -> Table:
     return Table(columns, tuple(rows), foot if len(rows) > 1 else ())
 
 
-def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
-    """How the weights were trained, as they say of themselves."""
+def _trained(job: JobOutput) -> tuple[tuple[tuple[str, str], ...], How]:
+    """The settings that the weights were trained with, as they say of themselves, and how."""
     weights = find_model(str(job.config["model"]))
-    meta = read_meta(weights)
-    found: dict[str, Any] = dict(meta.get("diffusion", {}))
+    meta, (network, diffusion) = read_meta(weights), read_digit_meta(weights)
+    found: dict[str, Any] = {**diffusion.model_dump(), "scale_shift": network.scale_shift}
     found |= {key: meta[key] for key in ("step", "seed") if key in meta}
     config = weights.with_name("config.yaml")  # released weights have a card instead
     settings = read_yaml(config) if config.is_file() else card_settings(weights.parent)
@@ -155,10 +175,9 @@ def _trained(job: JobOutput) -> tuple[tuple[str, str], ...]:
     for key in ("batch_size", "learning_rate"):
         if key in trained:
             found[key] = trained[key]
-    return tuple(
-        (key, f"{value:g}" if isinstance(value, float) else str(value))
-        for key, value in found.items()
-    )
+    on_gpu = settings.get("scaling", {}).get("use_gpu") is True
+    how = How(diffusion, str(job.config["sampler"]), bool(job.config["clip_x0"]), on_gpu)
+    return tuple((key, in_a_line(value)) for key, value in found.items()), how
 
 
 def _domains(job: JobOutput) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from hw2.report import parts
 from hw2.report.clip import Matrix
 from hw2.report.content import Content
+from hw2.report.digits import How
 from hw2.report.parts import Missing
 from hw2.report.texts import Texts
 
@@ -68,6 +69,7 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
     return environment.get_template("report.html").render(
         t=Texts.of(language),
         parts=content.parts,
+        how=getattr(content.parts["sheets"], "how", How()),
         results=content.results,
         outputs=content.outputs,
         failed=sum(not result.ok for result in content.results),

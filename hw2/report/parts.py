@@ -124,16 +124,16 @@ class Missing:
 def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
     """Those `keys` of the first job's settings that name something, and the seeds of all."""
     config = jobs[0].config
-    told = [(key, _plain(config[key])) for key in keys if config.get(key) is not None]
+    told = [(key, in_a_line(config[key])) for key in keys if config.get(key) is not None]
     return Sources(jobs, tuple(job.seed for job in jobs), tuple(told))
 
 
-def _plain(value: Any) -> str:
+def in_a_line(value: Any) -> str:
     """A setting in one line."""
     if isinstance(value, list):
-        return ", ".join(map(_plain, value))
+        return ", ".join(map(in_a_line, value))
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items() if v is not None)
+        return ", ".join(f"{k} {in_a_line(v)}" for k, v in value.items() if v is not None)
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: "null"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

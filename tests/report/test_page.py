@@ -8,11 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from hw2.checkpoint import save_weights
 from hw2.report.clip import Matrix
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
+from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.yaml_text import read_yaml
 from tests.report.small_report import CLASSES, RUN, TOGETHER, SmallReport, interval
 
@@ -326,6 +329,67 @@ def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) ->
     assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
     assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
     assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
+
+
+def drawn_by(small: SmallReport, diffusion: DiffusionConfig, **settings: object) -> None:
+    """Let the sheets be of other weights, or drawn otherwise."""
+    network = NetworkConfig(patch=4, channels=(64,), attention=(False,))
+    about = {"network": network.model_dump(), "diffusion": diffusion.model_dump()}
+    weights = small.root / "weights.safetensors"
+    save_weights(weights, {"ema": nn.Linear(1, 1)}, {"kind": "digit_ddpm", **about, "seed": 1})
+    path = small.out / "samples/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"model": str(weights), **settings}))
+
+
+@pytest.mark.parametrize(
+    ("diffusion", "settings", "told", "untold"),
+    [
+        (
+            DiffusionConfig(prediction_type="epsilon", timesteps="uniform", drop="digit"),
+            {"sampler": "ddpm", "num_inference_steps": 1000},
+            (
+                *("prediction of the noise ε", "λ[t] * mean((net(xt, t, *c) - noise) ** 2)"),
+                *(
+                    "= 1 / T",
+                    "else (null, domain)",
+                    "t, *(null, domain)",
+                    "ddpm_step(x0, eps, t, s)",
+                ),
+                *("through all T timesteps", "the digit becomes “null”", "is multiplied by their"),
+            ),
+            ("prediction v", "DDIM (Song", "∝ λ[t]", "(null, null)", "trained on a GPU"),
+        ),
+        (
+            DiffusionConfig(min_snr_gamma=None, drop="separate"),
+            {"sampler": "unipc", "clip_x0": False},
+            ("prediction v", "all count alike", "each on its own", "by unipc, of", "unipc_step("),
+            ("min-SNR", "λ", "x0 = clip(", "keep ="),
+        ),
+    ],
+)
+def test_the_implementation_is_told_as_it_was(
+    small: SmallReport,
+    diffusion: DiffusionConfig,
+    settings: dict[str, object],
+    told: tuple[str, ...],
+    untold: tuple[str, ...],
+) -> None:
+    drawn_by(small, diffusion, **settings)
+    (part,) = re.findall(r'<section id="p1">.*?<section id="p2">', page(collect(small.all())), re.S)
+    text = " ".join(Elements(part.partition("<h3>2.")[0]).text.split())
+    assert [words for words in told if words not in text] == []
+    assert [words for words in untold if words in text] == []
+    assert "scale_shift = false" in text
+
+
+def test_by_default_the_implementation_is_that_of_the_released_weights(small: SmallReport) -> None:
+    own = page(collect(small.all()))
+    del small.results["samples"]
+    without = page(collect(small.all()))
+    gpu = "These weights were trained on a GPU"
+    assert gpu in own and gpu not in without and "scale_shift = true" in own
+    for words in ("DDIM (Song et al. 2021)", "its prediction v", "t is drawn in", "ddim_step("):
+        assert words in own and words in without
 
 
 def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
