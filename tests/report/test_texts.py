@@ -73,3 +73,11 @@ def test_a_number_is_held_together_with_its_percent_and_within_its_limits() -> N
 
 def test_code_is_marked_and_all_else_escaped() -> None:
     assert inline("a `b<c` <i>") == "a <code>b&lt;c</code> &lt;i&gt;"
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_sentences_over_a_range_name_its_ends(language: str) -> None:
+    texts = names_in(read_yaml(FOLDER / f"{language}.yaml"))
+    over = {key: names for key, names in texts.items() if re.search("_(rises|falls|same)$", key)}
+    ends = {key: names for key, names in over.items() if names >= {"from", "to"}}
+    assert len(ends) == 9 and all(names >= {"first", "last"} for names in ends.values())
