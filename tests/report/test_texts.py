@@ -81,3 +81,10 @@ def test_sentences_over_a_range_name_its_ends(language: str) -> None:
     over = {key: names for key, names in texts.items() if re.search("_(rises|falls|same)$", key)}
     ends = {key: names for key, names in over.items() if names >= {"from", "to"}}
     assert len(ends) == 9 and all(names >= {"first", "last"} for names in ends.values())
+
+
+def test_a_chinese_column_is_not_read_as_a_deed() -> None:
+    texts = Texts.of("zh-TW")
+    said = map(texts.name, texts.keys)
+    found = [text for text in said if re.search("(?<!直)行(?=為|雜訊|回答)", text)]
+    assert found == []
