@@ -83,6 +83,8 @@ def test_the_full_report_gives_what_the_courses_tree_has_not(
     merged = steps["merged"].model_dump()
     captions = read_caption_texts(merged["captions"], merged["num_captions"])
     assert sum(len(caption.split()) for caption in captions) > 768  # Stable Diffusion's width
+    together = steps["concepts"].model_dump()["together"]
+    assert together == ("a <new1> next to a <new2>", "a <new1> in the style of <new2>")
     assert steps["inversion_1"].model_dump()["templates"] == "style"
     assert steps["custom_1"].model_dump()["templates"] == ("style",)
     assert steps["custom_joint"].model_dump()["templates"] == ("object", "style")
