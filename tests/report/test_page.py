@@ -352,12 +352,12 @@ def drawn_by(small: SmallReport, diffusion: DiffusionConfig, **settings: object)
                 *(
                     "= 1 / T",
                     "else (null, domain)",
-                    "t, *(null, domain)",
+                    "t, null, domain)",
                     "ddpm_step(x0, eps, t, s)",
                 ),
                 *("through all T timesteps", "the digit becomes “null”", "is multiplied by their"),
             ),
-            ("prediction v", "DDIM (Song", "∝ λ[t]", "(null, null)", "trained on a GPU"),
+            ("prediction v", "DDIM (Song", "∝ λ[t]", "null, null", "trained on a GPU"),
         ),
         (
             DiffusionConfig(min_snr_gamma=None, drop="separate"),
@@ -460,6 +460,22 @@ def test_what_scrolls_has_a_name(small: SmallReport) -> None:
     names = [one.get("aria-label") for one in boxes]
     assert len(boxes) > 5 and len(set(names)) == len(names) and "Table 1" in names
     assert all(one.get("role") == "region" for one in boxes)
+
+
+@pytest.mark.parametrize(
+    ("language", "fuse", "diagram"),
+    [("en", "can fuse", "What Custom Diffusion trains"), ("zh-TW", "融合", "訓練的部分")],
+)
+def test_what_several_concepts_come_to_is_explained_and_drawn(
+    small: SmallReport, language: str, fuse: str, diagram: str
+) -> None:
+    text = page(collect(small.all()), language)
+    made = Elements(text)
+    assert fuse in made.text and "nngen" in made.text
+    (drawn,) = re.findall(r'<div class="scroll diagram".*?</div>', text, re.S)
+    assert diagram in drawn
+    trained = re.findall(r'class="trained".*?<text[^>]*>(.*?)</text>', drawn)
+    assert [Elements(one).text for one in trained] == ["<new1>", "WK", "WV"]
 
 
 def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
