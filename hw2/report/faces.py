@@ -122,7 +122,7 @@ def _said_of_distances(
     pairs = sorted(zip(etas, apart, strict=True), key=lambda pair: pair[0])
     rises = all(as_interval(added.get(f"{eta:g}")).low > 0 for eta, _ in pairs[1:])
     each = tuple(
-        Said("format.named", {"name": f"{eta:g}", "value": shown(interval)})
+        Said("format.named", {"name": f"η = {eta:g}", "value": shown(interval)})
         for eta, interval in pairs
         if eta != etas[0]
     )

@@ -168,6 +168,7 @@ def test_small_errors_are_written_alike(small: SmallReport) -> None:
     changed(small.out / "eta/metrics.json", trials=trials)
     text = " ".join(Elements(page(collect(small.all()))).text.split())
     assert text.count("0.00003 (0.00000-0.00013)") == 2 and "the largest 0.0000326" in text
+    assert "255; η = 0.5: 25 (10-40), η = 1: 50 (20-80))" in text
     assert "255) 0 ·" in text  # of η = 0 from itself, which is exact
 
 
