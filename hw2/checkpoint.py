@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _described(meta: dict[str, Any]) -> dict[str, str]:
-    """What a file of weights says of itself, which `read_meta` reads."""
-    return {"hw2": json.dumps(meta, sort_keys=True)}
+def described(meta: Mapping[str, Any]) -> dict[str, str]:
+    """What a safetensors file says of itself in its header, where `read_meta` reads it."""
+    return {"hw2": json.dumps(dict(meta), sort_keys=True)}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class CheckpointStore:
         target = self.folder / _folder(step)
         with _told(target), self._passing() as part:
             whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            save_file(whole, part / STATE, metadata=_described({**meta, "step": step}))
+            save_file(whole, part / STATE, metadata=described({**meta, "step": step}))
             digest = sha256_of(part / STATE)
             manifest = {"step": step, "sha256": digest, "score": score, "meta": meta}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
@@ -197,7 +197,7 @@ def save_weights(
     part = path.with_name(f".{path.name}.part")
     with _told(path):
         try:
-            save_file(tensors, part, metadata=_described(meta))
+            save_file(tensors, part, metadata=described(meta))
             as_umask(part)
             _sync(part)
             part.rename(path)

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -240,65 +243,77 @@ def test_what_is_set_aside_keeps_whose_it_is_to_the_last(uri: str, gone: list[st
     assert gone == ["a.json", "figures/x.png", "config.yaml"] * 2
 
 
-def test_an_earlier_start_is_shut_out_before_its_bucket_is_set_aside(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    delete = Bucket.delete
+@contextmanager
+def two_starts(uri: str) -> Iterator[tuple[Mirror, Mirror]]:
+    """An earlier start, which has brought a checkpoint to the bucket, and a later one."""
     with mirrored(uri) as first, mirrored(uri) as second:
         first.take_over()
         save(first, 5)
         first.push()
+        yield first, second
+        assert second.pull_checkpoint() is None  # the bucket was set aside: it is of other settings
+        first._writes = False
 
-        def meanwhile(bucket: Bucket, name: str) -> None:
-            monkeypatch.setattr(Bucket, "delete", delete)
+
+@pytest.fixture
+def at_the_next(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Do something before, or after, the next call of a bucket's method."""
+
+    def at(
+        name: str,
+        *,
+        before: Callable[[], object] = lambda: None,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
+        method = getattr(Bucket, name)
+
+        def meanwhile(*args: Any) -> None:
+            monkeypatch.setattr(Bucket, name, method)
+            before()
+            method(*args)
+            after()
+
+        monkeypatch.setattr(Bucket, name, meanwhile)
+
+    return at
+
+
+def test_an_earlier_start_is_shut_out_before_its_bucket_is_set_aside(
+    uri: str, at_the_next: Callable[..., None]
+) -> None:
+    with two_starts(uri) as (first, second):
+
+        def go_on() -> None:
             save(first, 10)
             with pytest.raises(TakenOver):
                 first.push()
-            delete(bucket, name)
 
-        monkeypatch.setattr(Bucket, "delete", meanwhile)
+        at_the_next("delete", before=go_on)
         second.pull_settings()
         second.set_aside()
         second.take_over()
-        assert second.pull_checkpoint() is None
-        first._writes = False
 
 
 def test_a_push_under_way_leaves_no_checkpoint_to_who_sets_the_bucket_aside(
-    uri: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, at_the_next: Callable[..., None]
 ) -> None:
-    put = Bucket.put
-    with mirrored(uri) as first, mirrored(uri) as second:
-        first.take_over()
-        save(first, 5)
-        first.push()
-        save(first, 10)
+    with two_starts(uri) as (first, second):
 
-        def meanwhile(bucket: Bucket, name: str, path: Path, size: int) -> None:
-            monkeypatch.setattr(Bucket, "put", put)
+        def begin_anew() -> None:  # what is put then had been read for minutes
             second.set_aside()
             second.take_over()
-            put(bucket, name, path, size)  # it had been read for minutes
 
-        monkeypatch.setattr(Bucket, "put", meanwhile)
+        save(first, 10)
+        at_the_next("put", before=begin_anew)
         with pytest.raises(TakenOver):
             first.push()
-        assert second.pull_checkpoint() is None
-        first._writes = False
 
 
 def test_what_comes_while_a_bucket_is_set_aside_goes_there_too(
-    uri: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, at_the_next: Callable[..., None]
 ) -> None:
-    delete = Bucket.delete
-
-    def meanwhile(bucket: Bucket, name: str) -> None:
-        monkeypatch.setattr(Bucket, "delete", delete)
-        delete(bucket, name)
-        bucket.write_text("late.json", "late")
-
     Bucket(uri).write_text("config.yaml", "seed: 1")
-    monkeypatch.setattr(Bucket, "delete", meanwhile)
+    at_the_next("delete", after=lambda: Bucket(uri).write_text("late.json", "late"))
     Bucket(uri).move_aside()
     assert not Bucket(uri).names()
     path, _, options = uri.partition("?")

@@ -110,15 +110,15 @@ def _tags(model: str) -> str:
 def _trained_here(pretrained: str) -> ClipSource:
     path = find_model(pretrained, "pretrained", "with --model a tag of open_clip")
     try:
-        kind = read_meta(path).get("kind") if path.suffix == ".safetensors" else None
+        meta = read_meta(path) if path.suffix == ".safetensors" else None
     except CheckpointError as error:
         raise CheckpointError(f"{error}: {_OTHERS}") from None
-    if kind != "clip":
+    kind = meta.get("kind") if meta else None
+    if meta is None or kind != "clip":
         raise CheckpointError(
             f"pretrained={pretrained}: not weights of jobs.train_clip"
             f"{f' but of a {kind}' * bool(kind)}: {_OTHERS}"
         )
-    meta = read_meta(path)
     model_cfg = own_network(meta)
     try:
         size = {"size": model_cfg["vision_cfg"]["image_size"]}

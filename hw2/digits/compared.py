@@ -55,8 +55,8 @@ def part_of(
 class Apart:
     """Accuracy of one folder less that of another, of a domain or in the mean.
 
-    `interval` is `difference_over_noises`, which all digits share; `only_this` and `only_other`
-    count the pictures that the judge reads right in one of them alone.
+    `interval` is by `difference_over_noises`, since all digits share the `noises`; `only_this` and
+    `only_other` count the pictures that the judge reads right in one of them alone.
     """
 
     domain: str

@@ -192,13 +192,20 @@ def concept_training(
     )
 
 
-def captions_hash(learnt: Sequence[Learnt]) -> str:
-    """sha256 over the concepts' captions and the words that their tokens start as.
+def tried_inputs(
+    config: ConceptTrainingConfig, model: StableDiffusion, learnt: Sequence[Learnt]
+) -> dict[str, str]:
+    """Hashes of the model and of the captions, with the words that the tokens start as.
 
-    Files and input.json give them too, so that the settings do not tell them.
+    Files and input.json give these too, so that the settings do not tell them. All that could
+    refuse tokens, captions or prompts is tried, after which `model` has the tokens.
     """
     text = json.dumps([[of.initializer, of.captions] for of in learnt])
-    return hashlib.sha256(text.encode()).hexdigest()
+    captions = hashlib.sha256(text.encode()).hexdigest()
+    hashes = {"pipeline": model.content_hash, "captions": captions}
+    add_tokens(model, learnt)
+    checked_prompts(config, model, learnt)
+    return hashes
 
 
 def checked_prompts(

@@ -11,11 +11,9 @@ from hw2.data.captions import read_captions
 from hw2.personalize.batches import Captioned
 from hw2.personalize.concept_training import (
     Learnt,
-    add_tokens,
-    captions_hash,
-    checked_prompts,
     concept_training,
     read_learnt,
+    tried_inputs,
     views,
 )
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
@@ -107,19 +105,15 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
     All that could refuse the training is tried.
     """
     model = load_stable_diffusion(config.model)
-    hashes = {"pipeline": model.content_hash}
     learnt = read_all(config, model)
-    hashes |= {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
-    hashes["captions"] = captions_hash(learnt)
+    hashes = {f"concept.{of.concept.source}": of.concept.content_hash for of in learnt}
     captions: list[str] = []
     if config.prior.folder is not None:
         given = read_captions(config.prior.folder, model.image_size, as_concepts=True)
         hashes["prior"] = given.content_hash
     elif config.prior.weight > 0:
         captions = prior_captions(config, learnt)
-    add_tokens(model, learnt)
-    checked_prompts(config, model, learnt)
-    return hashes, captions
+    return hashes | tried_inputs(config, model, learnt), captions
 
 
 def trained_deltas(weights: Path) -> Deltas:

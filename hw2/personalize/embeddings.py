@@ -1,6 +1,5 @@
 """Files of token embeddings: diffusers' form, and older pickled ones."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hw2.checkpoint import described
 from hw2.data.files import parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import CheckpointError, DataError
@@ -134,7 +134,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     """Write `path` (safetensors), and `meta` as JSON in its header; whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
-        file.write(save(dict(tensors), metadata={"hw2": json.dumps(dict(meta), sort_keys=True)}))
+        file.write(save(dict(tensors), metadata=described(meta)))
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)

@@ -8,14 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hw2.checkpoint import read_meta
-from hw2.personalize.concept_training import (
-    Learnt,
-    add_tokens,
-    captions_hash,
-    checked_prompts,
-    concept_training,
-    read_learnt,
-)
+from hw2.personalize.concept_training import Learnt, concept_training, read_learnt, tried_inputs
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.settings.personalize import TextualInversionConfig
@@ -57,14 +50,7 @@ def inversion_inputs(config: TextualInversionConfig) -> dict[str, str]:
     """Hashes of what the training starts from; all that could refuse it is tried."""
     model = load_stable_diffusion(config.model)
     learnt = read_one(config, model)
-    hashes = {
-        "pipeline": model.content_hash,
-        "concept": learnt.concept.content_hash,
-        "captions": captions_hash([learnt]),
-    }
-    add_tokens(model, [learnt])
-    checked_prompts(config, model, [learnt])
-    return hashes
+    return {"concept": learnt.concept.content_hash} | tried_inputs(config, model, [learnt])
 
 
 def learnt_rows(weights: Path) -> Float[Tensor, "k width"]:
