@@ -73,8 +73,8 @@ def front(
         lines.append([p.place for p in own])
         at, heights = zip(*lines[-1], strict=True)
         axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)
-        for kind, filled in ((True, colour), (False, PAPER)):
-            rows = [p for p in own if (p in beaten) is not kind]
+        for kind, filled in ((False, colour), (True, PAPER)):
+            rows = [p for p in own if (p in beaten) is kind]
             if rows:
                 at, heights = zip(*(p.place for p in rows), strict=True)
                 arms = arms_of([p.y for p in rows]), arms_of([p.x for p in rows])
