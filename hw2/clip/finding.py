@@ -16,7 +16,7 @@ from hw2.clip.refusals import fetching
 from hw2.data.files import read_json, sha256_of
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
-from hw2.locate import FINAL, find_model
+from hw2.locate import find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
 
 DEFAULT = "asset:clip"
@@ -81,8 +81,11 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
             weights = Path(open_clip.download_pretrained(tag))
     else:
         weights = Path(pretrained).expanduser().absolute()  # workers run in folders of their own
-        if pretrained.startswith(("asset:", "run:")) or (weights / FINAL).is_file():
-            raise ConfigError(f"model={model}: {pretrained} has its own model: leave model out")
+        if pretrained.startswith(("asset:", "run:")) or weights.is_dir():
+            raise ConfigError(
+                f"model={model}: {pretrained} is no weights file: of a model trained here leave "
+                "model out"
+            )
         if not weights.is_file():
             raise CheckpointError(
                 f"pretrained={pretrained}: neither a file nor a tag of {model}: {_tags(model)}"

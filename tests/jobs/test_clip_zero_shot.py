@@ -257,6 +257,7 @@ def test_too_many_bad_files_end_it_after_the_list(folder: Folder, clip: Path) ->
         ({"model": "ViT-B-32", "pretrained": "opnai"}, "neither a file nor a tag of ViT-B-32"),
         ({"model": "ViT-B-32", "pretrained": "null"}, "one of openai"),
         ({"model": "ViT-B-32", "pretrained": "asset:clip"}, "leave model out"),
+        ({"model": "ViT-B-32", "pretrained": "empty"}, "empty is no weights file"),
         ({"model": "local-dir:set", "pretrained": "null"}, "open_clip_config.json"),
         ({"pretrained": "asset:digits"}, "not weights of jobs.train_clip"),
         ({"clean_names": "true,true"}, "want true, false or true,false"),
