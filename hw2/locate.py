@@ -67,7 +67,10 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
             raise CheckpointError(f"{key}={model}: no such asset; there is {have}")
         return _found(path, model)
     if kind == "run":
-        return _of_run(model, resolve_uri())
+        try:
+            return _of_run(model, resolve_uri())
+        except CheckpointError as error:
+            raise CheckpointError(f"{key}={model}: {error}") from error
     if uri := uri_of(model):
         return _found(_fetch(uri, key), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own

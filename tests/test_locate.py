@@ -60,7 +60,10 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
     assert message.startswith(f"model={name}: ") and "run:ID or asset:NAME" in message
 
 
-def test_the_setting_is_named_with_what_it_takes() -> None:
+def test_the_setting_is_named_with_what_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for find, key, end in (
         (find_judge, "judge", "asset:NAME, or the course's Classifier.pth"),
         (find_autoencoder, "autoencoder", "asset:NAME"),
@@ -71,3 +74,5 @@ def test_the_setting_is_named_with_what_it_takes() -> None:
         assert str(error.value).startswith(f"{key}=missing: ") and str(error.value).endswith(end)
         with pytest.raises(CheckpointError, match=f"^{key}=asset:missing: no such asset; there is"):
             find("asset:missing")
+        with pytest.raises(CheckpointError, match=f"^{key}=run:12ab: there is no run:12ab in "):
+            find("run:12ab")
