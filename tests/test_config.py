@@ -615,6 +615,19 @@ def test_process_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int
     assert process.returncode == code
 
 
+def test_a_stopped_job_leaves_nothing_to_the_next_in_the_process():
+    def terminated(config: JobConfig) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    def interrupted(config: JobConfig) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_job(JobConfig, terminated, argv=["--out", "x"]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert run_job(JobConfig, interrupted, argv=["--out", "x"]) == 130
+
+
 def test_process_stopped_while_ray_starts(tmp_path: Path):
     process = start(tmp_path, "raise SystemExit(15)", "--out", "x")  # as Ray's own handler does
     assert process.communicate(timeout=60) == ("", "stopped by SIGTERM\n")
