@@ -4,10 +4,24 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from hw2.errors import ConfigError
+
 
 def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """Pictures 0..255 as float32 in [-1, 1], as all networks here take them."""
     return images.float() / 127.5 - 1
+
+
+def refuse_undrawn(pictures: Tensor, key: str, value: float) -> None:
+    """Raise ConfigError for nan or infinity in drawn `pictures`, which bytes would show as grey.
+
+    The setting `key` is named as what may have led there.
+    """
+    if not bool(pictures.isfinite().all()):
+        raise ConfigError(
+            f"{key}={value:g}: some drawn pixels are nan or infinite: take a smaller {key}, or "
+            "other weights of the network"
+        )
 
 
 def crops(

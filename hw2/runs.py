@@ -98,8 +98,7 @@ def job_run(
         )
         with tracker:
             bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]
-            if bad:
-                tracker.log_table("bad_pictures", bad)
+            tracker.log_table("bad_pictures", bad)
             yield out, tracker
     if mirror:
         print(f"results: {mirror.bucket.shown}")

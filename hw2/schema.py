@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shutil
 import textwrap
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 Tree = dict[str, Any]
 
 
+_OTHER = re.compile(r"[-+.0-9]+(e[-+]?[0-9]+)?|true|false|null")
+
+
 def show(value: Any) -> str:
-    """A value in one short line, texts without quotes."""
+    """A value in one short line, texts without quotes unless they look like something else."""
     if isinstance(value, int) and value >= 2**31 and value.bit_count() == 1:
         return f"2**{value.bit_length() - 1}"
-    text = value if value and isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, str) and value and not _OTHER.fullmatch(value)
+    text = value if plain else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.splitlines())
     return text if len(text) <= 100 else f"{text[:97]}..."
 
@@ -23,7 +28,8 @@ _KINDS |= {"string": "a text", "array": "a list", "object": "a mapping", "null":
 PATH = {"type": "string", "format": "path"}
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _BOUNDS |= dict.fromkeys(("minLength", "minItems", "minProperties"), "of length >=")
-_BOUNDS |= {"pattern": "matching"}
+_BOUNDS |= dict.fromkeys(("maxLength", "maxItems"), "of length <=")
+_BOUNDS |= {"multipleOf": "a multiple of", "pattern": "matching"}
 
 
 def want(schema: Tree) -> str:

@@ -14,7 +14,7 @@ def main(config: TuneEtaConfig) -> None:
     from hw2.distributed.sweep import sweep
     from hw2.faces.drawing import visited
     from hw2.faces.loading import load_face_model, weights_file
-    from hw2.faces.sweep import SHOWN, make_eta_work, read_inputs
+    from hw2.faces.sweep import SHOWN, make_eta_work, read_inputs, refuse_unmeasured
     from hw2.runs import job_run
     from hw2.sweeps.report import check_metrics
     from hw2.sweeps.space import NOT_RESULTS, checked_points
@@ -23,6 +23,7 @@ def main(config: TuneEtaConfig) -> None:
     points = checked_points(config, base, visited)
     check_metrics(config, SHOWN)
     inputs = read_inputs(config)
+    refuse_unmeasured(config, inputs)
     load_face_model(str(weights))
     make = make_eta_work(weights, base, inputs, config.seed, config.precision)
     run = job_run(

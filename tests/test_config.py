@@ -288,7 +288,7 @@ def test_several_mistakes_are_counted_once_a_key():
     [
         ("train:\n  batchsize: 3", "unknown key train.batchsize in FILE: did you mean train.b"),
         ("seed: -1", f"seed=-1 in FILE: want {SEED}"),
-        ("seed: '3'", f"seed=3 in FILE: want {SEED}"),
+        ("seed: '3'", f'seed="3" in FILE: want {SEED}'),
         ("name: 3", "name=3 in FILE: want a text or null"),
         ("seed: 1\nseed: 2", "broken YAML in FILE, line 2: seed repeated"),
         ("train:\n  rate: 1\n  rate: 2", "broken YAML in FILE, line 3: rate repeated"),

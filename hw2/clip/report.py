@@ -70,9 +70,9 @@ class ZeroShotReport:
         numbers = {k: v for k, v in facts.items() if isinstance(v, int | float)}
         self.tracker.log_summary(flat | numbers)
         self._print(scores)
-        if comparisons:
-            rows = [one.row() for one in comparisons]
-            self.tracker.log_table("comparisons", rows)
+        rows = [one.row() for one in comparisons]
+        self.tracker.log_table("comparisons", rows)
+        if rows:
             print(format_table(rows))
 
     def _print(self, scores: Mapping[str, Scores]) -> None:
@@ -173,8 +173,7 @@ class ZeroShotReport:
         path = self.out / "changed" / f"{a}__{b}.parquet"
         write_rows(path, rows, keys)
         self.tracker.log_file(path, "changed")
-        if rows:
-            self.tracker.log_table(f"changed_{a}__{b}", rows[:SHOWN_CHANGES])
+        self.tracker.log_table(f"changed_{a}__{b}", rows[:SHOWN_CHANGES])
 
     def _figure(self, name: str, picture: Image.Image) -> None:
         print(f"figure: {self.tracker.log_picture(name, picture)}")
@@ -220,8 +219,8 @@ def _tell_bad(
     write_rows(path, bad, ("path", "reason"))
     tracker.log_file(path)
     tracker.log_summary({"bad_pictures": len(bad)})
+    tracker.log_table("quarantine", list(bad[:SHOWN_CHANGES]))
     if bad:
-        tracker.log_table("quarantine", list(bad[:SHOWN_CHANGES]))
         print(f"{len(bad)} of {total} pictures cannot be used; the list with reasons: {path}")
     if len(bad) == total:
         raise DataError(f"none of the {total} pictures can be used: {path} has the reasons")

@@ -3,12 +3,13 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ def write_json(path: Path, content: Any) -> None:
     """Write `content` so that a reader sees the old file or the new one, never half of it."""
     with replacing(path) as passing:
         passing.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """`content` for a JSON file that others read: null for numbers that JSON does not know."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    return [finite(item) for item in content] if isinstance(content, (list, tuple)) else content
 
 
 def followed(path: Path) -> Path:

@@ -90,7 +90,9 @@ def read_table(file: Path, folder: Path) -> Table:
 def _check(cells: list[str], folder: Path, resolved: Path) -> tuple[Path, int]:
     """The picture's path and digit of a row, or DataError with the reason."""
     if len(cells) < 2:
-        raise DataError("the row needs two columns, file name and digit")
+        raise DataError(
+            f"{','.join(cells)[:80]!r} needs two columns, file name and digit, with a comma between"
+        )
     name, label = cells[0].strip(), cells[1].strip()
     if label not in tuple("0123456789"):
         wrong = "is outside 0..9" if _is_number(label) else "is not a whole number 0..9"

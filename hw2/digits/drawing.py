@@ -21,6 +21,7 @@ from hw2.domains import DIGITS
 from hw2.errors import CheckpointError, ConfigError
 from hw2.figures.grid import to_uint8
 from hw2.models.digit_unet import DigitUNet
+from hw2.pixels import refuse_undrawn
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 
@@ -198,6 +199,7 @@ def draw(
     ):
         frames.append(state.xt[0])
         visited.append(state.t)
+    refuse_undrawn(state.xt, "guidance_weight", settings.guidance_weight)
     images = _to_bytes(state.xt).view(len(DIGITS), count, 3, size, size)
     levels = frame_levels(visited)
     return Drawn(images, _to_bytes(torch.stack(frames)), levels, denoiser.num_network_calls)

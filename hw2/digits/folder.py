@@ -12,6 +12,7 @@ from hw2.data.drawn import read_made
 from hw2.data.files import read_mapping, write_json
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
+from hw2.disclosure import warn
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.files import write_atomic
 from hw2.figures.grid import animation, sheet, to_pil
@@ -105,6 +106,9 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
 
 def draw_missing(config: SampleDigitsConfig, weights: Path, out: Path, pool: Pool) -> None:
     """Draw by `pool` what is not in `out` yet."""
+    size, wanted = config.indices_per_chunk, config.num_per_class
+    if size > max(wanted, type(config).model_fields["indices_per_chunk"].default):
+        warn(f"indices_per_chunk={size}: {size} of each digit are drawn for num_per_class={wanted}")
     pieces, done = pieces_to_draw(config, out)
     total = config.num_per_class * len(DIGITS) * len(config.domains)
     with progress(total, "drawing", "pictures", done) as bar:

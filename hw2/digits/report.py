@@ -42,8 +42,7 @@ def report_digits(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
     )
     tracker.log_table("scores", scores.rows())
-    if apart:
-        tracker.log_table("differences", apart)
+    tracker.log_table("differences", apart)
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }

@@ -46,8 +46,7 @@ def report_students(
     bad = [row for row in pictures if row["reason"]]
     tracker.log_table("students", student_rows(grades))
     tracker.log_table("pictures", pictures)
-    if bad:
-        tracker.log_table("bad_pictures", bad)
+    tracker.log_table("bad_pictures", bad)
     figures = list(_confusions(students, readings, domains, out))
     for path in figures:
         tracker.log_figure(path)

@@ -9,21 +9,28 @@ from torch import Tensor
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.samplers import timesteps
 from hw2.diffusion.solvers.ddim import ddim
+from hw2.errors import ConfigError
 from hw2.faces.loading import FaceModel
 from hw2.figures.grid import to_uint8
+from hw2.pixels import refuse_undrawn
 from hw2.precision import wants_bf16
 from hw2.settings.faces import FaceSampling, PixelRange
 from hw2.settings.values import Precision
 
 
 def visited(settings: FaceSampling, num_train_timesteps: int = 1000) -> list[int]:
-    """The timesteps that `settings` visit; ConfigError if they are impossible."""
-    return timesteps(
-        num_train_timesteps,
-        settings.num_inference_steps,
-        settings.timestep_spacing,
-        settings.steps_offset,
-    )
+    """The timesteps that `settings` visit.
+
+    Raises ConfigError if they are impossible, or one alone that has little noise to take away.
+    """
+    count, spacing = settings.num_inference_steps, settings.timestep_spacing
+    steps = timesteps(num_train_timesteps, count, spacing, settings.steps_offset)
+    if count == 1 and steps[0] < num_train_timesteps // 10:
+        raise ConfigError(
+            f"num_inference_steps=1: with timestep_spacing {spacing} that is timestep {steps[0]}, "
+            "which leaves the noise as it is: use 2 or more, or timestep_spacing trailing"
+        )
+    return steps
 
 
 @torch.no_grad()
@@ -64,6 +71,7 @@ def draw_faces(
         set_alpha_to_one=settings.set_alpha_to_one,
         use_clipped_model_output=settings.use_clipped_model_output,
     )
+    refuse_undrawn(end.xt, "eta", eta)
     return end.xt.cpu()
 
 

@@ -48,11 +48,11 @@ def report_faces(
         metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
         metrics["mse_by_picture"] = errors
         rows = [{"picture": n, "MSE on 0..255": f"{e:.3f}"} for n, e in errors.items()]
-        tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
         print(format_table(rows))
         verdict = "passed" if passed else "NOT passed"
         of = f"{len(known)} of {len(names)} pictures compared"
         print(f"{of}: mean {mean:.3f}; pass mark {PASS_MARK:g} for each: {verdict}")
+    tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
     title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
     per_row = min(10, len(names))
     rows_of = [range(i, min(i + per_row, len(names))) for i in range(0, len(names), per_row)]
@@ -116,7 +116,7 @@ def report_interpolation(
     """Slerp over lerp with norms, and how far each picture is from the next."""
     ways = {"slerp": between.slerp_norms, "lerp": between.lerp_norms}
     images = {way: read_drawn(interpolation_names(way, config.num_alphas), out) for way in ways}
-    alphas = [f"{alpha:.2g}" for alpha in between.alphas.tolist()]
+    alphas = [f"{alpha:.3g}" for alpha in between.alphas.tolist()]
     notes = [[f"norm {norm:.1f}" for norm in norms.tolist()] for norms in ways.values()]
     title = f"from noise {config.first} to {config.second}, alpha above; norm of the noise below"
     stacked = torch.stack(list(images.values()))

@@ -15,6 +15,7 @@ from torch import Tensor
 from hw2.data.faces import read_pictures
 from hw2.data.noises import read_noises
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.errors import ConfigError
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth, squared_error
 from hw2.faces.loading import FaceModel, load_face_model
@@ -154,6 +155,22 @@ def read_inputs(config: TuneEtaConfig) -> EtaInputs:
         pictures = read_pictures(config.real)
         real, hashes["real"] = pictures.images, pictures.content_hash
     return EtaInputs(noises, truth, real, hashes)
+
+
+def refuse_unmeasured(config: TuneEtaConfig, inputs: EtaInputs) -> None:
+    """Raise ConfigError if `inputs` lack what the metric that decides is measured against."""
+    metric = config.metric
+    real, noise = config.real or "null", config.noise or "null"
+    if metric == "mse" and not len(inputs.truth):
+        raise ConfigError(
+            f"metric=mse: there are no given pictures of noise={noise}: give --noise and --gt, or "
+            "take metric distance or frechet"
+        )
+    if metric in ("frechet", "kernel") and (not len(inputs.real) or config.samples < 2):
+        raise ConfigError(
+            f"metric={metric}: wants real faces and two samples or more, not real={real} and "
+            f"samples={config.samples}: give them, or take metric distance or mse"
+        )
 
 
 def make_eta_work(

@@ -90,7 +90,8 @@ def _line(axes: Any, panel: Panel, name: str, intervals: Sequence[Interval], col
     kept = [(a, i) for a, i in zip(panel.at, intervals, strict=True) if math.isfinite(i.value)]
     at, heights = [a for a, _ in kept], [i.value for _, i in kept]
     arms = arms_of([i for _, i in kept])
-    axes.errorbar(at, heights, arms, c=colour, fmt="o-", ms=4, capsize=3, label=name)
+    shown = arms if any(map(any, arms)) else None  # whiskers of no length would say "exact"
+    axes.errorbar(at, heights, shown, c=colour, fmt="o-", ms=4, capsize=3, label=name)
 
 
 def _log_axis(axes: Any, panel: Panel) -> None:

@@ -75,5 +75,6 @@ def _without_each(x: Float[Tensor, "n d"]) -> tuple[float, Float64[Tensor, " n"]
 
 def _jackknife(moves: Float64[Tensor, " n"]) -> float:
     """The variance of an estimate that leaving out each of n draws moves by `moves`."""
-    n = len(moves)
+    if (n := len(moves)) < 2:
+        return math.nan
     return (n - 1) / n * float(moves.square().sum())

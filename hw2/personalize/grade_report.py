@@ -33,12 +33,11 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
         "differences": difference_rows(grades),
     }
     for name, rows in tables.items():
+        tracker.log_table(name, rows)
         if rows:
-            tracker.log_table(name, rows)
             print(format_table(rows))
     tracker.log_table("pictures", picture_rows(grades))
-    if grades.together:
-        tracker.log_table("pictures_together", picture_rows_together(grades))
+    tracker.log_table("pictures_together", picture_rows_together(grades))
     for name, picture in sheets(grades):
         print(f"figure: {tracker.log_picture(name, picture)}")
     tracker.log_metrics({"clip": clip, **grades.to_json()})

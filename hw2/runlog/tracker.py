@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
-from hw2.data.files import read_mapping, replacing, write_json
+from hw2.data.files import finite, read_mapping, replacing, write_json
 from hw2.disclosure import as_text, describe, mask
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
@@ -150,7 +150,7 @@ class Tracker:
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write OUT/metrics.json, and log it."""
-        write_json(self.out / "metrics.json", metrics)
+        write_json(self.out / "metrics.json", finite(metrics))
         self.log_file(self.out / "metrics.json")
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
@@ -169,16 +169,24 @@ class Tracker:
         return path
 
     def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Log a table as `tables/NAME.csv`, and as JSON that MLflow shows as a table."""
+        """Log a table as `tables/NAME.csv`, and as JSON that MLflow shows as a table.
+
+        Without rows it is an empty one where a start before left rows, and else none.
+        """
         columns = list(dict.fromkeys(key for row in rows for key in row))
         csv_file, json_file = (self.out / "tables" / f"{name}.{kind}" for kind in ("csv", "json"))
+        if not rows:
+            if not csv_file.exists():
+                return
+            with csv_file.open(newline="") as file:
+                columns = next(csv.reader(file), [])
         csv_file.parent.mkdir(exist_ok=True)
         with replacing(csv_file) as passing, passing.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)  # of RFC 4180: a lone return is quoted too
             writer.writeheader()
             writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
         data = [[row.get(column) for column in columns] for row in rows]
-        write_json(json_file, {"columns": columns, "data": data})
+        write_json(json_file, {"columns": columns, "data": finite(data)})
         self.log_file(csv_file, "tables")
         self.log_file(json_file, "tables")
         shown = [k for k in self.journal.latest("artifact") if re.fullmatch(r"tables/.*\.json", k)]

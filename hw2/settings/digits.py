@@ -104,7 +104,9 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
         "far accuracies are apart, in pairs",
     )
     indices_per_chunk: Positive = Field(
-        5, description="a chunk is this many pictures of each digit; its size moves the last bits"
+        5,
+        description="a chunk is this many pictures of each digit, drawn in full also where fewer "
+        "are wanted; its size moves the last bits",
     )
     strip_timesteps: (
         Annotated[tuple[Annotated[int, Field(ge=0)], ...], each_once("timestep")] | None

@@ -55,7 +55,7 @@ class FaceSampling(Config):
     timestep_spacing: Literal["leading", "linspace", "trailing"] = Field(
         "leading", description="which timesteps: leading is 981, 961, .. for 50 of 1000"
     )
-    steps_offset: int = Field(1, ge=0, description="added to each timestep of leading")
+    steps_offset: int = Field(1, ge=0, description="added to each timestep of leading alone")
     set_alpha_to_one: bool = Field(
         False, description="end at alphas_cumprod 1; false: at alphas_cumprod[0]"
     )

@@ -73,8 +73,7 @@ def report_sweep(
     best = choose(trials, config.metric, config.mode, config.rule, shown.likeness)
     pairs = differences(trials, config.baseline, config.seed, shown.shares)
     tracker.log_table("trials", [_row(trial) for trial in trials])
-    if pairs:
-        tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
+    tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
     tracker.log_metrics(_metrics(config, trials, best, pairs))
     if best is not None:
         tracker.log_summary(
@@ -95,10 +94,11 @@ def report_sweep(
 
 
 def _order(point: Point) -> list[tuple[int, float, str]]:
-    return [
-        (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
-        for value in point.values()
-    ]
+    return [(0, value, "") if _is_number(value) else (1, 0, str(value)) for value in point.values()]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _row(trial: TrialResult) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _figures(
     x = next(iter(config.baseline), next(iter(config.space)))
     title = f"{config.samples} noises a trial, the same for all; seed {config.seed}"
     figures = {}
-    if all(isinstance(trial.point[x], (int, float)) for trial in done):
+    if all(_is_number(trial.point[x]) for trial in done):
         drawn = [_panel(name, shown.metrics[name].title, x, done) for name in shown.metrics]
         if known := [panel for panel in drawn if panel is not None]:
             figures["curves"] = panels(known, title)
@@ -237,6 +237,8 @@ def _print(
         value = _shown(best.scores[config.metric], shown.metrics[config.metric].spec)
         rule = config.rule.replace("_", " ")
         print(f"chosen ({rule}, {config.mode} {config.metric}): {label_of(best.point)}: {value}")
+    elif not any(trial.error for trial in trials):
+        print(f"chosen: none, since {config.metric} was measured in no trial")
 
 
 def _shown(interval: Interval, spec: str) -> str:

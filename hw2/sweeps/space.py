@@ -14,6 +14,7 @@ from hw2.config import Config
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.disclosure import warn
 from hw2.errors import ConfigError
+from hw2.schema import fields_of, show, want
 from hw2.settings.sweeps import Dimension, SearchConfig, SweepConfig
 
 Point = dict[str, Any]
@@ -144,7 +145,10 @@ def resolve(
         error = invalid.errors(include_url=False)[0]
         key = str(error["loc"][0]) if error["loc"] else ""
         said = error["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"space.{key}: {point.get(key)}: {said}") from None
+        if key and error["type"] != "value_error":
+            schema = type(base).model_json_schema()
+            said = f"want {want(fields_of(schema, schema.get('$defs', {}))[key])}"
+        raise ConfigError(f"space.{key}: {show(point.get(key))}: {said}") from None
     except ConfigError as error:
         raise ConfigError(f"space: {label_of(point)}: {error}") from None
     return settings

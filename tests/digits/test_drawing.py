@@ -228,3 +228,9 @@ def test_loading_a_model(tmp_path: Path) -> None:
     save_weights(path, {"ema": ema}, {"kind": "judge"})
     with pytest.raises(CheckpointError, match="holds no digit model; train one with"):
         load_digit_model(path)
+
+
+def test_pictures_that_are_no_numbers_are_not_kept() -> None:
+    huge = SETTINGS.model_copy(update={"guidance_weight": 1e300})
+    with pytest.raises(ConfigError, match=r"^guidance_weight=1e\+300: .* take a smaller"):
+        draw(spied()[0], huge, domain=0, indices=[1], seed=0)

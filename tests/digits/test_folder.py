@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from hw2.digits.drawing import digit_model, draw
-from hw2.digits.folder import COST, pieces_to_draw, read_cost, reverse_paths, write_pieces
+from hw2.digits.folder import (
+    COST,
+    draw_missing,
+    pieces_to_draw,
+    read_cost,
+    reverse_paths,
+    write_pieces,
+)
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig
 
@@ -55,3 +62,13 @@ def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None
     assert pieces_to_draw(config, tmp_path) == ([], 10) and read_cost(tmp_path)
     (tmp_path / COST).write_text(spoilt)
     assert pieces_to_draw(config, tmp_path) == ([piece], 0) and not read_cost(tmp_path)
+
+
+@pytest.mark.parametrize(("size", "told"), [(5, ""), (6, "indices_per_chunk=6: 6 of each digit ")])
+def test_a_chunk_of_more_than_is_wanted_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, told: str
+) -> None:
+    config = SampleDigitsConfig(out=tmp_path, num_per_class=2, indices_per_chunk=size)
+    draw_missing(config, tmp_path / "weights", tmp_path, lambda make, pieces, scaling: iter(()))
+    said = capsys.readouterr().err
+    assert told in said and bool(told) == ("indices_per_chunk" in said)

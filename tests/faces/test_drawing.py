@@ -182,3 +182,20 @@ def test_minmax_is_save_images_normalize(tmp_path: Path) -> None:
         assert (int(ours.min()), int(ours.max())) == (0, 255)
     flat = to_bytes(torch.full((1, 3, 4, 4), 0.3), "minmax")
     assert len(flat.unique()) == 1
+
+
+def test_pictures_that_are_no_numbers_are_not_kept() -> None:
+    class Broken(nn.Module):
+        def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+            return xt * float("nan")
+
+    with pytest.raises(ConfigError, match="nan or infinite"):
+        drawn(FaceSampling(num_inference_steps=2), net=Broken())
+
+
+def test_one_step_that_leaves_the_noise_is_refused() -> None:
+    for spacing, t in (("leading", 1), ("linspace", 0)):
+        told = FaceSampling(num_inference_steps=1, timestep_spacing=spacing)
+        with pytest.raises(ConfigError, match=f"^num_inference_steps=1: .* is timestep {t}, "):
+            visited(told)
+    assert visited(FaceSampling(num_inference_steps=1, timestep_spacing="trailing")) == [999]

@@ -1,6 +1,7 @@
 """What a trial of the eta sweep draws from which noise, and what it is compared with."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.errors import ConfigError
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import squared_error
 from hw2.faces.loading import FaceModel
-from hw2.faces.sweep import EtaInputs, EtaWork, read_inputs
+from hw2.faces.sweep import EtaInputs, EtaWork, read_inputs, refuse_unmeasured
 from hw2.models.random_features import RandomFeatures
 from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
@@ -103,3 +105,28 @@ def test_given_pictures_count_up_to_the_first_that_is_missing(tmp_path: Path) ->
     Image.new("RGB", (32, 32), (9, 0, 0)).save(tmp_path / "GT/00.png")
     other = read_inputs(config).hashes
     assert {key for key in other if other[key] != found.hashes[key]} == {"gt"}
+
+
+@pytest.mark.parametrize(
+    ("told", "measured"),
+    [
+        ({"metric": "mse"}, ("truth",)),
+        ({"metric": "frechet"}, ("real",)),
+        ({"metric": "kernel"}, ("real",)),
+        ({"metric": "frechet", "samples": 1}, ()),
+        ({"metric": "distance"}, ("truth", "real", "")),
+    ],
+)
+def test_what_decides_is_measured(
+    tmp_path: Path, told: dict[str, Any], measured: tuple[str, ...]
+) -> None:
+    config = TuneEtaConfig(out=tmp_path, space={"eta": {"grid": [0]}}, **told)
+    pictures = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    for given in ("truth", "real", ""):
+        kinds = {kind: pictures if kind == given else pictures[:0] for kind in ("truth", "real")}
+        inputs = EtaInputs(noises=torch.zeros(2, 3, 32, 32), hashes={}, **kinds)
+        if given in measured:
+            refuse_unmeasured(config, inputs)
+        else:
+            with pytest.raises(ConfigError, match=f"^metric={told['metric']}: "):
+                refuse_unmeasured(config, inputs)

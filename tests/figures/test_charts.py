@@ -154,3 +154,10 @@ def test_no_text_is_cut_off() -> None:
         edge = np.asarray(drawn).copy()
         edge[2:-2, 2:-2] = 255
         assert (edge == 255).all()
+
+
+def test_numbers_without_limits_have_no_whiskers() -> None:
+    exact, colour = [Interval(v, v, v) for v in (1.0, 2.0, 3.0)], COLOURS[0]
+    limited = [Interval(v, v - 1e-9, v) for v in (1.0, 2.0, 3.0)]  # whiskers on the marks
+    wide = [int(near(chart([1, 2, 3], {"a": line}), colour).sum()) for line in (exact, limited)]
+    assert 0 < wide[0] < wide[1]

@@ -27,7 +27,8 @@ def test_mean_and_variance_are_those_of_a_jackknife_by_hand(n: int, d: int) -> N
 
 
 def test_a_single_picture_has_no_distance_and_two_no_variance() -> None:
-    assert all(math.isnan(x) for x in pairwise_distance(torch.ones(1, 3)))
+    for n in (0, 1):
+        assert all(math.isnan(x) for x in pairwise_distance(torch.ones(n, 3)))
     mean, variance = pairwise_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
     assert mean == 5.0
     assert math.isnan(variance)
@@ -46,6 +47,7 @@ def test_a_class_of_one_picture_is_left_out_and_none_left_is_nan() -> None:
     digits = torch.tensor([0, 0, 0, 1])
     assert math.isnan(relative_diversity(x[2:], digits[2:], x, digits).value)
     assert relative_diversity(x, digits, x, digits).value == 1.0
+    assert relative_diversity(x, digits, x[:3], digits[:3]).value == 1.0  # of 1 no real one at all
 
 
 def test_relative_diversity_does_not_depend_on_the_unit() -> None:

@@ -1,5 +1,6 @@
 """The run of a job in a real sqlite store: all of it, each row once, through kills."""
 
+import json
 import math
 import signal
 import subprocess
@@ -77,6 +78,31 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, st
     files = sorted((tmp_path / "tables").iterdir())
     assert [path.name for path in files] == ["scores.csv", "scores.json"]
     assert files[0].read_text() == "digit\n0\n"
+
+
+def test_tables_and_metrics_are_json_for_others(tmp_path: Path, store: str) -> None:
+    with start(tmp_path, store) as tracker:
+        tracker.log_table("scores", [{"low": math.nan, "high": 2.0}])
+        tracker.log_metrics({"eta": {"low": math.inf, "all": (1.0, math.nan)}})
+    table = (tmp_path / "tables/scores.json").read_text()
+    metrics = (tmp_path / "metrics.json").read_text()
+    assert json.loads(table)["data"] == [[None, 2.0]]
+    assert json.loads(metrics) == {"eta": {"low": None, "all": [1.0, None]}}
+    assert "NaN" not in table + metrics and "Infinity" not in metrics
+
+
+def test_an_empty_table_replaces_one_of_a_start_before(tmp_path: Path, store: str) -> None:
+    with start(tmp_path, store) as tracker:
+        tracker.log_table("differences", [])
+        assert not (tmp_path / "tables").exists()
+        tracker.log_table("differences", [{"domain": "svhn", "value": 0.5}])
+    with start(tmp_path, store) as tracker:
+        tracker.log_table("differences", [])
+    assert (tmp_path / "tables/differences.csv").read_text() == "domain,value\n"
+    kept = MlflowClient(tracking_uri=store).download_artifacts(
+        tracker.run_id, "tables/differences.json", str(tmp_path)
+    )
+    assert json.loads(Path(kept).read_text()) == {"columns": ["domain", "value"], "data": []}
 
 
 def test_the_same_out_continues_the_same_run(tmp_path: Path, store: str) -> None:

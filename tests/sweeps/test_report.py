@@ -74,6 +74,19 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"figures: {tmp_path / 'figures'}" in printed
 
 
+def test_yes_and_no_are_no_axis(tmp_path: Path) -> None:
+    report(tmp_path, [trial(tmp_path, {"clip": clip}) for clip in (False, True)])
+    assert figures(tmp_path) == {"front.png"}
+
+
+def test_a_metric_that_nobody_measured_chooses_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = report(tmp_path, [trial(tmp_path, {"w": 0.0}, math.nan)])
+    assert kept["best"] is None
+    assert "chosen: none, since y was measured in no trial" in capsys.readouterr().out
+
+
 def test_tables_have_limits_and_say_the_baseline(tmp_path: Path) -> None:
     trials = [trial(tmp_path, {"w": w}, w / 4) for w in (1.0, 0.0)]
     report(tmp_path, trials, baseline={"w": 0})
