@@ -24,6 +24,7 @@ def weights(count: int) -> list[float]:
 
 def plain_loop(words: argparse.Namespace) -> None:
     """Every `processes`-th trial from `first` on, drawn and scored, one after the other."""
+    import numpy as np
     import torch
 
     from hw2.digits.sweep import make_guidance_work
@@ -39,15 +40,9 @@ def plain_loop(words: argparse.Namespace) -> None:
     for weight in weights(words.trials)[words.one :: words.processes]:
         point = {"guidance_weight": weight}
         drawn = [work.draw(point, chunk, dict) for chunk in chunks]
-        arrays = {k: _joined([d[k] for d in drawn]) for k in drawn[0]}
+        arrays = {k: np.concatenate([d[k] for d in drawn]) for k in drawn[0]}
         scores, _ = work.score(point, arrays)
         (words.folder / f"{weight}.txt").write_text(str(scores["accuracy"]))
-
-
-def _joined(parts: list) -> object:
-    import numpy as np
-
-    return np.concatenate(parts)
 
 
 def measure_plain(folder: Path, words: argparse.Namespace) -> float:

@@ -1,6 +1,5 @@
 """Released weights: small, half precision, with a card that says how to make them again."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 from safetensors.torch import load_file, save_file
 
-from hw2.checkpoint import read_meta
+from hw2.checkpoint import described, read_meta
 from hw2.claims import refuse_infinite
 from hw2.data.files import as_umask, inside, planted, read_json
 from hw2.disclosure import describe
@@ -80,7 +79,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
             f"{source}: kind {str(meta['kind'])[:80]}{', with a pipeline' * has_pipeline}: no job "
             f"could take it as an asset; want {' or '.join(kinds)}"
         )
-    rows, settings = _rows(run), _settings(run)
+    rows, settings = _rows(run), read_yaml(_present(run, "config.yaml"))
     folder = ASSETS / name
     part, old = (ASSETS / f".{name}.{what}" for what in ("part", "old"))
     if old.exists() and not folder.exists():  # killed between the two renames
@@ -134,10 +133,6 @@ def _rows(run: Path) -> str:
         ) from None
 
 
-def _settings(run: Path) -> dict[str, Any]:
-    return read_yaml(_present(run, "config.yaml"))
-
-
 def _averaged(source: Path, meta: dict[str, Any], folder: Path) -> int:
     """Write the averaged weights into the new `folder`; their number."""
     averaged = {k: v for k, v in load_file(source).items() if k.startswith("ema.")}
@@ -147,7 +142,7 @@ def _averaged(source: Path, meta: dict[str, Any], folder: Path) -> int:
     halves = {k: v.half() if v.is_floating_point() else v for k, v in averaged.items()}
     refuse_infinite(f"{source} in half precision", halves)
     folder.mkdir(parents=True)
-    save_file(halves, folder / FINAL, metadata={"hw2": json.dumps(meta, sort_keys=True)})
+    save_file(halves, folder / FINAL, metadata=described(meta))
     return sum(value.numel() for value in halves.values())
 
 

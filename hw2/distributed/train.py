@@ -14,12 +14,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
-from hw2.distributed.session import (
-    connected,
-    growing,
-    ray_storage,
-    share_of_cluster,
-)
+from hw2.distributed.session import connected, growing, ray_storage, share_of_cluster
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place

@@ -119,7 +119,9 @@ def similarity_figure(
     colours = _colours((values - values.min()) / spread)
     for row, lines in enumerate(beside):
         y = at + row * high
-        _write(draw, left - GUTTER, y + high / 2 - 10 * len(lines), lines, 14, "ra")
+        for i, line in enumerate(lines):
+            at_line = left - GUTTER, y + high / 2 - 10 * len(lines) + 18 * i
+            draw.text(at_line, line, INK, type_, anchor="ra")
         for column in range(len(pictures)):
             x, colour = left + column * wide, colours[column][row]
             draw.rectangle((x, y, x + wide - 4, y + high - 4), colour)
@@ -165,10 +167,3 @@ def _colours(x: Float[Tensor, "r c"]) -> list[list[tuple[int, int, int]]]:
 
     shades = matplotlib.colormaps["Blues"](x.numpy(), bytes=True)[..., :3]
     return [[tuple(cell) for cell in row] for row in shades.tolist()]
-
-
-def _write(
-    draw: ImageDraw.ImageDraw, x: float, y: float, lines: Sequence[str], size: int, anchor: str
-) -> None:
-    for i, line in enumerate(lines):
-        draw.text((x, y + i * round(1.3 * size)), line, INK, font(size), anchor=anchor)

@@ -59,9 +59,8 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         if not folder.exists():
             folder.mkdir(parents=True)
-            folder.chmod(
-                0o711
-            )  # root's PostgreSQL goes through as another user; all within is closed
+            # Root's PostgreSQL goes through as another user; all within is closed.
+            folder.chmod(0o711)
         lock = (folder / "lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

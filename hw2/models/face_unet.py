@@ -44,8 +44,7 @@ class FaceUNet(nn.Module):
                 f"network.channels={list(channels)}: give {LEVELS} multiples of {NORM_GROUPS}"
             )
         self.channels = tuple(channels)
-        plain_down, plain_up = "DownBlock2D", "UpBlock2D"
-        down, up = [plain_down] * LEVELS, [plain_up] * LEVELS
+        down, up = ["DownBlock2D"] * LEVELS, ["UpBlock2D"] * LEVELS
         down[ATTENTION_LEVEL] = "AttnDownBlock2D"
         up[LEVELS - 1 - ATTENTION_LEVEL] = "AttnUpBlock2D"
         self.unet = UNet2DModel(
@@ -142,12 +141,11 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
         wrong.append(f"{FREQUENCIES} is not 10000^(-i/{channels[0] // 2})")
     # Of a shape that is wanted: a small file can claim any other, gigabytes to look through.
     fitting = {k: v for k, v in given.items() if k in want and v.shape == want[k]}
-    wrong += [f"{k} holds nan or infinite numbers" for k, v in fitting.items() if not _finite(v)]
+    infinite = [k for k, v in fitting.items() if not v.isfinite().all()]
+    wrong += [f"{k} holds nan or infinite numbers" for k in infinite]
     if wrong:
         raise CheckpointError(f"{source}: {len(wrong)} keys do not fit: {'; '.join(wrong[:SHOWN])}")
-    theirs = {}
-    for ours, name in _names(net):
-        theirs[name] = given[ours].float()
+    theirs = {name: given[ours].float() for ours, name in _names(net)}
     for ours, name in _attentions():
         weight, bias = (given[f"{ours}.qkv.{kind}"].float() for kind in ("weight", "bias"))
         parts = zip(("to_q", "to_k", "to_v"), weight.chunk(3), bias.chunk(3), strict=True)
@@ -177,10 +175,6 @@ def to_course(net: FaceUNet) -> dict[str, Tensor]:
 def _frequencies(width: int) -> Tensor:
     """10000^(-2i / width), i = 0 .. width/2 - 1 (Vaswani et al. 2017, section 3.5)."""
     return torch.exp(torch.arange(0, width, 2) * (-math.log(10000) / width))
-
-
-def _finite(value: Tensor) -> bool:
-    return bool(value.isfinite().all())
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -22,7 +22,6 @@ def write_sheets(
 ) -> list[Path]:
     """A sheet a concept (its pictures, then its prompts'), and one of all ways; their paths."""
     columns, paths = min(COLUMNS, config.num_pictures), []
-    side = 0
     for source, concept in concepts.items():
         stems = [source_stem(source, place) for place in range(len(concept.prompts))]
         drawn = [_first(out, stem, columns) for stem in stems]

@@ -17,14 +17,14 @@ from PIL import Image
 from hw2.clip.plan import find_pictures
 from hw2.clip.results import Predictions
 from hw2.clip.scores import SCORES, examples
-from hw2.data.images import decode_bytes
+from hw2.data.images import decode_bytes, decode_named
 from hw2.data.listing.parts import read_part
 from hw2.data.listing.pictures import Listing
 from hw2.errors import DataError
 from hw2.metrics.intervals import wilson
 from hw2.report.outputs import JobOutput, as_interval
 from hw2.report.parts import Cell, Said, Sources, Table, number, points, shown, size, sources
-from hw2.report.pictures import Picture, picture, picture_file
+from hw2.report.pictures import Picture, picture
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
 SIDE = 64  # pixels of an example, at most
@@ -114,7 +114,7 @@ def zero_shot(job: JobOutput) -> ZeroShot:
         _said(job, first),
         hits,
         misses,
-        picture_file(job.out / "figures" / f"similarity_{first}.png"),
+        picture(decode_named(job.out / "figures" / f"similarity_{first}.png")),
         matrix,
         _worst(matrix),
     )

@@ -29,12 +29,8 @@ def picture(pixels: np.ndarray) -> Picture:
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.save(buffer, "PNG", optimize=True)
-    return Picture(_uri(buffer.getvalue()), image.width, image.height)
-
-
-def picture_file(path: Path) -> Picture:
-    """A figure that a job drew. Raises DataError if it is missing or broken."""
-    return picture(decode_named(path))
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(f"data:image/png;base64,{data}", image.width, image.height)
 
 
 def tiles(rows: Sequence[Sequence[np.ndarray] | np.ndarray]) -> Picture:
@@ -56,7 +52,3 @@ def tiles(rows: Sequence[Sequence[np.ndarray] | np.ndarray]) -> Picture:
 def read_tiles(paths: Sequence[Path]) -> list[np.ndarray]:
     """The pictures of `paths`; DataError with the path of one that is missing or broken."""
     return [decode_named(path) for path in paths]
-
-
-def _uri(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"

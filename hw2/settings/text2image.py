@@ -6,13 +6,7 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import (
-    Fraction,
-    GuidanceInterval,
-    Positive,
-    Precision,
-    SamplerName,
-)
+from hw2.settings.values import Fraction, GuidanceInterval, Positive, Precision, SamplerName
 
 
 class AutoencoderConfig(Config):

@@ -68,11 +68,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
     _correct_size(unet)
     vae = _part(model, "vae", lambda: _weights(AutoencoderKL, place, "vae", **whole))
-    text = _part(
-        model,
-        "text_encoder",
-        lambda: _weights(CLIPTextModel, place, "text_encoder"),
-    )
+    text = _part(model, "text_encoder", lambda: _weights(CLIPTextModel, place, "text_encoder"))
     tokenizer = _part(
         model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
     )
