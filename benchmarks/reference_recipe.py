@@ -17,6 +17,7 @@ BATCH = 256
 RATE = 1e-4
 NUM_EPOCHS = 20
 LABEL_DROPOUT = 0.1
+CHANNELS, NUM_CLASSES = 3, 20
 CPU = torch.device("cpu")
 
 
@@ -59,18 +60,17 @@ def embedding(width_in: int, width: int) -> nn.Sequential:
 
 
 class ContextUnet(nn.Module):
-    """eps(x, class, t / T) of 28x28 pictures; class `num_classes` stands for none."""
+    """eps(x, class, t / T) of 28x28 pictures; class NUM_CLASSES stands for none."""
 
-    def __init__(self, channels: int = 3, width: int = 128, num_classes: int = 20) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.enter = ResidualPair(channels, width)
+        self.enter = ResidualPair(CHANNELS, width)
         self.down1 = nn.Sequential(pair(width, width), nn.MaxPool2d(2))
         self.down2 = nn.Sequential(pair(width, 2 * width), nn.MaxPool2d(2))
         self.squeeze = nn.Sequential(nn.AvgPool2d(7), nn.GELU())
         self.time1, self.time2 = embedding(1, 2 * width), embedding(1, width)
-        self.label1 = embedding(num_classes, 2 * width)
-        self.label2 = embedding(num_classes, width)
+        self.label1 = embedding(NUM_CLASSES, 2 * width)
+        self.label2 = embedding(NUM_CLASSES, width)
         self.up0 = nn.Sequential(
             nn.ConvTranspose2d(2 * width, 2 * width, 7, 7), nn.GroupNorm(8, 2 * width), nn.ReLU()
         )
@@ -79,7 +79,7 @@ class ContextUnet(nn.Module):
             nn.Conv2d(2 * width, width, 3, padding=1),
             nn.GroupNorm(8, width),
             nn.ReLU(),
-            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Conv2d(width, CHANNELS, 3, padding=1),
         )
 
     def forward(self, x: Tensor, label: Tensor, time: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class ContextUnet(nn.Module):
         half = self.down1(x)
         quarter = self.down2(half)
         # No class is a row of zeros.
-        told = F.one_hot(label, self.num_classes + 1)[:, :-1].float()
+        told = F.one_hot(label, NUM_CLASSES + 1)[:, :-1].float()
         time = time.view(-1, 1)
         y = self.up0(self.squeeze(quarter))
         y = self.up1(torch.cat([self.label1(told) * y + self.time1(time), quarter], 1))
@@ -112,7 +112,7 @@ class ReferenceRecipe:
         a, s = self.schedule.signal_and_noise(t, x0)
         noise = torch.randn_like(x0)
         dropped = torch.rand(count, device=x0.device) < LABEL_DROPOUT
-        told = torch.where(dropped, self.net.num_classes, labels)
+        told = torch.where(dropped, NUM_CLASSES, labels)
         answer = self.net(a * x0 + s * noise, told, (t + 1) / NUM_TIMESTEPS)
         self.optimizer.zero_grad()
         F.mse_loss(answer.float(), noise).backward()

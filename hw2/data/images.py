@@ -55,12 +55,10 @@ def decode(
     return np.asarray(picture)
 
 
-def decode_named(
-    path: Path, image_size: int | None = None, *, upright: bool = False, middle: bool = False
-) -> np.ndarray:
+def decode_named(path: Path, *, upright: bool = False, middle: bool = False) -> np.ndarray:
     """As `decode`, but the message of its DataError begins with the path."""
     try:
-        return decode(path, image_size, upright=upright, middle=middle)
+        return decode(path, upright=upright, middle=middle)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -156,22 +156,21 @@ def interpolation(job: JobOutput) -> Interpolation:
     table = Table(("table.way", *(f"p2.{key}" for key in keys), "p2.contrast"), rows)
     share = {way: of["norm_at_the_middle"] / of["norm_at_the_ends"] for way, of in numbers.items()}
     steps = {way: of["largest_step"] for way, of in numbers.items()}
-    norm = {"slerp": f"{share['slerp']:.2f}", "lerp": f"{share['lerp']:.2f}"}
-    flat = {way: f"{value:.1f}" for way, value in contrast.items()}
-    jumps = {way: f"{value:.1f}" for way, value in steps.items()}
     said = (
-        Said(f"p2.norm_{_order(share['lerp'], share['slerp'])}", norm),
-        Said(f"p2.contrast_{_order(contrast['lerp'], contrast['slerp'])}", flat),
-        Said(f"p2.jump_{_order(steps['lerp'], steps['slerp'])}", jumps),
+        _compared("norm", share, ".2f"),
+        _compared("contrast", contrast, ".1f"),
+        _compared("jump", steps, ".1f"),
     )
     return Interpolation(sources(job, keys=("first", "second", *SAMPLING)), grid, table, said)
 
 
-def _order(lerp: float, slerp: float) -> str:
+def _compared(what: str, of: Mapping[str, float], spec: str) -> Said:
     """How lerp's number stands to slerp's; within a fiftieth they count as the same."""
+    lerp, slerp = of["lerp"], of["slerp"]
+    order = "less" if lerp < slerp else "more"
     if abs(lerp - slerp) <= 0.02 * max(abs(lerp), abs(slerp)):
-        return "same"
-    return "less" if lerp < slerp else "more"
+        order = "same"
+    return Said(f"p2.{what}_{order}", {way: format(value, spec) for way, value in of.items()})
 
 
 def eta_slider(job: JobOutput) -> Slider:

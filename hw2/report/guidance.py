@@ -131,7 +131,7 @@ def _said_of_guidance(
     if len(guided) > 1:
         # Paired differences say more of the same accuracies, and could seem to contradict them.
         keys = ("diversity",) if paired else ("accuracy", "diversity")
-        said += [_change("p1.w", key, SCORES[key], guided[0], guided[-1]) for key in keys]
+        said += [_change(key, guided[0], guided[-1]) for key in keys]
         for domain, name in zip(DOMAINS, names, strict=True):
             said.append(_lowest(f"frechet_judge/{domain}", name, guided))
     if paired:
@@ -171,14 +171,14 @@ def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
     return said
 
 
-def _change(stem: str, key: str, spec: str, first: Trial, last: Trial) -> Said:
+def _change(key: str, first: Trial, last: Trial) -> Said:
     values = {
-        "from": shown(first.scores[key], spec),
-        "to": shown(last.scores[key], spec),
+        "from": shown(first.scores[key], SCORES[key]),
+        "to": shown(last.scores[key], SCORES[key]),
         "first": f"{first.at:g}",
         "last": f"{last.at:g}",
     }
-    return Said(f"{stem}_{key}_{trend(first.scores[key], last.scores[key])}", values)
+    return Said(f"p1.w_{key}_{trend(first.scores[key], last.scores[key])}", values)
 
 
 def _lowest(key: str, name: str, trials: Sequence[Trial]) -> Said:

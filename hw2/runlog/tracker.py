@@ -161,7 +161,7 @@ class Tracker:
         """Log a picture into the run's folder `figures`."""
         self.log_file(path, "figures")
 
-    def log_picture(self, name: str, picture: "Image.Image | bytes") -> Path:
+    def log_picture(self, name: str, picture: "Image.Image") -> Path:
         """Write OUT/figures/NAME.png and log it; its path."""
         path = self.out / "figures" / f"{name}.png"
         write_atomic(path, picture)

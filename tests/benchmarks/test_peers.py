@@ -25,7 +25,7 @@ def test_the_reference_recipe_is_as_published() -> None:
     betas = ReferenceRecipe(16).schedule.betas
     assert betas[0] == pytest.approx(1e-4)
     assert betas[-1] == pytest.approx(0.02)
-    net = ContextUnet(width=16, num_classes=20).eval()
+    net = ContextUnet(width=16).eval()
     x, t = torch.randn(1, 3, 28, 28).repeat(2, 1, 1, 1), torch.full((2,), 0.5)
     with torch.no_grad():
         first, second = net(x, torch.tensor([3, 20]), t)
