@@ -16,7 +16,7 @@ def list_names(store: Store, classes: Classes, rows: Rows) -> None:
         reason, label = unusable(entry), -1
         if reason is None:
             label, reason = class_of_name(entry.name, classes)
-        _add(rows, entry, label, reason)
+        rows.add_entry(entry, reason, label)
 
 
 def class_of_name(name: str, classes: Classes) -> tuple[int, str | None]:
@@ -47,7 +47,7 @@ def list_folders(store: Store, classes: Classes, rows: Rows) -> None:
             reason = "it lies in no class's folder"
         if reason is None:
             label = classes.find(folder, entry.name)
-        _add(rows, entry, label, reason)
+        rows.add_entry(entry, reason, label)
 
 
 def guess_layout(store: Store) -> str:
@@ -75,8 +75,3 @@ def shards(store: Store, name: str, suffix: str) -> list[Entry]:
     if not files:
         raise DataError(f"{shown(store.root)}: holds no {suffix} files")
     return sorted(files)
-
-
-def _add(rows: Rows, entry: Entry, label: int, reason: str | None) -> None:
-    name, size = entry.name, entry.size
-    rows.add(name, name, size=size, mtime_ns=entry.mtime_ns, label=label, reason=reason)

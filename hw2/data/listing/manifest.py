@@ -40,8 +40,7 @@ def list_manifest(
             reason = NO_LABEL
         if reason is None:
             label = classes.find(text, entry.name)
-        size, mtime = entry.size, entry.mtime_ns
-        rows.add(entry.name, entry.name, size=size, mtime_ns=mtime, label=label, reason=reason)
+        rows.add_entry(entry, reason, label)
 
 
 def _leaves(path: str) -> str | None:

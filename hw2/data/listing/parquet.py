@@ -22,8 +22,7 @@ def list_parquet(
     """The rows of all files, of which the labels alone are read."""
     for shard in shards:
         if shard.reason is not None:
-            size, mtime = shard.size, shard.mtime_ns
-            rows.add(shard.name, shard.name, size=size, mtime_ns=mtime, reason=shard.reason)
+            rows.add_entry(shard, shard.reason)
             continue
         where = shown(store.path(shard.name))
         try:

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from hw2.data.labels import Labels
+from hw2.data.listing.store import Entry
 from hw2.errors import DataError
 
 SCHEMA = pa.schema(
@@ -42,6 +43,11 @@ class Rows:
         self._rows.append((source, name, offset, size, mtime_ns, label, reason))
         if len(self._rows) >= CHUNK:
             self._pack()
+
+    def add_entry(self, entry: Entry, reason: str | None, label: int = -1) -> None:
+        """Add a file as one row: a picture, or one with the reason why none can be had of it."""
+        name, size, mtime_ns = entry.name, entry.size, entry.mtime_ns
+        self.add(name, name, size=size, mtime_ns=mtime_ns, label=label, reason=reason)
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Add rows that are columns already."""

@@ -56,8 +56,7 @@ def list_tars(store: Store, shards: list[Entry], classes: Classes, rows: Rows) -
             except STORE_ERRORS as error:
                 reason = f"it cannot be read ({gist(error)})"
         if reason is not None:
-            size, mtime = shard.size, shard.mtime_ns
-            rows.add(shard.name, shard.name, size=size, mtime_ns=mtime, reason=reason)
+            rows.add_entry(shard, reason)
 
 
 def _list_shard(shard: Entry, window: Window, classes: Classes, rows: Rows) -> str | None:
