@@ -9,10 +9,9 @@ from hw2.settings.personalize import MergeConceptsConfig
 
 def main(config: MergeConceptsConfig) -> None:
     """Merge, save as jobs.custom_diffusion does, and report on every layer."""
-    from hw2.personalize.deltas import save_deltas
+    from hw2.personalize.deltas import cross_attention_weights, save_deltas
     from hw2.personalize.merge_report import report_merge
     from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
-    from hw2.personalize.personalizer import Personalizer
     from hw2.personalize.ways import hashes_of
     from hw2.runs import job_run
     from hw2.text2image.loading import load_stable_diffusion
@@ -25,7 +24,7 @@ def main(config: MergeConceptsConfig) -> None:
     kept = ("model", "concepts", "captions")
     run = job_run(config, "merge_concepts", hashes=hashes, not_results=kept)
     with run as (out, tracker):
-        save_deltas(out, merged.deltas, Personalizer(model).weights)
+        save_deltas(out, merged.deltas, cross_attention_weights(model.unet))
         report_merge(merged, tracker)
 
 

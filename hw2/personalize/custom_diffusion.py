@@ -130,7 +130,4 @@ def trained_deltas(weights: Path) -> Deltas:
 def write_deltas(config: CustomDiffusionConfig, weights: Path, out: Path) -> float:
     """Save what a finished training has learnt in OUT; returns the share of energy kept."""
     unet = load_stable_diffusion(config.model).unet
-    base: dict[str, torch.Tensor] = {
-        k: v.detach() for k, v in cross_attention_weights(unet).items()
-    }
-    return save_deltas(out, trained_deltas(weights), base, config.rank)
+    return save_deltas(out, trained_deltas(weights), cross_attention_weights(unet), config.rank)

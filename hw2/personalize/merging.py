@@ -67,7 +67,7 @@ def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> l
     Raises CheckpointError for one of another base model or without captions of its own.
     """
     base = base_hash(model.unet, model.text_encoder)
-    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    weights = cross_attention_weights(model.unet)
     found = [read_deltas(folder, base, weights) for folder in folders]
     for folder, learnt in zip(folders, found, strict=True):
         if not _are_captions(learnt.about.get("captions"), list(learnt.rows)):

@@ -28,7 +28,7 @@ def read_ways(
     if config.untrained:
         return {"untrained": _untrained(model, concepts)}
     base = base_hash(model.unet, model.text_encoder)
-    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    weights = cross_attention_weights(model.unet)
     ways = {}
     if config.separate:
         ways["separate"] = _separate(config.separate, model, base)
