@@ -50,16 +50,11 @@ class Progress:
             self._bar.close()
 
 
-@contextlib.contextmanager
 def progress(
     total: int, title: str, unit: str, done: int = 0, quiet: bool = False
-) -> Iterator[Progress]:
+) -> contextlib.closing[Progress]:
     """A Progress that is closed with the block."""
-    bar = Progress(total, title, unit, done, quiet)
-    try:
-        yield bar
-    finally:
-        bar.close()
+    return contextlib.closing(Progress(total, title, unit, done, quiet))
 
 
 def _last_row(journal: Path) -> tuple[int, float | None]:
