@@ -29,6 +29,7 @@ WALLS: tuple[tuple[str, str], ...] = (
     ("skimage", "data/gravel.png"),
     ("skimage", "data/grass.png"),
 )
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 TRAIN_SHARE = 0.8  # of each photo's width, from the left; val has the rest
 
 

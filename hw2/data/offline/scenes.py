@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from hw2.data.layout import Split
-from hw2.data.offline.photos import photo
+from hw2.data.offline.photos import LUMA, photo
 from hw2.data.offline.rng import scene_rng
 
 # Things that one can tell apart at 32x32 without their colour; looked at one by one.
@@ -73,7 +73,6 @@ TILE = 60  # pixels; the least photo then has three rows of tiles
 MIN_CROP = 36
 MIN_DETAIL = 5.0  # mean step between neighbouring pixels, of 255: sky and blur show no thing
 TRIES = 100
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 DARKEST = 0.2  # black would show no colour
 JITTER = (0.8, 1.05)  # of each channel
 

@@ -7,12 +7,11 @@ from PIL import Image, ImageFilter
 
 from hw2.data.layout import Split
 from hw2.data.offline.glyphs import FACES, HEIGHT, row
-from hw2.data.offline.photos import WALLS, patch
+from hw2.data.offline.photos import LUMA, WALLS, patch
 from hw2.data.offline.rng import picture_rng
 
 CROP, SIZE = 32, 28  # SVHN's cropped digits are 32x32; the course's are those, resized to 28x28
 FINE = 4  # the mask is drawn this much finer than the crop and averaged down
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
