@@ -23,6 +23,7 @@ from hw2.locate import find_model
 from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
 from hw2.training import Row, Saved, Training, TrainingDiverged, learning_rate, train
+from tests.jobs.command import bits
 from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_train
 
 ROOT = Path(__file__).parents[1]
@@ -34,12 +35,6 @@ ROW_KEYS = {
     "train/pictures_per_second",
     "train/data_wait_share",
 }
-
-
-def bits(out: Path) -> tuple[bytes, bytes]:
-    """What must not depend on interruptions: the final weights, and all of the last state."""
-    newest = max((out / "checkpoints").glob("step_*"))
-    return (out / "final.safetensors").read_bytes(), (newest / "state.safetensors").read_bytes()
 
 
 def finish(out: Path, **settings: object) -> list[Row]:

@@ -1,6 +1,7 @@
 """Jobs as the user starts them: a command in a working folder, its output, its MLflow store."""
 
 import contextlib
+import csv
 import importlib
 import io
 import json
@@ -99,6 +100,12 @@ def bits(out: Path) -> tuple[bytes, bytes]:
     """What must not depend on interruptions: the final weights, and all of the last state."""
     newest = max((out / "checkpoints").glob("step_*"))
     return (out / "final.safetensors").read_bytes(), (newest / "state.safetensors").read_bytes()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A table as the job wrote it."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def wait_for_work(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -1,6 +1,5 @@
 """jobs.grade_concepts: what it leaves, and that nothing is left of a refusal."""
 
-import csv
 import json
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 
 from hw2.personalize.grading import Embedder
 from tests.clip.small import save_clip
-from tests.jobs.command import Folder
+from tests.jobs.command import Folder, rows
 from tests.personalize.drawn_tree import WAYS, write_generated, write_input
 
 SETTINGS = {"input": "ti/input.json", "generated": "gen", "pretrained": "clip", "out": "out"}
@@ -23,11 +22,6 @@ def drawn(folder: Folder) -> Folder:
     write_generated(folder.path / "gen")
     save_clip(folder.path / "clip/final.safetensors")
     return folder
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_grades_come_from_the_scores_of_the_table(drawn: Folder) -> None:

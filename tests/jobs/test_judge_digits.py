@@ -1,6 +1,5 @@
 """jobs.judge_digits: figures that follow from the pictures, the same again, refusals."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from hw2.digits.judging import load_judge
 from hw2.metrics.intervals import mean_of_intervals, wilson
 from tests.digits.handed_in import picture, write_bad_student, write_student
-from tests.jobs.command import Folder
+from tests.jobs.command import Folder, rows
 
 DOMAINS = ("mnistm", "svhn")
 
@@ -27,11 +26,6 @@ def handed(folder: Folder) -> Folder:
     picture(0).save(folder.path / "private.png")
     write_bad_student(folder.path / "all/cy", folder.path / "private.png")
     return folder
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @torch.no_grad()

@@ -33,10 +33,7 @@ def test_a_run_outlives_the_server(
     run = server.client.create_run("0")
     for step in range(5):
         server.client.log_metric(run.info.run_id, "loss", step / 8, step=step)
-    assert (
-        server.call("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", user=None).status
-        == 401
-    )
+    assert server.call("GET", EXPERIMENT, user=None).status == 401
     assert server.stop() == 0
     assert not (folder / "server/postgres").exists()
 
