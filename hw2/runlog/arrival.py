@@ -5,7 +5,8 @@ from pathlib import Path
 from hw2.data.files import read_json
 from hw2.disclosure import mask
 from hw2.runlog.addresses import resolve_uri
-from hw2.runlog.journal import JOURNAL, delivered
+from hw2.runlog.courier import delivered
+from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE
 
 

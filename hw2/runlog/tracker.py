@@ -23,9 +23,10 @@ from hw2.disclosure import as_text, describe, mask
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
 from hw2.runlog.addresses import resolve_uri
+from hw2.runlog.courier import Courier
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
-from hw2.runlog.journal import JOURNAL, Courier, Journal
+from hw2.runlog.journal import JOURNAL, Journal
 from hw2.tracking import open_run, prepare_store
 
 if TYPE_CHECKING:

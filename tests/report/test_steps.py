@@ -16,7 +16,8 @@ from hw2.errors import ConfigError
 from hw2.lock import JOB_LOCK, only_writer
 from hw2.report import steps
 from hw2.report.steps import Runner, StepResult, plan
-from hw2.runlog.journal import JOURNAL, mark_of
+from hw2.runlog.courier import mark_of
+from hw2.runlog.journal import JOURNAL
 from hw2.settings.report import ReportConfig
 
 TOY = '''
@@ -30,7 +31,8 @@ from hw2.errors import DataError
 from hw2.job import claim_out, run_job
 from hw2.runlog.addresses import resolve_uri
 from hw2.data.files import write_json
-from hw2.runlog.journal import JOURNAL, mark_of
+from hw2.runlog.courier import mark_of
+from hw2.runlog.journal import JOURNAL
 
 class ToyConfig(JobConfig):
     value: int = 1

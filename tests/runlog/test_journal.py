@@ -9,17 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from hw2.data.files import write_json
-from hw2.runlog.journal import Courier, Entry, Journal, mark_of
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal.jsonl")
+from hw2.runlog.journal import Journal
 
 
 def reopened(journal: Journal) -> Journal:
@@ -163,142 +156,6 @@ def test_kill_in_mid_write_loses_and_doubles_nothing(journal: Journal) -> None:
     rows = reopened(journal).rows()
     assert [row.step for row in rows] == list(range(len(rows))) and len(rows) > 100
     assert all(row.values["loss"] == row.step * 0.5 for row in rows)
-
-
-class Receiver:
-    """Keeps what arrives; fails as often as it is told to."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.entries: list[Entry] = []
-        self.failures = failures
-
-    def __call__(self, entries: list[Entry]) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("nobody there")
-        self.entries += entries
-
-    @property
-    def steps(self) -> list[int]:
-        return [entry.step for entry in self.entries]
-
-
-def test_courier_delivers_all_in_order_and_goes_on_where_it_was(journal: Journal) -> None:
-    for step in range(1200):  # more than one batch
-        journal.append_row(step, {"loss": 1.0})
-    first, second, other = Receiver(), Receiver(), Receiver()
-    courier = Courier(journal, "run", first, str)
-    assert courier.flush(5.0) and first.steps == list(range(1200))
-    courier.stop()
-    journal.append_row(1200, {"loss": 1.0})
-    courier = Courier(journal, "run", second, str)
-    assert courier.flush(5.0) and second.steps == [1200]
-    courier.stop()
-    courier = Courier(journal, "another run", other, str)
-    assert courier.flush(5.0) and other.steps == list(range(1201))
-    courier.stop()
-
-
-def test_courier_tries_again_and_says_so_once(
-    journal: Journal, caplog: pytest.LogCaptureFixture
-) -> None:
-    receiver = Receiver(failures=3)
-    journal.append_row(0, {"loss": 1.0})
-    courier = Courier(journal, "run", receiver, str)
-    assert courier.flush(10.0) and receiver.steps == [0]
-    courier.stop()
-    assert [record.message.split(" (")[0] for record in caplog.records] == [
-        "tracking is away",
-        "tracking is back: the rows that were kept are on their way",
-    ]
-    assert "nobody there" in caplog.text and str(journal.path) in caplog.text
-
-
-def test_lines_beyond_the_limit_wait(journal: Journal) -> None:
-    """As rows do that are not in the bucket yet: a later start would log them once more."""
-    ends = []
-    for step in range(3):
-        journal.append_row(step, {"loss": 1.0})
-        ends.append(journal.path.stat().st_size)
-    receiver, limit = Receiver(), ends[2] - 1
-    courier = Courier(journal, "run", receiver, str, limit=lambda: limit)
-    assert not courier.flush(0.3) and receiver.steps == [0, 1]
-    limit = ends[2]
-    assert courier.flush(5.0) and receiver.steps == [0, 1, 2]
-    courier.stop()
-
-
-def test_what_is_sent_outlives_a_power_cut(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A row that the receiver keeps and the journal lost would be logged twice."""
-    done: list[str] = []
-    sync = Journal.sync
-    monkeypatch.setattr(Journal, "sync", lambda of: (sync(of), done.append("synced")))
-    journal.append_row(0, {"loss": 1.0})
-    courier = Courier(journal, "run", lambda entries: done.append("sent"), str)
-    assert courier.flush(5.0)
-    courier.stop()
-    assert done == ["synced", "sent"]
-
-
-def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None:
-    first, second = Receiver(), Receiver()
-    driver = Courier(journal, "run", first, str)
-    journal.append_row(0, {"loss": 1.0})
-    assert driver.flush(5.0)
-    worker = Courier(journal, "run", second, str)
-    journal.append_row(1, {"loss": 1.0})
-    assert worker.flush(5.0)  # waits for what the driver carries
-    assert second.steps == [] and first.steps == [0, 1]
-    driver.stop()
-    journal.append_row(2, {"loss": 1.0})
-    assert worker.flush(5.0) and second.steps == [2]
-    worker.stop()
-
-
-@pytest.mark.parametrize(
-    "mark", ['{"key": "run", "offset": 10000}', '{"key": "run", "offset": -9}', "[" * 10**5]
-)
-def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal, mark: str) -> None:
-    journal.path.with_suffix(".delivered").write_text(mark)
-    journal.append_row(0, {"loss": 1.0})
-    receiver = Receiver()
-    courier = Courier(journal, "run", receiver, str)
-    assert courier.flush(5.0) and receiver.steps == [0]
-    courier.stop()
-
-
-@pytest.mark.parametrize("what", ["rows", "files"])
-def test_a_mark_beyond_the_journal_is_not_believed_once_that_has_grown(
-    journal: Journal, what: Literal["rows", "files"]
-) -> None:
-    """In a bucket the mark of files may be newer than the journal, when all is killed."""
-
-    def log(step: int) -> None:
-        picture = journal.path.with_name(f"{step}.png")
-        picture.write_bytes(b"picture")
-        journal.append_row(step, {"loss": 1.0})
-        journal.append_artifact(picture)
-
-    log(0)
-    write_json(mark_of(journal.path, what), {"key": "run", "offset": 1000})
-    receiver = Receiver(failures=1)
-    courier = Courier(journal, "run", receiver, str, what=what)
-    for step in range(1, 20):
-        log(step)
-    assert journal.path.stat().st_size > 1000
-    assert courier.flush(5.0) and len(receiver.entries) == 20
-    courier.stop()
-
-
-def test_flush_says_when_it_waited_in_vain(journal: Journal) -> None:
-    courier = Courier(journal, "run", Receiver(failures=1000), str)
-    journal.append_row(0, {"loss": 1.0})
-    begin = time.monotonic()
-    assert not courier.flush(0.3)
-    assert time.monotonic() - begin >= 0.3
-    courier.stop()
 
 
 def test_a_row_costs_microseconds(journal: Journal) -> None:
