@@ -11,11 +11,9 @@ A metric row may be delivered to MLflow when the journal in the bucket has it (`
 there before it copies the journal: so it knows each row that its predecessor has delivered.
 """
 
-import fcntl
 import itertools
 import logging
 import os
-import shutil
 import sys
 import threading
 import uuid
@@ -27,13 +25,12 @@ from pathlib import Path
 
 from hw2.checkpoint import MANIFEST, is_whole
 from hw2.errors import StorageError
+from hw2.out_files import CHECKPOINTS, MANIFESTS, RAY, SETTINGS, OutFiles, prolong, turn
 from hw2.runlog.journal import JOURNAL
 from hw2.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
 
 logger = logging.getLogger("hw2.storage")
-OWNER, CHECKPOINTS, RAY = ".owner", "checkpoints/", "ray/"
-SETTINGS = ("config.yaml", "inputs.json")
-MANIFESTS = 3  # their turn
+OWNER = ".owner"
 PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8
 
 
@@ -54,7 +51,7 @@ class Mirror:
 
     def __init__(self, address: Address, folder: Path) -> None:
         self.address, self.folder = address, folder
-        self.bucket = Bucket(address.uri)
+        self.bucket, self._files = Bucket(address.uri), OutFiles(folder)
         self._writes = False
         self._writer: str | None = None  # in `.owner` while this process alone writes
         self._known: dict[str, Stamp | None] = {}  # of files as the bucket has them; None: not here
@@ -143,22 +140,23 @@ class Mirror:
 
     def _get(self, name: str, stamp: Stamp) -> None:
         path = self.folder / name
-        if path.exists() and self._known.get(name) != self._stamp(path) and path.name != JOURNAL:
+        grows = path.name == JOURNAL
+        if not grows and path.exists() and self._known.get(name) != self._files.stamp(path):
             return  # it has changed here since
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         try:
             self.bucket.get(name, part)
             there = Stamp(part.stat().st_size, 0)
-            if path.name == JOURNAL and path.exists():
-                _prolong(path, part)
+            if grows and path.exists():
+                prolong(path, part)
             else:
                 os.replace(part, path)
         except FileNotFoundError:
             return  # taken away since it was listed, as old checkpoints are
         finally:
             part.unlink(missing_ok=True)
-        self._known[name] = there if path.name == JOURNAL else self._stamp(path)
+        self._known[name] = there if grows else self._files.stamp(path)
         self._seen[name] = stamp
 
     # --- to the bucket ------------------------------------------------------------------------
@@ -173,21 +171,18 @@ class Mirror:
 
     def kept(self, path: Path) -> int:
         """How many bytes of the journal `path` are in the bucket of which this run is the owner."""
-        return self._kept.get(self._name(path), 0)
+        return self._kept.get(self._files.name(path), 0)
 
     def _push(self) -> None:
         if not self._writes:
             return
         # Manifests are listed before journals are measured, and these before files are: what the
         # one vouches for, and what the other speaks of, is there by then.
-        manifests = set(map(self._name, self.folder.glob(f"{CHECKPOINTS}*/{MANIFEST}")))
-        journals = {
-            self._name(path): Stamp(path.stat().st_size, 0) for path in self.folder.rglob(JOURNAL)
-        }
-        timely = manifests | self._known.keys()
-        found = self._here() | journals
-        here = {n: found[n] for n in found if _turn(n) != MANIFESTS or n in timely}
-        new = sorted((n for n in here if self._known.get(n) != here[n]), key=_turn)
+        timely = self._files.manifests() | self._known.keys()
+        journals = self._files.journals()
+        found = self._files.all() | journals
+        here = {n: found[n] for n in found if turn(n) != MANIFESTS or n in timely}
+        new = sorted((n for n in here if self._known.get(n) != here[n]), key=turn)
         gone = [
             name for name, stamp in self._known.items() if name not in here and self._gone(name)
         ]
@@ -195,7 +190,7 @@ class Mirror:
         if not new and not gone and not behind:  # a push that failed last may leave just `_kept`
             return
         self._check()
-        for _, names in itertools.groupby(new, _turn):
+        for _, names in itertools.groupby(new, turn):
             self._each(lambda name: self._put(name, here[name]), names)
             self._check()  # weights go for minutes: no manifest of them into a later start's OUT
         for name in sorted(gone, key=lambda name: not name.endswith(MANIFEST)):
@@ -214,28 +209,6 @@ class Mirror:
     def _gone(self, name: str) -> bool:
         path = self.folder / name
         return not (path if self._known[name] else path.parent).exists()
-
-    def _here(self) -> dict[str, Stamp]:
-        found = {}
-        for folder, folders, files in os.walk(self.folder):
-            folders[:] = [name for name in folders if name[0] != "."]
-            for file in files:
-                path = Path(folder, file)
-                name = self._name(path)
-                if file[0] == "." or path.suffix in (".lock", ".tmp") or name.startswith(RAY):
-                    continue
-                try:
-                    found[name] = self._stamp(path)
-                except FileNotFoundError:
-                    continue
-        return found
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.folder))
-
-    def _stamp(self, path: Path) -> Stamp:
-        found = path.stat()
-        return Stamp(found.st_size, 0 if path.name == JOURNAL else found.st_mtime_ns)
 
     def _each(self, work: Callable[[str], None], names: Iterable[str]) -> None:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="bucket") as pool:
@@ -300,26 +273,3 @@ class Mirror:
             stop.set()
             thread.join(ANSWER_SECONDS)
             self._beat = None
-
-
-def _turn(name: str) -> int:
-    """What goes first: whose results they are; files; what speaks of them; checkpoints' manifests.
-
-    A checkpoint counts from its manifest on, and must find its steps' rows in the journal.
-    """
-    last = name.rpartition("/")[2]
-    if name in SETTINGS:
-        return 0
-    if name.startswith(CHECKPOINTS) and last == MANIFEST:
-        return MANIFESTS
-    return 2 if last == JOURNAL else 1
-
-
-def _prolong(path: Path, other: Path) -> None:
-    """Add to the journal `path`, which others have open, what `other` has beyond it, if any."""
-    with path.open("r+b") as here, other.open("rb") as there:
-        fcntl.flock(here, fcntl.LOCK_EX)
-        mine = here.read()
-        if not mine.startswith(there.read(len(mine))):
-            raise StorageError(f"{path} and the bucket's do not begin alike")
-        shutil.copyfileobj(there, here)

@@ -14,6 +14,7 @@ from hw2.bucket_out import joined, mirrored
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
 from hw2.mirror import Mirror, TakenOver
+from hw2.out_files import OutFiles
 from hw2.runlog.entries import Entry
 from hw2.runlog.tracker import Tracker
 from hw2.storage import Bucket, Stamp
@@ -150,19 +151,19 @@ def test_of_the_processes_of_a_run_the_last_that_joined_writes(uri: str) -> None
 
 
 def test_a_checkpoint_waits_for_its_rows(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    walk = Mirror._here
+    walk = OutFiles.all
 
-    def meanwhile(mirror: Mirror) -> dict[str, Stamp]:
+    def meanwhile(files: OutFiles) -> dict[str, Stamp]:
         """Another thread trains on after the journal was measured."""
-        monkeypatch.setattr(Mirror, "_here", walk)
+        monkeypatch.setattr(OutFiles, "all", walk)
         write(mirror, "row 2")
         save(mirror, 2)
-        return walk(mirror)
+        return walk(files)
 
     with mirrored(uri) as mirror:
         mirror.take_over()
         write(mirror, "row 1")
-        monkeypatch.setattr(Mirror, "_here", meanwhile)
+        monkeypatch.setattr(OutFiles, "all", meanwhile)
         for journal, whole in (("row 1\n", False), ("row 1\nrow 2\n", True)):
             mirror.push()
             assert Bucket(uri).read_text("journal.jsonl") == journal
