@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from hw2.errors import CheckpointError, ConfigError, DataError
-from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
+from hw2.personalize.deltas import Deltas, cross_attention_weights, save_deltas
 from hw2.personalize.merging import (
     kept_features,
     merge_deltas,
@@ -21,21 +21,10 @@ from hw2.personalize.merging import (
 )
 from hw2.personalize.personalizer import Personalizer
 from hw2.text2image.model import StableDiffusion
-from tests.personalize.tiny import tiny_model
+from tests.personalize.tiny import learnt, tiny_model
 
 CAPTIONS = ["a photo of a red car", "a cup next to a dog", "the street of a cat", "a painting"]
 END = "<|endoftext|>"
-
-
-def learnt(model: StableDiffusion, token: str, seed: int) -> Deltas:
-    random = torch.Generator().manual_seed(seed)
-    weights = {
-        name: p.detach() + 0.1 * torch.randn(p.shape, generator=random)
-        for name, p in cross_attention_weights(model.unet).items()
-    }
-    row = torch.randn(model.text_width, generator=random)
-    about = {"captions": [[f"a photo of a {token}", f"{token} on the street"]]}
-    return Deltas(base_hash(model.unet, model.text_encoder), weights, {token: row}, about)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +106,7 @@ def test_same_tokens_are_renamed(
     model: StableDiffusion, concepts: list[Deltas], tmp_path: Path
 ) -> None:
     again = renamed(concepts[1], ["<new1>"])
-    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    weights = cross_attention_weights(model.unet)
     for place, one in enumerate([concepts[0], again]):
         save_deltas(tmp_path / str(place), one, weights)
     found = read_concepts_to_merge([tmp_path / "0", tmp_path / "1"], model)
@@ -132,7 +121,7 @@ def test_same_tokens_are_renamed(
 def test_captions_of_tokens_that_are_none(
     model: StableDiffusion, concepts: list[Deltas], captions: Any, tmp_path: Path
 ) -> None:
-    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    weights = cross_attention_weights(model.unet)
     save_deltas(tmp_path, replace(concepts[0], about={"captions": captions}), weights)
     with pytest.raises(CheckpointError, match="does not say the captions of its tokens"):
         read_concepts_to_merge([tmp_path], model)

@@ -4,28 +4,18 @@ import pytest
 import torch
 
 from hw2.errors import ConfigError
-from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights
+from hw2.personalize.deltas import Deltas, cross_attention_weights
 from hw2.personalize.personalizer import Personalizer
-from tests.personalize.tiny import tiny_model
+from tests.personalize.tiny import learnt, tiny_model
 
 PROMPT = ["a photo of a <new1>"]
-
-
-def learnt(token: str = "<new1>", seed: int = 1) -> Deltas:
-    model, random = tiny_model(), torch.Generator().manual_seed(seed)
-    weights = {
-        name: p.detach() + 0.1 * torch.randn(p.shape, generator=random)
-        for name, p in cross_attention_weights(model.unet).items()
-    }
-    row = torch.randn(model.text_width, generator=random)
-    return Deltas(base_hash(model.unet, model.text_encoder), weights, {token: row}, {})
 
 
 def test_becomes_what_was_learnt_and_the_base_again() -> None:
     personalizer = Personalizer(tiny_model())
     before = {k: v.clone() for k, v in personalizer.base.unet.state_dict().items()}
     size = len(personalizer.base.tokenizer)
-    first, second = learnt(), learnt("<new2>", 2)
+    first, second = (learnt(tiny_model(), f"<new{n}>", n) for n in (1, 2))
 
     model = personalizer.become(first)
     for name, weight in cross_attention_weights(model.unet).items():
@@ -48,7 +38,7 @@ def test_becomes_what_was_learnt_and_the_base_again() -> None:
 
 def test_rows_alone_leave_the_weights() -> None:
     personalizer = Personalizer(tiny_model())
-    model = personalizer.become(Deltas("", {}, learnt().rows, {}))
+    model = personalizer.become(Deltas("", {}, learnt(tiny_model(), "<new1>", 1).rows, {}))
     for name, weight in cross_attention_weights(model.unet).items():
         assert torch.equal(weight, personalizer.weights[name])
     assert len(model.tokens(PROMPT)[0].unique()) > 2

@@ -54,7 +54,7 @@ def test_before_the_training_a_token_is_its_word(tmp_path: Path) -> None:
 
 def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
     model = tiny_model()
-    weights = {name: p.detach() for name, p in cross_attention_weights(model.unet).items()}
+    weights = cross_attention_weights(model.unet)
     base = base_hash(model.unet, model.text_encoder)
     one = Deltas(base, weights, {"<new1>": torch.ones(WIDTH)}, {})
     moved = {name: weight + 1 for name, weight in weights.items()}

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import torch
+
 from hw2.diffusion.schedule import linear_schedule
 from hw2.models.text2image import build_autoencoder, build_latent_unet, build_text_encoder
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights
 from hw2.settings.text2image import AutoencoderConfig, LatentUNetConfig, TextEncoderConfig
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.model import StableDiffusion
@@ -30,6 +33,18 @@ def tiny_model(seed: int = 0) -> StableDiffusion:
         prediction_type="epsilon",
         scaling_factor=0.5,
     )
+
+
+def learnt(model: StableDiffusion, token: str, seed: int) -> Deltas:
+    """As if `token` was learnt by Custom Diffusion: random weights and row, and two captions."""
+    random = torch.Generator().manual_seed(seed)
+    weights = {
+        name: p.detach() + 0.1 * torch.randn(p.shape, generator=random)
+        for name, p in cross_attention_weights(model.unet).items()
+    }
+    row = torch.randn(model.text_width, generator=random)
+    about = {"captions": [[f"a photo of a {token}", f"{token} on the street"]]}
+    return Deltas(base_hash(model.unet, model.text_encoder), weights, {token: row}, about)
 
 
 def tiny_pipeline_folder(path: Path, seed: int = 0) -> Path:
