@@ -429,7 +429,7 @@ def test_a_journal_that_is_ahead_of_the_bucket_s_stays_and_is_pushed(uri: str) -
         assert mirror.kept(journal) == 6
 
 
-def test_folders_of_the_killed_are_removed(uri: str, tmp_path: Path) -> None:
+def test_folders_of_the_killed_are_removed(uri: str) -> None:
     with mirrored(uri) as one:
         left = shutil.copytree(one.folder.parent, one.folder.parent.with_name("killed"))
         with mirrored(uri) as other:

@@ -13,8 +13,8 @@ from hw2.errors import ConfigError
 EN = Path(clip_benchmark.datasets.__file__).parent / "en_zeroshot_classification_templates.json"
 
 
-def texts(entry: str, name: str, clean: bool = False) -> list[str]:
-    return prompt_sets([entry], [clean])[0].prompts([name])[0]
+def texts(entry: str, name: str) -> list[str]:
+    return prompt_sets([entry], [False])[0].prompts([name])[0]
 
 
 def test_the_published_sets_are_their_publishers() -> None:

@@ -45,8 +45,8 @@ def made(root: Path, key: str) -> EmbeddingStore:
     return store
 
 
-def parts(val: Path, rows: int = 100) -> list[Part]:
-    return list_pictures(str(val), LABELS).parts(rows)
+def parts(val: Path) -> list[Part]:
+    return list_pictures(str(val), LABELS).parts(100)
 
 
 def content_of(val: Path, source: ClipSource, store: EmbeddingStore) -> list[str]:

@@ -51,7 +51,7 @@ def test_one_domain_alone(course_tree: Path) -> None:
     assert set(found.domains.tolist()) == {1}
 
 
-def test_the_hash_covers_labels_and_pixels(course_tree: Path, tmp_path: Path) -> None:
+def test_the_hash_covers_labels_and_pixels(course_tree: Path) -> None:
     found = read(course_tree)
     digest = hashlib.sha256(json.dumps([12, 3, 28, 28]).encode())
     for part in (found.digits, found.domains, found.images):

@@ -21,7 +21,7 @@ def test_all_jobs_are_here() -> None:
     assert digits | faces | clip <= set(JOBS)
 
 
-def test_the_package_lists_its_jobs(folder: Folder) -> None:
+def test_the_package_lists_its_jobs() -> None:
     command = [sys.executable, "-m", "jobs"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = told.splitlines()

@@ -479,7 +479,7 @@ def test_what_several_concepts_come_to_is_explained_and_drawn(
     assert [Elements(one).text for one in trained] == ["<new1>", "WK", "WV"]
 
 
-def test_one_wrong_of_fifty_looks_otherwise_than_nine(small: SmallReport) -> None:
+def test_one_wrong_of_fifty_looks_otherwise_than_nine() -> None:
     cells = ((0, 0, 40), (0, 1, 1), (0, 2, 9), (1, 1, 50), (2, 2, 50))
     matrix = Matrix(CLASSES, cells, (50, 50, 50), {}, 2)
     seen = [matrix.opacity(place) for place in range(len(cells))]

@@ -187,7 +187,7 @@ def test_resuming_is_bit_equal(data: DataConfig, autoencoder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("shown", "rows", "columns"), [(4, 2, 4), (13, 2, 10), (25, 4, 10)])
 def test_a_sheet_of_however_many_are_held_out(
-    shown: int, rows: int, columns: int, autoencoder: Path, tmp_path: Path
+    shown: int, rows: int, columns: int, autoencoder: Path
 ) -> None:
     net = Autoencoding(load_autoencoder(autoencoder))
     pictures = torch.zeros(shown, 3, 16, 16, dtype=torch.uint8)
@@ -207,7 +207,7 @@ def test_too_few_to_hold_some_out(data: DataConfig, tmp_path: Path) -> None:
         read_text2image(DataConfig(root=tmp_path), 16)
 
 
-def test_other_weights_are_no_autoencoder(data: DataConfig, autoencoder: Path) -> None:
+def test_other_weights_are_no_autoencoder(autoencoder: Path) -> None:
     with pytest.raises(CheckpointError, match="asset:judge: holds the weights of kind judge"):
         find_autoencoder("asset:judge")
     with pytest.raises(CheckpointError, match="does not exist"):
