@@ -83,8 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, measured in found.items():
         row: dict[str, Any] = {"what": name, **spread([one["seconds"] for one in measured])}
         if "core_seconds" in measured[0]:
-            used = spread([one["core_seconds"] for one in measured])
-            row["core-seconds"] = used["value"]
+            row["core-seconds"] = spread([one["core_seconds"] for one in measured])["value"]
         rows.append(row)
     if logged is not None:
         rows.append({"what": "pytest of make test", "value": logged})

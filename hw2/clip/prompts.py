@@ -64,11 +64,11 @@ def prompt_sets(asked: Sequence[str], clean: Sequence[bool]) -> list[PromptSet]:
     themselves, separated by "|". Raises ConfigError for any other, for a template without
     placeholder, and for a set asked for twice.
     """
-    found = []
-    for entry in asked:
-        title, templates = _templates(entry)
-        for cleaned in clean:
-            found.append(PromptSet(title if cleaned else f"{title}-raw", templates, cleaned))
+    found = [
+        PromptSet(title if cleaned else f"{title}-raw", templates, cleaned)
+        for title, templates in map(_templates, asked)
+        for cleaned in clean
+    ]
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:

@@ -49,8 +49,7 @@ def predict(plan: Plan, labels: Labels, name: str, out: Path, save_embeddings: b
     first = 0
     for number, part in enumerate(plan.parts):
         embeddings, reasons = plan.store.read(plan.content[number])
-        good = np.array([reason is None for reason in reasons], bool)
-        at = np.flatnonzero(good)
+        at = np.flatnonzero([reason is None for reason in reasons])
         if len(at):
             top = rank(torch.from_numpy(embeddings[at]), classes, scale)
             truth = torch.from_numpy(part.table["label"].to_numpy()[at].astype(np.int64))

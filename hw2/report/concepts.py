@@ -153,7 +153,7 @@ def several(generated: JobOutput, grades: JobOutput, untrained: JobOutput | None
     tokens = {name: str(of["token"]) for name, of in grades.metric("concepts").items()}
     prompts = []
     for place, found in enumerate(grades.metric("together")):
-        folders = {way: generated.out for way in found["ways"]}
+        folders = dict.fromkeys(found["ways"], generated.out)
         if untrained is not None and _same_noises(generated, untrained, place):
             folders = {UNTRAINED: untrained.out, **folders}
         count = min(COLUMNS, int(found["pictures"]))

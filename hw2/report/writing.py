@@ -77,9 +77,9 @@ def refuse_failed(content: Content) -> None:
             f"{len(failed)} of {len(content.results)} steps failed, the first {first}; the page "
             "says so in their places; the same command tries them again"
         )
-    broken = {name: part for name, part in content.missing.items() if part.error}
-    for name, part in broken.items():
-        raise StepsFailed(f"{name} is missing on the page: {part.step}: {part.error}")
+    for name, part in content.missing.items():
+        if part.error:
+            raise StepsFailed(f"{name} is missing on the page: {part.step}: {part.error}")
 
 
 def metrics_of(content: Content) -> dict[str, Any]:

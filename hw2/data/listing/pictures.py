@@ -48,10 +48,10 @@ class Listing:
 
     def parts(self, rows: int) -> list[Part]:
         """Consecutive parts of `rows` >= 1 rows, the last one of what is left."""
-        parts = []
-        for index, first in enumerate(range(0, len(self), rows)):
-            parts.append(self.take(range(first, min(first + rows, len(self))), index))
-        return parts
+        return [
+            self.take(range(first, min(first + rows, len(self))), index)
+            for index, first in enumerate(range(0, len(self), rows))
+        ]
 
     def take(self, rows: Sequence[int], index: int = 0) -> Part:
         """The part `index` of any rows in any order."""
