@@ -225,7 +225,7 @@ SEED = "an integer >= 0 and < 2**63"
         ("--seed abc", f"seed=abc on the command line: want {SEED}"),
         ("--seed 1.0", f"seed=1.0 on the command line: want {SEED}"),
         ("--seed true", f"seed=true on the command line: want {SEED}"),
-        ("--seed 010", f"seed=010 on the command line: want {SEED}"),
+        ("--seed 010", f'seed="010" on the command line: want {SEED}'),
         ("--seed [3", f"seed=[3 on the command line: want {SEED}"),
         ("--seed=", f"seed=null on the command line: want {SEED}"),
         ("--seed", f"--seed has no value: want {SEED}"),
