@@ -11,6 +11,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -91,8 +92,17 @@ class ScalingConfig(Config):
 
 
 # Of all settings that are paths. pathlib folds the // of a URI, which is put back where it is kept.
+def _some(path: Any) -> Any:
+    if path == "":  # the working folder, as pathlib has it; rather an unset variable of a shell
+        raise ValueError("want a path")
+    return path
+
+
 Place = Annotated[
-    Path, AfterValidator(from_home), PlainSerializer(as_written, return_type=str, when_used="json")
+    Path,
+    BeforeValidator(_some),
+    AfterValidator(from_home),
+    PlainSerializer(as_written, return_type=str, when_used="json"),
 ]
 
 

@@ -113,7 +113,8 @@ def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
         known = None
     if inputs and not isinstance(known, dict):
         return [f"{sums.name}, which tells what they were made from, is missing or damaged"]
-    return [f"another {k}" for k, v in inputs.items() if known.get(k, v) != v]
+    others = [k for k, v in inputs.items() if known.get(k, v) != v]
+    return [f"{'other' if k.endswith('s') else 'another'} {k}" for k in others]
 
 
 def set_aside(out: Path) -> None:

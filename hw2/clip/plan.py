@@ -38,6 +38,13 @@ def find_pictures(config: ClipZeroShotConfig) -> Listing:
     if path is None and "://" not in config.images:
         beside = Path(config.images).expanduser().absolute().parent / "id2label.json"
         path = beside if beside.is_file() else None
+        inside = Path(config.images).expanduser() / "id2label.json"
+        if path is None and inside.is_file():
+            raise ConfigError(
+                f"images={config.images}: has id2label.json in it, which lies beside a folder of "
+                f"pictures: give that, as {config.images.rstrip('/')}/val, or --labels {inside} if "
+                "its folders are the classes"
+            )
     labels = None if path is None else read_labels(path)
     return list_pictures(
         config.images, labels, config.layout, config.image_column, config.label_column

@@ -1,6 +1,7 @@
 """Charts of measured numbers, drawn by matplotlib."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from hw2.errors import DataError
-from hw2.figures.fonts import wrapped
+from hw2.figures.fonts import families, wrapped
 from hw2.figures.grid import INK, PAPER
 from hw2.metrics.intervals import Interval
 
@@ -125,8 +126,10 @@ def arms_of(intervals: Sequence[Interval]) -> list[list[float]]:
 
 def blank_axes(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
     """A Figure of its own, as pyplot would keep it in a global list, and `count` Axes."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["font.family"] = families()
     rows = math.ceil(count / 3)
     cols = math.ceil(count / rows)
     width, height = PANEL_INCHES[cols]
@@ -159,6 +162,8 @@ def picture_of(figure: Any) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # `font` tells it once
+        canvas.draw()
     size = canvas.get_width_height()
     return Image.frombytes("RGBA", size, canvas.buffer_rgba()).convert("RGB")

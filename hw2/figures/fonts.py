@@ -7,23 +7,76 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+from hw2.disclosure import warn
+
+OWN = "DejaVu Sans"  # as matplotlib ships it: the same on every machine
+CHINESE = (
+    *("Noto Sans CJK TC", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans TC"),
+    *("Source Han Sans TC", "WenQuanYi Zen Hei", "PingFang TC", "Microsoft JhengHei"),
+)
+
+
+def font(size: int, *texts: str) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans of `size` pixels; for `texts` that it lacks, an installed font with Chinese.
+
+    Where there is none that is told, once.
+    """
+    lacking = {c for c in "".join(texts) if c.isprintable()} - _characters()
+    other = _chinese() if lacking else None
+    if lacking and not other:
+        _tell_once()
+    return _of(other[1] if other else _own(), size)
+
+
+def families() -> list[str]:
+    """The fonts of matplotlib's text: DejaVu Sans, and for what it lacks one with Chinese."""
+    return [OWN, *(_chinese() or ())[:1]]
+
 
 @lru_cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of `size` pixels as matplotlib ships it: the same on every machine."""
+def _of(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+@lru_cache
+def _own() -> Path:
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    return Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+
+
+@lru_cache
+def _characters() -> frozenset[str]:
+    from matplotlib.font_manager import get_font
+
+    return frozenset(map(chr, get_font(str(_own())).get_charmap()))
+
+
+@lru_cache
+def _chinese() -> tuple[str, Path] | None:
+    """Name and file of an installed font that has Chinese characters."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {entry.name: Path(entry.fname) for entry in fontManager.ttflist}
+    return next(((name, installed[name]) for name in CHINESE if name in installed), None)
+
+
+@lru_cache
+def _tell_once() -> None:
+    warn(
+        "figures show boxes for characters that no font here has, as Chinese ones: install one, "
+        "on Debian and Ubuntu fonts-noto-cjk"
+    )
 
 
 def fitting(texts: Sequence[str], width: int, largest: int) -> ImageFont.FreeTypeFont:
     """The largest type in which each text is at most `width` pixels wide, but a readable one."""
-    fonts = map(font, range(largest, 9, -1))
-    return next((f for f in fonts if all(f.getlength(t) <= width for t in texts)), font(9))
+    fonts = [font(size, *texts) for size in range(largest, 8, -1)]
+    return next((f for f in fonts if all(f.getlength(t) <= width for t in texts)), fonts[-1])
 
 
 def wrapped(text: str, width: float, size: int) -> str:
     """`text` in lines of at most `width` pixels, broken between words where it can be."""
-    measure = font(size).getlength
+    measure = font(size, text).getlength
     folded = (textwrap.fill(text, letters) for letters in range(len(text), 0, -1))
     return next((f for f in folded if all(measure(x) <= width for x in f.splitlines())), text)

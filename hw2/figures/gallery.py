@@ -92,7 +92,7 @@ def _row(row: GalleryRow) -> Image.Image:
         raise DataError(f"{row.label}: {len(row.notes)} notes for {len(row.pictures)} pictures")
     if not len(row.pictures):
         return _text("none", WIDTH, NOTE_SIZE)
-    type_ = font(NOTE_SIZE)
+    type_ = font(NOTE_SIZE, *(note for own in row.notes for note in own))
     notes = [[line for note in own for line in lines_of(note, SIDE, type_, MAX_LINES)]
              for own in row.notes]  # fmt: skip
     pictures = fitted(row.pictures)
@@ -111,7 +111,7 @@ def _row(row: GalleryRow) -> Image.Image:
 
 
 def _text(text: str, width: int, size: int) -> Image.Image:
-    type_, step = font(size), round(1.25 * size)
+    type_, step = font(size, text), round(1.25 * size)
     lines = lines_of(text, width, type_, 3)
     canvas = Image.new("RGB", (width, max(step * len(lines), 1)), PAPER)
     for i, line in enumerate(lines):

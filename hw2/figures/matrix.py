@@ -62,7 +62,8 @@ def confusion_figure(
     axes.set_facecolor(EMPTY)
     heat = axes.imshow(shares, "Blues", norm=PowerNorm(0.5, 0, 1))
     points = 9 if len(kept) <= 30 else 7.5
-    shown = [shortened(names[i], NAME, font(round(points * DPI / 72))) for i in kept]
+    type_ = font(round(points * DPI / 72), *names)
+    shown = [shortened(names[i], NAME, type_) for i in kept]
     plain = {"fontsize": points, "parse_math": False}  # a $ in a name is a $
     axes.set_xticks(range(len(kept)), shown, rotation=90, **plain)
     axes.set_yticks(range(len(kept)), shown, **plain)
@@ -103,7 +104,7 @@ def similarity_figure(
         raise DataError(f"similarities {list(values.shape)} of {given}: need one for each pair")
     if not values.isfinite().all():
         raise DataError(f"{int((~values.isfinite()).sum())} similarities are not finite")
-    (wide, high), type_ = CELL, font(14)
+    (wide, high), type_ = CELL, font(14, *texts)
     beside = [lines_of(text, 300, type_, 2) for text in texts]
     left = EDGE + round(max(type_.getlength(x) for lines in beside for x in lines)) + GUTTER
     inner = max(left - EDGE + wide * len(pictures), 320)
@@ -151,8 +152,9 @@ def _kept(
 def _list(axes: Any, pairs: Sequence[ConfusedPair], names: Sequence[str], most: int) -> None:
     """The ringed pairs in words, as many as there is room for."""
     lines = [f"{len(pairs)} most frequent mistakes (ringed):", "times (of its class), true → said"]
+    type_ = font(14, *names)
     for pair in pairs[:most]:
-        truth, said = (shortened(names[i], NAME, font(14)) for i in (pair.truth, pair.predicted))
+        truth, said = (shortened(names[i], NAME, type_) for i in (pair.truth, pair.predicted))
         lines.append(f"{pair.times} ({100 * pair.share.value:.0f} %)  {truth} → {said}")
     if len(pairs) > most:
         lines.append(f"and {len(pairs) - most} more")

@@ -9,10 +9,11 @@ from pathlib import Path
 from hw2.data.concepts import Concept, one_concept, sources_by_token
 from hw2.data.files import inside, read_json, writable
 from hw2.data.images import decode_named
-from hw2.errors import DataError
+from hw2.errors import ConfigError, DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.text2image.prompts import PLACEHOLDER
+from hw2.yaml_text import read_yaml
 
 PROMPTS = "prompts.json"
 Prompt = tuple[str, int]  # a concept and the place of one of its prompts
@@ -64,6 +65,7 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     wanted = {name: one_concept(everything, name) for name in config.sources or everything}
     alone, against = find_alone(config.generated, wanted), {}
     if config.against is not None:
+        _refuse_unpaired(config.generated, config.against)
         against = find_alone(config.against, wanted)
         for key, numbered in alone.items():
             check_pairs(numbered, against[key])
@@ -138,6 +140,21 @@ def concepts_in(
     if len(places) < 2:
         raise DataError(f"{where}: prompt={prompt!r} has {len(places)} concepts, want two: {has}")
     return tuple(sorted(places, key=places.__getitem__))
+
+
+def _refuse_unpaired(generated: Path, against: Path) -> None:
+    """Raise ConfigError if two folders are one, or of jobs that drew from other noises."""
+    if against.resolve() == generated.resolve():
+        raise ConfigError(f"against={against}: the folder itself: give one to compare it with")
+    seeds = [
+        read_yaml(record).get("seed") if (record := folder / "config.yaml").is_file() else None
+        for folder in (generated, against)
+    ]
+    if None not in seeds and seeds[0] != seeds[1]:
+        raise ConfigError(
+            f"against={against}: drawn with seed={seeds[1]}, {generated} with seed={seeds[0]}: "
+            "pictures are compared that start from the same noise"
+        )
 
 
 def check_pairs(one: Numbered, other: Numbered) -> None:

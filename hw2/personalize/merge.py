@@ -11,8 +11,9 @@ from hw2.errors import ConfigError
 
 # Singular values below this share of the largest are noise: features come from float32 networks.
 NOISE = 1e-7
-# A target is unmet if it misses its value by more than this share of it.
-UNMET = 1e-6
+# A target is unmet if it misses its value by more than this share of it. Values that come from
+# float32 weights, as those of a merge itself, disagree by some 1e-6 without a conflict.
+UNMET = 1e-5
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ def report_merge(merged: Merged, tracker: Tracker) -> None:
     ]
     tracker.log_table("layers", rows)
     print(format_table(rows))
-    unmet = sorted({place for result in merged.layers.values() for place in result.unmet})
-    for place in unmet:
-        print(f"not met: {merged.targets[place]}")
+    worst: dict[int, tuple[float, str]] = {}  # of an unmet target, its largest miss and the layer
+    for name, result in merged.layers.items():
+        for place, miss in zip(result.unmet, result.misses, strict=True):
+            worst[place] = max(worst.get(place, (0.0, "")), (miss, name))
+    for place, (miss, name) in sorted(worst.items()):
+        print(f"not met: {merged.targets[place]}: by {miss:.1e} of its value in {name}")
     rounded = f"{about['worst_rounded_residual']:.1e} once rounded to the model's type"
     print(f"worst residual of the targets, relative: {about['worst_residual']:.1e}, {rounded}")

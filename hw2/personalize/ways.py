@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hw2.data.concepts import Concept, sources_by_token
-from hw2.errors import ConfigError, DataError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings
 from hw2.personalize.inversion import EMBEDDING
@@ -51,7 +51,13 @@ def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas
         if "=" in given and not path.exists():  # a folder's own name may have one, as lr=0.01
             token, _, name = given.partition("=")
             path = Path(name).expanduser()
-        path = path / EMBEDDING if path.is_dir() else path
+        if path.is_dir():
+            if not (path / EMBEDDING).is_file():
+                raise CheckpointError(
+                    f"separate={given}: has no {EMBEDDING}: give a folder of "
+                    "jobs.textual_inversion; one of jobs.custom_diffusion goes to --joint"
+                )
+            path = path / EMBEDDING
         for found in read_embeddings(path, model.text_width, token or None):
             if found.token in rows:
                 raise ConfigError(f"separate={given}: {found.token} is in another file already")

@@ -70,6 +70,11 @@ class TrainClipConfig(TrainingJobConfig):
                 f"train.accumulate={self.train.accumulate} would contrast a caption with part of "
                 "the batch alone: use 1, and a smaller train.batch_size or more workers"
             )
+        if self.train.batch_size == 1:
+            raise ValueError(
+                "train.batch_size=1: nothing is learnt from a pair with no other to tell it from: "
+                "use 2 or more"
+            )
         return self
 
 

@@ -39,7 +39,7 @@ class GradeConceptsConfig(ClipChoice, GradingConfig):
         "instance with --untrained true",
     )
     sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
-        None, description="concepts to grade; null: all"
+        None, min_length=1, description="concepts to grade; null: all"
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
 

@@ -170,7 +170,7 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     model: str = Field("asset:text2image", description=MODEL)
     input: Place = Field(INPUT, description="the course's input.json")
     sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
-        None, description="concepts of input.json; null: all"
+        None, min_length=1, description="concepts of input.json; null: all"
     )
     separate: tuple[str, ...] = Field(
         (),
@@ -183,7 +183,7 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
         False, description="draw with the tokens' initial rows instead, to compare with"
     )
     num_pictures: Positive = Field(25, description="pictures of each prompt")
-    together: tuple[str, ...] = Field(
+    together: Annotated[tuple[str, ...], each_once("prompt")] = Field(
         (), description="prompts with several concepts, drawn in every way that is given"
     )
     pictures_per_chunk: Positive = Field(

@@ -16,6 +16,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
 
     images: str = Field(
         "hw2_data/clip_zeroshot/val",
+        min_length=1,
         description="folder of {class}_{n}.png, folder of a folder a class, table of paths and "
         "classes (.csv, .parquet), webdataset .tar or Parquet with pictures, or a folder of these; "
         "a local path, s3:// or gs://",

@@ -1,10 +1,13 @@
 """Matrices, read back from their pixels."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from hw2.errors import DataError
+from hw2.figures import fonts
 from hw2.figures.gallery import fitted
 from hw2.figures.matrix import EMPTY, RING, _kept, confusion_figure, similarity_figure
 from hw2.metrics.classification import worst_pairs
@@ -95,3 +98,28 @@ def test_similarities_that_cannot_be_drawn_are_refused() -> None:
     values[1, 2] = torch.nan
     with pytest.raises(DataError, match="1 similarities are not finite"):
         similarity_figure(values, pictures, list("abc"))
+
+
+def test_chinese_names_are_drawn_by_a_font_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drawn(names: list[str]) -> list[np.ndarray]:
+        similar = similarity_figure(
+            torch.eye(2), noise(2, 3, 32, 32), [f"一張{name}" for name in names]
+        )
+        matrix = confusion_figure(torch.tensor([[5, 0], [5, 0]]), names)
+        return [np.asarray(picture) for picture in (similar, matrix)]
+
+    def alike(a: list[np.ndarray], b: list[np.ndarray]) -> list[bool]:
+        return [np.array_equal(x, y) for x, y in zip(a, b, strict=True)]
+
+    first, other = ["紅磚", "橘貓"], ["綠茶", "黑狗"]
+    if fonts._chinese():  # else a box stands for each
+        assert alike(drawn(first), drawn(other)) == [False, False]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(fonts, "_chinese", lambda: None)
+    fonts._tell_once.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert alike(drawn(first), drawn(other)) == [True, True]
+    assert capsys.readouterr().err.count("fonts-noto-cjk") == 1

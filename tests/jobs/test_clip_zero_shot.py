@@ -250,6 +250,9 @@ def test_too_many_bad_files_end_it_after_the_list(folder: Folder, clip: Path) ->
         ({"images": "empty"}, "no pictures"),
         ({"images": "s3://key:secret@bucket/val"}, "put them into the environment"),
         ({"images": "set/gone/val"}, "set/gone"),
+        ({"images": "above"}, "images=above: has id2label.json in it, which lies beside a folder"),
+        ({"images": ""}, "want a text of length >= 1"),
+        ({"out": ""}, "want a path"),
         ({"labels": "twice.json"}, "dog"),
         ({"labels": "short.json"}, "no label"),
         ({"templates": "imagnet"}, "templates=imagnet"),
@@ -268,6 +271,8 @@ def test_too_many_bad_files_end_it_after_the_list(folder: Folder, clip: Path) ->
 def test_refusals(settings: dict[str, object], said: str, folder: Folder, clip: Path) -> None:
     write_set(folder.path / "set", each=1)
     (folder.path / "empty").mkdir()
+    (folder.path / "above").mkdir()
+    (folder.path / "above/id2label.json").write_text('["dog", "cat"]')
     (folder.path / "twice.json").write_text('{"0": "dog", "1": "cat", "2": "dog"}')
     (folder.path / "short.json").write_text('{"0": "dog", "1": "cat"}')
     ended = run(folder, clip, **settings)

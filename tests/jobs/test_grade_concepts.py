@@ -121,6 +121,18 @@ def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
     assert not (drawn.path / "out").exists() and not (drawn.path / "mlflow.db").exists()
 
 
+def test_only_pictures_from_the_same_noises_are_compared(drawn: Folder) -> None:
+    write_generated(drawn.path / "before", together=False, noise=150)
+    for name, seed in (("gen", 0), ("before", 1)):
+        (drawn.path / name / "config.yaml").write_text(f"seed: {seed}\n")
+    said = drawn.run_here("grade_concepts", SETTINGS | {"against": "before"}).refusal()
+    assert "against=before: drawn with seed=1, gen with seed=0: " in said
+    said = drawn.run_here("grade_concepts", SETTINGS | {"against": "gen"}).refusal()
+    assert "against=gen: the folder itself" in said
+    (drawn.path / "before/config.yaml").write_text("seed: 0\n")
+    assert drawn.run_here("grade_concepts", SETTINGS | {"against": "before"}).code == 0
+
+
 def test_the_command_says_what_it_needs(folder: Folder) -> None:
     said = folder.run("grade_concepts", "--out", "out").refusal()
     assert "generated" in said

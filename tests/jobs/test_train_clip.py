@@ -67,6 +67,7 @@ def test_a_run_leaves_weights_figures_and_a_table(tree: Path, folder: Folder) ->
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"train.batch_size": 1}, "train.batch_size=1: nothing is learnt from a pair with no"),
         ({"train.accumulate": 2}, "train.accumulate=2 would contrast a caption with part of the"),
         ({"network.vision.patch_size": 5}, "vision.patch_size=5 does not divide vision.image_size"),
         ({"network.text.heads": 3}, "text.heads=3 does not divide text.width=8"),

@@ -169,6 +169,11 @@ def test_rounding_is_told_and_is_no_conflict() -> None:
     result = merged(w0, reg, targets, numbers(3, 2, 40).float())
     assert result.rounded_residual > 1e-6 > result.residual
     assert result.unmet == ()
+    # Nor is that of the values, where they come from float32 weights.
+    values = numbers(3, 3, 40)
+    values[2] = values[1] * (1 + 4e-5)
+    result = merged(w0, reg, torch.stack([targets[0], numbers(5, 96), numbers(5, 96)]), values)
+    assert 1e-6 < result.residual < 1e-5 and result.unmet == ()
 
 
 def test_nothing_to_merge_and_nothing_to_keep() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hw2.data.concepts import Concept
-from hw2.errors import ConfigError
+from hw2.errors import CheckpointError, ConfigError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.inversion import EMBEDDING
@@ -35,6 +35,12 @@ def test_a_path_may_have_an_equals_sign(
     monkeypatch.chdir(tmp_path)
     config = GenerateConceptsConfig(out=tmp_path / "out", separate=(given,))
     assert list(read_ways(config, tiny_model(), {})["separate"].rows) == [token]
+
+
+def test_a_folder_of_another_job_is_told(tmp_path: Path) -> None:
+    config = GenerateConceptsConfig(out=tmp_path / "out", separate=(str(tmp_path),))
+    with pytest.raises(CheckpointError, match=f"^separate={tmp_path}: has no {EMBEDDING}: .*joint"):
+        read_ways(config, tiny_model(), {})
 
 
 def about(source: str, token: str, word: str) -> Concept:

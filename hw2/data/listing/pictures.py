@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from hw2.data.labels import Labels
@@ -13,10 +14,11 @@ from hw2.data.listing.files import folder_labels, guess_layout, list_folders, li
 from hw2.data.listing.manifest import list_manifest
 from hw2.data.listing.parquet import list_parquet
 from hw2.data.listing.parts import Part, fingerprint
-from hw2.data.listing.rows import SHOWN, Classes, Rows
+from hw2.data.listing.rows import SCHEMA, SHOWN, Classes, Rows
 from hw2.data.listing.store import Store, locate, shown
 from hw2.data.listing.tables import open_parquet, picture_columns
 from hw2.data.listing.tars import list_tars
+from hw2.disclosure import warn
 from hw2.errors import ConfigError, DataError
 from hw2.settings.zero_shot import Layout
 
@@ -100,6 +102,7 @@ def list_pictures(
         raise ConfigError(f"{shown(images)}: it is a file, and layout={kind} wants a folder")
     if kind == "manifest" and not name:
         raise ConfigError(f"{shown(images)}: it is a folder, and layout=manifest wants a file")
+    guessed = labels is None
     if labels is None:
         if kind != "folders":
             raise ConfigError(f"layout={kind} does not say what the classes are: give --labels")
@@ -119,6 +122,8 @@ def list_pictures(
     classes.refuse_unknown(shown(images))
     table = rows.table()
     _refuse_useless(shown(images), table)
+    if guessed:
+        labels, table = _with_pictures(shown(images), labels, table)
     if kind in ("names", "folders", "manifest"):  # shards keep the order of their content
         table = table.sort_by("name")
     column = image_column if kind == "parquet" else None
@@ -140,6 +145,27 @@ def _kind(store: Store, name: str, layout: Layout, image_column: str | None) -> 
             f"{shown(store.path(name))}: give a folder, or a .csv, .parquet or .tar file"
         )
     return "manifest" if suffix == "csv" else "tars"
+
+
+def _with_pictures(where: str, labels: Labels, table: pa.Table) -> tuple[Labels, pa.Table]:
+    """The classes that have pictures, of those that folders are taken for, and the table of them.
+
+    Raises ConfigError for fewer than two, which cannot be told apart.
+    """
+    held = table["label"].to_numpy()
+    kept = sorted(set(held.tolist()) - {-1})
+    names = tuple(labels.names[place] for place in kept)
+    if len(kept) < 2:
+        raise ConfigError(
+            f"{where}: of its folders {', '.join(names)} alone has pictures, and each folder is a "
+            "class: give the folder that holds the classes', or --labels"
+        )
+    if empty := sorted(set(labels.names) - set(names)):
+        warn(f"{where}: no class, for want of pictures: {', '.join(empty[:SHOWN])}")
+    moved = np.full(len(labels.names) + 1, -1, np.int32)  # the last for -1
+    moved[kept] = range(len(kept))
+    place = table.schema.get_field_index("label")
+    return Labels(names, names), table.set_column(place, SCHEMA.field("label"), [moved[held]])
 
 
 def _refuse_useless(where: str, table: pa.Table) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from hw2.data.labels import Labels
@@ -51,6 +52,28 @@ def test_a_listing_without_labels_takes_the_folders(tmp_path: Path) -> None:
         images = LAYOUTS[layout][0](tmp_path / layout)
         with pytest.raises(ConfigError, match="does not say what the classes are: give --labels"):
             list_pictures(images, None)
+
+
+def test_a_folder_without_pictures_is_no_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Path(LAYOUTS["folders"][0](tmp_path / "set"))
+    whole = list_pictures(str(images), None)
+    assert capsys.readouterr().err == ""
+    for name in ("__MACOSX", "backup"):
+        (images / name).mkdir()
+    (images / "backup" / "notes.txt").write_bytes(b"")
+    listing = list_pictures(str(images), None)
+    assert listing.labels == whole.labels
+    good = listing.table.filter(pc.is_null(listing.table["reason"]))
+    assert good["label"].to_pylist() == whole.table["label"].to_pylist()
+    assert capsys.readouterr().err.endswith("no class, for want of pictures: __MACOSX, backup\n")
+
+
+def test_one_class_is_none(tmp_path: Path) -> None:
+    LAYOUTS["folders"][0](tmp_path / "set")
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: of its folders set alone has pictures"):
+        list_pictures(str(tmp_path), None)
 
 
 def test_a_relative_path_is_read_from_anywhere(
