@@ -152,7 +152,7 @@ def test_a_training_with_other_captions_or_another_text_encoder_is_another(
     changed["final_layer_norm.weight"] *= 1.5
     save_file(changed, weights, metadata={"format": "pt"})
     ended = folder.run_here(job, place | FEW | {"train.num_steps": 4} | given)
-    told = "results of other settings (another pipeline; another captions)"
+    told = "results of other settings (another pipeline; other captions)"
     assert told in ended.refusal()
 
 
@@ -174,7 +174,7 @@ def test_pictures_of_a_class_that_has_another_word_now_are_not_kept(
     content = record.read_text()
     record.write_text(content.replace('"cat"', '"dog"'))
     told = folder.run_here("custom_diffusion", few).refusal()
-    assert "results of other settings (another captions)" in told
+    assert "results of other settings (other captions)" in told
     record.write_text(content)
     assert folder.run_here("custom_diffusion", few).code == 0 and drawn.read_bytes() == before
 

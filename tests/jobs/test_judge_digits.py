@@ -96,7 +96,7 @@ def test_figures_follow_from_the_pictures(handed: Folder, judge: Path) -> None:
     assert more == {f"{digit}_002.png" for digit in range(10)}
     picture(5).save(handed.path / "all/ann/svhn/9_003.png")
     said = handed.run_here("judge_digits", settings).refusal()
-    assert "another pictures" in said and "--overwrite true" in said
+    assert "other pictures" in said and "--overwrite true" in said
 
 
 def test_a_refusal_leaves_nothing(handed: Folder, judge: Path) -> None:
