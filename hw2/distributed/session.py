@@ -135,6 +135,7 @@ def _set_environment() -> None:
             # would say it better, is replaced by the machine's own address.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it found no unused weights
+            "RAY_prestart_worker_first_driver": "0",  # without our hook none could be used
             "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
         }
         if "RAY_AUTH_MODE" not in os.environ:

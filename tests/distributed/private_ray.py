@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def open_ports(pids: set[int]) -> list[str]:
         with contextlib.suppress(psutil.Error):
             found += psutil.Process(pid).net_connections("tcp")
     return [one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN]
+
+
+def idle_workers() -> list[str]:
+    """Ray's workers that wait for work."""
+    found = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(psutil.Error):
+            found.append(" ".join(psutil.Process(pid).cmdline()).strip())
+    return [line for line in found if line == "ray::IDLE"]
 
 
 def make(on_gpu: bool) -> Any:
@@ -68,6 +78,8 @@ def main() -> None:
     seen: dict[str, Any] = {}
     two = ScalingConfig(num_workers=2, cpus_per_worker=1)
     with connected(two), connected(two):
+        time.sleep(2)
+        seen["unused"] = idle_workers()
         pieces = [{"number": number} for number in (5, 3, 8, 1, 9)]
         results = list(map_pieces(make, pieces, two))
         seen["numbers"] = [int(result["number"]) for result in results]

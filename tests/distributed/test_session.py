@@ -37,6 +37,7 @@ def test_a_private_ray(tmp_path: Path) -> None:
     print(done.stderr, file=sys.stderr)
     assert done.returncode == 0
     seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["unused"] == []
     assert seen["numbers"] == [5, 3, 8, 1, 9]  # in order, whoever was first
     assert seen["squares"] == [[[n * n] * 2] * 2 for n in (5, 3, 8, 1, 9)]
     assert seen["listening"]
