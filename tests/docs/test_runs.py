@@ -54,7 +54,7 @@ SMALL = {
     "my_sweep": FEW,
     "random_asha": PLAIN,
     "by_optuna": PLAIN,
-    "eta": f'{HERE} --samples 1 --space {{"eta":{{"grid":[0,1]}}}} --num_inference_steps 2',
+    "eta": f'{HERE} --samples 2 --space {{"eta":{{"grid":[0,1]}}}} --num_inference_steps 2',
 }
 # What `make demo` has done when the tutorial goes on.
 MADE = ["jobs.prepare_data --out hw2_data", "jobs.train_ddpm --config jobs/configs/demo.yaml"]
