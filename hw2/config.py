@@ -91,13 +91,13 @@ class ScalingConfig(Config):
         return self
 
 
-# Of all settings that are paths. pathlib folds the // of a URI, which is put back where it is kept.
 def _some(path: Any) -> Any:
     if path == "":  # the working folder, as pathlib has it; rather an unset variable of a shell
         raise ValueError("want a path")
     return path
 
 
+# Of all settings that are paths. pathlib folds the // of a URI, which is put back where it is kept.
 Place = Annotated[
     Path,
     BeforeValidator(_some),

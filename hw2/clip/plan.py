@@ -36,9 +36,9 @@ def find_pictures(config: ClipZeroShotConfig) -> Listing:
         )
     path = config.labels
     if path is None and "://" not in config.images:
-        beside = Path(config.images).expanduser().absolute().parent / "id2label.json"
+        folder = Path(config.images).expanduser().absolute()
+        beside, inside = folder.parent / "id2label.json", folder / "id2label.json"
         path = beside if beside.is_file() else None
-        inside = Path(config.images).expanduser() / "id2label.json"
         if path is None and inside.is_file():
             raise ConfigError(
                 f"images={config.images}: has id2label.json in it, which lies beside a folder of "

@@ -21,16 +21,20 @@ def font(size: int, *texts: str) -> ImageFont.FreeTypeFont:
 
     Where there is none that is told, once.
     """
-    lacking = {c for c in "".join(texts) if c.isprintable()} - _characters()
-    other = _chinese() if lacking else None
-    if lacking and not other:
-        _tell_once()
-    return _of(other[1] if other else _own(), size)
+    return _of(_file_for(texts), size)
 
 
 def families() -> list[str]:
     """The fonts of matplotlib's text: DejaVu Sans, and for what it lacks one with Chinese."""
     return [OWN, *(_chinese() or ())[:1]]
+
+
+def _file_for(texts: Sequence[str]) -> Path:
+    lacking = {c for c in "".join(texts) if c.isprintable()} - _characters()
+    other = _chinese() if lacking else None
+    if lacking and not other:
+        _tell_once()
+    return other[1] if other else _own()
 
 
 @lru_cache
@@ -71,8 +75,9 @@ def _tell_once() -> None:
 
 def fitting(texts: Sequence[str], width: int, largest: int) -> ImageFont.FreeTypeFont:
     """The largest type in which each text is at most `width` pixels wide, but a readable one."""
-    fonts = [font(size, *texts) for size in range(largest, 8, -1)]
-    return next((f for f in fonts if all(f.getlength(t) <= width for t in texts)), fonts[-1])
+    path = _file_for(texts)
+    fonts = (_of(path, size) for size in range(largest, 9, -1))
+    return next((f for f in fonts if all(f.getlength(t) <= width for t in texts)), _of(path, 9))
 
 
 def wrapped(text: str, width: float, size: int) -> str:
