@@ -60,8 +60,11 @@ def opened(told: str, folder: Path) -> Iterator[Database]:
     Raises ConfigError if it is not there, or `told` holds a password.
     """
     if told == "sqlite":
-        (folder / "mlflow.db").touch(0o600)
-        yield Database(sqlite_uri(folder / "mlflow.db"), sqlite_uri(folder / "accounts.db"))
+        runs, accounts = folder / "mlflow.db", folder / "accounts.db"
+        for file in (runs, accounts):  # accounts.db has the hashes of the passwords
+            file.touch(0o600)
+            file.chmod(0o600)
+        yield Database(sqlite_uri(runs), sqlite_uri(accounts))
     elif told == "own":
         with own_postgres(folder / "postgres", folder / "postgres.log") as variables:
             uri = f"{DRIVER}://{ROLE}@/{DATABASE}"

@@ -36,6 +36,9 @@ def test_a_run_outlives_the_server(
     assert server.call("GET", EXPERIMENT, user=None).status == 401
     assert server.stop() == 0
     assert not (folder / "server/postgres").exists()
+    files = {path.name: path for path in (folder / "server").glob("*.db*")}
+    assert ({"mlflow.db", "accounts.db"} <= files.keys()) == (kind == "sqlite")
+    assert [name for name, path in files.items() if path.stat().st_mode & 0o077] == []
 
     again = Served(folder, "--database", told)
     again.wait(new=False)
