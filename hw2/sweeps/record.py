@@ -27,6 +27,7 @@ class Recorder:
         self.parent, self.experiment, self.timeout = parent, experiment, timeout
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._futures: list[Future[None]] = []
+        self._leaving, self._away = False, ""  # why MLflow took the last trial's run not whole
 
     def record(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         """Write the run of `trial`, soon; `settings` become its params."""
@@ -38,17 +39,23 @@ class Recorder:
         before = read_mapping(trial.folder / RECORDED, absent=OSError)
         if before == state:
             return
-        tracker = Tracker.start(
-            trial.folder,
-            experiment=self.experiment,
-            run_name=label_of(trial.point),
-            config=settings,
-            parent_run_id=self.parent.run_id,
-            tracking_uri=self.parent.tracking_uri,
-            tags={"trial": trial.folder.name},
-            timeout=self.timeout,
-            mirror=self.parent.mirror,
-        )
+        if self._leaving and self._away:
+            raise ConfigError(self._away)
+        try:
+            tracker = Tracker.start(
+                trial.folder,
+                experiment=self.experiment,
+                run_name=label_of(trial.point),
+                config=settings,
+                parent_run_id=self.parent.run_id,
+                tracking_uri=self.parent.tracking_uri,
+                tags={"trial": trial.folder.name},
+                timeout=self.timeout,
+                mirror=self.parent.mirror,
+            )
+        except ConfigError as error:
+            self._away = str(error)
+            raise
         for report in trial.reports:
             tracker.log_row(report.samples, _row(report), late=True)
         if trial.reports:
@@ -59,8 +66,11 @@ class Recorder:
         tracker.log_file(trial.folder / "result.json")
         if trial.error or before.get("error"):
             tracker.set_tags({"error": trial.error})
-        if tracker.finish("FAILED" if trial.error else "FINISHED"):
-            write_json(trial.folder / RECORDED, state)
+        if not tracker.finish("FAILED" if trial.error else "FINISHED", 2 * self.timeout):
+            self._away = "see above"
+            raise ConfigError(self._away)
+        self._away = ""
+        write_json(trial.folder / RECORDED, state)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -68,13 +78,16 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self._leaving, self._away = True, ""  # now the first that fails tells of those that wait
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
             away = [f.exception() for f in self._futures if isinstance(f.exception(), ConfigError)]
             if away:
                 logger.warning(
-                    "%d trials are not in MLflow (%s): the same command brings them",
+                    "%d of %d trials are not, or not whole, in MLflow (%s): "
+                    "the same command brings them",
                     len(away),
+                    len(self._futures),
                     away[0],
                 )
             for future in self._futures:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,10 +125,27 @@ def test_a_store_that_went_away_takes_no_report(
         )
     away.close()
     assert [trial.samples for trial in trials] == [10]
-    assert "1 trials are not in MLflow" in caplog.text
+    assert "1 of 1 trials are not, or not whole, in MLflow" in caplog.text
     with Recorder(parent, "toy") as recorder:
         recorder.record(trials[0], {})
     assert list(runs(parent)) == ["x=0"]
+
+
+def test_a_store_that_is_away_is_waited_for_once_at_the_end(
+    parent: Tracker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not once a trial: it would be a quarter of an hour for 60 of them."""
+    away = Tracker(parent.out, parent.run_id, f"http://127.0.0.1:{free_port()}", owner=False)
+    out, asked = tmp_path / "trials", []
+    with Recorder(away, "toy", timeout=0.5) as recorder:
+        write = recorder._write
+        recorder._write = lambda *args: (asked.append(time.monotonic()), write(*args))  # type: ignore
+        trials = run_sweep(make_toy(tmp_path), EIGHT, toy_config(out), out, lambda trial: None)
+        for trial in trials:
+            recorder.record(trial, {})
+    away.close()
+    assert len(asked) == 8 and asked[-1] - asked[2] < 0.5 <= asked[2] - asked[0]
+    assert "8 of 8 trials are not, or not whole, in MLflow" in caplog.text
 
 
 def test_trials_move_under_the_run_that_follows_a_deleted_one(tmp_path: Path) -> None:
