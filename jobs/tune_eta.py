@@ -10,8 +10,8 @@ from hw2.settings.sweeps import TuneEtaConfig
 
 def main(config: TuneEtaConfig) -> None:
     """Run the trials that are not done yet, then report on all of them."""
-    from hw2.distributed.session import connected
     from hw2.distributed.sweep import sweep
+    from hw2.distributed.tuning import connected_for
     from hw2.faces.drawing import visited
     from hw2.faces.loading import load_face_model, weights_file
     from hw2.faces.sweep import SHOWN, make_eta_work, read_inputs, refuse_unmeasured
@@ -33,7 +33,7 @@ def main(config: TuneEtaConfig) -> None:
         hashes=inputs.hashes,
         not_results=NOT_RESULTS,
     )
-    with connected(config.session), run as (_, tracker):
+    with connected_for(config), run as (_, tracker):
         sweep(make, points, config, SHOWN, "tune_eta", tracker)
 
 

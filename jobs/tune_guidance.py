@@ -14,8 +14,8 @@ def main(config: TuneGuidanceConfig) -> None:
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.reading import read_digits
     from hw2.digits.sweep import make_guidance_work, shown
-    from hw2.distributed.session import connected
     from hw2.distributed.sweep import sweep
+    from hw2.distributed.tuning import connected_for
     from hw2.locate import find_model
     from hw2.runs import job_run
     from hw2.sweeps.report import check_metrics
@@ -37,7 +37,7 @@ def main(config: TuneGuidanceConfig) -> None:
         hashes={"data.root": real.content_hash},  # finished trials keep their scores
         not_results=NOT_RESULTS,
     )
-    with connected(config.session), run as (_, tracker):
+    with connected_for(config), run as (_, tracker):
         sweep(make, points, config, metrics, "tune_guidance", tracker)
 
 

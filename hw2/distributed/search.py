@@ -22,8 +22,7 @@ def searched(
     try:
         from ray.tune.search.optuna import OptunaSearch
 
-        # What was begun comes first: its trials look it up or go on, and Optuna learns of it.
-        begun = [trial.point for trial in kept_trials(out) if _lies_in(trial.point, config.space)]
+        begun = _begun(config, out)  # comes first: its trials look it up or go on; Optuna learns
         search = OptunaSearch(
             space=_optuna_space(config.space),
             metric=config.metric,
@@ -33,7 +32,16 @@ def searched(
         )
     except (ImportError, AssertionError):
         raise ConfigError("search.method=optuna: pip install optuna, or use random") from None
-    return {}, search, max(config.search.num_trials, len(begun))
+    return {}, search, num_asked(config, out)
+
+
+def num_asked(config: SweepConfig, out: Path) -> int:
+    """How many trials a sweep by Optuna has: as told, those begun before counted, and no fewer."""
+    return max(config.search.num_trials, len(_begun(config, out)))
+
+
+def _begun(config: SweepConfig, out: Path) -> list[Point]:
+    return [trial.point for trial in kept_trials(out) if _lies_in(trial.point, config.space)]
 
 
 def point_of(config: Mapping[str, Any]) -> Point:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hw2.distributed.devices import own_device, with_threads
-from hw2.distributed.session import connected
-from hw2.distributed.tuning import run_under_tune
+from hw2.distributed.search import num_asked
+from hw2.distributed.tuning import connected_for, run_under_tune
 from hw2.mirror import Mirror
 from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
@@ -32,7 +32,8 @@ def sweep(
 
     Raises TrialsFailed after the report if some failed.
     """
-    total = len(points) if config.search.method != "optuna" else config.search.num_trials
+    optuna = config.search.method == "optuna"
+    total = num_asked(config, tracker.out) if optuna else len(points)
     with Recorder(tracker, experiment) as recorder, progress(total, "sweep", "trials") as bar:
 
         def told(trial: TrialResult) -> None:
@@ -67,7 +68,7 @@ def run_sweep(
     make = with_threads(make, config.scaling)
     if config.scaling.num_workers == 0:
         return _one_by_one(make, points, config, out, told)
-    with connected(config.session):
+    with connected_for(config):
         trials = run_under_tune(make, points, config, out, told, mirror)
     keep_end(config, out, trials)
     return trials

@@ -16,6 +16,7 @@ from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
     cluster_cpus_and_gpus,
+    connected,
     fitting,
     growing,
     joining,
@@ -31,6 +32,15 @@ from hw2.runlog.tracker import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial
+
+
+@contextlib.contextmanager
+def connected_for(config: SweepConfig) -> Iterator[None]:
+    """Ray with room for a trial of `config`; else it raises ConfigError. See `connected`."""
+    with connected(config.session):
+        if config.gpus_per_trial is not None:
+            _refuse_no_gpu(config.gpus_per_trial)
+        yield
 
 
 def run_under_tune(
@@ -201,6 +211,15 @@ def _error(trial: Any) -> Hw2Error | str:
     return ""
 
 
+def _refuse_no_gpu(gpus_per_trial: float) -> None:
+    if not cluster_cpus_and_gpus()[1] and not growing():
+        why: str | None = "the cluster has no GPU"
+    else:
+        why = None if joining() else gpu_refusal()  # of a cluster's nodes, Ray's word
+    if why is not None:
+        raise ConfigError(f"gpus_per_trial={gpus_per_trial:g}, but {why}: leave it out")
+
+
 def _resources(
     scaling: ScalingConfig, gpus_per_trial: float | None, num_trials: int
 ) -> tuple[int, bool, dict[str, float]]:
@@ -217,12 +236,6 @@ def _resources(
         if use_gpu:
             resources["gpu"] = 1.0
     else:
-        if not cluster_cpus_and_gpus()[1] and not growing():
-            why: str | None = "the cluster has no GPU"
-        else:
-            why = None if joining() else gpu_refusal()  # of a cluster's nodes, Ray's word
-        if why is not None:
-            raise ConfigError(f"gpus_per_trial={gpus_per_trial:g}, but {why}: leave it out")
         room = max(1, min(fitting(resources["cpu"], gpus_per_trial), num_trials))
         resources["gpu"] = gpus_per_trial
     if growing() and scaling.num_workers:

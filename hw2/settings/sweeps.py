@@ -67,7 +67,9 @@ class SearchConfig(Config):
         description="grid: every combination; random: drawn at random; optuna: chosen by Optuna",
     )
     num_trials: Positive = Field(
-        20, description="random: draws for each combination of the grids; optuna: trials in all"
+        20,
+        description="random: draws for each combination of the grids; optuna: trials in all, with "
+        "those begun before, all of which stay",
     )
 
 

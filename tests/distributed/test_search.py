@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hw2.distributed.search import point_of, searched
+from hw2.distributed.search import num_asked, point_of, searched
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import run_trial
@@ -45,8 +45,10 @@ def test_a_sweep_that_goes_on_asks_for_other_points(tmp_path: Path) -> None:
     list(run_trial(make_toy(tmp_path)(False), tmp_path, {"x": first[0]}, [5]))
     then = [point["x"] for point in asked(tmp_path, 3, uniform=[0, 1])]
     assert then[0] == first[0] and not set(then[1:]) & set(first)
-    for count, want in ((3, 3), (1, 1)):  # what was begun is among those that were asked for
-        assert searched([], config_of(tmp_path, count, {"uniform": [0, 1]}), tmp_path)[2] == want
+    list(run_trial(make_toy(tmp_path)(False), tmp_path, {"x": first[1]}, [5]))
+    for count, want in ((3, 3), (1, 2)):  # what was begun is among those that were asked for
+        config = config_of(tmp_path, count, {"uniform": [0, 1]})
+        assert searched([], config, tmp_path)[2] == num_asked(config, tmp_path) == want
 
 
 def test_the_settings_reach_optuna(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed import devices, session, tuning
 from hw2.distributed.batch import PIECE, _on_batch, map_pieces
 from hw2.distributed.session import connected, driver_device, share_of_cluster
-from hw2.distributed.tuning import _resources
+from hw2.distributed.tuning import _refuse_no_gpu, _resources
 from hw2.errors import ConfigError
 from tests.distributed.private_ray import make
 from tests.jobs.command import ROOT
@@ -167,7 +167,7 @@ def test_a_gpu_that_only_ray_can_see_is_left_alone(
         share_of_cluster(ScalingConfig(use_gpu=True), 99)
     monkeypatch.setattr(tuning, "gpu_refusal", lambda: why)
     with pytest.raises(ConfigError, match=f"gpus_per_trial=0.25, but {why}: leave it out"):
-        _resources(ScalingConfig(), 0.25, 20)
+        _refuse_no_gpu(0.25)
     monkeypatch.setenv("RAY_ADDRESS", "there")  # whose nodes are not this machine
     assert share_of_cluster(ScalingConfig(), 99) == (1, True)
     assert _resources(ScalingConfig(), 0.25, 20) == (4, False, {"cpu": 1.0, "gpu": 0.25})
@@ -244,7 +244,7 @@ def test_a_sweep_waits_for_what_a_growing_cluster_brings(monkeypatch: pytest.Mon
     nodes(monkeypatch, (4, 0))
     gpus = ScalingConfig(num_workers=2, use_gpu=True)
     with pytest.raises(ConfigError, match="but the cluster has no GPU: leave it out"):
-        _resources(ScalingConfig(), 0.25, 20)
+        _refuse_no_gpu(0.25)
     monkeypatch.setenv("RAY_ADDRESS", "there")
     monkeypatch.setenv("HW2_CLUSTER_GROWS", "1")
     alone = (1, True, {"cpu": 1.0, "gpu": 0.25})

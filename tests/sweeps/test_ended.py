@@ -31,7 +31,7 @@ def ended(tmp_path: Path) -> list[TrialResult]:
 def test_the_same_sweep_computes_nothing_and_finds_the_same(
     tmp_path: Path, ended: list[TrialResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(sweeping, "connected")  # Ray is not needed
+    monkeypatch.delattr(sweeping, "connected_for")  # Ray is not needed
     before = lines(tmp_path / "drawn")
     told: list[TrialResult] = []
     points: list[Point] = [{"x": x} for x in REACHED]
