@@ -35,7 +35,7 @@ def main(config: ClipZeroShotConfig) -> None:
     run = job_run(
         config,
         "clip_zero_shot",
-        hashes=source.hashes | plan.hashes | {"images": listing.fingerprint},
+        hashes=source.hashes | plan.hashes | listing.hashes,
         not_results=("images", "labels", "cache", "max_bad_share", "num_examples"),
         shared=[plan.store.folder] if pieces else [],
     )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw2.data.files import read_json, replacing
+from hw2.config import difference
+from hw2.data.files import read_mapping, replacing
 from hw2.errors import ConfigError
 
 
@@ -49,13 +50,11 @@ class Recipe:
             )
         if not self.path.is_file():
             return
-        try:
-            found = read_json(self.path)
-        except ValueError:
-            found = {}
-        if found != self.content:
+        found, wanted = read_mapping(self.path), dict(self.content)
+        if found != wanted:
+            differ = difference(found, wanted) if found else [f"{self.path.name} is broken"]
             raise ConfigError(
-                f"{self.path.parent} holds a tree of {found}, not of {self.content}: "
+                f"{self.path.parent} holds a tree of other settings ({'; '.join(differ)}): "
                 "take another folder, or remove that one"
             )
 

@@ -151,8 +151,13 @@ def test_lost_files_come_back_the_same(copied: Path, made: Path) -> None:
 
 def test_a_tree_made_otherwise_is_refused(copied: Path) -> None:
     before = files(copied)
-    for other in ((6, TRAIN, VAL), (SEED, TRAIN + 1, VAL), (SEED, TRAIN, VAL + 1)):
-        with pytest.raises(ConfigError, match=r"'seed': 5.*not of.*another folder"):
+    for other, key in (
+        ((6, TRAIN, VAL), "seed: 5 there, 6 here"),
+        ((SEED, TRAIN + 1, VAL), f"num_train: {TRAIN} there, {TRAIN + 1} here"),
+        ((SEED, TRAIN, VAL + 1), f"num_val_per_class: {VAL} there, {VAL + 1} here"),
+    ):
+        said = rf"holds a tree of other settings \({key}\): take another folder"
+        with pytest.raises(ConfigError, match=said):
             clip_recipe(copied, *other).check()
         with pytest.raises(ConfigError, match="another folder"):
             write_clip(copied, *other)
@@ -172,6 +177,6 @@ def test_the_courses_own_pictures_are_left_as_they_are(
 
 
 def test_the_job_refuses_before_it_makes_digits(copied: Path) -> None:
-    with pytest.raises(ConfigError, match="'num_train': 400"):
+    with pytest.raises(ConfigError, match="num_train: 400 there, 401 here"):
         main(PrepareDataConfig(out=copied, seed=SEED, num_clip_train=401, num_clip_val=VAL))
     assert [path.name for path in copied.iterdir()] == ["clip_zeroshot"]

@@ -53,8 +53,11 @@ def test_another_recipe_is_refused_and_anothers_folder_left(
 ) -> None:
     write_text2image(tmp_path, 3, 7)
     write_concepts(tmp_path, 3)
-    for other in (text2image_recipe(tmp_path, 3, 8), concepts_recipe(tmp_path, 4)):
-        with pytest.raises(ConfigError, match="holds a tree of"):
+    for other, key in (
+        (text2image_recipe(tmp_path, 3, 8), "num_pictures: 7 there, 8 here"),
+        (concepts_recipe(tmp_path, 4), "seed: 3 there, 4 here"),
+    ):
+        with pytest.raises(ConfigError, match=rf"other settings \({key}\)"):
             other.check()
     write_text2image(tmp_path, 9, 0)  # none wanted
     (tmp_path / "textual_inversion/offline.json").unlink()

@@ -89,7 +89,7 @@ def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
 def test_a_tree_made_otherwise_is_left_alone(digits_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(digits_tree / "digits", tmp_path / "digits")
     before = files(tmp_path)
-    with pytest.raises(ConfigError, match=r"'seed': 0.*'seed': 1.*another folder"):
+    with pytest.raises(ConfigError, match=r"\(seed: 0 there, 1 here\): take another folder"):
         prepare_digits(tmp_path, 1, 200, 100)
     with pytest.raises(ConfigError, match="another folder"):
         prepare_digits(tmp_path, 0, 210, 100)

@@ -63,14 +63,18 @@ class Listing:
         return Part(index, self.kind, self.root, table, mark, self.image_column)
 
     @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over names, sizes and classes: what a set is, as far as a listing can tell."""
-        held = [self.labels.ids, self.labels.names, self.image_column]
-        digest = hashlib.sha256(json.dumps(held).encode())
+    def hashes(self) -> dict[str, str]:
+        """sha256 of what a set is, as far as a listing can tell.
+
+        `images`: over names, sizes and classes' numbers; `labels`: over the classes.
+        """
+        classes = json.dumps([self.labels.ids, self.labels.names])
+        digest = hashlib.sha256(json.dumps(self.image_column).encode())
         digest.update(json.dumps(self.table["name"].to_pylist()).encode())
         for column in ("size", "label"):
             digest.update(self.table[column].to_numpy().astype("<i8").tobytes())
-        return digest.hexdigest()
+        labels = hashlib.sha256(classes.encode()).hexdigest()
+        return {"images": digest.hexdigest(), "labels": labels}
 
 
 def list_pictures(

@@ -211,7 +211,11 @@ def test_parts_are_light_and_their_fingerprints_tell_changes(folder: Path) -> No
     assert again == [part.fingerprint for part in parts] and len(set(again)) == 4
     relabelled = list_pictures(str(other), Labels(("10", "1", "0"), LABELS.names))
     assert [part.fingerprint for part in relabelled.parts(400)] == again
-    assert relabelled.fingerprint != listed(other).fingerprint == listing.fingerprint
+    assert listed(other).hashes == listing.hashes
+    assert all(relabelled.hashes[key] != listing.hashes[key] for key in ("images", "labels"))
+    renamed = list_pictures(str(other), Labels(LABELS.ids, ("x", *LABELS.names[1:])))
+    assert renamed.hashes["images"] == listing.hashes["images"]
+    assert renamed.hashes["labels"] != listing.hashes["labels"]
 
     os.utime(other / names[600], ns=(0, 1))
     changed = [part.fingerprint for part in listed(other).parts(400)]
