@@ -159,8 +159,10 @@ def _run(
     doc: str | None,
     argv: list[str] | None,
 ) -> int:
+    out = None
     try:
         config = load(model_cls, argv, prog=prog, description=doc or "")
+        out = getattr(config, "out", None)
         refuse_lost(config)
         main(config)
         return 0
@@ -171,6 +173,7 @@ def _run(
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         if error.errno in NO_ROOM:
+            where = where or f" (the results are in {out})" * (out is not None)
             advice = MAKE_ROOM
         elif error.errno in (*NO_WRITING, *NO_NAME) and where:
             advice = "mend that, or give another path"

@@ -72,10 +72,11 @@ def log_values(
 def refuse_silent(uri: str, timeout: float = 15.0) -> None:
     """Raise ConfigError if the server at `uri` does not answer within `timeout` seconds.
 
-    Nothing is made there. A file does not have to answer, but must be one or not be there yet.
+    Nothing is made there. A file does not have to answer, but is a database, or not there yet.
     """
     if path := sqlite_file(uri):
         _refuse_no_file(path)
+        _refuse_no_database(path)
     else:
         _within(timeout, uri, lambda: connect(uri).search_experiments(max_results=1))
 
@@ -172,6 +173,19 @@ def _refuse_no_file(path: Path) -> None:
         raise ConfigError(
             f"the tracking store {path} is not a regular file: move it away, or set "
             "MLFLOW_TRACKING_URI=sqlite:////another/file.db"
+        )
+
+
+def _refuse_no_database(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            sound = file.read(16) in (b"", b"SQLite format 3\0")
+    except OSError:
+        return  # not there yet, or told with its reason when it is written
+    if not sound:
+        raise ConfigError(
+            f"the tracking store {path} is no database (another file has its name): move it away, "
+            "or set MLFLOW_TRACKING_URI=sqlite:////another/file.db"
         )
 
 

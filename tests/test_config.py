@@ -543,6 +543,13 @@ def test_a_path_that_cannot_be_used_is_told_in_a_line(capsys: pytest.CaptureFixt
         assert run_job(Demo, look, argv=["--out", "x"]) == 2
         assert capsys.readouterr().err == f"error: {told}: mend that, or give another path\n"
 
+    def full(config: Demo) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as of a write
+
+    assert run_job(Demo, full, argv=["--out", "x"]) == 2
+    told = "error: No space left on device (the results are in x): make room, and the same"
+    assert capsys.readouterr().err == f"{told} command goes on\n"
+
     def ours(config: Demo) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")  # of what, nobody knows
 

@@ -214,3 +214,14 @@ def test_a_store_that_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
                 ask(f"sqlite:///{path}")
         assert path.lstat().st_mode == before.st_mode
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "folder", "nowhere"}
+
+
+def test_a_store_of_another_kind_is_refused_before_a_folder_is_claimed(tmp_path: Path) -> None:
+    (file := tmp_path / "notes.db").write_text("Buy milk, and much more than sixteen bytes of it.")
+    with pytest.raises(ConfigError, match=rf"store {file} is no database .*: move it away, or set"):
+        refuse_silent(f"sqlite:///{file}")
+    (empty := tmp_path / "empty.db").touch()  # as `touch` or a kill leaves one: it becomes one
+    refuse_silent(f"sqlite:///{empty}")
+    prepare_store(f"sqlite:///{empty}", "x")
+    refuse_silent(f"sqlite:///{empty}")
+    assert "milk" in file.read_text()

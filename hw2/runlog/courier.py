@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hw2.data.files import read_json, write_json
+from hw2.errors import NO_ROOM
 from hw2.runlog.entries import FILES, ROWS, Entry
 from hw2.runlog.journal import Journal
 
@@ -109,12 +110,12 @@ class Courier:
                     pause = min(0.5 * 2**self._failures, MAX_PAUSE_SECONDS)
                     self._failures += 1
                     if not self._down and not self._stop:
-                        away = f"tracking is away ({self._describe(error)})"
+                        full = isinstance(error, OSError) and error.errno in NO_ROOM
+                        why = "no room for tracking" if full else "tracking is away"
                         rows = self._journal.path
                         kept = rows if self._what == "rows" else rows.parent
-                        logger.warning(
-                            "%s: %s are kept in %s until it is back", away, self._what, kept
-                        )
+                        said = f"{why} ({self._describe(error)}): {self._what} are kept in {kept}"
+                        logger.warning("%s until %s", said, "there is" if full else "it is back")
                         self._down = True
                 self._wake.wait(pause)
 
@@ -128,6 +129,10 @@ class Courier:
             self._send(entries)
         write_json(self._mark, {"key": self._key, "offset": end})
         if self._down:
-            logger.warning("tracking is back: the %s that were kept are on their way", self._what)
+            logger.warning(
+                "%s: tracking is back: the %s that were kept are on their way",
+                self._journal.path.parent,
+                self._what,
+            )
             self._down, self._failures = False, 0
         return True

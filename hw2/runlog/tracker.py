@@ -228,7 +228,8 @@ class Tracker:
         self.journal.append("status", {"status": status})
         if not (done := self.flush(timeout)):
             logger.warning(
-                "not all of the run reached %s: it is kept, the same command delivers the rest",
+                "%s: not all of the run reached %s: it is kept, the same command delivers the rest",
+                self.out,
                 mask(self.tracking_uri or ""),
             )
         self.close()

@@ -1,10 +1,14 @@
 """What a courier carries: all, in order, once, whoever is away in between."""
 
+import errno
 import time
+from pathlib import Path
 
 import pytest
 
 from hw2.data.files import write_json
+from hw2.disclosure import describe
+from hw2.runlog import courier
 from hw2.runlog.courier import Courier, What, mark_of
 from hw2.runlog.entries import Entry
 from hw2.runlog.journal import Journal
@@ -54,9 +58,28 @@ def test_courier_tries_again_and_says_so_once(
     courier.stop()
     assert [record.message.split(" (")[0] for record in caplog.records] == [
         "tracking is away",
-        "tracking is back: the rows that were kept are on their way",
+        f"{journal.path.parent}: tracking is back: the rows that were kept are on their way",
     ]
     assert "nobody there" in caplog.text and str(journal.path) in caplog.text
+
+
+def test_a_full_disk_is_not_called_a_server_that_is_away(
+    journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    journal.append_row(0, {"loss": 1.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(courier, "write_json", full)
+        ours = Courier(journal, "run", (receiver := Receiver()), describe)
+        assert not ours.flush(0.3)
+    assert ours.flush(5.0) and set(receiver.steps) == {0}
+    ours.stop()
+    told, then = (record.message for record in caplog.records)
+    assert told.startswith("no room for tracking (OSError: [Errno 28] No space left on device: ")
+    assert told.endswith(f": rows are kept in {journal.path} until there is")
+    assert then.startswith(f"{journal.path.parent}: tracking is back: the rows")
 
 
 def test_lines_beyond_the_limit_wait(journal: Journal) -> None:

@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_stored_holds_up_neither_rows_nor_files(
     assert strip.stat().st_mtime_ns == sent
     assert [record.message.split(" (")[0] for record in caplog.records] == [
         "tracking is away",
-        "tracking is back: the files that were kept are on their way",
+        f"{tracker.out}: tracking is back: the files that were kept are on their way",
     ]
 
 

@@ -57,7 +57,7 @@ def test_server_killed_in_mid_run(
     messages = [record.message for record in caplog.records]
     assert [message.split(" (")[0] for message in messages if "rows" in message] == [
         "tracking is away",
-        "tracking is back: the rows that were kept are on their way",
+        f"{tracker.out}: tracking is back: the rows that were kept are on their way",
     ]
     assert len(messages) <= 4  # the same about files
     written = "".join(path.read_text() for path in tmp_path.glob("*.j*"))
