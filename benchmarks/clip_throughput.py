@@ -34,9 +34,9 @@ def load(model: str, weights: str) -> tuple[Any, Any, Any]:
     if model == "asset:clip":
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        from hw2.checkpoint import read_meta
         from hw2.clip.finding import find_clip
         from hw2.clip.loading import load_clip
+        from hw2.weights import read_meta
 
         source = find_clip(None, weights)
         loaded = load_clip(source)

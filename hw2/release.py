@@ -8,12 +8,12 @@ from typing import Any
 import yaml
 from safetensors.torch import load_file, save_file
 
-from hw2.checkpoint import described, read_meta
 from hw2.claims import refuse_infinite
 from hw2.data.files import as_umask, inside, planted, read_json
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
+from hw2.weights import described, read_meta
 from hw2.yaml_text import Dumper, Loader, read_yaml
 
 CARD_FILE, PIPELINE = "card.md", "pipeline"

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hw2.checkpoint import CheckpointStore, has_weights, save_weights
+from hw2.checkpoint import CheckpointStore
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
+from hw2.weights import has_weights, save_weights
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hw2.checkpoint import read_meta
 from hw2.claims import Claims
 from hw2.clip.configs import preprocess_of, published, refuse_tokenizer_words
 from hw2.clip.preprocessing import Preprocess
@@ -18,6 +17,7 @@ from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
+from hw2.weights import read_meta
 
 DEFAULT = "asset:clip"
 SCHEMES = ("local-dir:", "hf-hub:")

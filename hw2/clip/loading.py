@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import refuse_false, refuse_infinite, refuse_larger
 from hw2.clip.finding import SCHEMES, ClipSource, own_network
 from hw2.clip.refusals import telling
 from hw2.clip.tokenizing import load_tokenizer
+from hw2.weights import load_weights, read_meta
 
 # In what torch.load says of files that are no state_dict.
 TORN = ("weights_only", "Weights only", "KeyError: ", "EOFError: ")

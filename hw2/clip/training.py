@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.checkpoint import read_meta
 from hw2.clip.contrastive import ContrastiveObjective
 from hw2.clip.loading import load_trained
 from hw2.clip.tokenizing import count_tokens
@@ -34,6 +33,7 @@ from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.pixels import to_unit
 from hw2.settings.clip import TrainClipConfig
 from hw2.training import Training
+from hw2.weights import read_meta
 
 # Pictures are made square and scaled to [-1, 1]; at their own size they are not changed.
 PREPROCESS = {

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import Claims, refuse_false
 from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import read_mapping, replacing, sha256_of
@@ -25,6 +24,7 @@ from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.models.face_unet import FaceUNet, to_course
 from hw2.progress import progress
+from hw2.weights import load_weights, read_meta
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 RELEASED = ASSETS / "faces" / FINAL

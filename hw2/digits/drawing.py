@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
-from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import refuse_false
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
@@ -24,6 +23,7 @@ from hw2.models.digit_unet import DigitUNet
 from hw2.pixels import refuse_undrawn
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
+from hw2.weights import load_weights, read_meta
 
 
 @dataclass(frozen=True)

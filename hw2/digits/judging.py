@@ -7,7 +7,6 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hw2.checkpoint import fill, load_weights, read_meta
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
@@ -16,6 +15,7 @@ from hw2.locate import find_model
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
 from hw2.pixels import crops, to_unit
+from hw2.weights import fill, load_weights, read_meta
 
 MAX_SHIFT = 2
 JUDGE_SIZE = 28

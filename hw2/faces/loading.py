@@ -10,7 +10,6 @@ from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from hw2.checkpoint import read_meta
 from hw2.claims import refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
@@ -20,6 +19,7 @@ from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
 from hw2.models.face_unet import SHOWN, from_course
+from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000
 MAX_BYTES = 2 * 2**30

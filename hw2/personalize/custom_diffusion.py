@@ -6,7 +6,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from hw2.checkpoint import read_meta
 from hw2.data.captions import read_captions
 from hw2.personalize.batches import Captioned
 from hw2.personalize.concept_training import (
@@ -23,6 +22,7 @@ from hw2.settings.personalize import CustomDiffusionConfig
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
 from hw2.training import Training
+from hw2.weights import read_meta
 
 UNET = "ema.unet."
 

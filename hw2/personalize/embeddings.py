@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hw2.checkpoint import described
 from hw2.data.files import parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import CheckpointError, DataError
+from hw2.weights import described
 
 MAX_BYTES = 16 * 2**20  # a row of 768 is 3 KiB; some files hold hundreds
 PICKLED = (".bin", ".pt", ".pth")

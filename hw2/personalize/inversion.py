@@ -7,7 +7,6 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
 
-from hw2.checkpoint import read_meta
 from hw2.personalize.concept_training import Learnt, concept_training, read_learnt, tried_inputs
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
@@ -15,6 +14,7 @@ from hw2.settings.personalize import TextualInversionConfig
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
 from hw2.training import Training
+from hw2.weights import read_meta
 
 EMBEDDING = "learned_embeds.safetensors"
 ROWS = "text_encoder.embeddings.token_embedding.rows"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from hw2.checkpoint import load_weights
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.locate import FINAL
 from hw2.metrics.intervals import bootstrap
@@ -13,6 +12,7 @@ from hw2.metrics.table import format_table
 from hw2.models.ema import moving
 from hw2.runlog.tracker import Tracker
 from hw2.training import Training
+from hw2.weights import load_weights
 
 
 def report_training(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hw2.checkpoint import read_meta
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import read_digit_meta
 from hw2.digits.folder import picture_path
@@ -29,6 +28,7 @@ from hw2.report.parts import (
 )
 from hw2.report.pictures import Picture, picture, read_tiles, tiles
 from hw2.settings.digits import DiffusionConfig
+from hw2.weights import read_meta
 from hw2.yaml_text import read_yaml
 
 SAMPLING = (

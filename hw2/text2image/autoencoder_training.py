@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from hw2.checkpoint import load_weights, read_meta
 from hw2.claims import refuse_false
 from hw2.data.batches import Shuffled
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
@@ -24,6 +23,7 @@ from hw2.settings.data import DataConfig
 from hw2.settings.text2image import AutoencoderConfig, TrainAutoencoderConfig
 from hw2.text2image.autoencoding import Autoencoding, AutoencodingObjective, decode, encode
 from hw2.training import Saved, Training
+from hw2.weights import load_weights, read_meta
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on
 SHARE = 10  # one of so many is held out

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from hw2.checkpoint import load_weights
 from hw2.data.batches import Shuffled
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.diffusion.schedule import scaled_linear_schedule
@@ -20,6 +19,7 @@ from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
 from hw2.training import Saved, Training
+from hw2.weights import load_weights
 
 PICTURES_A_PROMPT = 4
 PROMPTS = 10

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hw2.checkpoint import MANIFEST, STATE, CheckpointStore, load_weights, save_weights
+from hw2.checkpoint import MANIFEST, STATE, CheckpointStore
 from hw2.clip.finding import find_clip
 from hw2.clip.loading import load_clip
 from hw2.data.files import sha256_of
@@ -30,6 +30,7 @@ from hw2.settings.training import TrainConfig
 from hw2.text2image.autoencoder_training import load_autoencoder
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.train_state import TrainState
+from hw2.weights import load_weights, save_weights
 from tests.attacks.hostile import entry, pickles, safetensors
 from tests.toy import toy_net
 

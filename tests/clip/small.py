@@ -8,8 +8,8 @@ import open_clip
 import torch
 from PIL import Image
 
-from hw2.checkpoint import save_weights
 from hw2.models.clip import build_clip
+from hw2.weights import save_weights
 
 MODEL_CFG = {
     "embed_dim": 16,

@@ -18,11 +18,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.checkpoint import save_weights
 from hw2.clip.finding import ClipSource, find_clip
 from hw2.clip.loading import LoadedClip, load_clip
 from hw2.clip.plan import Plan
 from hw2.errors import CheckpointError, ConfigError
+from hw2.weights import save_weights
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
 from tests.jobs.command import Folder
 

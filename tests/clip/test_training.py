@@ -10,7 +10,6 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch.testing import assert_close
 
-from hw2.checkpoint import load_weights, read_meta
 from hw2.clip.training import (
     classify,
     clip_training,
@@ -28,6 +27,7 @@ from hw2.settings.clip import ClipNetworkConfig, TextConfig, TrainClipConfig, Vi
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainConfig
 from hw2.training import Row
+from hw2.weights import load_weights, read_meta
 from tests.in_process import run_bare
 
 TINY = ClipNetworkConfig(

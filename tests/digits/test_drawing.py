@@ -10,7 +10,6 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.schedule import cosine_schedule
 from hw2.digits.drawing import DigitModel, check_strip, digit_model, draw, load_digit_model
@@ -18,6 +17,7 @@ from hw2.digits.folder import make_worker, pieces_to_draw
 from hw2.errors import CheckpointError, ConfigError
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
+from hw2.weights import save_weights
 
 NETWORK = NetworkConfig(channels=(64,), attention=(False,), patch=4)
 DIFFUSION = DiffusionConfig(num_train_timesteps=40)

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hw2.checkpoint import save_weights
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.digits.judging import (
@@ -20,6 +19,7 @@ from hw2.digits.judging import (
 )
 from hw2.errors import CheckpointError
 from hw2.models.judge import build_judge
+from hw2.weights import save_weights
 
 
 def some_pictures(count: int) -> torch.Tensor:

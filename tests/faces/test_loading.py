@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hw2 import locate
-from hw2.checkpoint import save_weights
 from hw2.errors import CheckpointError
 from hw2.faces import loading
 from hw2.faces.loading import load_face_model, weights_file
 from hw2.models.face_unet import build_face_unet, to_course
+from hw2.weights import save_weights
 
 CHANNELS = (32, 32, 32, 32, 64, 32)
 NET = build_face_unet(CHANNELS, 0).eval()

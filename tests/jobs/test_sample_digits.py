@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from hw2.checkpoint import read_meta
+from hw2.weights import read_meta
 from tests.jobs.command import Ended, Folder, as_words, wait_for_file
 
 DOMAINS = ("mnistm", "svhn")

@@ -12,7 +12,6 @@ from PIL import ExifTags, Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hw2.checkpoint import save_weights
 from hw2.config import ScalingConfig
 from hw2.data.captions import train_folder
 from hw2.diffusion.objective import FixedNoiseLoss
@@ -45,6 +44,7 @@ from hw2.settings.personalize import (
     TextualInversionConfig,
 )
 from hw2.text2image.loading import load_stable_diffusion
+from hw2.weights import save_weights
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from hw2.checkpoint import save_weights
 from hw2.report.clip import Matrix
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
+from hw2.weights import save_weights
 from hw2.yaml_text import read_yaml
 from tests.report.small_report import CLASSES, RUN, TOGETHER, SmallReport, interval
 
