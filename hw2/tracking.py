@@ -29,7 +29,13 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+ACCOUNT = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+REFUSED = {  # and the way out
+    "UNAUTHENTICATED": ACCOUNT,
+    "CUSTOMER_UNAUTHORIZED": ACCOUNT,
+    "PERMISSION_DENIED": "it may not write there: ask the admin, or who began the experiment, for "
+    "the permission EDIT",
+}
 _importing = threading.Lock()
 
 
@@ -237,29 +243,29 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
     if sqlite_file(uri):
         timeout *= 4  # a file does not go away: it waits for the processor and for other writers
     results: list[T] = []
-    refused = threading.Event()
+    refused = ""
     reason = "no answer"
     deadline = time.monotonic() + timeout
 
     def work() -> None:
-        nonlocal reason
+        nonlocal reason, refused
         while not results and time.monotonic() < deadline:
             try:
                 results.append(call())
             except Exception as error:
                 reason = describe(error)
-                if getattr(error, "error_code", "") in REFUSED:
-                    refused.set()  # to ask again would not help
+                if (code := getattr(error, "error_code", "")) in REFUSED:
+                    refused = REFUSED[code]  # to ask again would not help
                     return
                 time.sleep(0.3)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(timeout)
-    if refused.is_set():
+    if refused:
         raise ConfigError(
-            f"the tracking server {mask(uri)} refuses this account ({reason}): set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (docs/mlflow.md)"
+            f"the tracking server {mask(uri)} refuses this account ({reason}): {refused} "
+            "(docs/mlflow.md)"
         )
     if not results:
         way_out = "move it away" if uri.startswith("sqlite:") else "start it"

@@ -4,6 +4,7 @@ python -m hw2.mlflow_server --folder mlflow-server
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -49,8 +50,7 @@ def main(config: MlflowServerConfig) -> None:
                 wait_until_up(config, server)
                 database.add_rule()
                 tell(config, folder)
-                server.wait()
-                raise ConfigError(f"the server ended with code {server.returncode}: see above")
+                raise ConfigError(wait_for_end(server, database, folder))
 
 
 @contextlib.contextmanager
@@ -71,16 +71,24 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def refuse_taken(config: MlflowServerConfig) -> None:
-    """Raise ConfigError if there is no such address here, or the port is taken."""
-    try:
-        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        socket.create_server((config.host, config.port), family=family).close()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at host={config.host} port={config.port} ({error.strerror}): "
-            "choose another --port, or an address of this machine"
-        ) from None
+def refuse_taken(config: MlflowServerConfig, patience: float = 5.0) -> None:
+    """Raise ConfigError if there is no such address here, or the port stays taken.
+
+    The workers of a server that was killed let go of it a second or two after.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+            socket.create_server((config.host, config.port), family=family).close()
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise ConfigError(
+                    f"cannot listen at host={config.host} port={config.port} ({error.strerror}): "
+                    "choose another --port, or an address of this machine"
+                ) from None
+        time.sleep(0.2)
 
 
 def environment(config: MlflowServerConfig, folder: Path, database: Database) -> dict[str, str]:
@@ -152,6 +160,18 @@ def wait_until_up(config: MlflowServerConfig, server: subprocess.Popen[bytes]) -
             return
         time.sleep(0.1)
     raise ConfigError("the server did not start: MLflow's reason is above")
+
+
+def wait_for_end(
+    server: subprocess.Popen[bytes], database: Database, folder: Path, pause: float = 0.5
+) -> str:
+    """What has ended of itself, the server or its own PostgreSQL, without which it only refuses."""
+    while server.poll() is None:
+        if database.process and (code := database.process.poll()) is not None:
+            why = f"its PostgreSQL ended with code {code}: {folder}/postgres.log says why"
+            return f"{why}; the same command starts both again"
+        time.sleep(pause)
+    return f"the server ended with code {server.returncode}: see above"
 
 
 def tell(config: MlflowServerConfig, folder: Path) -> None:

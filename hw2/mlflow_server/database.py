@@ -5,6 +5,7 @@ to. The rule leaves them where the server puts them: mlflow-artifacts:/ID.
 """
 
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Database:
     uri: str
     accounts_uri: str
     variables: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None  # of the server's own
 
     def add_rule(self) -> None:
         """Add the rule about artifact locations; MLflow's tables are there."""
@@ -57,8 +59,10 @@ class Database:
 def opened(told: str, folder: Path) -> Iterator[Database]:
     """The database that `told` names, running during the block: own, sqlite, or a PostgreSQL's URI.
 
-    Raises ConfigError if it is not there, or `told` holds a password.
+    Raises ConfigError if it is not there, `folder` keeps its runs in another one, or `told` holds
+    a password.
     """
+    _refuse_other(told, folder)
     if told == "sqlite":
         runs, accounts = folder / "mlflow.db", folder / "accounts.db"
         for file in (runs, accounts):  # accounts.db has the hashes of the passwords
@@ -66,9 +70,9 @@ def opened(told: str, folder: Path) -> Iterator[Database]:
             file.chmod(0o600)
         yield Database(sqlite_uri(runs), sqlite_uri(accounts))
     elif told == "own":
-        with own_postgres(folder / "postgres", folder / "postgres.log") as variables:
+        with own_postgres(folder / "postgres", folder / "postgres.log") as (variables, process):
             uri = f"{DRIVER}://{ROLE}@/{DATABASE}"
-            yield Database(uri, uri, variables)
+            yield Database(uri, uri, variables, process)
     else:
         if urlsplit(told).password is not None or "password=" in told:
             raise ConfigError(
@@ -79,6 +83,16 @@ def opened(told: str, folder: Path) -> Iterator[Database]:
         database = Database(uri, uri)
         _connect(database).close()
         yield database
+
+
+def _refuse_other(told: str, folder: Path) -> None:
+    """Raise ConfigError if the runs of `folder` are not where `told` would look for them."""
+    for kind, kept in (("own", folder / "postgres"), ("sqlite", folder / "mlflow.db")):
+        if told != kind and kept.exists() and (kept.is_dir() or kept.stat().st_size):
+            raise ConfigError(
+                f"database={mask(told)}: the runs of {folder} are in {kept}, where they would not "
+                f"be seen: give --database {kind}, or another --folder"
+            )
 
 
 def _connect(database: Database) -> Any:

@@ -24,10 +24,12 @@ SOCKET_LENGTH = 107 - len("/.s.PGSQL.5432")  # of Linux
 
 
 @contextmanager
-def own_postgres(folder: Path, log: Path) -> Iterator[dict[str, str]]:
+def own_postgres(
+    folder: Path, log: Path
+) -> Iterator[tuple[dict[str, str], subprocess.Popen[bytes]]]:
     """Run the cluster in `folder`, made if it is absent, during the block.
 
-    Returns: the variables that lead libpq to it.
+    Returns: the variables that lead libpq to it, and its process.
     Raises: ConfigError: no PostgreSQL here, or it cannot run in `folder`.
     """
     owner = _owner()
@@ -53,7 +55,7 @@ def own_postgres(folder: Path, log: Path) -> Iterator[dict[str, str]]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ConfigError(f"PostgreSQL does not start in {folder}: {log} says why")
             time.sleep(0.05)
-        yield {"PGHOST": str(socket), "PGUSER": ROLE, "PGDATABASE": DATABASE}
+        yield {"PGHOST": str(socket), "PGUSER": ROLE, "PGDATABASE": DATABASE}, process
 
 
 def _owner() -> dict[str, Any]:

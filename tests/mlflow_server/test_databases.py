@@ -1,11 +1,15 @@
 """The server on the other databases that `--database` takes: what is logged outlives a restart."""
 
+import os
+import signal
 from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
 
+from hw2.errors import ConfigError
+from hw2.tracking import open_run
 from tests.mlflow_server.served import Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -20,6 +24,23 @@ def of_the_department(short_folder: Path, served: Served, monkeypatch: pytest.Mo
         connection.autocommit = True
         connection.cursor().execute("CREATE DATABASE theirs")
     return "postgresql://mlflow@/theirs"
+
+
+def test_a_server_without_its_postgresql_ends(short_folder: Path) -> None:
+    """It would answer, and refuse all; whoever watches it starts what has ended."""
+    (folder := short_folder / "alone").mkdir()
+    server = Served(folder)
+    server.wait()
+    pid = int((folder / "server/postgres/data/postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    assert server.process.wait(30) == 2
+    told = f"error: its PostgreSQL ended with code -9: {folder}/server/postgres.log says why; the"
+    assert server.log.read_text().splitlines()[-1] == f"{told} same command starts both again"
+
+    again = Served(folder)
+    again.wait(new=False)
+    assert again.call("GET", EXPERIMENT, user="bob").status == 200
+    assert again.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -49,3 +70,17 @@ def test_a_run_outlives_the_server(
         == 200
     )
     assert again.stop() == 0
+
+
+def test_an_account_that_may_not_write_is_told_whom_to_ask(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := short_folder / "read").mkdir()
+    server = Served(folder, "--database", "sqlite", "--default_permission", "READ")
+    server.wait()
+    experiment = server.client.create_experiment("of admin")
+    for name, value in server.as_user("bob").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"refuses this account .*for the permission EDIT"):
+        open_run(server.address, experiment, "0" * 32, "bob's", {})
+    assert server.stop() == 0

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from hw2.disclosure import HIDDEN
 from hw2.errors import ConfigError
-from hw2.mlflow_server import postgres
+from hw2.mlflow_server import database, postgres
 from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken
 from hw2.mlflow_server.database import Database, opened
 from hw2.mlflow_server.kept import kept_secret
@@ -195,7 +196,27 @@ def test_a_folder_serves_one_server_and_a_port_too(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = MlflowServerConfig(port=taken.getsockname()[1])
         with pytest.raises(ConfigError, match=f"port={config.port} .*choose another --port"):
-            refuse_taken(config)
+            refuse_taken(config, patience=0.3)
+        threading.Timer(0.5, taken.close).start()  # as the workers of a server that was killed
+        refuse_taken(config)
+
+
+def test_a_folder_keeps_its_database(tmp_path: Path) -> None:
+    """Another one would be empty, as if all runs were deleted."""
+    address = "postgresql://mlflow@db/x"
+    (tmp_path / "mlflow.db").touch()  # of a start that failed
+    database._refuse_other("own", tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"runs")
+    database._refuse_other("sqlite", tmp_path)
+    for told in ("own", address):
+        with pytest.raises(ConfigError, match=f"are in {tmp_path}/mlflow.db, where"):
+            database._refuse_other(told, tmp_path)
+    (tmp_path / "mlflow.db").unlink()
+    (tmp_path / "postgres").mkdir()
+    database._refuse_other("own", tmp_path)
+    for told in ("sqlite", address):
+        with pytest.raises(ConfigError, match="give --database own, or another --folder"):
+            database._refuse_other(told, tmp_path)
 
 
 def test_experiments_of_a_sqlite_store_keep_their_files_at_the_server(tmp_path: Path) -> None:
