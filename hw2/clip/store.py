@@ -28,6 +28,7 @@ from hw2.errors import ConfigError, DataError
 Prompts = Sequence[Sequence[str]]  # of each class
 
 MARK = "mark"  # of this folder alone
+OF = "of"  # in a kept file: the hash that it is of, as its name says
 VERSION = 1  # raise it whenever embeddings of the same bytes change
 # What reading a damaged file may raise.
 BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, BadZipFile, pa.ArrowException)
@@ -111,6 +112,7 @@ class EmbeddingStore:
         values[good] = embeddings
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
         table = pa.table({"embedding": column, "reason": pa.array(reasons, pa.string())})
+        table = table.replace_schema_metadata({OF: content})
         with self._replacing(self._file(content)) as passing:
             # Random floats: a dictionary makes the file half as large again, and slow.
             pq.write_table(
@@ -136,11 +138,12 @@ class EmbeddingStore:
         path = self._file(content)
         with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             _refuse_bomb(file, path.stat().st_size)
+            if (file.schema_arrow.metadata or {}).get(OF.encode()) != content.encode():
+                raise ValueError("it is of other pictures")  # as a file that was mistaken for it
             return file.read(columns).select(columns)
 
     def _texts(self, prompts: Prompts) -> Path:
-        key = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
-        return self.folder / "texts" / f"{key}.npz"
+        return self.folder / "texts" / f"{_key(prompts)}.npz"
 
     def has_texts(self, prompts: Prompts) -> bool:
         """Whether the embeddings of these classes are here, and whole."""
@@ -153,7 +156,7 @@ class EmbeddingStore:
     def write_texts(self, prompts: Prompts, classes: np.ndarray, scale: float) -> None:
         """Keep the class embeddings (c, d) of `prompts` and the model's scale."""
         with self._replacing(self._texts(prompts)) as passing, passing.open("wb") as file:
-            np.savez(file, classes=classes, scale=np.float64(scale))
+            np.savez(file, classes=classes, scale=np.float64(scale), of=np.array(_key(prompts)))
 
     def read_texts(self, prompts: Prompts) -> tuple[np.ndarray, float]:
         """What `write_texts` kept. Raises DataError if it is not there or not whole."""
@@ -162,7 +165,13 @@ class EmbeddingStore:
             if unpacked_bytes(path) > path.stat().st_size:
                 raise ValueError("it is packed")
             with np.load(path, allow_pickle=False) as kept:
+                if str(kept[OF]) != _key(prompts):
+                    raise ValueError("it is of other prompts")
                 return kept["classes"], float(kept["scale"])
+
+
+def _key(prompts: Prompts) -> str:
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
 
 
 def _refuse_bomb(file: pq.ParquetFile, size: int) -> None:

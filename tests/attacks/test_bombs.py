@@ -130,10 +130,13 @@ def test_embeddings_that_were_put_there(tmp_path: Path) -> None:
     store.write_texts(prompts, np.zeros((1, 8), np.float32), 1.0)
     assert store.has_texts(prompts)
     [path] = (store.folder / "texts").iterdir()
-    np.savez_compressed(path, classes=np.zeros(2**22), scale=np.float64(1))
-    assert not store.has_texts(prompts)
-    np.savez(path, classes=np.array([print], object), scale=np.float64(1))  # a pickle
-    assert not store.has_texts(prompts)
+    of = np.array(path.stem)
+    np.savez_compressed(path, classes=np.zeros(2**22), scale=np.float64(1), of=of)
+    with pytest.raises(DataError, match="it is packed"):
+        store.read_texts(prompts)
+    np.savez(path, classes=np.array([print], object), scale=np.float64(1), of=of)  # a pickle
+    with pytest.raises(DataError, match="allow_pickle"):
+        store.read_texts(prompts)
 
 
 def test_arrays_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

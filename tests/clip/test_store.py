@@ -115,6 +115,19 @@ def test_a_damaged_file_is_not_there(
     assert store.has_texts(PROMPTS) and store.content_of(part) == CONTENT
 
 
+@pytest.mark.parametrize("pattern", ["*.parquet", "texts/*.npz"], ids=["part", "texts"])
+def test_a_whole_file_of_something_else_is_not_there(
+    pattern: str, store: EmbeddingStore, part: Part
+) -> None:
+    """As where a tool that keeps folders alike has mistaken one for the other."""
+    fill(store, part)
+    (path,) = store.folder.glob(pattern)
+    others = [*PROMPTS, ["another"]]
+    path.rename(store._file("6" * 64) if path.suffix == ".parquet" else store._texts(others))
+    assert not store.has("6" * 64) and not store.has_texts(others)
+    assert store.has(CONTENT) != store.has_texts(PROMPTS)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../../x", b"a\0b", b"f" * 9000, b"6" * 64])
 def test_a_damaged_index_leads_nowhere(content: bytes, store: EmbeddingStore, part: Part) -> None:
     fill(store, part)
