@@ -112,7 +112,7 @@ PORT := 5000
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \
 	  http*) echo "the tracking server is at $$MLFLOW_TRACKING_URI" ;; \
-	  *) $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
+	  *) exec $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
 	esac
 
 # One tracking server for all nodes (docs/mlflow.md); DATABASE=sqlite on a machine without PostgreSQL.

@@ -163,7 +163,8 @@ class Bucket:
             return result
 
     def _failed(self, why: str, seconds: float) -> StorageError:
-        return StorageError(f"{self.shown} cannot be used within {seconds:g} s: {why}")
+        waited = f" within {seconds:g} s" if seconds else ""
+        return StorageError(f"{self.shown} cannot be used{waited}: {why}")
 
     def names(self, folder: str = "") -> dict[str, Stamp]:
         """The files below `folder` by name, hidden ones left out; {} if there is none.

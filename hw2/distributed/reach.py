@@ -20,7 +20,12 @@ def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
     """
     address = os.environ["RAY_ADDRESS"]
     advice = "start the cluster (`ray status` shows it), or unset RAY_ADDRESS for a local Ray"
-    if (why := _silence(address, seconds)) is not None:
+    if address.startswith(("http://", "https://")):
+        why: str | None = "that is where jobs are submitted (`ray job submit`)"
+        advice = "give the head's HOST:6379 or auto, or unset RAY_ADDRESS for a local Ray"
+    else:
+        why = _silence(address, seconds)
+    if why is not None:
         raise ConfigError(f"RAY_ADDRESS={address}: {why}: {advice}")
 
 

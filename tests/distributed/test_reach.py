@@ -30,9 +30,10 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("nonsense", "http://127.0.0.1:8265"):
-        with refused(address, "Invalid address format", monkeypatch):
-            refuse_silent(0.5)
+    with refused("nonsense", "Invalid address format", monkeypatch):
+        refuse_silent(0.5)
+    with refused("http://127.0.0.1:8265", "where jobs are submitted .*HOST:6379", monkeypatch):
+        refuse_silent(0.5)
 
 
 def test_something_silent_and_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
