@@ -1,5 +1,7 @@
 """The class-conditional digit network."""
 
+import json
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -85,7 +87,7 @@ def check_network(config: NetworkConfig) -> None:
         )
     if len(config.attention) != len(config.channels):
         raise ConfigError(
-            f"network.attention={list(config.attention)}: give one value for each of the "
+            f"network.attention={json.dumps(config.attention)}: give one value for each of the "
             f"{len(config.channels)} levels"
         )
 

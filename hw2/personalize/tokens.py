@@ -41,7 +41,7 @@ def initializer_id(tokenizer: CLIPTokenizer, word: str) -> int:
         pieces = [piece.removesuffix("</w>") for piece in tokenizer.convert_ids_to_tokens(ids)]
         raise ConfigError(
             f"initializer_token={word!r} is {len(ids)} tokens ({', '.join(pieces)}): "
-            "give one of one token"
+            "give a word that is one token of this model (docs/personalization.md: the small one's)"
         )
     return int(ids[0])
 

@@ -20,7 +20,10 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Content:
-    """What the page shows: parts by name, each a dataclass of its module or Missing."""
+    """What the page shows: parts by name, each a dataclass of its module, Missing, or None.
+
+    None is left out of the page, since it was not asked for.
+    """
 
     parts: Mapping[str, Any]
     results: tuple[StepResult, ...]
@@ -70,6 +73,12 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         ungraded["grades"] = whole
         return shown
 
+    def together() -> Any:
+        drawing = outputs.get("concepts")
+        if drawing is not None and drawing.config.get("together") == []:
+            return None  # none was asked for
+        return graded(concepts.several, drawn.drawn_together, untrained="concepts_untrained")
+
     steps = [n for n, result in by_name.items() if result.step.job in TRAININGS]
     learnt = {name: part(trained.training, name) for name in steps}
     trainings = [one for one in learnt.values() if not isinstance(one, Missing)]
@@ -86,7 +95,7 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         if trainings
         else next(iter(learnt.values()), Missing("inversion_0", "", "")),
         "concepts": graded(concepts.concepts, drawn.drawn_alone),
-        "several": graded(concepts.several, drawn.drawn_together, untrained="concepts_untrained"),
+        "several": together(),
         "merge": part(merged.merge, "merged"),
     }
     # Told beside what can be shown without them.

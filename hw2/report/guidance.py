@@ -167,7 +167,7 @@ def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
             "n": str(ones[0]["n"]),
             "of": str(len(paired)),
         }
-        said.append(Said(f"p1.w_paired_{kind}", values))
+        said.append(Said(f"p1.w_paired_{kind}{'' if len(paired) > 1 else '_alone'}", values))
     return said
 
 
@@ -188,7 +188,7 @@ def _lowest(key: str, name: str, trials: Sequence[Trial]) -> Said:
     kind = {0: "first", len(trials) - 1: "last"}.get(place, "inside")
     ends = [trials[end].scores[key] for end in (0, -1) if trials[end] is not trials[place]]
     if not all(trials[place].scores[key].high < end.low for end in ends):
-        kind = "unclear"
+        kind = f"unclear_{kind}"
     values = {
         "name": name,
         "w": f"{trials[place].at:g}",

@@ -15,16 +15,20 @@ from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial; `at` is its value of the setting."""
+    """A finished trial of so many noises; `at` is its value of the setting."""
 
     at: float
+    samples: int
     point: Mapping[str, Any]
     folder: Path
     scores: Mapping[str, Interval]
 
     def images(self, count: int) -> np.ndarray:
-        """The pictures of its first `count` noises (samples, ..., 3, h, w), uint8."""
-        found = []
+        """The pictures of its first `count` noises (samples, ..., 3, h, w), uint8.
+
+        Of fewer if it was scored with fewer: a chunk may hold more.
+        """
+        count, found = min(count, self.samples), []
         for first in range(0, count, CHUNK):
             arrays = kept_arrays(self.folder / f"chunk_{first:06d}.npz")
             if arrays is None:
@@ -51,7 +55,8 @@ def read_trials(job: JobOutput, key: str) -> list[Trial]:
                 )
             intervals = {k: as_interval(v, f"{job.out}: {k}") for k, v in scores.items()}
             at = float(point[key])
-            found[at] = Trial(at, point, trial_folder(job.out, point), intervals)
+            folder = trial_folder(job.out, point)
+            found[at] = Trial(at, int(one["samples"]), point, folder, intervals)
     if len(found) < 2:
         raise DataError(f"{job.out}: {len(found)} trials over {key} have scores: need two or more")
     return [found[at] for at in sorted(found)]

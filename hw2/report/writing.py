@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hw2.errors import ConfigError, StepsFailed
 from hw2.figures.files import write_atomic
@@ -18,6 +18,7 @@ from hw2.report.steps import StepResult
 from hw2.runlog.addresses import sqlite_uri, ui_command
 from hw2.runlog.tracker import Tracker
 from hw2.runs import code_hash
+from hw2.settings.report import Language
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -31,12 +32,16 @@ def write_report(
 ) -> None:
     """Write and log OUT/report.LANGUAGE.html and OUT/metrics.json, then PDFs if given a browser.
 
+    A page of another language that is there is written anew as well, and a PDF that is not is
+    removed: beside the new pages it would tell of other results.
+
     Raises StepsFailed at the end if a step failed or what it left cannot be shown, ConfigError if
     the browser fails.
     """
     content = collect(tuple(results))
     pages = []
-    for language in languages:
+    there = [one for one in get_args(Language) if (out / f"report.{one}.html").exists()]
+    for language in dict.fromkeys((*languages, *there)):
         page = out / f"report.{language}.html"
         text = render(
             content,
@@ -47,6 +52,10 @@ def write_report(
         )
         write_atomic(page, text.encode())
         tracker.log_file(page)
+        if (pdf := page.with_suffix(".pdf")).exists():
+            pdf.unlink()
+            if browser is None:
+                print(f"removed: {pdf}, of the page before (--pdf true prints it)")
         print(f"page: {page} ({page.stat().st_size / 2**20:.1f} MB)")
         pages.append(page)
     tracker.log_metrics(metrics_of(content))
@@ -79,7 +88,9 @@ def refuse_failed(content: Content) -> None:
         )
     for name, part in content.missing.items():
         if part.error:
-            raise StepsFailed(f"{name} is missing on the page: {part.step}: {part.error}")
+            raise StepsFailed(
+                f"a figure is missing on the page ({name}): {part.step}: {part.error}"
+            )
 
 
 def metrics_of(content: Content) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_initializer(tokenizer: CLIPTokenizer) -> None:
         initializer_id(tokenizer, "motorcycle helmet")
     assert str(refused.value) == (
         "initializer_token='motorcycle helmet' is 2 tokens (motorcycle, helmet): "
-        "give one of one token"
+        "give a word that is one token of this model (docs/personalization.md: the small one's)"
     )
     with pytest.raises(ConfigError, match="is 0 tokens"):
         initializer_id(tokenizer, " ")

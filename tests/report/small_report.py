@@ -105,7 +105,8 @@ class SmallReport:
             scores["diversity"] = interval(1.5 - 0.3 * w)
             for domain in ("mnistm", "svhn"):
                 scores[f"frechet_judge/{domain}"] = interval((w - 1) ** 2 + 1.0)
-            trials.append({"point": {"guidance_weight": w}, "scores": scores, "error": ""})
+            trial = {"point": {"guidance_weight": w}, "samples": 5, "scores": scores}
+            trials.append(trial | {"error": ""})
         better = {"metric": "accuracy", "n": 5, **interval(0.2)}
         pair = {"point": {"guidance_weight": 2}, "baseline": {"guidance_weight": 0}, **better}
         best = {"point": {"guidance_weight": 2}, "scores": {}}
@@ -142,7 +143,8 @@ class SmallReport:
         for eta in ETAS:
             scores = {"distance": apart[f"{eta:g}"], "repeated": interval(float(eta == 0), 0.0)}
             scores |= {"frechet": interval(0.01 + eta, 0.001), "mse": interval(0.2 + eta)}
-            trials.append({"point": {"eta": eta}, "scores": scores, "error": ""})
+            trial = {"point": {"eta": eta}, "samples": 5, "scores": scores, "error": ""}
+            trials.append(trial)
         sweep = TuneEtaConfig(out=self.out / "eta", space=space)
         out = self.step("eta", "tune_eta", sweep, {"best": {"point": {"eta": 0}}, "trials": trials})
         for eta in ETAS:

@@ -14,6 +14,7 @@ from hw2.report.clip import Matrix
 from hw2.report.content import Content, collect
 from hw2.report.page import render
 from hw2.report.parts import Missing
+from hw2.report.texts import Texts
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights
 from hw2.yaml_text import read_yaml
@@ -104,7 +105,7 @@ def test_only_ways_are_named_as_ways(
 def test_what_came_out_decides_the_sentences(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
     gain = "accuracy at w = 2 is 20.0 (18.0 … 22.0) points higher than at w = 0"
-    assert f"{gain}; of 1 compared no larger difference is shown" in text
+    assert f"{gain}." in text
     assert "Judged accuracy" not in text
     assert "Diversity within a class falls" in text
     assert "distance of MNIST-M is least between the ends of the range" in text
@@ -138,7 +139,7 @@ def test_a_failed_step_is_told_in_its_place_and_the_rest_is_there(small: SmallRe
     assert "metrics.json: broken JSON" in told["merge"].error
     assert "00_eta_0.5.png: " in told["etas"].error
     made = Elements(page(content))
-    assert "Step clip failed: no <model>: get it" in made.text
+    assert "Step clip: no <model>: get it" in made.text
     assert "have no step called guidance" in made.text
     assert "1 of 12 steps failed" in made.text
     assert len(made.all("figure")) > 8
@@ -170,6 +171,41 @@ def test_small_errors_are_written_alike(small: SmallReport) -> None:
     assert text.count("0.00003 (0.00000-0.00013)") == 2 and "the largest 0.0000326" in text
     assert "255; η = 0.5: 25 (10-40), η = 1: 50 (20-80))" in text
     assert "255) 0 ·" in text  # of η = 0 from itself, which is exact
+
+
+def test_noises_that_were_not_scored_are_not_shown(small: SmallReport) -> None:
+    """A chunk holds five, whatever a trial is told."""
+    for name in ("eta", "guidance"):
+        path = small.out / name / "metrics.json"
+        trials = json.loads(path.read_text())["trials"]
+        changed(path, trials=[trial | {"samples": 2} for trial in trials])
+    parts = collect(small.all()).parts
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert "share repeated to the byte, of 2 noises" in text and "of 5 noises" not in text
+    assert {grid.cols for frame in parts["guidance"].frames for grid in frame.grids} == {
+        ("001", "002")
+    }
+
+
+def test_a_sheet_of_few_columns_is_kept_small_enough_for_a_page_of_paper(
+    small: SmallReport,
+) -> None:
+    classes = [attrs["class"] or "" for attrs in Elements(page(collect(small.all()))).all("div")]
+    grids = [set(words.split()) for words in classes if "grid" in words.split()]
+    assert {"grid", "tall"} in grids  # ten digits by five noises
+    assert {"grid"} in grids and {"grid", "wide"} in grids
+
+
+def test_prompts_of_several_concepts_are_left_out_where_none_was_asked_for(
+    small: SmallReport,
+) -> None:
+    path = small.out / "concepts/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"together": []}))
+    (small.out / "concepts/together/prompts.json").write_text(json.dumps({"prompts": []}))
+    changed(small.out / "grades/metrics.json", together=[])
+    content = collect(small.all())
+    assert content.missing == {} and content.parts["several"] is None
+    assert "This figure is missing" not in page(content)
 
 
 def test_the_slider_begins_with_the_chosen_and_shows_each_domain_s_own_pictures(
@@ -279,7 +315,7 @@ def test_one_failed_training_leaves_the_others(small: SmallReport) -> None:
     content = collect(small.all())
     assert set(content.missing) == {"trained/custom_0"}
     text = Elements(page(content)).text
-    assert "Step custom_0 failed: no room" in text and "Of 1 trainings 1 lowered" in text
+    assert "Step custom_0: no room" in text and "Of 1 trainings 1 lowered" in text
 
 
 @pytest.mark.parametrize("broken", ["failed", "metrics"])
@@ -292,7 +328,7 @@ def test_drawn_concepts_stay_without_their_grades(small: SmallReport, broken: st
     content = collect(small.all())
     assert set(content.missing) == {"grades"}
     made = Elements(page(content))
-    assert "the first that were drawn" in made.text and "Step grades failed" in made.text
+    assert "the first that were drawn" in made.text and "Step grades: " in made.text
     assert [i for i in made.all("img") if (i["alt"] or "").startswith("Pictures for the prompt")]
 
 
@@ -393,6 +429,27 @@ def test_by_default_the_implementation_is_that_of_the_released_weights(small: Sm
         assert words in own and words in without
 
 
+@pytest.mark.parametrize(("end", "other"), [("first", "last"), ("last", "first")])
+@pytest.mark.parametrize("clear", [True, False])
+def test_an_end_of_the_range_is_not_compared_with_itself(
+    small: SmallReport, end: str, other: str, clear: bool
+) -> None:
+    path = small.out / "guidance/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    for trial in trials:
+        w = trial["point"]["guidance_weight"]
+        score = interval(9.0 + (w if end == "first" else -w), 0.1 if clear else 5.0)
+        trial["scores"]["frechet_judge/svhn"] = score
+    changed(path, trials=trials)
+    sentences = collect(small.all()).parts["guidance"].said
+    *_, said = (one for one in sentences if "frechet" in one.key)  # of the second domain
+    assert said.key == f"p1.w_frechet_{'' if clear else 'unclear_'}{end}"
+    for texts in map(Texts.of, ("en", "zh-TW")):
+        told = texts.say(said)
+        assert f"w = {said.values[end]}" in told and f"w = {said.values[other]}" in told
+        assert told.count("w =") == 2
+
+
 def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     path = small.out / "guidance/metrics.json"
     trials = json.loads(path.read_text())["trials"]
@@ -400,7 +457,7 @@ def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
         trial["scores"]["frechet_judge/svhn"] |= {"low": 0.0, "high": 9.0}
     changed(path, trials=trials)
     said = [one.key for one in collect(small.all()).parts["guidance"].said]
-    assert "p1.w_frechet_inside" in said and "p1.w_frechet_unclear" in said
+    assert "p1.w_frechet_inside" in said and "p1.w_frechet_unclear_inside" in said
     assert not any(key.startswith("p1.w_unconditional") for key in said)  # guidance in a part only
     path = small.out / "guidance/config.yaml"
     settings = read_yaml(path) | {"guidance_interval": [0, 1]}

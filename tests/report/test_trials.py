@@ -12,7 +12,7 @@ from hw2.report.trials import read_trials
 
 def sweep(*points: dict[str, Any]) -> JobOutput:
     scores = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
-    trials = [{"point": point, "scores": scores} for point in points]
+    trials = [{"point": point, "samples": 2, "scores": scores} for point in points]
     return JobOutput("sweep", "", Path("out"), {}, {"trials": trials}, "run", "")
 
 

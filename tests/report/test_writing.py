@@ -50,3 +50,21 @@ def test_an_old_pdf_is_not_taken_for_a_new_one(tmp_path: Path, broken: Path) -> 
     with pytest.raises(ConfigError, match="could not print"):
         print_pdf(broken, page)
     assert not pdf.exists()
+
+
+def test_what_is_not_made_anew_does_not_stay_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would tell of other results."""
+    small = SmallReport(tmp_path)
+    told = Told(small.out)
+    write_report(["en", "zh-TW"], small.all(), small.out, told)
+    page, pdf = small.out / "report.zh-TW.html", small.out / "report.zh-TW.pdf"
+    before = page.read_text()
+    pdf.write_text("of the page before")
+    del small.results["clip"]
+    capsys.readouterr()
+    write_report(["en"], small.all(), small.out, told)
+    assert page.read_text() != before and "clip" in before
+    assert not pdf.exists()
+    assert f"removed: {pdf}, of the page before" in capsys.readouterr().out
