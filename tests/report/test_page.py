@@ -190,7 +190,9 @@ def test_noises_that_were_not_scored_are_not_shown(small: SmallReport) -> None:
 def test_a_sheet_of_few_columns_is_kept_small_enough_for_a_page_of_paper(
     small: SmallReport,
 ) -> None:
-    classes = [attrs["class"] or "" for attrs in Elements(page(collect(small.all()))).all("div")]
+    classes = [
+        attrs.get("class") or "" for attrs in Elements(page(collect(small.all()))).all("div")
+    ]
     grids = [set(words.split()) for words in classes if "grid" in words.split()]
     assert {"grid", "tall"} in grids  # ten digits by five noises
     assert {"grid"} in grids and {"grid", "wide"} in grids
