@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hw2.data.files import as_umask, read_json, sha256_of
+from hw2.disclosure import warn
 from hw2.errors import CheckpointError
 from hw2.locate import STATE
 from hw2.weights import described, sync, told_if_refused
@@ -101,7 +101,7 @@ class CheckpointStore:
             try:
                 return self._load(path)
             except (*TORN, SafetensorError) as error:
-                warnings.warn(f"checkpoint {path} is torn and skipped: {error}", stacklevel=2)
+                warn(f"checkpoint {path} is torn and skipped: {error}")
         return None
 
     def _load(self, path: Path) -> Checkpoint:

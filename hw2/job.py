@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hw2.mirror import Mirror
 
 M = TypeVar("M", bound=Config)
+SHOWN = 6  # differences that are told, of all
 MAKE_ROOM = "make room, and the same command goes on"
 
 
@@ -74,7 +75,8 @@ def claim_out(
                 differ = [str(broken)]
             differ += _other_inputs(sums, inputs)
             if differ and not config.overwrite:
-                found = f"results of other settings ({'; '.join(differ)})"
+                more = f"; and {len(differ) - SHOWN} more" * (len(differ) > SHOWN)
+                found = f"results of other settings ({'; '.join(differ[:SHOWN])}{more})"
                 raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
             if differ and mirror:
                 mirror.set_aside()
@@ -180,6 +182,12 @@ def _run(
         else:
             raise
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
+        return Hw2Error.exit_code
+    except MemoryError as error:
+        why = f" ({one_line(str(error))})" if str(error) else ""
+        print(
+            f"error: too little memory{why}: do less at once (--help: batch_size)", file=sys.stderr
+        )
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from hw2.disclosure import warn
 from hw2.errors import ConfigError
 from hw2.schema import PATH, Tree, below, names_in, show, want
 from hw2.yaml_text import Loader, read_yaml
@@ -68,11 +69,15 @@ class Reader:
             if key != "config":
                 self.put(key, parse(text, field), origin)
                 continue
+            typed = [name for name, (_, whence) in self.given.items() if whence == origin]
             try:
                 for name, value in read_yaml(Path(os.path.expanduser(text))).items():
                     self.put(str(name), value, f"in {text}")
             except ConfigError as error:
                 self.problems[key] = str(error)
+            if lost := [n for n in typed if self.given.get(n, ("", ""))[1] != origin]:
+                words_lost = ", ".join(f"--{name}" for name in lost)
+                warn(f"{text} stands behind {words_lost} and counts: put --config first")
 
     def tree(self) -> Tree:
         """The settings as nested mappings."""

@@ -70,7 +70,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
     `run` holds final.safetensors, config.yaml and metrics.json. Raises CheckpointError if one is
     missing or damaged, or if the weights are none that a job could take.
     """
-    source, pipeline = run / FINAL, run / PIPELINE
+    source, pipeline = _present(run, FINAL), run / PIPELINE
     meta = read_meta(source)
     has_pipeline = pipeline.is_dir()
     kinds = PIPELINES if has_pipeline else KINDS

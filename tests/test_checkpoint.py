@@ -96,11 +96,15 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_torn_checkpoint_is_skipped_and_the_one_before_taken(tmp_path: Path, damage: str) -> None:
+def test_a_torn_checkpoint_is_skipped_and_the_one_before_taken(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = saved(tmp_path, [1, 2])
     DAMAGE[damage](store.steps()[-1])
-    with pytest.warns(UserWarning, match="step_00000002 is torn and skipped"):
-        checkpoint = store.latest()
+    checkpoint = store.latest()
+    told = capsys.readouterr().err
+    assert "warning: checkpoint " in told and "step_00000002 is torn and skipped: " in told
+    assert told.count("\n") == 1
     assert checkpoint is not None and checkpoint.step == 1
     # Training goes on and writes the same step again.
     store.save(2, tensors(2), META, None)
@@ -109,7 +113,9 @@ def test_a_torn_checkpoint_is_skipped_and_the_one_before_taken(tmp_path: Path, d
     assert_close(again.tensors["net.w"], tensors(2)["net.w"], rtol=0, atol=0)
 
 
-def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
+def test_any_flipped_byte_is_noticed_or_harmless(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = saved(tmp_path, [1])
     rng = random.Random(0)
     for name in (STATE, MANIFEST):
@@ -119,13 +125,10 @@ def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
             data = bytearray(good)
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
             path.write_bytes(data)
-            try:
-                with pytest.warns(UserWarning, match="torn"):
-                    assert store.latest() is None
-            except pytest.fail.Exception:  # no warning: the tensors and step must be right
-                assert name == MANIFEST
-                checkpoint = store.latest()
-                assert checkpoint is not None and checkpoint.step == 1
+            checkpoint = store.latest()
+            assert ("torn" in capsys.readouterr().err) == (checkpoint is None)
+            if checkpoint is not None:  # the tensors and step must be right
+                assert name == MANIFEST and checkpoint.step == 1
                 assert torch.equal(checkpoint.tensors["net.w"], tensors(1)["net.w"])
         path.write_bytes(good)
 
@@ -134,8 +137,7 @@ def test_torn_later_steps_never_push_out_good_ones(tmp_path: Path) -> None:
     store = saved(tmp_path, [5, 10], keep_last=1)
     assert names(store) == [10]
     flip(store.steps()[0] / STATE)
-    with pytest.warns(UserWarning, match="torn"):
-        assert store.latest() is None
+    assert store.latest() is None
     for step in (2, 4):  # the run starts anew
         store.save(step, tensors(step), META, None)
         assert names(store) == [step]

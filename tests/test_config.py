@@ -167,6 +167,20 @@ def test_later_wins_between_file_and_words(tmp_path: Path):
     assert (config.seed, config.train.batch_size, config.train.rate) == (5, 4, 0.01)
 
 
+def test_a_file_behind_words_says_which_of_them_no_longer_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Often a slip, by which results go to the folder that the file names."""
+    file = tmp_path / "c.yaml"
+    file.write_text("out: a\ntrain:\n  batch_size: 3\n")
+    words = ["--out", "x", "--seed", "1", "--train.batch_size", "4", "--config", str(file)]
+    assert read(*words).out == Path("a")
+    told = f"warning: {file} stands behind --train.batch_size, --out and counts: put --config first"
+    assert capsys.readouterr().err == f"{told}\n"
+    assert read("--config", str(file), *words[:6]).out == Path("x")
+    assert capsys.readouterr().err == ""
+
+
 def test_empty_file_and_two_files(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("")
     (tmp_path / "b.yaml").write_text("train.batch_size: 9\nname: 2024-01-01\n")
@@ -528,6 +542,9 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().err == "error: a.csv:3 label=x\n"
     assert fail(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+    assert fail(MemoryError("cannot allocate 8 TB")) == 2
+    told = "error: too little memory (cannot allocate 8 TB): do less at once (--help: batch_size)"
+    assert capsys.readouterr().err == f"{told}\n"
     with pytest.raises(ZeroDivisionError):
         fail(ZeroDivisionError())
     with pytest.raises(SystemExit):

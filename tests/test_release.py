@@ -69,6 +69,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "metrics that are a list": (metrics("[1]"), "metrics.json: not the figures of a training"),
     "a figure that is a text": (metrics('{"a": "x"}'), "metrics.json: not the figures"),
     "a figure without ends": (metrics('{"a": {"value": 1}}'), "metrics.json: not the figures"),
+    "no weights": (
+        lambda run: (run / "final.safetensors").unlink(),
+        "safetensors: missing; finish",
+    ),
     "no metrics": (lambda run: (run / "metrics.json").unlink(), "metrics.json: missing; finish"),
     "settings that are torn": (
         lambda run: (run / "config.yaml").write_text("a: ["),

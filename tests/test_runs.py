@@ -64,6 +64,15 @@ def test_a_data_tree_is_no_bucket() -> None:
             kind()
 
 
+def test_of_many_differences_the_first_are_told(tmp_path: Path) -> None:
+    """As where another job's folder is given."""
+    config = JobConfig(out=tmp_path / "out")
+    claim_out(config, inputs={f"input {n}": "1" for n in range(9)})
+    told = r"\(another input 0; .*another input 5; and 3 more\): choose another --out"
+    with pytest.raises(ConfigError, match=told):
+        claim_out(config, inputs={f"input {n}": "2" for n in range(9)})
+
+
 def test_what_a_run_leaves_out_is_not_forgotten(tmp_path: Path) -> None:
     config = JobConfig(out=tmp_path / "out")
     for inputs in ({"a": "1", "b": "1"}, {"a": "1"}, {"c": "1"}):

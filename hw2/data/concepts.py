@@ -97,7 +97,10 @@ def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h 
     """
     squares = []
     for path in concept.pictures:
-        square = Image.fromarray(decode_named(path, upright=True, middle=True))
+        try:
+            square = Image.fromarray(decode_named(path, upright=True, middle=True))
+        except DataError as error:
+            raise DataError(f"{error}: replace it, or leave it out of src_image") from None
         if square.width != image_size:
             square = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
         squares.append(np.asarray(square))

@@ -19,8 +19,7 @@ from hw2.errors import DataError
 class PictureSet:
     """Pictures without labels, 0..255, in the order of their names.
 
-    `content_hash` is the sha256 over the decoded pixels; `bad` stays empty: a bad picture is
-    refused.
+    `content_hash` is the sha256 over the decoded pixels; `bad` are the pictures that were left out.
     """
 
     images: UInt8[Tensor, "n 3 h w"]
@@ -38,11 +37,14 @@ def real_folder(root: Path) -> Path:
     return face_folder(root) / "real"
 
 
-def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
+def read_pictures(
+    folder: Path, image_size: int | None = None, skip_bad: bool | None = None
+) -> PictureSet:
     """All pictures of a folder, as they are (all of one size then) or square of `image_size`.
 
-    Hidden files are passed over. Raises DataError for a missing or empty folder, a picture that
-    cannot be decoded (which names it), or sizes that differ.
+    Hidden files are passed over. Raises DataError for a folder that is missing or without a good
+    picture, sizes that differ, and, unless `skip_bad` leaves it out, a picture that cannot be
+    decoded (which names it). None: no setting of the caller would.
     """
     if not folder.is_dir():
         raise DataError(
@@ -53,18 +55,26 @@ def read_pictures(folder: Path, image_size: int | None = None) -> PictureSet:
     if not paths:
         raise DataError(f"{folder}: holds no pictures ({', '.join(SUFFIXES)})")
     pictures: list[np.ndarray] = []
+    bad: list[BadRow] = []
     for path in paths:
         try:
             if path.is_symlink() and not inside(path, folder):
                 raise DataError("it leaves the folder by a link")
             pictures.append(decode(path, image_size))
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            if not skip_bad:
+                way_out = "" if skip_bad is None else " (--data.skip_bad true leaves such out)"
+                raise DataError(f"{path}: {error}{way_out}") from None
+            bad.append(BadRow(str(path), 0, str(error)))
+            continue
         if pictures[-1].shape != pictures[0].shape:
             height, width = pictures[-1].shape[:2]
             raise DataError(
                 f"{path} is {width}x{height}, {paths[0].name} is "
                 f"{pictures[0].shape[1]}x{pictures[0].shape[0]}: want one size"
             )
+    if not pictures:
+        first = f"{bad[0].file} ({bad[0].reason})"
+        raise DataError(f"{folder}: none of {len(bad)} pictures is usable, the first {first}")
     images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
-    return PictureSet(images, hashlib.sha256(images.numpy().tobytes()).hexdigest())
+    return PictureSet(images, hashlib.sha256(images.numpy().tobytes()).hexdigest(), tuple(bad))

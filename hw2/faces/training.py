@@ -26,7 +26,7 @@ SHEET = (4, 8)
 
 def read_faces(config: TrainFacesConfig) -> PictureSet:
     """The real faces of the data tree."""
-    return read_pictures(real_folder(config.data.root), config.image_size)
+    return read_pictures(real_folder(config.data.root), config.image_size, config.data.skip_bad)
 
 
 def drawn_sheet(config: TrainFacesConfig, saved: Saved) -> Image.Image:

@@ -48,6 +48,7 @@ def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Imag
     for axes, key, colour in zip(all_axes, keys, cycle(COLOURS), strict=False):
         dress_axes(axes, key, "step", "")
         axes.set_xlim(-0.02 * end, 1.02 * end)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         points = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
         points = [point for point in points if math.isfinite(point[1])]
         at, values = [p[0] for p in points], [p[1] for p in points]

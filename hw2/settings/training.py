@@ -8,6 +8,7 @@ from hw2.config import Config, JobConfig, ScalingConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.values import Positive, Precision
 
+MAX_BATCH = 2**20  # more is a slip: the memory would end before the refusal
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -15,7 +16,9 @@ class TrainConfig(Config):
     """The one training loop."""
 
     num_steps: Positive = Field(description="optimiser steps")
-    batch_size: Positive = Field(128, description="pictures a step, over all workers")
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = Field(
+        128, description="pictures a step, over all workers"
+    )
     accumulate: Positive = Field(
         1, description="gradient accumulation: passes a step, each with a part of a worker's share"
     )

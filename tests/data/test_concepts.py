@@ -50,6 +50,13 @@ def test_the_middle_square_is_taken(file: Path) -> None:
     assert (concept_pictures(concept, 8).movedim(1, -1) == np.array([200, 100, 50])).all()
 
 
+def test_a_broken_picture_is_told_with_the_way_out(file: Path) -> None:
+    path = file.parent / "0/01.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"01\.jpg: .*: replace it, or leave it out of src_image$"):
+        concept_pictures(read_concepts(file)["0"], 16)
+
+
 def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
     paths = sorted((file.parent / "0").iterdir())
     plain = hashlib.sha256()

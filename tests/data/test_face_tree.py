@@ -82,6 +82,23 @@ def test_faces_that_are_not_there_are_told_with_the_way_out(tmp_path: Path) -> N
         read_pictures(real_folder(tmp_path))
 
 
+def test_bad_faces_are_refused_or_left_out_and_listed(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "b.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:2000])
+    way_out = r"b\.png: broken picture .* \(--data\.skip_bad true leaves such out\)$"
+    with pytest.raises(DataError, match=way_out):
+        read_pictures(tmp_path, skip_bad=False)
+    with pytest.raises(DataError, match=r"b\.png: broken picture \([^-]*$"):
+        read_pictures(tmp_path)
+    found = read_pictures(tmp_path, skip_bad=True)
+    assert len(found.images) == 1
+    assert [(row.file, row.line) for row in found.bad] == [(str(tmp_path / "b.png"), 0)]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DataError, match=r"none of 1 pictures is usable, the first .*b\.png \("):
+        read_pictures(tmp_path, skip_bad=True)
+
+
 def test_hidden_files_are_no_faces(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "._a.png").write_bytes(b"what macOS keeps of a file, in a zip")
