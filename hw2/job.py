@@ -70,7 +70,10 @@ def claim_out(
         if record.exists():
             here = leaves(config.shown(), ignore)
             try:
-                differ = difference(leaves(masked(read_yaml(record)), ignore), here)
+                there = leaves(masked(read_yaml(record)), ignore)
+                differ = difference(there, here)
+                if len(there.keys() ^ here.keys()) > SHOWN:
+                    differ = ["another job has made it"]
             except ConfigError as broken:
                 differ = [str(broken)]
             differ += _other_inputs(sums, inputs)

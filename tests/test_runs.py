@@ -11,6 +11,8 @@ from hw2.config import JobConfig
 from hw2.errors import BusyError, ConfigError
 from hw2.job import claim_out
 from hw2.settings.data import DataConfig, PrepareDataConfig
+from hw2.settings.faces import SampleFacesConfig
+from hw2.settings.personalize import GenerateConceptsConfig
 from tests.jobs.command import Folder
 
 
@@ -71,6 +73,13 @@ def test_of_many_differences_the_first_are_told(tmp_path: Path) -> None:
     told = r"\(another input 0; .*another input 5; and 3 more\): choose another --out"
     with pytest.raises(ConfigError, match=told):
         claim_out(config, inputs={f"input {n}": "2" for n in range(9)})
+
+
+def test_a_folder_of_another_job_is_told_as_that(tmp_path: Path) -> None:
+    claim_out(SampleFacesConfig(out=tmp_path / "out"))
+    told = r"results of other settings \(another job has made it\): choose another --out"
+    with pytest.raises(ConfigError, match=told):
+        claim_out(GenerateConceptsConfig(out=tmp_path / "out"))
 
 
 def test_what_a_run_leaves_out_is_not_forgotten(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hw2.data.files import Repeated, inside, once, parse_json, read_regular, writable
 from hw2.data.images import SUFFIXES, decode_named, orientation
+from hw2.disclosure import warn
 from hw2.errors import ConfigError, DataError
 
 MAX_BYTES = 4 * 2**20  # of input.json
@@ -48,6 +49,14 @@ class Concept:
             if (turned := orientation(path)) > 1:  # once they were learnt on their side
                 digest.update(f"orientation {turned}".encode())
         return digest.hexdigest()
+
+
+def warn_of_prompts(concept: Concept) -> None:
+    """Say which of its prompts do not name the concept: their pictures know nothing of it."""
+    for prompt in concept.prompts:
+        if concept.token_name not in prompt:
+            said = f"source {concept.source}: prompt {prompt[:80]!r} of input.json"
+            warn(f"{said} does not name {concept.token_name}: its pictures do not show the concept")
 
 
 def sources_by_token(concepts: Mapping[str, Concept]) -> dict[str, list[str]]:

@@ -109,6 +109,11 @@ def _labels(pairs: Sequence[tuple[str, Any]]) -> Labels:
             )
         owner[name] = key
     ids, names = zip(*pairs, strict=True)
+    if all(map(is_number, names)) and not any(map(is_number, ids)):
+        raise DataError(
+            f"its labels are numbers and its ids names, as {_short(ids[0])}: {_short(names[0])}: "
+            'want them the other way round, {"0": "name", ...}'
+        )
     return Labels(ids, names)
 
 

@@ -61,8 +61,11 @@ def _chinese() -> tuple[str, Path] | None:
     """Name and file of an installed font that has Chinese characters."""
     from matplotlib.font_manager import fontManager
 
-    installed = {entry.name: Path(entry.fname) for entry in fontManager.ttflist}
-    return next(((name, installed[name]) for name in CHINESE if name in installed), None)
+    installed = {entry.name for entry in fontManager.ttflist}
+    for name in CHINESE:
+        if name in installed:
+            return name, Path(fontManager.findfont(name))  # of its weights the regular one
+    return None
 
 
 @lru_cache
@@ -73,9 +76,14 @@ def _tell_once() -> None:
     )
 
 
-def fitting(texts: Sequence[str], width: int, largest: int) -> ImageFont.FreeTypeFont:
-    """The largest type in which each text is at most `width` pixels wide, but a readable one."""
-    path = _file_for(texts)
+def fitting(
+    texts: Sequence[str], width: int, largest: int, beside: Sequence[str] = ()
+) -> ImageFont.FreeTypeFont:
+    """The largest type in which each text is at most `width` pixels wide, but a readable one.
+
+    It has the characters of the texts `beside` too, which have room.
+    """
+    path = _file_for([*texts, *beside])
     fonts = (_of(path, size) for size in range(largest, 9, -1))
     return next((f for f in fonts if all(f.getlength(t) <= width for t in texts)), _of(path, 9))
 

@@ -74,7 +74,7 @@ def sheet(
     cell_w = max(w * scale, apart)
     cell_h = h * scale + (round(1.2 * note_font.size) + MARGIN // 2 if below else 0)
     grid = _grid(images, scale, cell_h, cell_w)
-    font = fitting(above, cell_w, largest=15)
+    font = fitting(above, cell_w, largest=15, beside=beside)
     title_font = fitting([title], grid.width, largest=17)
 
     left = MARGIN + max((math.ceil(font.getlength(text)) + MARGIN for text in beside), default=0)

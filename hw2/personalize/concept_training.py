@@ -14,7 +14,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.concepts import Concept, concept_pictures, one_concept, read_concepts
+from hw2.data.concepts import (
+    Concept,
+    concept_pictures,
+    one_concept,
+    read_concepts,
+    warn_of_prompts,
+)
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.errors import ConfigError
 from hw2.figures.grid import sheet
@@ -60,7 +66,8 @@ def read_learnt(
 ) -> list[Learnt]:
     """The concepts `sources` of `config.input`, as the settings or input.json name them.
 
-    Raises ConfigError for one that neither gives a word to start from, and DataError for files.
+    Raises ConfigError for one that neither gives a word to start from, for two of one token, and
+    DataError for files.
     """
     concepts = read_concepts(config.input)
     found = []
@@ -83,6 +90,13 @@ def read_learnt(
                 read_templates(templates_for(captions, concept.kind)),
             )
         )
+    named = {of.token.lower(): of.concept.source for of in found}
+    for of in found:
+        if (other := named[of.token.lower()]) != of.concept.source:
+            raise ConfigError(
+                f"sources {of.concept.source} and {other} are both called {of.token}: give each a "
+                "token of its own (--token_names, or token_name in input.json)"
+            )
     return found
 
 
@@ -205,6 +219,8 @@ def tried_inputs(
     hashes = {"pipeline": model.content_hash, "captions": captions}
     add_tokens(model, learnt)
     checked_prompts(config, model, learnt)
+    for of in learnt:
+        warn_of_prompts(of.concept)
     return hashes
 
 

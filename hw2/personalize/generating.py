@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hw2.data.concepts import Concept
+from hw2.data.concepts import Concept, warn_of_prompts
 from hw2.data.files import write_json
 from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
@@ -57,6 +57,7 @@ def prompts_to_draw(
                 f"sources={source}: its {concept.token_name} is not in the {first} files, which "
                 f"bring {', '.join(learnt.rows)}: give its file too, or leave it out of --sources"
             )
+        warn_of_prompts(concept)
         for place, prompt in enumerate(concept.prompts):
             found.append({"way": first, "prompt": prompt, "stem": source_stem(source, place)})
     for way in ways:

@@ -35,6 +35,12 @@ def read_ways(
     for way, folder in (("joint", config.joint), ("merged", config.merged)):
         if folder is not None:
             ways[way] = read_deltas(folder, base, weights)
+            trained = "step" in ways[way].about
+            if trained != (way == "joint"):
+                by, other = (
+                    ("custom_diffusion", "joint") if trained else ("merge_concepts", "merged")
+                )
+                raise ConfigError(f"{way}={folder}: made by jobs.{by}: give it to --{other}")
     if not ways:
         raise ConfigError(
             "separate=[], joint=null, merged=null: nothing was learnt; give folders of "

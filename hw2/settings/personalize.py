@@ -100,7 +100,9 @@ class CustomDiffusionConfig(ConceptTrainingConfig):
     sources: Annotated[tuple[str, ...], each_once("concept")] = Field(
         ("0",), min_length=1, description="concepts of input.json; several are trained jointly"
     )
-    token_names: tuple[str, ...] = Field((), description="their tokens; empty: input.json's")
+    token_names: Annotated[tuple[str, ...], each_once("token")] = Field(
+        (), description="their tokens; empty: input.json's"
+    )
     initializer_tokens: tuple[str, ...] = Field(
         (), description="words whose rows these start as; empty: input.json's"
     )
@@ -150,7 +152,7 @@ class MergeConceptsConfig(JobConfig):
     """Settings of jobs.merge_concepts."""
 
     model: str = Field("asset:text2image", description=MODEL)
-    concepts: tuple[Place, ...] = Field(
+    concepts: Annotated[tuple[Place, ...], each_once("folder")] = Field(
         min_length=1, description="folders of jobs.custom_diffusion, of the same model"
     )
     captions: Place = Field(

@@ -57,6 +57,7 @@ def test_an_id_goes_before_a_name(tmp_path: Path) -> None:
         (b'["cat", "cat"]', "ids '0' and '1' have the same label 'cat'"),
         (b'{"0": " "}', "id '0' has the label ' ': none may be empty"),
         (b'{"": "cat"}', "none may be empty"),
+        (b'{"cat": "0", "dog": "1"}', "numbers and its ids names, as 'cat': '0': want them the"),
         (b'{"0": "\\ud800"}', "half a surrogate pair"),
         (b'{"0": "' + b"x" * 10**6 + b'"}', "xxx have 1000001 letters: want at most 1000"),
         (b'{"0": "a\\nb", "1": "a\\nb"}', r"label 'a\\nb'"),

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from hw2.errors import ConfigError, DataError
+from hw2.figures import fonts
 from hw2.figures.grid import GAP, MARGIN, animation, sheet, to_pil, to_uint8
 
 
@@ -137,6 +138,17 @@ def test_a_label_of_several_lines_is_drawn_in_one() -> None:
     images = noise(1, 2, 3, 8, 8)
     drawn = [sheet(images, [text], [text] * 2).tobytes() for text in ("a\nb\r\x85c", "a b c")]
     assert drawn[0] == drawn[1]
+
+
+def test_chinese_beside_the_rows_alone_is_drawn() -> None:
+    images = noise(1, 2, 3, 8, 8)
+    drawn = [sheet(images, [name], ["a", "b"]).tobytes() for name in ("臉", "狗")]
+    assert (drawn[0] != drawn[1]) == (fonts._chinese() is not None)  # else a box stands for each
+
+
+def test_chinese_is_not_bold() -> None:
+    if found := fonts._chinese():
+        assert "Bold" not in found[1].name
 
 
 def test_sheets_that_cannot_be_drawn_are_refused() -> None:

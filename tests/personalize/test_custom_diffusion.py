@@ -16,7 +16,7 @@ from hw2.config import ScalingConfig
 from hw2.data.captions import train_folder
 from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.distributed import train
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, ConfigError
 from hw2.gradients import Place
 from hw2.models.ema import moving
 from hw2.personalize import concept_training, generating, prior
@@ -227,6 +227,17 @@ def test_a_training_is_told_its_device(
     here = config.model_copy(update={"scaling": ScalingConfig(num_workers=0, use_gpu=True)})
     train.run_training_on(make, here, "test", tracker)
     assert told == [torch.device("meta")] * 2
+
+
+def test_two_concepts_of_one_token_are_refused(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    model = load_stable_diffusion(config.model)
+    record = write_input(tmp_path)
+    record.write_text(record.read_text().replace("<new2>", "<NEW1>"))
+    other = config.model_copy(update={"input": record, "sources": ("0", "1")})
+    with pytest.raises(ConfigError, match=r"sources 0 and 1 are both called <new1>: give each a"):
+        read_all(other, model)
 
 
 def test_each_concept_has_its_own_captions(config: CustomDiffusionConfig) -> None:

@@ -128,3 +128,15 @@ def test_a_concept_without_a_word_to_start_from_is_refused(
     other = config.model_copy(update={"input": record})
     with pytest.raises(ConfigError, match=f"source 0: {record} names no initializer_token: add it"):
         inversion_inputs(other)
+
+
+def test_a_prompt_that_does_not_name_the_concept_is_told(
+    config: TextualInversionConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inversion_inputs(config)
+    assert capsys.readouterr().err == ""
+    record = write_input(tmp_path)
+    record.write_text(record.read_text().replace("a photo of a <new1>", "a photo of a coin"))
+    inversion_inputs(config.model_copy(update={"input": record}))
+    told = "warning: source 0: prompt 'a photo of a coin' of input.json does not name <new1>: its"
+    assert capsys.readouterr().err == f"{told} pictures do not show the concept\n"

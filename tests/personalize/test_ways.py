@@ -62,10 +62,10 @@ def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
     model = tiny_model()
     weights = cross_attention_weights(model.unet)
     base = base_hash(model.unet, model.text_encoder)
-    one = Deltas(base, weights, {"<new1>": torch.ones(WIDTH)}, {})
+    one = Deltas(base, weights, {"<new1>": torch.ones(WIDTH)}, {"step": 400})
     moved = {name: weight + 1 for name, weight in weights.items()}
     made = {"one": one, "row": replace(one, rows={"<new1>": torch.zeros(WIDTH)})}
-    made["weights"] = replace(one, weights=moved)
+    made |= {"merge": replace(one, about={}), "weights": replace(one, weights=moved, about={})}
     for name, learnt in made.items():
         save_deltas(tmp_path / name, learnt, weights)
 
@@ -77,8 +77,14 @@ def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
     assert list(ways) == ["joint", "merged"]
     for way, name in (("joint", "one"), ("merged", "weights")):
         assert all(torch.equal(v, made[name].weights[k]) for k, v in ways[way].weights.items())
-    sums = hashes_of(ways, {}) | {"row": hashes_of(read("row", "one"), {})["joint"]}
+    sums = hashes_of(ways, {}) | {"row": hashes_of(read("row", "merge"), {})["joint"]}
     assert len(set(sums.values())) == 3
+    for folders, told in (
+        (("merge", "weights"), "joint=.*: made by jobs.merge_concepts: give it to --merged"),
+        (("one", "row"), "merged=.*: made by jobs.custom_diffusion: give it to --joint"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            read(*folders)
 
 
 def test_two_concepts_of_one_name_are_not_drawn_together() -> None:

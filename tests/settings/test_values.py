@@ -8,7 +8,11 @@ from hw2.config import JobConfig, load
 from hw2.errors import ConfigError
 from hw2.settings.faces import EtaSheetConfig
 from hw2.settings.grading import GradeConceptsConfig
-from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.settings.personalize import (
+    CustomDiffusionConfig,
+    GenerateConceptsConfig,
+    MergeConceptsConfig,
+)
 from hw2.settings.report import ReportConfig
 
 REPORT = Path(__file__).parents[2] / "jobs" / "configs" / "report_local.yaml"
@@ -26,6 +30,8 @@ GIVEN: dict[type, tuple[str, str]] = {  # what has no default
         (ReportConfig, "languages", "en,en", "language"),
         (GenerateConceptsConfig, "sources", "0,0", "concept"),
         (GradeConceptsConfig, "sources", "0,0", "concept"),
+        (MergeConceptsConfig, "concepts", "a,a/", "folder"),
+        (CustomDiffusionConfig, "token_names", "<a>,<a>", "token"),
     ],
 )
 def test_a_list_has_nothing_twice(

@@ -9,6 +9,7 @@ from pyarrow import csv
 from hw2.data.listing.rows import Classes, Rows
 from hw2.data.listing.store import STORE_ERRORS, Entry, Store, gist, shown, unusable
 from hw2.data.listing.tables import label_column, open_parquet, path_column
+from hw2.disclosure import warn
 from hw2.errors import ConfigError, DataError
 
 NO_LABEL = "it has no label"
@@ -25,7 +26,10 @@ def list_manifest(
     """The pictures of the table `name`, whose paths start at its folder and stay in it."""
     # One listing of a bucket is many times faster than a question a picture.
     remote = None if store.local else {entry.name: entry for entry in store.scan(deep=True)}
+    seen, again = set[str](), 0
     for path, text in _pairs(store, name, image_column, label_column):
+        again += path in seen
+        seen.add(path)
         label, reason = -1, _leaves(path)
         if reason is None:
             plain = str(PurePosixPath(path))
@@ -41,6 +45,8 @@ def list_manifest(
         if reason is None:
             label = classes.find(text, entry.name)
         rows.add_entry(entry, reason, label)
+    if again:
+        warn(f"{shown(store.path(name))}: {again} rows repeat a picture, which counts again")
 
 
 def _leaves(path: str) -> str | None:
@@ -49,7 +55,7 @@ def _leaves(path: str) -> str | None:
         return "it has no path"
     for pure in (PurePosixPath(path), PureWindowsPath(path)):
         if pure.anchor or ".." in pure.parts:
-            return "it leaves the folder of the manifest"
+            return "it leaves the folder of the manifest, below which paths are"
     return None
 
 

@@ -109,7 +109,11 @@ def list_pictures(
     guessed = labels is None
     if labels is None:
         if kind != "folders":
-            raise ConfigError(f"layout={kind} does not say what the classes are: give --labels")
+            folders = kind == "names" and any(entry.folder for entry in store.scan())
+            other = ", or --layout folders for the folders beside them" * folders
+            raise ConfigError(
+                f"layout={kind} does not say what the classes are: give --labels{other}"
+            )
         labels = folder_labels(store)
     classes, rows = Classes(labels), Rows()
     if kind == "names":

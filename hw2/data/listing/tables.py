@@ -92,6 +92,8 @@ def _chosen(
     for name in [wanted] if wanted is not None else usual:
         if name in fit:
             return name
+    if len(names) == 1 and (sign := next((s for s in ";\t" if s in names[0]), None)):
+        raise ConfigError(f"{where}: its columns are parted by {sign!r}: want a table with commas")
     asked = f"--{what}_column {wanted}" if wanted is not None else f"a column {'/'.join(usual)}"
     fitting = f"choose one of {', '.join(fit[:20])}" if fit else "it has none that fits"
     raise ConfigError(

@@ -17,6 +17,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(write_names(tmp_path / "set"))
 
 
+OUTSIDE = "it leaves the folder of the manifest, below which paths are"
 MISNAMED = "misnamed: want {class}_{n}.png"
 NO_FILE = "it is not a regular file"
 LEAVES = "it leaves the folder by a link"
@@ -92,11 +93,11 @@ def test_bad_files_among_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("../outside.png", "it leaves the folder of the manifest"),
-        ("a/../../outside.png", "it leaves the folder of the manifest"),
-        ("..\\outside.png", "it leaves the folder of the manifest"),
-        ("C:\\outside.png", "it leaves the folder of the manifest"),
-        ("/etc/passwd.png", "it leaves the folder of the manifest"),
+        ("../outside.png", OUTSIDE),
+        ("a/../../outside.png", OUTSIDE),
+        ("..\\outside.png", OUTSIDE),
+        ("C:\\outside.png", OUTSIDE),
+        ("/etc/passwd.png", OUTSIDE),
         ("out/outside.png", LEAVES),
         ("out.png", LEAVES),
         ("none.png", "the file is missing"),

@@ -52,6 +52,9 @@ def test_a_listing_without_labels_takes_the_folders(tmp_path: Path) -> None:
         images = LAYOUTS[layout][0](tmp_path / layout)
         with pytest.raises(ConfigError, match="does not say what the classes are: give --labels"):
             list_pictures(images, None)
+    (tmp_path / "set/0_1.png").write_bytes(b"astray")
+    with pytest.raises(ConfigError, match="give --labels, or --layout folders for the folders"):
+        list_pictures(str(tmp_path / "set"), None)
 
 
 def test_a_folder_without_pictures_is_no_class(
@@ -126,6 +129,18 @@ def rows_of(text: str) -> Callable[[Path], Path]:
     return write
 
 
+def test_a_picture_that_a_table_names_again_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It narrows the intervals."""
+    name = f"{SAMPLES[0][0]}_{SAMPLES[0][1]}.png"
+    listed(rows_of(f"path,label\n{name},0\n")(folder))
+    assert capsys.readouterr().err == ""
+    assert len(listed(rows_of("path,label\n" + f"{name},0\n" * 3)(folder))) == 3
+    told = f"warning: {folder}/set.csv: 2 rows repeat a picture, which counts again\n"
+    assert capsys.readouterr().err == told
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (
         lambda folder: folder / "none",
@@ -148,6 +163,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "header only": (rows_of("path,label\n"), "holds no pictures"),
     "no path column": (rows_of("name,label\n0_1.png,0\n"), "cannot use a column path/file_name"),
     "no label column": (rows_of("path,kind\n0_1.png,0\n"), "choose one of path, kind"),
+    "semicolons": (rows_of("path;label\n0_1.png;0\n"), "parted by ';': want a table with commas"),
+    "tabs": (rows_of("path\tlabel\n0_1.png\t0\n"), r"parted by '\t': want a table with"),
     "ragged": (rows_of("path,label\n0_1.png,0,1\n"), "the table cannot be read"),
     "not a Parquet": (
         lambda folder: (folder / "x.parquet").write_bytes(b"PAR1") and folder / "x.parquet",
