@@ -17,7 +17,7 @@ from torch import Tensor
 from hw2.data.files import MAX_TABLE_BYTES, inside, read_regular
 from hw2.data.images import SUFFIXES, decode
 from hw2.data.labels import read_labels
-from hw2.data.tables import BadRow
+from hw2.data.tables import BadRow, left_out
 from hw2.disclosure import warn
 from hw2.errors import DataError
 
@@ -104,7 +104,7 @@ def read_captions(
         except DataError as error:
             if as_concepts:  # whose job has no such setting
                 raise DataError(f"{file}:{line}: {error}: mend it, or take that row out") from None
-            bad.append(_bad(BadRow(str(file), line, str(error)), skip_bad))
+            bad.append(left_out(BadRow(str(file), line, str(error)), skip_bad))
             continue
         pictures.append(pixels)
         captions.append(cells[1].strip())
@@ -139,7 +139,7 @@ def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> Clas
                 raise DataError(f"its name has no class 0..{len(names) - 1} before a _")
             pixels = _decode(path, image_size)
         except DataError as error:
-            bad.append(_bad(BadRow(str(path), 0, str(error)), skip_bad))
+            bad.append(left_out(BadRow(str(path), 0, str(error)), skip_bad))
             continue
         pictures.append(pixels)
         labels.append(int(label))
@@ -162,12 +162,6 @@ def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarra
         return decode(path, image_size, upright=as_concepts, middle=as_concepts)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
-
-
-def _bad(row: BadRow, skip_bad: bool) -> BadRow:
-    if not skip_bad:
-        raise DataError(f"{row} (--data.skip_bad true leaves such out)")
-    return row
 
 
 def _read(file: Path, as_concepts: bool) -> str:

@@ -67,6 +67,18 @@ def sources_by_token(concepts: Mapping[str, Concept]) -> dict[str, list[str]]:
     return found
 
 
+def refuse_shared_tokens(
+    concepts: Mapping[str, Concept], way_out: str = "draw them apart with --sources"
+) -> None:
+    """Raise ConfigError if two concepts have one token, in upper or lower case."""
+    for first, *more in sources_by_token(concepts).values():
+        if more:
+            raise ConfigError(
+                f"sources {first} and {more[0]} are both called {concepts[more[0]].token_name}: "
+                f"give each a token_name of its own in input.json, or {way_out}"
+            )
+
+
 def read_concepts(file: Path) -> dict[str, Concept]:
     """The concepts of an input.json by source, in its order.
 

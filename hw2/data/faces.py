@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hw2.data.files import inside
 from hw2.data.images import SUFFIXES, decode
-from hw2.data.tables import BadRow
+from hw2.data.tables import BadRow, left_out
 from hw2.errors import DataError
 
 
@@ -62,10 +62,7 @@ def read_pictures(
                 raise DataError("it leaves the folder by a link")
             pictures.append(decode(path, image_size))
         except DataError as error:
-            if not skip_bad:
-                way_out = "" if skip_bad is None else " (--data.skip_bad true leaves such out)"
-                raise DataError(f"{path}: {error}{way_out}") from None
-            bad.append(BadRow(str(path), 0, str(error)))
+            bad.append(left_out(BadRow(str(path), 0, str(error)), skip_bad))
             continue
         if pictures[-1].shape != pictures[0].shape:
             height, width = pictures[-1].shape[:2]

@@ -12,14 +12,29 @@ from hw2.errors import DataError
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used: the CSV file, its line (from 1), and why."""
+    """A row that cannot be used: the CSV file, its line (from 1), and why.
+
+    Line 0: a picture of no table, whose file it is.
+    """
 
     file: str
     line: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
+        return (
+            f"{self.file}:{self.line}: {self.reason}"
+            if self.line
+            else f"{self.file}: {self.reason}"
+        )
+
+
+def left_out(row: BadRow, skip_bad: bool | None) -> BadRow:
+    """`row`, to be listed; DataError unless `skip_bad`. None: no setting of the job has it so."""
+    if not skip_bad:
+        way_out = "" if skip_bad is None else " (--data.skip_bad true leaves such out)"
+        raise DataError(f"{row}{way_out}")
+    return row
 
 
 @dataclass(frozen=True)

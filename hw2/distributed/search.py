@@ -8,7 +8,7 @@ from typing import Any
 from hw2.errors import ConfigError
 from hw2.settings.sweeps import Dimension, SweepConfig
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import kept_trials
+from hw2.sweeps.trial import kept_points
 
 
 def searched(
@@ -41,7 +41,7 @@ def num_asked(config: SweepConfig, out: Path) -> int:
 
 
 def _begun(config: SweepConfig, out: Path) -> list[Point]:
-    return [trial.point for trial in kept_trials(out) if _lies_in(trial.point, config.space)]
+    return [point for point in kept_points(out) if _lies_in(point, config.space)]
 
 
 def point_of(config: Mapping[str, Any]) -> Point:

@@ -162,15 +162,13 @@ def wait_until_up(config: MlflowServerConfig, server: subprocess.Popen[bytes]) -
     raise ConfigError("the server did not start: MLflow's reason is above")
 
 
-def wait_for_end(
-    server: subprocess.Popen[bytes], database: Database, folder: Path, pause: float = 0.5
-) -> str:
+def wait_for_end(server: subprocess.Popen[bytes], database: Database, folder: Path) -> str:
     """What has ended of itself, the server or its own PostgreSQL, without which it only refuses."""
     while server.poll() is None:
         if database.process and (code := database.process.poll()) is not None:
             why = f"its PostgreSQL ended with code {code}: {folder}/postgres.log says why"
             return f"{why}; the same command starts both again"
-        time.sleep(pause)
+        time.sleep(0.5)
     return f"the server ended with code {server.returncode}: see above"
 
 

@@ -19,6 +19,7 @@ from hw2.data.concepts import (
     concept_pictures,
     one_concept,
     read_concepts,
+    refuse_shared_tokens,
     warn_of_prompts,
 )
 from hw2.diffusion.objective import FixedNoiseLoss
@@ -90,13 +91,10 @@ def read_learnt(
                 read_templates(templates_for(captions, concept.kind)),
             )
         )
-    named = {of.token.lower(): of.concept.source for of in found}
-    for of in found:
-        if (other := named[of.token.lower()]) != of.concept.source:
-            raise ConfigError(
-                f"sources {of.concept.source} and {other} are both called {of.token}: give each a "
-                "token of its own (--token_names, or token_name in input.json)"
-            )
+    named = {
+        of.concept.source: dataclasses.replace(of.concept, token_name=of.token) for of in found
+    }
+    refuse_shared_tokens(named, "other --token_names")
     return found
 
 

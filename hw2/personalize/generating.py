@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hw2.data.concepts import Concept, warn_of_prompts
+from hw2.data.concepts import Concept, refuse_shared_tokens, warn_of_prompts
 from hw2.data.files import write_json
 from hw2.errors import ConfigError
 from hw2.figures.files import write_atomic
 from hw2.personalize.personalizer import Personalizer
-from hw2.personalize.ways import Ways, refuse_shared_tokens
+from hw2.personalize.ways import Ways
 from hw2.pieces import MakeWork, Piece
 from hw2.settings.personalize import CustomDiffusionConfig, GenerateConceptsConfig
 from hw2.settings.values import absolute

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hw2.data.concepts import Concept, sources_by_token
+from hw2.data.concepts import Concept, refuse_shared_tokens
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings
@@ -69,16 +69,6 @@ def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas
                 raise ConfigError(f"separate={given}: {found.token} is in another file already")
             rows[found.token] = found.row
     return Deltas(base, {}, rows, {})
-
-
-def refuse_shared_tokens(concepts: Mapping[str, Concept]) -> None:
-    """Raise ConfigError if two concepts have one token, in upper or lower case."""
-    for first, *more in sources_by_token(concepts).values():
-        if more:
-            raise ConfigError(
-                f"sources {first} and {more[0]} are both called {concepts[more[0]].token_name}: "
-                "give each a token_name of its own in input.json, or draw them apart with --sources"
-            )
 
 
 def _untrained(model: StableDiffusion, concepts: Mapping[str, Concept]) -> Deltas:

@@ -109,8 +109,13 @@ def read_trial(out: Path, point: Point) -> TrialResult:
 
 def kept_trials(out: Path) -> list[TrialResult]:
     """All trials that `out` has, finished or not."""
-    points = sorted((out / "trials").glob("*/point.json"))
-    return [read_trial(out, point) for path in points if (point := _kept_point(path))]
+    return [read_trial(out, point) for point in kept_points(out)]
+
+
+def kept_points(out: Path) -> list[Point]:
+    """The points of all trials that `out` has, finished or not."""
+    files = sorted((out / "trials").glob("*/point.json"))
+    return [point for path in files if (point := _kept_point(path))]
 
 
 def _kept_point(path: Path) -> Point | None:

@@ -236,7 +236,7 @@ def test_two_concepts_of_one_token_are_refused(
     record = write_input(tmp_path)
     record.write_text(record.read_text().replace("<new2>", "<NEW1>"))
     other = config.model_copy(update={"input": record, "sources": ("0", "1")})
-    with pytest.raises(ConfigError, match=r"sources 0 and 1 are both called <new1>: give each a"):
+    with pytest.raises(ConfigError, match="sources 0 and 1 are both called <NEW1>: give each a"):
         read_all(other, model)
 
 

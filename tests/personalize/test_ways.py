@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2.data.concepts import Concept
+from hw2.data.concepts import Concept, refuse_shared_tokens
 from hw2.errors import CheckpointError, ConfigError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.inversion import EMBEDDING
-from hw2.personalize.ways import Ways, hashes_of, read_ways, refuse_shared_tokens
+from hw2.personalize.ways import Ways, hashes_of, read_ways
 from hw2.settings.personalize import GenerateConceptsConfig
 from tests.personalize.tiny import WIDTH, tiny_model
 
