@@ -76,20 +76,22 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
     print(f"seed of the blows: {seed}")
     draw = random.Random(seed)
     first, second = draw.sample([signal.SIGINT, signal.SIGKILL], 2)
-    four = yaml(folder, "four", "space: {guidance_weight: {grid: [-1, 0, 1, 2]}}\n")
+    # So many that some are left for the second blow, whatever the first one leaves.
+    grid = "-1, 0, 0.25, 0.5, 1, 1.5, 2, 3"
+    eight = yaml(folder, "eight", f"space: {{guidance_weight: {{grid: [{grid}]}}}}\n")
     out = folder.path / "out"
 
-    by_ray = settings(four, digits_tree, "out", None)
+    by_ray = settings(eight, digits_tree, "out", None)
     job = folder.start("tune_guidance", *as_words(by_ray))
     while job.poll() is None and not finished(out):
         time.sleep(0.01)
     end(job, first)
     before = chunks(done := finished(out))
-    assert 1 <= len(done) < 4
+    assert 1 <= len(done) < 8
     assert not (out / "metrics.json").exists()
 
     # Without Ray, which goes on from the same trials.
-    alone = settings(four, digits_tree, "out", 0)
+    alone = settings(eight, digits_tree, "out", 0)
     job = folder.start("tune_guidance", *as_words(alone))
     deadline = time.monotonic() + 120
     while job.poll() is None and finished(out) == done and time.monotonic() < deadline:
@@ -99,11 +101,11 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
     before |= chunks(finished(out))
 
     assert folder.run_here("tune_guidance", alone).code == 0
-    assert len(finished(out)) == 4
+    assert len(finished(out)) == 8
     now = chunks(finished(out))
     assert {path: now[path] for path in before} == before
 
-    undisturbed = folder.run_here("tune_guidance", settings(four, digits_tree, "here", 0))
+    undisturbed = folder.run_here("tune_guidance", settings(eight, digits_tree, "here", 0))
     assert undisturbed.code == 0
     assert reports(out) == reports(folder.path / "here")
 
@@ -113,23 +115,23 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
         "WHERE t.key = 'mlflow.parentRunId' AND t.value = ?",
         parent,
     )
-    assert [status for _, status in nested] == ["FINISHED"] * 4
+    assert [status for _, status in nested] == ["FINISHED"] * 8
     assert folder.query("SELECT status FROM runs WHERE run_uuid = ?", parent) == [("FINISHED",)]
-    assert len(folder.query("SELECT 1 FROM runs")) == 2 * 5  # with the undisturbed sweep's
+    assert len(folder.query("SELECT 1 FROM runs")) == 2 * 9  # with the undisturbed sweep's
     for run, _ in nested:
         for kind in ("", ".low", ".high"):
             key = f"eval/accuracy{kind}"
             query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = ?"
             assert folder.query(query, run, key) == [(5,)]
 
-    five = yaml(folder, "five", "space: {guidance_weight: {grid: [-1, 0, 1, 2, 4]}}\n")
-    assert folder.run_here("tune_guidance", settings(five, digits_tree, "out", 0)).code == 0
+    nine = yaml(folder, "nine", f"space: {{guidance_weight: {{grid: [{grid}, 4]}}}}\n")
+    assert folder.run_here("tune_guidance", settings(nine, digits_tree, "out", 0)).code == 0
     wider = chunks(finished(out))
     assert {path: wider[path] for path in now} == now
     assert {one.name for one in finished(out)} - {path.parent.name for path in now} == {
         key_of({"guidance_weight": 4})
     }
-    assert len(json.loads((out / "metrics.json").read_text())["trials"]) == 5
+    assert len(json.loads((out / "metrics.json").read_text())["trials"]) == 9
 
 
 @pytest.mark.slow
