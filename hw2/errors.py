@@ -3,9 +3,13 @@
 import errno
 
 # What the system answers, in an OSError of any kind:
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # too long, or links in a ring
+
+
+def wants_room(error: BaseException) -> bool:
+    """Whether it is a full disk, or a quota that is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Hw2Error(Exception):

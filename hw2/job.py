@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
-from hw2.errors import NO_NAME, NO_ROOM, NO_WRITING, ConfigError, Hw2Error
+from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
 from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
@@ -104,7 +104,7 @@ def claim_out(
                 os.fsync(file.fileno())
             passing.replace(path)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if wants_room(error):
             shown, advice = out, MAKE_ROOM
         raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
     return out
@@ -177,7 +177,7 @@ def _run(
         return getattr(cause, "exit_code", error.exit_code)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        if error.errno in NO_ROOM:
+        if wants_room(error):
             where = where or f" (the results are in {out})" * (out is not None)
             advice = MAKE_ROOM
         elif error.errno in (*NO_WRITING, *NO_NAME) and where:

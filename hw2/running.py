@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hw2.errors import NO_ROOM, Hw2Error, StorageError
+from hw2.errors import Hw2Error, StorageError, wants_room
 from hw2.figures.charts import curves
 from hw2.gradients import Place
 from hw2.mirror import Mirror
@@ -27,7 +27,7 @@ def _kept(errors: list[Hw2Error]) -> Iterator[None]:
     except Hw2Error as error:
         errors.append(error)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if not wants_room(error):
             raise
         said = f"cannot write {error.filename} ({error.strerror}): make room"
         errors.append(StorageError(said))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from hw2.disclosure import mask, one_line
-from hw2.errors import NO_ROOM, ConfigError, Hw2Error, StorageError
+from hw2.errors import ConfigError, Hw2Error, StorageError, wants_room
 
 T = TypeVar("T")
 logger = logging.getLogger("hw2.storage")
@@ -144,7 +144,7 @@ class Bucket:
             try:
                 result = call()
             except AWAY as error:
-                if isinstance(error, OSError) and error.errno in NO_ROOM:
+                if wants_room(error):
                     raise
                 reason = str(error)
                 if give_up(reason) or time.monotonic() + pause > deadline:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
-from hw2.digits.compared import compare, pairs_with, part_of
+from hw2.digits.compared import Apart, compare, pairs_with, part_of
 from hw2.digits.folder import read_cost, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
@@ -37,12 +37,14 @@ def report_digits(
     real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
     scores = score_digits(judged, real_judged)
     apart = _compared(config, judge, judged)
-    tracker.log_metrics({**extra, **scores.to_json(), **({"against": apart} if apart else {})})
+    differences = [_row(one) for one in apart]
+    against = {"against": differences} if apart else {}
+    tracker.log_metrics({**extra, **scores.to_json(), **against})
     tracker.log_summary(
         {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
     )
     tracker.log_table("scores", scores.rows())
-    tracker.log_table("differences", apart)
+    tracker.log_table("differences", differences)
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }
@@ -50,24 +52,28 @@ def report_digits(
     print(format_table(rows, ["score", *names.values(), "mean"]))
     if apart:
         print(f"judged accuracy less that of {config.against}, on the same noises:")
-        print(format_table(apart, ["domain", "value", "only_this", "only_other", "noises"]))
+        shown = [
+            {"": names.get(one.domain, one.domain), "points": f"{one.interval.in_points():.1f}"}
+            | {"right here alone": one.only_this, "there alone": one.only_other}
+            for one in apart
+        ]
+        print(format_table(shown))
     for name, value in extra.items():
         print(f"{name}: {value:g}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")
     return scores
 
 
-def _compared(
-    config: SampleDigitsConfig, judge: Judge, judged: JudgedPictures
-) -> list[dict[str, Any]]:
-    """A row a domain and one of the mean; none without a folder to compare with."""
+def _compared(config: SampleDigitsConfig, judge: Judge, judged: JudgedPictures) -> list[Apart]:
+    """The differences of each domain and of the mean; none without a folder to compare with."""
     if config.against is None:
         return []
     shared = pairs_with(config)
     other = judge_pictures(judge, *read_drawn(config.against, shared))
-    rows = []
-    for apart in compare(part_of(judged, config, shared), other, shared):
-        row = {**vars(apart), **vars(apart.interval)}
-        del row["interval"]
-        rows.append(row)
-    return rows
+    return compare(part_of(judged, config, shared), other, shared)
+
+
+def _row(apart: Apart) -> dict[str, Any]:
+    row = {**vars(apart), **vars(apart.interval)}
+    del row["interval"]
+    return row

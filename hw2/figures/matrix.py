@@ -151,7 +151,9 @@ def _kept(
 
 def _list(axes: Any, pairs: Sequence[ConfusedPair], names: Sequence[str], most: int) -> None:
     """The ringed pairs in words, as many as there is room for."""
-    lines = [f"{len(pairs)} most frequent mistakes (ringed):", "times (of its class), true → said"]
+    mistakes = "mistake" if len(pairs) == 1 else "mistakes"
+    head = f"{len(pairs)} most frequent {mistakes} (ringed):"
+    lines = [head, "times (of its class), true → said"]
     type_ = font(14, *names)
     for pair in pairs[:most]:
         truth, said = (shortened(names[i], NAME, type_) for i in (pair.truth, pair.predicted))

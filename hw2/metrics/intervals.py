@@ -46,6 +46,10 @@ class Interval:
             return 3
         return min(max(1 - math.floor(math.log10(width)), 0), 9)
 
+    def in_points(self) -> "Interval":
+        """A difference of shares, in points: hundred times."""
+        return Interval(100 * self.value, 100 * self.low, 100 * self.high)
+
     def to_json(self) -> dict[str, float | None]:
         """The three numbers, None for one that is not finite (JSON knows no nan)."""
         return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}

@@ -153,8 +153,8 @@ def shown(interval: Interval, spec: str = "") -> str:
 
 def points(interval: Interval) -> str:
     """A difference of shares in points."""
-    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
-    return f"{value:+z.1f} ({low:z.1f}{TO}{high:z.1f})"
+    of = interval.in_points()
+    return f"{of.value:+z.1f} ({of.low:z.1f}{TO}{of.high:z.1f})"
 
 
 def negated(interval: Interval) -> Interval:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hw2.data.files import read_json, write_json
-from hw2.errors import NO_ROOM
+from hw2.errors import wants_room
 from hw2.runlog.entries import FILES, ROWS, Entry
 from hw2.runlog.journal import Journal
 
@@ -110,7 +110,7 @@ class Courier:
                     pause = min(0.5 * 2**self._failures, MAX_PAUSE_SECONDS)
                     self._failures += 1
                     if not self._down and not self._stop:
-                        full = isinstance(error, OSError) and error.errno in NO_ROOM
+                        full = wants_room(error)
                         why = "no room for tracking" if full else "tracking is away"
                         rows = self._journal.path
                         kept = rows if self._what == "rows" else rows.parent

@@ -204,11 +204,13 @@ def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> Non
     assert drawn("one").code == 0
     two = drawn("two", guidance_weight=0, against="one")
     assert two.code == 0
-    assert "judged accuracy less that of one, on the same noises:" in two.out
+    _, told = two.out.split("judged accuracy less that of one, on the same noises:")
     found = {name: json.loads(Path(name, "metrics.json").read_text()) for name in ("one", "two")}
     assert [row["domain"] for row in found["two"]["against"]] == ["mnistm", "svhn", "mean"]
     accuracy = [found[name]["eval/accuracy"]["value"] for name in ("one", "two")]
     assert found["two"]["against"][2]["value"] == pytest.approx(accuracy[1] - accuracy[0])
+    mean = next(line for line in told.splitlines() if "mean" in line)
+    assert f" {100 * (accuracy[1] - accuracy[0]):.1f} (" in mean
     assert Path("two/tables/differences.csv").read_text().startswith("domain,only_this,only_other")
     assert "against" not in found["one"]
     assert drawn("one", against="two").code == 0  # the same folder, now compared
