@@ -1,7 +1,5 @@
 """MLflow's stores: the only file that imports mlflow, and not before it must."""
 
-import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -17,6 +15,7 @@ from hw2.disclosure import describe, mask
 from hw2.errors import CheckpointError, ConfigError
 from hw2.places import cache_folder
 from hw2.runlog.addresses import resolve_uri, sqlite_file, sqlite_uri
+from hw2.runlog.sqlite_store import prepare_file, refuse_other_file
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step
@@ -81,8 +80,7 @@ def refuse_silent(uri: str, timeout: float = 15.0) -> None:
     Nothing is made there. A file does not have to answer, but is a database, or not there yet.
     """
     if path := sqlite_file(uri):
-        _refuse_no_file(path)
-        _refuse_no_database(path)
+        refuse_other_file(path)
     else:
         _within(timeout, uri, lambda: connect(uri).search_experiments(max_results=1))
 
@@ -97,7 +95,7 @@ def prepare_store(uri: str, experiment: str, timeout: float = 15.0) -> str:
             that, or it is no database.
     """
     if path := sqlite_file(uri):
-        _prepare_sqlite(path)
+        prepare_file(path, _make_tables)
     return _within(timeout, uri, lambda: _open_experiment(uri, experiment))
 
 
@@ -171,50 +169,6 @@ def _fetch(client: Any, run_id: str, name: str, folder: str) -> Path:
     if name not in listed:
         raise FileNotFoundError(f"it has {', '.join(sorted(listed)) or 'no files'}")
     return Path(client.download_artifacts(run_id, name, folder))
-
-
-def _refuse_no_file(path: Path) -> None:
-    """Raise ConfigError for a device, a pipe or a folder, which would be replaced or waited for."""
-    if os.path.lexists(path) and not path.is_file():
-        raise ConfigError(
-            f"the tracking store {path} is not a regular file: move it away, or set "
-            "MLFLOW_TRACKING_URI=sqlite:////another/file.db"
-        )
-
-
-def _refuse_no_database(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            sound = file.read(16) in (b"", b"SQLite format 3\0")
-    except OSError:
-        return  # not there yet, or told with its reason when it is written
-    if not sound:
-        raise ConfigError(
-            f"the tracking store {path} is no database (another file has its name): move it away, "
-            "or set MLFLOW_TRACKING_URI=sqlite:////another/file.db"
-        )
-
-
-def _prepare_sqlite(path: Path) -> None:
-    """Make the tables elsewhere and move them in whole: a race or a kill leaves half for ever."""
-    _refuse_no_file(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or not path.stat().st_size:
-                for stale in path.parent.glob(f"{path.name}.new*"):
-                    stale.unlink()
-                fresh = path.with_name(f"{path.name}.new")
-                _make_tables(fresh)
-                fresh.replace(path)
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
-            database.execute("BEGIN IMMEDIATE")  # fails unless it is sound and writable
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(
-            f"cannot write the tracking store {path} ({error}): move it away, or set "
-            "MLFLOW_TRACKING_URI=sqlite:////another/file.db"
-        ) from error
 
 
 def _make_tables(path: Path) -> None:
