@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from hw2.config import JobConfig
 from hw2.data.files import sha256_of
 from hw2.distributed.reach import joining
+from hw2.distributed.session import driver_device
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.job import claim_out
 from hw2.locate import Found
@@ -35,6 +36,7 @@ class ReadPictures(Protocol):
     def bad(self) -> "tuple[BadRow, ...]": ...
 
 
+AUTO_PRECISION = "precision.auto"  # the tag with the meaning of "auto"
 # They move where and how fast a job runs, not what it makes (pictures count by their hash, and
 # scores are taken anew each time).
 NOT_RESULTS = (
@@ -51,6 +53,7 @@ def job_run(
     splits: Mapping[str, ReadPictures] | None = None,
     files: Mapping[str, Path] | None = None,
     hashes: Mapping[str, str] | None = None,
+    anew: Mapping[str, str] | None = None,
     not_results: Collection[str] = (),
     shared: Collection[Path] = (),
 ) -> Iterator[tuple[Path, Tracker]]:
@@ -58,7 +61,9 @@ def job_run(
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
-    refused like one of other settings. The keys `not_results` do not decide what the folder holds.
+    refused like one of other settings. `anew` are hashes of inputs to what each start makes anew,
+    such as scores: tags, and refused by nothing. The keys `not_results` do not decide what the
+    folder holds.
     The folder is locked until the end: a second job is refused (BusyError) and moves none away.
     On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """
@@ -68,7 +73,9 @@ def job_run(
     if "train" in splits:
         inputs["data.root"] = splits["train"].content_hash
     ignore = (*NOT_RESULTS, *not_results)
-    tags = {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
+    tags = {f"hash.{name}": found for name, found in {**inputs, **(anew or {})}.items()}
+    tags |= {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
+    tags |= {"code_hash": code_hash(), **_meaning_of_auto(config)}
     if config.name:
         tags["mlflow.runName"] = config.name  # renames a run that was begun before
     refuse_silent(resolve_uri())
@@ -93,7 +100,7 @@ def job_run(
             run_name=config.name or out.name,
             config=config.shown(),
             config_file=out / "config.yaml",
-            tags={"code_hash": code_hash()} | {f"hash.{k}": v for k, v in inputs.items()} | tags,
+            tags=tags,
             mirror=mirror,
         )
         with tracker:
@@ -103,6 +110,17 @@ def job_run(
     if mirror:
         print(f"results: {mirror.bucket.shown}")
     print(f"MLflow: {ui_command(tracker.tracking_uri)}")
+
+
+def _meaning_of_auto(config: JobConfig) -> dict[str, str]:
+    """The number format that "auto" is where the job computes; of a cluster's nodes nothing."""
+    scaling = getattr(config, "scaling", None)
+    if scaling is None or joining():
+        return {}
+    from hw2.precision import wants_bf16
+
+    bf16 = wants_bf16("auto", driver_device(scaling))
+    return {AUTO_PRECISION: "bf16" if bf16 else "fp32"}
 
 
 @contextmanager

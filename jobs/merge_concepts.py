@@ -9,6 +9,8 @@ from hw2.settings.personalize import MergeConceptsConfig
 
 def main(config: MergeConceptsConfig) -> None:
     """Merge, save as jobs.custom_diffusion does, and report on every layer."""
+    from hashlib import sha256
+
     from hw2.personalize.deltas import cross_attention_weights, save_deltas
     from hw2.personalize.merge_report import report_merge
     from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
@@ -22,7 +24,8 @@ def main(config: MergeConceptsConfig) -> None:
     merged = merge_deltas(model, concepts, captions, config.num_targets)
     hashes = hashes_of({str(place): of for place, of in enumerate(concepts)}, {})
     kept = ("model", "concepts", "captions")
-    run = job_run(config, "merge_concepts", hashes=hashes, not_results=kept)
+    anew = {"captions": sha256("\n".join(captions).encode()).hexdigest()}
+    run = job_run(config, "merge_concepts", hashes=hashes, anew=anew, not_results=kept)
     with run as (out, tracker):
         save_deltas(out, merged.deltas, cross_attention_weights(model.unet))
         report_merge(merged, tracker)

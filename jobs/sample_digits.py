@@ -9,6 +9,7 @@ from hw2.settings.digits import SampleDigitsConfig
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
+    from hw2.data.files import sha256_of
     from hw2.digits.compared import pairs_with
     from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
     from hw2.digits.folder import draw_missing
@@ -20,7 +21,8 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.locate import find_model
     from hw2.runs import job_run
 
-    weights, judge = find_model(config.model), load_judge(find_judge(config.judge))
+    weights, judge_file = find_model(config.model), find_judge(config.judge)
+    judge = load_judge(judge_file)
     diffusion = read_digit_meta(weights).diffusion
     check_sampling(config.sample, diffusion)
     check_strip(config, diffusion.num_train_timesteps)
@@ -32,6 +34,7 @@ def main(config: SampleDigitsConfig) -> None:
         "sample_digits",
         splits={"val": real},
         files={"model": weights},
+        anew={"judge": sha256_of(judge_file)},
         not_results=("against", "num_per_class"),
     )
     with connected(config.scaling), run as (out, tracker):

@@ -14,7 +14,7 @@ def main(config: SampleFacesConfig) -> None:
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
     from hw2.faces.folder import Wanted, draw_wanted
-    from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth
+    from hw2.faces.ground_truth import content_hash, ground_truth_folder, read_ground_truth
     from hw2.faces.loading import load_face_model, weights_file
     from hw2.faces.report import report_faces
     from hw2.runs import job_run
@@ -25,12 +25,14 @@ def main(config: SampleFacesConfig) -> None:
     truth = read_ground_truth(folder, noises) if folder else {}
     load_face_model(str(weights))
     wanted = [Wanted(n, x, config.eta, i) for i, (n, x) in enumerate(noises.items())]
+    given = {"gt": content_hash(truth)} if truth else {}
     run = job_run(
         config,
         "sample_faces",
         files={"model": weights},
         hashes={"noise": noises.content_hash},
-        not_results=("gt",),  # errors are taken anew each time
+        anew=given,
+        not_results=("gt",),
     )
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)

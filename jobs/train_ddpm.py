@@ -9,6 +9,7 @@ from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
+    from hw2.data.files import sha256_of
     from hw2.digits.ddpm_training import ddpm_training
     from hw2.digits.drawing import check_sampling
     from hw2.digits.folder import draw_missing
@@ -23,11 +24,13 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.runs import job_run
 
     # What only drawing and scoring need is looked at before the training, not after it.
-    judge = load_judge(find_judge(config.judge))
+    judge_file = find_judge(config.judge)
+    judge = load_judge(judge_file)
     check_sampling(config.sample, config.diffusion)
     check_network(config.network)
     splits = read_splits(config.data, config.network.image_size, progress=True)
-    run = job_run(config, "train_ddpm", splits=splits, not_results=("num_per_class",))
+    anew = {"judge": sha256_of(judge_file)}
+    run = job_run(config, "train_ddpm", splits=splits, anew=anew, not_results=("num_per_class",))
     with connected(config.scaling), run as (out, tracker):
         run_training(ddpm_training, config, "train_ddpm", tracker)
         weights = out / FINAL

@@ -91,7 +91,7 @@ class Comparison:
         verdict = "differ" if self.p_adjusted < 0.05 else "not shown to differ"
         return {
             "prompts": f"{self.b} - {self.a}",
-            "top-1": format(self.test.difference, ".1%"),
+            "top-1, points": f"{self.test.difference.in_points():.1f}",
             "right only with": f"{self.test.only_b} : {self.test.only_a}",
             "p (McNemar)": f"{self.test.p_value:.2g}",
             "p (Holm)": f"{self.p_adjusted:.2g}",

@@ -87,6 +87,11 @@ def read_table(file: Path, folder: Path) -> Table:
             raise DataError(
                 f"{file}:1: the header is missing: put a line `image_name,label` before the rows"
             )
+        if len(header) > 2 and not header[0].strip():
+            raise DataError(
+                f"{file}:1: the first column has no name, as pandas writes its index: write the "
+                "table by `to_csv(file, index=False)`"
+            )
         for cells in reader:
             if not cells:
                 continue

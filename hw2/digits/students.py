@@ -162,6 +162,7 @@ def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
     for domain in domains:
         if not any(entry.folder and entry.name == domain for entry in found):
             reason = f"no folder {domain}; found {_shown(found)}"
+            warn(f"{folder}: nothing of {domain} is judged: {reason}")
             yield HandedIn(domain, "", -1, None, reason)
             continue
         try:

@@ -1,5 +1,7 @@
 """Drawn faces against given ones, on the course's scale."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,14 @@ def read_ground_truth(folder: Path, noises: Noises) -> dict[str, UInt8[Tensor, "
             raise DataError(f"{path} is {width}x{height}, its noise {sides[1]}x{sides[0]}")
         found[name] = torch.from_numpy(pixels).movedim(-1, 0)
     return found
+
+
+def content_hash(truth: Mapping[str, UInt8[Tensor, "3 h w"]]) -> str:
+    """sha256 of the given pictures, in the order of their noises."""
+    digest = hashlib.sha256()
+    for name, picture in truth.items():
+        digest.update(f"{name}\0".encode() + picture.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def squared_error(

@@ -22,6 +22,7 @@ from hw2.models.face_unet import SHOWN, from_course
 from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000
+PARALLEL = "module."  # before each name in the state_dict of a DataParallel
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
 SCHEDULER = "scheduler_config.json"
@@ -107,7 +108,7 @@ def load_face_model(model: str) -> FaceModel:
 
 
 def _course_state(path: Path) -> dict[str, Tensor]:
-    """The state_dict in `path`, plain or as {'state_dict': ...}."""
+    """The state_dict in `path`, plain or as {'state_dict': ...}, also of a DataParallel."""
     try:
         state = load_torch(path, MAX_BYTES)
         if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -116,6 +117,8 @@ def _course_state(path: Path) -> dict[str, Tensor]:
         refuse_unusual(state.values(), MAX_BYTES)
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    if all(name.startswith(PARALLEL) for name in state):
+        state = {name.removeprefix(PARALLEL): value for name, value in state.items()}
     return dict(state)
 
 

@@ -47,11 +47,11 @@ def report_faces(
         passed = all(error < PASS_MARK for error in errors.values())
         metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
         metrics["mse_by_picture"] = errors
-        rows = [{"picture": n, "MSE on 0..255": f"{e:.3f}"} for n, e in errors.items()]
+        rows = [{"picture": n, "MSE on 0..255": f"{e:.3g}"} for n, e in errors.items()]
         print(format_table(rows))
         verdict = "passed" if passed else "NOT passed"
         of = f"{len(known)} of {len(names)} pictures compared"
-        print(f"{of}: mean {mean:.3f}; pass mark {PASS_MARK:g} for each: {verdict}")
+        print(f"{of}: mean {mean}; pass mark {PASS_MARK:g} for each: {verdict}")
     tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
     title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
     per_row = min(10, len(names))
@@ -136,6 +136,7 @@ def report_interpolation(
             "norm_at_the_ends": float(ways[way][[0, -1]].mean()),
             "length_of_the_path": float(jumps[way].sum()),
             "largest_step": float(jumps[way].max()),
+            "contrast_at_the_middle": float(images[way][middle].double().std(correction=0)),
         }
         for way in ways
     }

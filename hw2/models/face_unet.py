@@ -189,8 +189,9 @@ def _widths(state: State, source: str) -> tuple[int, ...]:
     if missing or odd:
         what = [f"missing {name}" for name in missing] + [f"misshapen {name}" for name in odd]
         raise CheckpointError(
-            f"{source}: not the course's face network: {'; '.join(what[:SHOWN])}; it is a plain "
-            "state_dict with keys down1.. to up23.., time.., out.."
+            f"{source}: not the course's face network: {'; '.join(what[:SHOWN])}; want a plain "
+            "state_dict with keys down1.. to up23.., time.., out.., found "
+            f"{', '.join(name[:80] for name in [*state][:SHOWN]) or 'none'}"
         )
     widths = tuple(int(state[name].shape[0]) for name in names)
     if any(width % NORM_GROUPS or not width for width in widths):

@@ -23,17 +23,19 @@ class MergeResult:
     `weight` (out, in) has the type of the matrix before. `residual` is the largest relative miss of
     a target by the solution in float64, `rounded_residual` that by `weight` as it is returned
     (float32 costs 1e-7 to 1e-6, more where a row is long and its value short). `objective` is the
-    Frobenius norm |(W - W0) C_reg^T|, `rank` the number of independent targets. `reg_condition` and
-    `target_condition` are ratios of singular values: of the regularisation features with the ridge,
-    and of the targets' independent part. `ridge` was added to C_reg^T C_reg, 0 where the features
-    span the space. `unmet` has the targets, in the order given, that conflict with others, with
-    their relative misses in `misses`; rounding makes no conflict.
+    Frobenius norm |(W - W0) C_reg^T|, `moved` its share of |W0 C_reg^T|, `rank` the number of
+    independent targets. `reg_condition` and `target_condition` are ratios of singular values: of
+    the regularisation features with the ridge, and of the targets' independent part. `ridge` was
+    added to C_reg^T C_reg, 0 where the features span the space. `unmet` has the
+    targets, in the order given, that conflict with others, with their relative misses in `misses`;
+    rounding makes no conflict.
     """
 
     weight: Float[Tensor, "out in"]
     residual: float
     rounded_residual: float
     objective: float
+    moved: float
     rank: int
     ridge: float
     reg_condition: float
@@ -132,11 +134,14 @@ class MergeSystem:
         misses = self._misses(solution, before[self.group], values)
         rounded = self._misses(weight.double(), before[self.group], values)
         unmet = [place for place, miss in enumerate(misses.tolist()) if miss > UNMET]
+        objective = float((whitened @ self.costs).norm())  # |(W - W0) P S|_F
+        before_it = float((old @ self.axes.T * self.singular_values).norm())
         return MergeResult(
             weight,
             residual=float(misses.max()) if len(misses) else 0.0,
             rounded_residual=float(rounded.max()) if len(rounded) else 0.0,
-            objective=float((whitened @ self.costs).norm()),  # |(W - W0) P S|_F
+            objective=objective,
+            moved=objective / before_it if before_it else 0.0,
             rank=self.rank,
             ridge=self.ridge,
             reg_condition=self.reg_condition,

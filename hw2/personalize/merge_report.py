@@ -14,7 +14,7 @@ def report_merge(merged: Merged, tracker: Tracker) -> None:
         {
             "layer": name.replace("transformer_blocks", "block"),
             "residual": f"{result.residual:.1e}",
-            "moved": f"{result.objective:.3g}",
+            "moved": f"{result.moved:.1%}",
             "rank": f"{result.rank} of {len(merged.targets)}",
         }
         for name, result in merged.layers.items()

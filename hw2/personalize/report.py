@@ -25,7 +25,8 @@ def report_training(
     """Write OUT/metrics.json: the error on the concepts' pictures before and after; and `more`.
 
     `training` is as it was at the beginning, and is brought to `device`. The limits are those
-    of noises and timesteps; the pictures are the few that there are.
+    of noises and timesteps, the pictures the few that there are; the error is of what
+    `prediction_type` names.
     """
     assert isinstance(training.evaluate, FixedNoiseLoss)
     errors = training.evaluate.errors
@@ -37,8 +38,9 @@ def report_training(
         "eval/loss": bootstrap(torch.mean, after, seed=training.seed),
         "eval/loss_change": bootstrap(torch.mean, after - before, seed=training.seed),
     }
-    more = dict(more or {})
-    tracker.log_metrics({k: of.to_json() for k, of in found.items()} | more)
+    more, of_what = dict(more or {}), training.evaluate.objective.prediction_type
+    numbers = {k: of.to_json() for k, of in found.items()}
+    tracker.log_metrics({**numbers, **more, "prediction_type": of_what})
     tracker.log_summary({k: of.value for k, of in found.items()} | more)
     rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]
     print(format_table(rows))

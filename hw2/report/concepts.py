@@ -31,18 +31,19 @@ PASSED = {"True": "\u2713", "False": "\u2717"}
 UNTRAINED = "untrained"
 WAYS = (UNTRAINED, "separate", "joint", "merged")
 NOTHING = Table((), ())
-DRAWING = ("model", "num_inference_steps", "guidance_weight", "num_pictures")
+DRAWING = ("model", "num_inference_steps", "guidance_weight", "precision", "num_pictures")
 
 
 @dataclass(frozen=True)
 class Concepts:
     """Each concept by itself, with its scores; without grades these are empty.
 
-    `made`: the concepts and their baselines are not the course's.
+    `way` has drawn them. `made`: the concepts and their baselines are not the course's.
     """
 
     source: Sources
     grids: tuple[Grid, ...]
+    way: str | Said
     clip: str = ""
     table: Table = NOTHING
     said: tuple[Said, ...] = ()
@@ -111,11 +112,17 @@ def concepts(generated: JobOutput, grades: JobOutput) -> Concepts:
     return Concepts(
         source,
         tuple(made),
+        way_of_alone(generated),
         grades.clip_name,
         table,
         _said_of_changes(changes),
         is_stand_in(grades, "concepts"),
     )
+
+
+def way_of_alone(generated: JobOutput) -> str | Said:
+    """The way in which the pictures of single concepts were drawn: the first that was given."""
+    return named_way(next((way for way in WAYS if generated.config.get(way)), EMPTY))
 
 
 def _said_of_changes(changes: Sequence[tuple[str, Interval]]) -> tuple[Said, ...]:

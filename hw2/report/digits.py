@@ -38,6 +38,7 @@ SAMPLING = (
     "eta",
     "guidance_weight",
     "guidance_interval",
+    "precision",
 )
 NAMES = {"mnistm": "MNIST-M", "svhn": "SVHN", "svhn-style": "SVHN-style"}
 SHOWN = 10  # pictures of a digit in a sheet
@@ -108,9 +109,11 @@ def digit_sheets(job: JobOutput) -> DigitSheets:
     )
     real = shown(job.interval("eval/accuracy_real"), ".1%")
     diversity = job.interval("eval/diversity")
+    pixels = job.interval("eval/diversity_pixels")
+    shares = {"share": shown(diversity, ".0%"), "pixels": shown(pixels, ".0%")}
     said = (
         Said("p1.sheets_accuracy", {"mean": numbers[0], "each": each, "real": real}),
-        Said(f"p1.sheets_diversity_{_against_one(diversity)}", {"share": shown(diversity, ".0%")}),
+        Said(f"p1.sheets_diversity_{_against_one(diversity)}", shares),
         Said("p1.sheets_calls", {"calls": f"{job.metric('network calls a picture'):g}"}),
     )
     source = sources(job, keys=(*SAMPLING, "num_per_class", "judge"))

@@ -5,7 +5,16 @@ from pathlib import Path
 from hw2.data.concepts import one_concept, read_concepts
 from hw2.errors import DataError
 from hw2.personalize.generated import find_alone, find_together
-from hw2.report.concepts import COLUMNS, DRAWING, Concepts, Several, Together, alone, together_grid
+from hw2.report.concepts import (
+    COLUMNS,
+    DRAWING,
+    Concepts,
+    Several,
+    Together,
+    alone,
+    together_grid,
+    way_of_alone,
+)
 from hw2.report.outputs import JobOutput
 from hw2.report.parts import sources
 
@@ -22,7 +31,7 @@ def drawn_alone(job: JobOutput) -> Concepts:
         )
         for name, concept in wanted.items()
     ]
-    return Concepts(sources(job, keys=DRAWING), tuple(made))
+    return Concepts(sources(job, keys=DRAWING), tuple(made), way_of_alone(job))
 
 
 def drawn_together(job: JobOutput) -> Several:

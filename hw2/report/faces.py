@@ -28,7 +28,7 @@ from hw2.report.pictures import read_tiles, tiles
 from hw2.report.trials import Trial, read_trials
 from hw2.sweeps.trial import CHUNK
 
-SAMPLING = ("model", "num_inference_steps", "timestep_spacing", "eta", "clip_x0")
+SAMPLING = ("model", "num_inference_steps", "timestep_spacing", "eta", "clip_x0", "precision")
 SLIDER = 10  # faces a frame, in rows of
 PER_ROW = 5
 SCORES = {"distance": "", "repeated": ".0%", "frechet": "", "mse": ""}
@@ -142,20 +142,22 @@ def interpolation(job: JobOutput) -> Interpolation:
     first, second = str(job.config["first"]), str(job.config["second"])
     about = Said("alt.interpolation", {"first": first, "second": second})
     grid = Grid(tiles(list(ways.values())), about, WAYS, alphas)
-    keys = ("norm_at_the_ends", "norm_at_the_middle", "largest_step", "length_of_the_path")
+    keys = (
+        *("norm_at_the_ends", "norm_at_the_middle", "largest_step"),
+        *("length_of_the_path", "contrast_at_the_middle"),
+    )
     numbers = {way: {key: float(job.metric(way, key)) for key in keys} for way in WAYS}
-    contrast = {way: float(tile[count // 2].std()) for way, tile in ways.items()}
     rows = tuple(
         (
             Cell(way),
             *(Cell(f"{numbers[way][key]:.1f}", numbers[way][key]) for key in keys),
-            Cell(f"{contrast[way]:.1f}", contrast[way]),
         )
         for way in WAYS
     )
-    table = Table(("table.way", *(f"p2.{key}" for key in keys), "p2.contrast"), rows)
+    table = Table(("table.way", *(f"p2.{key}" for key in keys)), rows)
     share = {way: of["norm_at_the_middle"] / of["norm_at_the_ends"] for way, of in numbers.items()}
     steps = {way: of["largest_step"] for way, of in numbers.items()}
+    contrast = {way: of["contrast_at_the_middle"] for way, of in numbers.items()}
     said = (
         _compared("norm", share, ".2f"),
         _compared("contrast", contrast, ".1f"),
@@ -199,7 +201,7 @@ def eta_slider(job: JobOutput) -> Slider:
         for key in ("distance", "frechet")
         if any(np.isfinite(trial.scores[key].value) for trial in trials)
     )
-    keys = ("model", "num_inference_steps", "precision", "samples")
+    keys = (*(key for key in SAMPLING if key != "eta"), "samples")
     said = _said_of_eta(trials, twice)
     return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 

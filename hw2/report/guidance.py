@@ -73,10 +73,12 @@ def guidance_slider(job: JobOutput) -> Slider:
         curve("score.frechet_judge", {n: f"frechet_judge/{d}" for n, d in domains.items()}, ""),
     )
     start = next((i for i, t in enumerate(trials) if t.point == job.metric("best", "point")), 0)
-    keys = ("model", "sampler", "num_inference_steps", "guidance_interval", "samples", "judge")
+    drawing = ("model", "sampler", "num_inference_steps", "guidance_interval", "precision")
     left_out = [_left_out(trial, names) for trial in trials if trial not in drawn]
     said = (*left_out, *_said_of_guidance(job, trials, names))
-    return Slider(sources(job, keys=keys), tuple(frames), start, charts, said)
+    return Slider(
+        sources(job, keys=(*drawing, "samples", "judge")), tuple(frames), start, charts, said
+    )
 
 
 def _without_limits(trial: Trial) -> Trial:
@@ -112,6 +114,7 @@ def _left_out(trial: Trial, names: Sequence[str]) -> Said:
         "w": f"{trial.at:g}",
         "accuracy": _share(trial.scores["accuracy"], SCORES["accuracy"]),
         "diversity": shown(trial.scores["diversity"], SCORES["diversity"]),
+        "pixels": shown(trial.scores["diversity_pixels"], SCORES["diversity_pixels"]),
         "distances": distances,
     }
     return Said("p1.w_left_out", values)
@@ -130,8 +133,9 @@ def _said_of_guidance(
     said = []
     if len(guided) > 1:
         # Paired differences say more of the same accuracies, and could seem to contradict them.
-        keys = ("diversity",) if paired else ("accuracy", "diversity")
-        said += [_change(key, guided[0], guided[-1]) for key in keys]
+        if not paired:
+            said.append(_change("accuracy", guided[0], guided[-1]))
+        said.append(_change("diversity", guided[0], guided[-1]))
         for domain, name in zip(DOMAINS, names, strict=True):
             said.append(_lowest(f"frechet_judge/{domain}", name, guided))
     if paired:
@@ -178,6 +182,9 @@ def _change(key: str, first: Trial, last: Trial) -> Said:
         "first": f"{first.at:g}",
         "last": f"{last.at:g}",
     }
+    if key == "diversity":  # in pixels it may go the other way
+        for name, trial in (("pixels_from", first), ("pixels_to", last)):
+            values[name] = shown(trial.scores["diversity_pixels"], SCORES["diversity_pixels"])
     return Said(f"p1.w_{key}_{trend(first.scores[key], last.scores[key])}", values)
 
 

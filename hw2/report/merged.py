@@ -28,7 +28,7 @@ def merge(job: JobOutput) -> Merge:
                 Cell(str(name)),
                 Cell(f"{of['residual']:.1e}", of["residual"]),
                 Cell(f"{of['rounded_residual']:.1e}", of["rounded_residual"]),
-                Cell(f"{of['objective']:.3g}", of["objective"]),
+                Cell(f"{of['moved']:.0%}".replace("%", " %"), of["moved"]),
                 Cell(f"{of['rank']}", of["rank"]),
             )
         )
@@ -38,7 +38,7 @@ def merge(job: JobOutput) -> Merge:
         "targets": str(len(targets)),
         "worst": f"{float(job.metric('worst_residual')):.1e}",
         "rounded": f"{float(job.metric('worst_rounded_residual')):.1e}",
-        "moved": f"{float(job.metric('objective')):.3g}",
+        "moved": f"{max(of['moved'] for of in layers.values()):.0%}".replace("%", " %"),
         "unmet": str(len(unmet)),
         "named": named if len(named) <= NAMED else (*named[:NAMED], "\u2026"),
     }

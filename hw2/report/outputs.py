@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,10 @@ from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.steps import StepResult
 from hw2.runlog.addresses import ui_command
+from hw2.runlog.entries import read_entries
+from hw2.runlog.journal import JOURNAL
 from hw2.runlog.tracker import RUN_FILE
+from hw2.runs import AUTO_PRECISION
 from hw2.yaml_text import read_yaml
 
 UI = "http://127.0.0.1:5000"  # where the command of `ui_command` serves a store that is a file
@@ -29,11 +32,19 @@ class JobOutput:
     metrics: Mapping[str, Any]
     run_id: str
     run_link: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
         """Of everything that it drew."""
         return int(self.config["seed"])
+
+    @property
+    def precision(self) -> str:
+        """The number format of its networks; of "auto" also what that was where it computed."""
+        trained = self.config.get("train", {}).get("precision", "auto")
+        told, was = str(self.config.get("precision", trained)), self.tags.get(AUTO_PRECISION)
+        return f"auto ({was})" if told == "auto" and was else told
 
     @property
     def clip_name(self) -> str:
@@ -83,7 +94,15 @@ def read_output(result: StepResult) -> JobOutput:
         _json(out / "metrics.json"),
         run_id,
         f"{_ui(uri)}/#/runs/{quote(run_id)}",
+        _tags(out / JOURNAL),
     )
+
+
+def _tags(journal: Path) -> dict[str, str]:
+    if not journal.is_file():
+        return {}
+    entries = (entry for entry, _ in read_entries(journal, 0, ("tag",)) if entry)
+    return {key: value for entry in entries for key, value in entry.values.items()}
 
 
 def _ui(uri: str) -> str:

@@ -123,7 +123,7 @@ class Missing:
 
 def sources(*jobs: JobOutput, keys: Sequence[str]) -> Sources:
     """Those `keys` of the first job's settings that name something, and the seeds of all."""
-    config = jobs[0].config
+    config = {**jobs[0].config, "precision": jobs[0].precision}
     told = [(key, in_a_line(config[key])) for key in keys if config.get(key) is not None]
     return Sources(jobs, tuple(job.seed for job in jobs), tuple(told))
 

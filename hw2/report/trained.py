@@ -19,9 +19,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """The error of each training on its concepts' pictures, before and after."""
+    """The error of each training on its concepts' pictures, before and after.
+
+    `of_v`: the network predicts v and not the noise.
+    """
 
     source: Sources
+    of_v: bool
     table: Table
     said: tuple[Said, ...]
 
@@ -56,5 +60,6 @@ def trained(trainings: Sequence[Training]) -> Trained:
     if worse:
         said.append(Said("p3.trained_worse", {"steps": worse}))
     table = Table(tuple(f"table.{c}" for c in columns), tuple(one.row for one in trainings))
-    source = sources(*(one.job for one in trainings), keys=("model",))
-    return Trained(source, table, tuple(said))
+    source = sources(*(one.job for one in trainings), keys=("model", "precision"))
+    of_v = trainings[0].job.metric("prediction_type") == "v_prediction"
+    return Trained(source, of_v, table, tuple(said))

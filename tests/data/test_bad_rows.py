@@ -195,10 +195,11 @@ def test_with_no_good_row_skipping_does_not_help(course_tree: Path) -> None:
         (b"", r"train.csv:1: the table is empty"),
         (b"image_name,label\n", r"train.csv:1: the table is empty"),
         (b"00001.png,1\n00002.png,2\n", r"train.csv:1: the header is missing"),
+        (b",image_name,label\n0,00001.png,1\n", r"train.csv:1: the first column .*index=False"),
         (b"image_name,label\n\xff\xfe.png,2\n", r"train.csv:1: not a CSV in UTF-8"),
         (b'image_name,label\n"' + b"x" * 200_000 + b'",2\n', r"train.csv:2: not a CSV"),
     ],
-    ids=["missing", "empty", "header only", "no header", "not UTF-8", "endless cell"],
+    ids=["missing", "empty", "header only", "no header", "index", "not UTF-8", "endless cell"],
 )
 def test_a_table_that_cannot_be_used_is_always_refused(
     course_tree: Path, content: bytes | None, reason: str

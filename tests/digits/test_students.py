@@ -43,10 +43,13 @@ def test_a_folder_is_a_students_or_one_of_students(
     assert [student.name for student in students] == ["ann", "bob", "cy"]
     assert [len(student.files) for student in students] == [20, 20, 2]
     assert [file.digit for file in students[0].files] == [*range(10), *range(10)]
-    missing = students[2].files[1]
-    assert (missing.domain, missing.file, missing.digit) == ("svhn", "", None)
-    assert missing.reason == "no folder svhn; found output/"
+    gone = students[2].files[1]
+    assert (gone.domain, gone.file, gone.digit) == ("svhn", "", None)
+    assert gone.reason == "no folder svhn; found output/"
     warning = f"warning: {tmp_path}/all: no folders, and so passed over: dan.zip\n"
+    for domain in ("mnistm", "svhn"):
+        missing = f"no folder {domain}; found output/"
+        warning += f"warning: {tmp_path}/all/cy: nothing of {domain} is judged: {missing}\n"
     assert capsys.readouterr().err == warning
     pair = found(tmp_path / "all/bob", tmp_path / "all/ann", domains=("svhn",))
     assert [student.name for student in pair] == ["bob", "ann"]

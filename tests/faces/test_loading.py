@@ -59,6 +59,12 @@ def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: bool) -> None:
     assert torch.equal(drawn(path), expected())
 
 
+def test_the_file_of_a_network_that_was_trained_on_several_gpus(tmp_path: Path) -> None:
+    path = tmp_path / "UNet.pt"
+    torch.save({f"module.{name}": value for name, value in to_course(NET).items()}, path)
+    assert torch.equal(drawn(path), expected())
+
+
 def test_a_diffusers_folder(folder: Path) -> None:
     before = torch.get_rng_state()
     assert weights_file(str(folder)) == folder / WEIGHTS

@@ -115,12 +115,15 @@ def test_ways_between_two_noises(tmp_path: Path, tracker: Tracker) -> None:
     metrics = metrics_of(tmp_path)
     steps = np.diff(IMAGES.reshape(2, 11, -1).astype(np.float64), axis=1)
     jumps = np.sqrt((steps**2).mean(-1))
-    for way, jump, middle in zip(("slerp", "lerp"), jumps, (3, 3 / 2**0.5), strict=True):
+    drawn = IMAGES.reshape(2, 11, -1).astype(np.float64)
+    norms = (3, 3 / 2**0.5)
+    for way, jump, middle, pictures in zip(("slerp", "lerp"), jumps, norms, drawn, strict=True):
         want = {
             "norm_at_the_middle": middle,
             "norm_at_the_ends": 3,
             "length_of_the_path": jump.sum(),
             "largest_step": jump.max(),
+            "contrast_at_the_middle": pictures[5].std(),
         }
         assert metrics[way] == pytest.approx(want, rel=1e-5)
 

@@ -88,6 +88,16 @@ def drawn(desk: Folder, face_tree: Path, truth: Path) -> Path:
     return desk.path / "drawn"
 
 
+def given_hash(desk: Folder, name: str) -> str:
+    """MLflow's hash of the given pictures with which a folder was compared last."""
+    ((found,),) = desk.query(
+        "SELECT t.value FROM tags t JOIN runs r ON t.run_uuid = r.run_uuid "
+        "WHERE r.name=? AND t.key='hash.gt'",
+        name,
+    )
+    return str(found)
+
+
 def assert_run(desk: Folder, out: Path, params: dict[str, str], files: set[str]) -> None:
     """MLflow has one finished run of `out`, with these params and files among others."""
     ((run, status, artifact_uri),) = desk.query(
@@ -98,6 +108,7 @@ def assert_run(desk: Folder, out: Path, params: dict[str, str], files: set[str])
     assert {key: found[key] for key in params} == params
     tags = dict(desk.query("SELECT key, value FROM tags WHERE run_uuid=?", run))
     assert [len(tags[f"hash.{name}"]) for name in ("model", "noise")] == [64, 64]
+    assert tags["precision.auto"] in ("bf16", "fp32")
     artifacts = Path(artifact_uri.removeprefix("file://"))
     for name in files | {"config.yaml", "metrics.json"}:
         assert (artifacts / name).read_bytes() == (out / name).read_bytes()
@@ -145,6 +156,8 @@ def test_the_same_again_and_after_an_interruption(
     assert metrics["mse_by_picture"].keys() == {"00", "02"}
     assert metrics["mse_by_picture"]["02"] < 1 < 20 < metrics["mse_by_picture"]["00"]
     assert metrics["passed"] is False
+    hashes = {name: given_hash(desk, name) for name in ("drawn", "again")}
+    assert len(set(hashes.values())) == 2 and {len(found) for found in hashes.values()} == {64}
     assert "pass mark 20 for each: NOT passed" in ended.out
 
     (out / "03.png").write_bytes(want["03.png"][:100])

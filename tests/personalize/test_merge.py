@@ -72,6 +72,8 @@ def test_equals_the_kkt_solution(problem: Problem) -> None:
     assert result.rank == len(problem[2])
     assert abs(objective(result.weight, problem) / objective(theirs, problem) - 1) < 1e-8
     assert result.objective == pytest.approx(objective(result.weight, problem), rel=1e-9)
+    w0, reg, _, _ = problem
+    assert result.moved == pytest.approx(result.objective / float((w0 @ reg.T).norm()), rel=1e-6)
 
 
 @EACH

@@ -103,6 +103,7 @@ class SmallReport:
             scores = {key.removeprefix("eval/"): dict(value) for key, value in scores.items()}
             scores["accuracy"] = interval(0.1 if w < 0 else 0.7 + 0.1 * w)
             scores["diversity"] = interval(1.5 - 0.3 * w)
+            scores["diversity_pixels"] = interval(1.0 + 0.1 * w)
             for domain in ("mnistm", "svhn"):
                 scores[f"frechet_judge/{domain}"] = interval((w - 1) ** 2 + 1.0)
             trial = {"point": {"guidance_weight": w}, "samples": 5, "scores": scores}
@@ -151,8 +152,10 @@ class SmallReport:
             self.chunk(out, {"eta": eta}, (5, 3, 32, 32))
         norms = {"norm_at_the_ends": 55.0, "length_of_the_path": 60.0}
         ways = {
-            "slerp": {**norms, "norm_at_the_middle": 55.0, "largest_step": 8.0},
-            "lerp": {**norms, "norm_at_the_middle": 39.0, "largest_step": 12.0},
+            "slerp": {**norms, "norm_at_the_middle": 55.0, "largest_step": 8.0}
+            | {"contrast_at_the_middle": 50.0},
+            "lerp": {**norms, "norm_at_the_middle": 39.0, "largest_step": 12.0}
+            | {"contrast_at_the_middle": 40.0},
         }
         config = InterpolateFacesConfig(out=self.out / "interpolation", num_alphas=5)
         out = self.step("interpolation", "interpolate_faces", config, ways)
@@ -207,6 +210,7 @@ class SmallReport:
         (folder / "input.json").write_text(json.dumps(entries))
         losses = {f"eval/loss{end}": interval(0.5) for end in ("_untrained", "")}
         metrics: dict[str, Any] = {**losses, "eval/loss_change": interval(-0.1)}
+        metrics["prediction_type"] = "epsilon"
         inversion = TextualInversionConfig(out=self.out / "inversion_0")
         self.step("inversion_0", "textual_inversion", inversion, metrics)
         custom = CustomDiffusionConfig(out=self.out / "custom_0")
@@ -215,6 +219,7 @@ class SmallReport:
             "residual": 1e-6,
             "rounded_residual": 2e-4,
             "objective": 0.3,
+            "moved": 0.25,
             "rank": 6,
             "unmet": [],
         }

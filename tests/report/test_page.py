@@ -244,6 +244,11 @@ def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> 
     text = " ".join(Elements(page(collect(small.all()))).text.split())
     told = "Not in the charts is w = -1, beside which the others would look alike: judged accuracy"
     assert f"{told} 10.0 % (8.0-12.0), diversity within a class 180 % (178-182)" in text
+    assert "of the real pictures' in the judge's features and 90 % (88-92) in pixels" in text
+    falls = (
+        "Diversity within a class falls in the judge's features: from 150 % (148-152) of the real"
+    )
+    assert f"{falls} pictures' at w = 0 to 90 % (88-92) at w = 2; in pixels it is 100 % (98" in text
     trials = json.loads((small.out / "guidance/metrics.json").read_text())["trials"][:2]
     changed(small.out / "guidance/metrics.json", trials=trials)
     guidance = collect(small.all()).parts["guidance"]  # of two weights both are shown
@@ -368,6 +373,32 @@ def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) ->
     assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
     assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
     assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
+
+
+def test_the_number_format_is_told_with_what_auto_was(small: SmallReport) -> None:
+    tag = {"kind": "tag", "time_ms": 1, "values": {"precision.auto": "bf16"}, "step": 0}
+    (small.out / "samples/journal.jsonl").write_text(json.dumps(tag) + "\n")
+    parts = collect(small.all()).parts
+    told = {name: dict(parts[name].source.settings)["precision"] for name in ("sheets", "given")}
+    assert told == {"sheets": "auto (bf16)", "given": "fp32"}
+    assert dict(parts["trained"].source.settings)["precision"] == "auto"  # on a cluster: not known
+
+
+@pytest.mark.parametrize("target", ["v", "ε"])
+def test_the_objective_of_concepts_is_that_of_their_model(target: str, small: SmallReport) -> None:
+    kind = {"v": "v_prediction", "ε": "epsilon"}[target]
+    for name in ("inversion_0", "custom_0"):
+        changed(small.out / name / "metrics.json", prediction_type=kind)
+    html = page(collect(small.all()))
+    assert (
+        f"<mi>{target}</mi><mo>\N{MINUS SIGN}</mo><msub><mi>{target}</mi><mi>θ</mi></msub>" in html
+    )
+
+
+def test_the_way_in_which_concepts_were_drawn_is_named(small: SmallReport) -> None:
+    path = small.out / "concepts/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"joint": "a", "merged": "b"}))
+    assert "Each concept alone, drawn by joint training: given" in page(collect(small.all()))
 
 
 def drawn_by(small: SmallReport, diffusion: DiffusionConfig, **settings: object) -> None:
@@ -498,7 +529,10 @@ def test_what_the_limits_leave_out_is_told(
 
 def test_the_worst_confusions_are_told_to_be_picked(small: SmallReport) -> None:
     text = " ".join(Elements(page(collect(small.all()))).text.split())
-    assert "2 of 6 possible ones, picked because they came out largest" in text
+    assert (
+        "2 of 6 possible ones (of equal ones the first), picked because they came out largest"
+        in text
+    )
 
 
 def test_a_caption_has_one_table(small: SmallReport) -> None:
