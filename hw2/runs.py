@@ -106,6 +106,9 @@ def job_run(
         with tracker:
             bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]
             tracker.log_table("bad_pictures", bad)
+            if bad:
+                table = out / "tables" / "bad_pictures.csv"
+                print(f"left out: {len(bad)} rows or pictures that are bad, listed in {table}")
             yield out, tracker
     if mirror:
         print(f"results: {mirror.bucket.shown}")

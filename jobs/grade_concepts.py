@@ -44,7 +44,8 @@ def main(config: GradeConceptsConfig) -> None:
         total = len(given) + len(found.paths) + len(found.paths_against)
         with progress(total, "scoring", "pictures") as bar:
             scores = score_pictures(embedder, store, concepts, found, bar.advance)
-        report_grades(Grades(concepts, found, scores, config.seed), source.title, out, tracker)
+        grades = Grades(concepts, found, scores, config.seed, config.num_pictures or 0)
+        report_grades(grades, source.title, out, tracker)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def read_split(
 
     Raises:
         ConfigError: no domain, or an impossible size or cache folder.
-        DataError: a CSV is missing or empty, or rows are bad and `skip_bad` is off.
+        DataError: a CSV is missing or empty, it has no row that can be used, or rows are bad and
+            `skip_bad` is off.
     """
     chosen = _chosen(domains, image_size)
     tables = [
@@ -94,6 +95,10 @@ def read_split(
     pack = _find(folders, name)
     if pack is None:
         pack = _pack(folders, name, tables, chosen, image_size, progress)
+    for domain, table in zip(chosen, tables, strict=True):
+        if DOMAINS.index(domain) not in pack.domains:
+            bad = [row for row in pack.bad if row.file == str(table.file)]
+            raise DataError(f"{table.file}: no row can be used: {_listed(bad)}")
     if pack.bad and not skip_bad:
         raise DataError(_refusal(split, pack.bad))
     return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, pack.bad)

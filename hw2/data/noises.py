@@ -91,7 +91,8 @@ def _read(path: Path) -> Tensor:
         raise DataError(f"its dtype is {found}, want float32: save noise.float()")
     shape = tuple(noise.shape)
     if len(shape) != 4 or shape[:2] != (1, 3):
-        raise DataError(f"its shape is {shape}, want (1, 3, h, w)")
+        way = ": save noise[None]" if len(shape) == 3 and shape[0] == 3 else ""
+        raise DataError(f"its shape is {shape}, want (1, 3, h, w){way}")
     if any(side % SIDE or not side for side in shape[2:]):
         raise DataError(f"its shape is {shape}: want sides that are multiples of {SIDE}")
     broken = int((~noise.isfinite()).sum())

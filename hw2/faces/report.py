@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.diffusion.interpolation import Interpolants, smoothness
+from hw2.disclosure import warn
 from hw2.faces.folder import read_drawn
 from hw2.faces.ground_truth import PASS_MARK, squared_error
 from hw2.figures.charts import Panel, panels
@@ -19,6 +20,7 @@ from hw2.pixels import to_unit
 from hw2.runlog.tracker import Tracker
 from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
 
+SHOWN = 5  # names in a warning
 CELL = 96  # screen pixels of a picture, about
 
 
@@ -40,13 +42,17 @@ def report_faces(
     errors: dict[str, float] = {}
     metrics: dict[str, object] = {"pictures": len(names)}
     if known:
+        if unknown := [name for name in names if name not in truth]:
+            shown = ", ".join(f"{name}.png" for name in unknown[:SHOWN])
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            warn(f"among the given pictures there is no {shown}{more}: not compared")
         given = torch.stack([truth[names[i]] for i in known])
         found = squared_error(images[known], given)
         errors = {names[i]: float(error) for i, error in zip(known, found, strict=True)}
         mean = bootstrap(torch.mean, found, seed=config.seed)
         passed = all(error < PASS_MARK for error in errors.values())
         metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
-        metrics["mse_by_picture"] = errors
+        metrics |= {"compared": len(known), "mse_by_picture": errors}
         rows = [{"picture": n, "MSE on 0..255": f"{e:.3g}"} for n, e in errors.items()]
         print(format_table(rows))
         verdict = "passed" if passed else "NOT passed"

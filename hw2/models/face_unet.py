@@ -178,7 +178,8 @@ def _frequencies(width: int) -> Tensor:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.float(), b, atol=1e-6)
+    rounding = max(1e-6, torch.finfo(a.dtype).eps)  # of weights in half precision
+    return a.shape == b.shape and torch.allclose(a.float(), b, atol=rounding)
 
 
 def _widths(state: State, source: str) -> tuple[int, ...]:

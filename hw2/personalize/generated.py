@@ -9,6 +9,7 @@ from pathlib import Path
 from hw2.data.concepts import Concept, one_concept, sources_by_token
 from hw2.data.files import inside, read_json, writable
 from hw2.data.images import decode_named
+from hw2.disclosure import warn
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig
@@ -16,6 +17,7 @@ from hw2.text2image.prompts import PLACEHOLDER
 from hw2.yaml_text import read_yaml
 
 PROMPTS = "prompts.json"
+SHOWN = 5  # names in a message
 Prompt = tuple[str, int]  # a concept and the place of one of its prompts
 Numbered = dict[int, Path]  # a prompt's pictures by the number of their noise, in its order
 
@@ -63,13 +65,28 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     not known, and for pictures without their counterpart.
     """
     wanted = {name: one_concept(everything, name) for name in config.sources or everything}
-    alone, against = find_alone(config.generated, wanted), {}
+    alone, against = _asked_for(find_alone(config.generated, wanted), config.num_pictures), {}
     if config.against is not None:
         _refuse_unpaired(config.generated, config.against)
-        against = find_alone(config.against, wanted)
+        against = _asked_for(find_alone(config.against, wanted), config.num_pictures)
         for key, numbered in alone.items():
             check_pairs(numbered, against[key])
     return Generated(alone, against, find_together(config.generated, everything))
+
+
+def _asked_for(found: dict[Prompt, Numbered], count: int | None) -> dict[Prompt, Numbered]:
+    """The pictures of each prompt whose numbers are below `count`; None: all."""
+    if count is None:
+        return found
+    asked = {
+        key: {number: path for number, path in numbered.items() if number < count}
+        for key, numbered in found.items()
+    }
+    if none := [next(iter(found[key].values())) for key in found if not asked[key]]:
+        raise DataError(f"{none[0]}: num_pictures={count} is for numbers 0 to {count - 1}")
+    if more := sum(map(len, found.values())) - sum(map(len, asked.values())):
+        warn(f"num_pictures={count}: {more} pictures with higher numbers do not count")
+    return asked
 
 
 def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numbered]:
@@ -191,7 +208,9 @@ def _numbered(folder: Path, stem: str) -> Numbered:
             raise DataError(f"{path}: it leaves the folder by a link")
         found[int(match[1])] = path
     if not found:
-        raise DataError(f"{place}: no pictures: want {Path(stem).name}_0.png and on")
+        others = sorted(path.name for path in place.glob("[!.]*"))[:SHOWN]
+        there = f"; found {', '.join(others)}" if others else ""
+        raise DataError(f"{place}: no pictures: want {Path(stem).name}_0.png and on{there}")
     return dict(sorted(found.items()))
 
 

@@ -25,12 +25,19 @@ class Grades:
 
     Of each concept's prompt: `alone`, and `changes` against the other folder, if any. Of each
     prompt with several concepts: their thresholds `limits`, the scores `together` by way, and the
-    paired `differences` of "both" by pair of ways. `seed` is of the bootstraps.
+    paired `differences` of "both" by pair of ways. `seed` is of the bootstraps, `asked`
+    the number of pictures without which a prompt does not pass.
     """
 
     def __init__(
-        self, concepts: Mapping[str, Concept], generated: Generated, scores: Scores, seed: int
+        self,
+        concepts: Mapping[str, Concept],
+        generated: Generated,
+        scores: Scores,
+        seed: int,
+        asked: int = 0,
     ) -> None:
+        self.asked = asked
         self.concepts, self.generated, self.scores = concepts, generated, scores
         self.alone = {
             key: grade_prompt(of.image, of.text, seed) for key, of in scores.alone.items()
@@ -65,7 +72,9 @@ class Grades:
         return self.concepts[name].baselines[place]
 
     def passed(self, key: Prompt) -> bool:
-        """Whether a prompt's best pictures reach its baseline."""
+        """Whether a prompt has what was asked for, and its best pictures reach its baseline."""
+        if len(self.scores.alone[key].numbers) < self.asked:
+            return False
         return self.alone[key].passes(self.baseline(key))
 
     def best(self, key: Prompt) -> list[int]:

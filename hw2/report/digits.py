@@ -1,5 +1,6 @@
 """Problem 1 from what its jobs left: sheets and reverse strips."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,8 @@ def reverse(job: JobOutput) -> Reverse:
 
 
 def _against_one(interval: Interval) -> str:
+    if not math.isfinite(interval.low + interval.high):
+        return "unknown"
     if interval.high < 1:
         return "less"
     return "more" if interval.low > 1 else "same"

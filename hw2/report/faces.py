@@ -81,7 +81,8 @@ def given_faces(job: JobOutput) -> GivenFaces:
         kind = "passed" if job.metric("passed") else "failed"
         values = {
             "mse": shown(job.interval("mse")),
-            "n": str(len(job.metric("mse_by_picture"))),
+            "n": str(job.metric("compared")),
+            "of": str(job.metric("pictures")),
             "worst": _plain(max(job.metric("mse_by_picture").values())),
             "mark": f"{job.metric('pass_mark'):g}",
         }

@@ -38,6 +38,11 @@ class GradeConceptsConfig(ClipChoice, GradingConfig):
         description="another, drawn with the same seed, to compare with picture by picture, for "
         "instance with --untrained true",
     )
+    num_pictures: Positive | None = Field(
+        None,
+        description="pictures of a prompt that were asked for (25 in the course): those numbered "
+        "from there on do not count, and a prompt with fewer does not pass; null: all count",
+    )
     sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
         None, min_length=1, description="concepts to grade; null: all"
     )

@@ -188,6 +188,15 @@ def test_with_no_good_row_skipping_does_not_help(course_tree: Path) -> None:
         read(course_tree, skip_bad=True)
 
 
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_domain_without_a_good_row_is_not_left_out(course_tree: Path, skip_bad: bool) -> None:
+    (course_tree / "digits/svhn/train.csv").write_text("image_name,label\n00001.png,1.0\n")
+    told = r"svhn/train\.csv: no row can be used: .*/train\.csv:2: the label '1\.0' is not a"
+    with pytest.raises(DataError, match=told) as refused:
+        read(course_tree, skip_bad=skip_bad)
+    assert "skip_bad" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -143,7 +143,7 @@ def test_a_killed_run_is_continued(made: Path, weights: Path, tmp_path: Path) ->
     )
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     child = subprocess.Popen([sys.executable, "-c", code], **quiet)  # type: ignore[call-overload]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (tmp_path / "face/UNet.pt").is_file():
         time.sleep(0.002)
     os.kill(child.pid, signal.SIGKILL)

@@ -120,7 +120,10 @@ BAD = {
     "sparse": (lambda path: torch.save(sparse(), path), "it holds a tensor of kind sparse_coo"),
     "float64": (saved(noise(1).double()), "its dtype is float64, want float32: save noise.float()"),
     "integers": (saved(noise(1).long()), "its dtype is int64, want float32"),
-    "no batch": (saved(noise(1)[0]), r"its shape is (3, 32, 64), want (1, 3, h, w)"),
+    "no batch": (
+        saved(noise(1)[0]),
+        "(3, 32, 64), want (1, 3, h, w): save noise[None]",
+    ),
     "two": (saved(noise(1).repeat(2, 1, 1, 1)), "its shape is (2, 3, 32, 64), want"),
     "grey": (saved(noise(1)[:, :1]), "its shape is (1, 1, 32, 64), want"),
     "odd sides": (

@@ -46,14 +46,19 @@ def metrics_of(out: Path) -> dict:
     return json.loads((out / "metrics.json").read_text())
 
 
-def test_each_picture_must_pass_and_not_their_mean(tmp_path: Path, tracker: Tracker) -> None:
+def test_each_picture_must_pass_and_not_their_mean(
+    tmp_path: Path, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+) -> None:
     save(tmp_path, "a", "b", "c")
     images = torch.from_numpy(IMAGES[:3]).movedim(-1, 1)
     config = SampleFacesConfig(out=tmp_path)
     report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] + 4}, tmp_path, tracker)
     metrics = metrics_of(tmp_path)
     assert metrics["mse_by_picture"] == {"a": 0, "c": 16}
-    assert metrics["mse"]["value"] == 8 and metrics["pictures"] == 3
+    assert metrics["mse"]["value"] == 8
+    assert (metrics["compared"], metrics["pictures"]) == (2, 3)
+    told = "warning: among the given pictures there is no b.png: not compared\n"
+    assert capsys.readouterr().err == told
     assert metrics["passed"] is True
     report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] - 5}, tmp_path, tracker)
     assert metrics_of(tmp_path)["mse"]["value"] == 12.5

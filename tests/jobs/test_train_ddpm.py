@@ -65,6 +65,8 @@ def test_bad_pictures_are_refused_or_left_out_and_told(
     ended = folder.run("train_ddpm", *as_words(given | {"scaling.num_workers": 2}))
     assert ended.code == 0
     assert_complete(folder, ended.out)
+    table = folder.path / "out/tables/bad_pictures.csv"
+    assert f"left out: 2 rows or pictures that are bad, listed in {table}" in ended.out
 
     # The same command again, on other workers even, repeats nothing.
     out = folder.path / "out"

@@ -185,6 +185,8 @@ def test_half_weights_and_no_frequencies() -> None:
     back = to_course(from_course(half))
     assert all(torch.equal(back[name], value.float()) for name, value in half.items())
     assert_close(back[FREQUENCIES], 10000 ** (-torch.arange(16) / 16))
+    with_it = to_course(from_course(half | {FREQUENCIES: state[FREQUENCIES].half()}))
+    assert all(torch.equal(value, back[name]) for name, value in with_it.items())
 
 
 def refusal(state: State) -> str:

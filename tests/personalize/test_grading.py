@@ -126,6 +126,24 @@ def test_scores_are_those_of_open_clip(tree: Path, embedder: Embedder) -> None:
     assert found["together"][1]["concepts"] == ["0", "1"]
 
 
+def test_pictures_that_were_not_asked_for_do_not_count(
+    tree: Path, embedder: Embedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    concepts = read_concepts(tree / "ti/input.json")
+    asked = find_generated(settings(tree, num_pictures=5), concepts)
+    assert {tuple(numbered) for numbered in asked.alone.values()} == {(0, 1, 2, 3, 4)}
+    told = f"num_pictures=5: {2 * len(asked.alone)} pictures with higher numbers do not count"
+    assert told in capsys.readouterr().err
+    whole = find_generated(settings(tree, num_pictures=8), concepts)
+    scores = score_pictures(embedder, kept(tree), concepts, whole, lambda _: None)
+    assert Grades(concepts, whole, scores, 0, asked=7).passed(("0", 0))
+    assert not Grades(concepts, whole, scores, 0, asked=8).passed(("0", 0))  # there are seven
+    for path in (tree / "gen/0/0").iterdir():
+        path.rename(path.with_name(path.name.replace("prompt0_", "prompt0_1")))
+    with pytest.raises(DataError, match=r"prompt0_10.png: num_pictures=5 is for numbers 0 to 4"):
+        find_generated(settings(tree, num_pictures=5), concepts)
+
+
 def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> None:
     """Pictures go by their numbers, of which one is missing."""
     write_generated(tree / "before", together=False, noise=150)

@@ -127,6 +127,7 @@ class SmallReport:
         names = [f"{n:02d}" for n in range(4)]
         errors = dict.fromkeys(names, 0.25)
         metrics = {"mse": interval(0.25), "pass_mark": 20, "passed": True}
+        metrics |= {"pictures": 4, "compared": 4}
         config: JobConfig = SampleFacesConfig(out=self.out / "faces")
         out = self.step("faces", "sample_faces", config, {**metrics, "mse_by_picture": errors})
         for name in names:

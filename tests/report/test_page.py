@@ -13,7 +13,7 @@ from torch import nn
 from hw2.report.clip import Matrix
 from hw2.report.content import Content, collect
 from hw2.report.page import render
-from hw2.report.parts import Missing
+from hw2.report.parts import EMPTY, Missing
 from hw2.report.texts import Texts
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights
@@ -373,6 +373,14 @@ def test_the_weights_the_clip_and_the_trainings_are_named(small: SmallReport) ->
     assert parts["concepts"].clip == parts["several"].clip == "ViT-B-32 / openai"
     assert [cell.text for cell in parts["trained"].table.rows[0][3:5]] == ["0.002", "auto"]
     assert parts["clip"].worst.rows[0][3].text == "33 % (6-79)"  # Wilson's, of one in three
+
+
+def test_what_has_no_limits_is_not_compared(small: SmallReport) -> None:
+    path = small.out / "samples/metrics.json"
+    bare = {"value": 6.63, "low": None, "high": None, "n": 40}
+    changed(path, **{"eval/diversity": bare})
+    text = " ".join(Elements(page(collect(small.all()))).text.split())
+    assert f"within a class is 663 % ({EMPTY}) of the real pictures'; in pixels it is 90 %" in text
 
 
 def test_the_number_format_is_told_with_what_auto_was(small: SmallReport) -> None:

@@ -14,6 +14,7 @@ from hw2.data.images import SUFFIXES
 from hw2.disclosure import HIDDEN, mask
 from hw2.errors import ConfigError, DataError
 
+LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what Windows and macOS leave
 MAX_FILE_BYTES = 64 * 2**20
 
 # What a disk or a bucket may answer.
@@ -51,7 +52,7 @@ class Store:
         return f"{self.base.rstrip('/')}/{name}" if name else self.base
 
     def scan(self, folder: str = "", deep: bool = False) -> Iterator[Entry]:
-        """What lies in a folder, and if `deep`, below it; in any order, without hidden entries."""
+        """What lies in a folder, and if `deep`, below it; in any order, none hidden, no LITTER."""
         try:
             yield from (self._scan_local if self.local else self._scan_remote)(folder, deep)
         except STORE_ERRORS as error:
@@ -61,7 +62,7 @@ class Store:
     def _scan_remote(self, folder: str, deep: bool) -> Iterator[Entry]:
         for info in self.files.get_file_info(fs.FileSelector(self.path(folder), recursive=deep)):
             name = info.path[len(self.base) + 1 :]
-            if "/." not in f"/{name}":
+            if not any(map(_passed_over, name.split("/"))):
                 yield _remote_entry(name, info)
 
     def _scan_local(self, folder: str, deep: bool) -> Iterator[Entry]:
@@ -70,7 +71,7 @@ class Store:
             folder = waiting.pop()
             with os.scandir(self.path(folder)) as found:
                 for item in found:
-                    if item.name.startswith("."):
+                    if _passed_over(item.name):
                         continue
                     name, reason = readable(f"{folder}/{item.name}" if folder else item.name)
                     if reason is None and item.is_dir(follow_symlinks=False):
@@ -163,6 +164,11 @@ def locate(images: str) -> tuple[Store, str]:
     head, mark, options = store.root.partition("?") if _is_uri(store.root) else (store.root, "", "")
     folder = head.rstrip("/").rpartition("/")[0] or "/"
     return open_store(folder + mark + options), store.base.rpartition("/")[2]
+
+
+def _passed_over(name: str) -> bool:
+    """Whether an entry of this name is not meant as anybody's picture."""
+    return name.startswith(".") or name.lower() in LITTER
 
 
 def unusable(entry: Entry) -> str | None:
