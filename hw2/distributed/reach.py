@@ -43,7 +43,7 @@ def _silence(address: str, seconds: float) -> str | None:
         head = canonicalize_bootstrap_address(address)
     except (ConnectionError, ValueError) as error:
         return str(error)
-    return _ask(head, seconds) if head else None  # "local", or "auto" without a cluster
+    return _ask(head, seconds) if head else None  # "local": a Ray of one's own
 
 
 def _ask(head: str, seconds: float) -> str | None:

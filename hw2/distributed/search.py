@@ -28,7 +28,7 @@ def searched(
             metric=config.metric,
             mode=config.mode,
             seed=(config.seed + len(begun)) % 2**32,  # with the same it would ask the same again
-            points_to_evaluate=[{k: _coded(v) for k, v in p.items()} for p in begun] or None,
+            points_to_evaluate=[{k: _coded(v) for k, v in p.items()} for p in begun],
         )
     except (ImportError, AssertionError):
         raise ConfigError("search.method=optuna: pip install optuna, or use random") from None

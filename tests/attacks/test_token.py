@@ -122,6 +122,23 @@ def test_a_token_that_others_can_read_is_told_of(
             assert capsys.readouterr().err == ""
 
 
+def test_the_token_lies_where_ray_looks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    warn_if_shared()  # there is none
+    assert capsys.readouterr().err == ""
+    path = tmp_path / ".ray" / "auth_token"
+    path.parent.mkdir()
+    path.write_text("0" * 64)
+    path.chmod(0o644)
+    warn_if_shared()
+    assert capsys.readouterr().err.startswith(f"warning: others can read {path}")
+
+
 @pytest.mark.slow
 def test_make_cluster_token_is_for_its_owner_alone(tmp_path: Path) -> None:
     words = ["sh", "-c", _recipe(), "sh"]

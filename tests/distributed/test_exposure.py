@@ -1,11 +1,16 @@
 """A cluster that lets in who has no token is told of; one with a token, or on loopback, is not."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 
+import grpc
 import pytest
+import ray
 
+from hw2.distributed import exposure
 from hw2.distributed.exposure import open_to_others, warn_if_open
 from tests.jobs.command import ROOT
 
@@ -19,6 +24,21 @@ def test_a_cluster_bound_to_loopback_is_closed(
 
 def test_where_nobody_answers_nobody_gets_in() -> None:
     assert not open_to_others("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "::1"])
+def test_a_machine_without_network_is_closed(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setattr(grpc, "insecure_channel", lambda address: pytest.fail(address))
+    assert not open_to_others(f"{host}:6379")
+
+
+def test_an_answer_that_does_not_come_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposure, "PROBE_SECONDS", 0.3)
+    with socket.create_server(("0.0.0.0", 0)) as silent:
+        began = time.monotonic()
+        assert not open_to_others(f"0.0.0.0:{silent.getsockname()[1]}")
+        assert time.monotonic() - began < 10  # gRPC itself waits for 20 s
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
+import grpc
 import pytest
+from ray._private import services
 
 from hw2.distributed.reach import refuse_silent
 from hw2.errors import ConfigError
@@ -29,11 +33,68 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
             refuse_silent(0.5)
 
 
-def test_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    with refused("nonsense", "Invalid address format", monkeypatch):
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("nonsense", "Invalid address format"),
+        ("http://127.0.0.1:8265", "where jobs are submitted .*HOST:6379"),
+        ("https://head:8265", "where jobs are submitted .*HOST:6379"),
+        ("ray://127.0.0.1", r"no answer within 0\.5 s"),
+        ("ray://127.0.0.1:x", r"no answer within 0\.5 s"),
+    ],
+)
+def test_no_address(address: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused(address, why, monkeypatch):
         refuse_silent(0.5)
-    with refused("http://127.0.0.1:8265", "where jobs are submitted .*HOST:6379", monkeypatch):
+
+
+def test_a_cluster_that_ray_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: set())
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
+    with refused("auto", "Could not find any running Ray instance", monkeypatch):
         refuse_silent(0.5)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    refuse_silent(0.5)
+
+
+def test_rays_client_is_asked_without_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{there.getsockname()[1]}/?x=1")
+        refuse_silent(0.5)
+
+
+@contextmanager
+def answering(code: grpc.StatusCode) -> Iterator[str]:
+    """The address of a server that answers whatever is asked with `code`."""
+
+    class Always(grpc.GenericRpcHandler):
+        def service(self, call: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(lambda _, asked: asked.abort(code, "no"))
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Always()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED"])
+def test_a_head_that_wants_another_token_answers(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(grpc.StatusCode[code]) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        refuse_silent(5)
+
+
+def test_a_server_of_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        answering(grpc.StatusCode.UNIMPLEMENTED) as address,
+        refused(address, r"is no Ray head \(UNIMPLEMENTED\): start the cluster", monkeypatch),
+    ):
+        refuse_silent(5)
 
 
 def test_something_silent_and_something_else(monkeypatch: pytest.MonkeyPatch) -> None:

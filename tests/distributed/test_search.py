@@ -1,11 +1,19 @@
-"""What Optuna asks for, without a sweep: the searcher alone."""
+"""What Optuna asks for and where ASHA stops, without a sweep: searcher and scheduler alone."""
 
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from hw2.data.files import write_json
 from hw2.distributed.search import num_asked, point_of, searched
+from hw2.distributed.tuning import _scheduler
+from hw2.errors import ConfigError
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import run_trial
+from hw2.sweeps.trial import run_trial, trial_folder
 from tests.sweeps.toy import make_toy, toy_config
 
 
@@ -58,3 +66,47 @@ def test_the_settings_reach_optuna(tmp_path: Path) -> None:
         config = config_of(tmp_path, 1, {"uniform": [0, 1]}, metric="y", mode=mode)
         search = searched([], config, tmp_path)[1]
         assert (search.metric, search.mode) == ("y", mode)
+
+
+@pytest.mark.parametrize(
+    ("change", "inside"),
+    [
+        ({}, True),
+        ({"x": 1.5}, False),
+        ({"x": -0.5}, False),
+        ({"x": "a"}, False),
+        ({"pair": [1, 2]}, False),
+        ({"more": 1}, False),
+    ],
+)
+def test_which_begun_points_optuna_could_ask_for(
+    change: dict[str, Any], inside: bool, tmp_path: Path
+) -> None:
+    last: Point = {"x": 1.0, "pair": [2.0, 3.0]} | change
+    points: list[Point] = [
+        {"x": 0.25, "pair": [2.0, 3.0]},
+        {"x": 0.5, "pair": [0.0, 1.0]},
+        {"x": 0.75},
+    ]
+    for point in (*points, last):
+        folder = trial_folder(tmp_path, point)
+        folder.mkdir(parents=True)
+        write_json(folder / "point.json", point)
+    space = {"x": {"uniform": [0, 1]}, "pair": {"choice": [[0, 1], [2, 3]]}}
+    search = {"method": "optuna", "num_trials": 1}
+    config = toy_config(tmp_path, space=space, search=search, scaling={"num_workers": 1})
+    assert num_asked(config, tmp_path) == 2 + inside
+
+
+def test_optuna_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(tmp_path, 1)  # else Ray would do without it also in other tests
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"search\.method=optuna: pip install optuna"):
+        asked(tmp_path, 1)
+
+
+def test_the_settings_reach_asha(tmp_path: Path) -> None:
+    asha = {"method": "asha", "grace": 10, "reduction_factor": 3}
+    config = toy_config(tmp_path, scheduler=asha, samples=40, scaling={"num_workers": 1})
+    rungs = re.findall(r"Iter (\d+)", _scheduler(config).debug_string())
+    assert rungs == ["30", "10"]  # 90 were more than there are samples

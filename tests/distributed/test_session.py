@@ -26,7 +26,8 @@ LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 def test_a_private_ray(tmp_path: Path) -> None:
     environment = dict(os.environ, HOME=str(tmp_path))
-    environment.pop("RAY_AUTH_MODE", None)  # as a user has it
+    for name in ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        environment.pop(name, None)  # as a user has it
     done = subprocess.run(
         [sys.executable, "-m", "tests.distributed.private_ray"],
         cwd=ROOT,
@@ -69,6 +70,16 @@ def test_no_workers_want_no_ray() -> None:
         results = list(map_pieces(make, [{"number": 4}, {"number": 2}], here))
     assert [result["number"] for result in results] == [4, 2]
     assert int(results[0]["squares"][1, 1]) == 16
+
+
+def test_no_workers_refuse_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    told = "use_gpu=true, but torch finds no GPU here, or a driver that is too old for it: leave"
+    with (
+        pytest.raises(ConfigError, match=told),
+        connected(ScalingConfig(num_workers=0, use_gpu=True)),
+    ):
+        pytest.fail("too late")
 
 
 def test_a_gpu_with_too_little_memory_is_told_in_a_line() -> None:
@@ -230,6 +241,32 @@ def test_no_worker_spans_two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share_of_cluster(ScalingConfig(), 99) == (2, True)
     scaling = ScalingConfig()
     assert _resources(scaling, 0.5, 99)[:2] == (2, False)  # the CPUs beside the GPUs are two
+
+
+@pytest.mark.parametrize(
+    ("told", "at_most", "share"),
+    [
+        ({"use_gpu": False, "min_workers": 1, "num_workers": 2}, 99, (2, False)),
+        ({"use_gpu": False, "min_workers": 1, "num_workers": 9}, 99, (3, False)),
+        ({}, 0, (1, True)),
+        ({"use_gpu": False, "min_workers": 4}, 99, "^scaling.min_workers=4, but .* has 3 CPUs: it"),
+        ({"num_workers": 2}, 99, "has 3 CPUs and 1 GPUs: it has room for 1 workers$"),
+    ],
+)
+def test_what_a_small_cluster_gives(
+    told: dict[str, Any],
+    at_most: int,
+    share: tuple[int, bool] | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes(monkeypatch, (3, 1))
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    scaling = ScalingConfig(**told)
+    if isinstance(share, str):
+        with pytest.raises(ConfigError, match=share):
+            share_of_cluster(scaling, at_most)
+    else:
+        assert share_of_cluster(scaling, at_most) == share
 
 
 def test_what_the_job_holds_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hw2.distributed.sight import refuse_other_disk
+from hw2.distributed import sight
+from hw2.distributed.sight import refuse_missing, refuse_other_disk, refuse_unseen
 from hw2.errors import ConfigError
 
 
@@ -18,3 +19,49 @@ def test_the_same_file_only(tmp_path: Path) -> None:
         refuse_other_disk(file, "mine", or_uri=False)
     file.write_text("mine")
     refuse_other_disk(file, "mine")
+
+
+def test_without_a_cluster_nothing_is_asked(tmp_path: Path) -> None:
+    refuse_unseen(tmp_path / "out")
+    refuse_missing(tmp_path / "none")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What another node, with the same disk, has been asked for."""
+    paths: list[Path] = []
+
+    def have(path: Path, nodes: list[str]) -> bool:
+        paths.append(path)
+        return path.exists()
+
+    monkeypatch.setattr(sight, "_other_nodes", lambda: ["other"])
+    monkeypatch.setattr(sight, "_all_have", have)
+    return paths
+
+
+def test_a_passing_file_tells_where_the_folder_is_not_there_yet(
+    tmp_path: Path, asked: list[Path]
+) -> None:
+    refuse_unseen(tmp_path / "not yet" / "out")
+    assert [path.parent for path in asked] == [tmp_path]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_node_has_not_is_refused(tmp_path: Path, asked: list[Path]) -> None:
+    refuse_missing(tmp_path)
+    with pytest.raises(ConfigError, match=r"/none is not on all nodes .* or a URI as s3:"):
+        refuse_missing(tmp_path, tmp_path / "none")
+    assert asked == [tmp_path, tmp_path, tmp_path / "none"]
+
+
+def test_another_disk_under_the_same_path_is_refused(
+    tmp_path: Path, asked: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sight, "_all_have", lambda path, nodes: False)
+    with pytest.raises(ConfigError, match=r"/out is not on all nodes of the cluster: .* \(NFS\)$"):
+        refuse_unseen(tmp_path / "out", or_uri=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/out is not on all nodes"):
+        refuse_unseen(Path("~/out"))
+    refuse_unseen(Path("/proc/none/out"))  # cannot be written here either, as the job will say

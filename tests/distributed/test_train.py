@@ -1,14 +1,19 @@
 """What the workers of a training agree on before they begin, and how many there are."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hw2.config import ScalingConfig
 from hw2.distributed import session
-from hw2.distributed.train import _refuse_unlike, _workers
+from hw2.distributed.failures import MAX_FAILURES
+from hw2.distributed.train import _refuse_unlike, _trainer, _workers
 from hw2.errors import ConfigError
+from hw2.runlog.tracker import Tracker
+from hw2.settings.digits import TrainDdpmConfig
 
 
 def test_workers_that_read_other_files_are_refused() -> None:
@@ -42,3 +47,31 @@ def test_how_many_workers_a_training_has(
     if grows and told == {"min_workers": 1}:
         workers = (1, 8)  # those that are there: for what nobody told none is brought
     assert _workers(ScalingConfig(**told), 256) == (workers, nodes[0][1] > 0)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "each", "backend"), [(0, {"CPU": 2}, "gloo"), (4, {"CPU": 2, "GPU": 1}, "nccl")]
+)
+def test_the_settings_reach_ray(
+    gpus: int,
+    each: dict[str, float],
+    backend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "_nodes", lambda: [(8, gpus)])
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+    settings = {
+        "data": {"root": tmp_path},
+        "train": {"num_steps": 1},
+        "scaling": {"cpus_per_worker": 2, "min_workers": 1, "num_workers": 3},
+        "out": tmp_path,
+    }
+    config = TrainDdpmConfig.model_validate(settings)
+    trainer = _trainer(print, config, Tracker(tmp_path, "0123", None, owner=True), "job")
+    assert trainer.scaling_config.num_workers == (1, 3)
+    assert trainer.scaling_config.resources_per_worker == each
+    assert trainer.backend_config.backend == backend
+    assert trainer.run_config.failure_config.max_failures == MAX_FAILURES
+    assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "20"

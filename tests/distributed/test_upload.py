@@ -75,10 +75,15 @@ def test_what_must_not_travel_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert upload.main([str(folder)]) == 0
-    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        assert upload.main([]) == 0
+    assert " in 6 files, " in capsys.readouterr().out
+    deep = folder / "tune_configs" / "ours" / "deep.yaml"
+    deep.parent.mkdir(parents=True)
+    deep.touch()
     with (folder / ".gitignore").open("a") as file:
-        file.write("mine.yaml\n")
+        file.write("mine.yaml\ndeep.yaml\n")
     outside = tmp_path_factory.mktemp("outside") / "notes.txt"
     outside.write_text("x")
     (folder / "notes.txt").symlink_to(outside)
@@ -91,7 +96,8 @@ def test_what_must_not_travel_is_told(
 
     assert upload.main([str(folder)]) == 1
     said, errors = capsys.readouterr()
-    assert "stays here, because .gitignore or .rayignore names it: jobs/configs/mine.yaml" in said
+    for name in ("jobs/configs/mine.yaml", "tune_configs/ours/deep.yaml"):
+        assert f"stays here, because .gitignore or .rayignore names it: {name}\n" in said
     assert "105.9 MB  large.bin" in said
     assert sorted(errors.splitlines()) == [
         "error: 105.9 MB is more than Ray takes (104.9 MB): see .rayignore",
@@ -111,16 +117,25 @@ LETTERS = base64.b64encode(bytes(range(60))).decode()
         ("notes.txt", "-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
         ("a.py", 'URI = "postgresql://ann:sesame@db.host/mlflow"', "a password in an address"),
         ("a.bin", "\0\xffAKIA" + "ABCD" * 4 + "\0", "a key of AWS"),
+        ("a.bin", "ASIA" + "ABCD" * 4, "a key of AWS"),
         ("a.json", json.dumps({"k": "AIza" + LETTERS[:35]}), "a key of Google"),
         ("a.txt", "ghp_" + LETTERS[:36], "a token of GitHub"),
+        ("a.txt", "gho_" + LETTERS[:36], "a token of GitHub"),
+        ("a.txt", "github_pat_" + "a1_" * 17, "a token of GitHub"),
         ("a.txt", "glpat-" + LETTERS[:20], "a token of GitLab"),
         ("a.txt", "hf_" + LETTERS[:34], "a token of Hugging Face"),
         ("a.txt", "xoxb-" + "1234567890-", "a token of Slack"),
+        ("a.txt", "xoxp-" + "1234567890-", "a token of Slack"),
         ("a.py", "password = 'correct-horse'", "a quoted secret"),
         ("a.json", '{"api_key": "0123456789"}', "a quoted secret"),
         ("a.yaml", "tracking_password: correct-horse", "a secret among settings"),
+        ("a.ini", "aws_secret_access_key = " + LETTERS[:40], "a secret among settings"),
+        ("prod.env", "DB_PASSWORD=correct-horse", "a secret among settings"),
+        ("a.toml", "api_key = 0123456789", "a secret among settings"),
         (".env.local", "x=1", "the name of a file of secrets"),
         ("conf/tls.key", "x", "the name of a file of secrets"),
+        ("home/.aws/credentials", "x", "the name of a file of secrets"),
+        ("home/.kube/kubeconfig", "x", "the name of a file of secrets"),
         ("home/.netrc", "x", "the name of a file of secrets"),
         ("class/Accounts.csv", "x", "the name of a file of secrets"),
         ("mlflow.dump", "x", "the name of a file of secrets"),
@@ -140,7 +155,9 @@ def test_a_secret_is_found_and_not_repeated(name: str, text: str, what: str) -> 
         ("a.md", "https://USER@host and http://${USER}:${PASSWORD}@host and http://u:***@host"),
         ("a.md", "ssh -L 8265:localhost:8265 me@head"),
         ("a.yaml", "placeholder_token: <new1>\npassword: $PASSWORD\ntoken: [a, b]\nkey: value"),
+        ("a.yaml", "token: [alpha, beta]\npassword: # of the server\nsecret: #of-the-server"),
         ("a.yaml", "initializer_token: painting"),
+        ("a.bin", "\0password = 'correct-horse'"),
         ("a.py", 'password, secret = "SERVER_PASSWORD", "SERVER_SECRET_KEY"'),
         ("keys.py", "KEYS = 1"),
     ],
@@ -155,17 +172,35 @@ def test_ones_own_secrets(tmp_path: Path) -> None:
     environment = {
         "HF_TOKEN": "secret-of-hub",
         "AWS_SECRET_ACCESS_KEY": "secret-of-cloud",
-        "SHORT_TOKEN": "abc",  # would be found everywhere
+        "AWS_ACCESS_KEY_ID": "name-in-cloud",
+        "DB_PASSWD": "secret-of-database",
+        "OPENAI_API_KEY": "secret-of-service",
+        "MY_APIKEY": "87654321",
+        "SHORT_TOKEN": "1234567",  # would be found everywhere
         "HOME": "not-a-secret",
     }
     own = own_secrets(environment, tmp_path)
     assert own == {
         "the value of HF_TOKEN": b"secret-of-hub",
         "the value of AWS_SECRET_ACCESS_KEY": b"secret-of-cloud",
+        "the value of AWS_ACCESS_KEY_ID": b"name-in-cloud",
+        "the value of DB_PASSWD": b"secret-of-database",
+        "the value of OPENAI_API_KEY": b"secret-of-service",
+        "the value of MY_APIKEY": b"87654321",
         "your token of Ray": b"0123456789abcdef",
     }
     found = list(leaks("a.txt", b"0123456789abcdef secret-of-hub", own))
     assert found == ["a.txt:1: the value of HF_TOKEN", "a.txt:1: your token of Ray"]
+
+
+def test_the_token_of_ray_is_looked_for_where_ray_does(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    environment = {"RAY_AUTH_TOKEN_PATH": str(token)}
+    assert own_secrets({}, tmp_path) == own_secrets(environment, tmp_path) == {}
+    token.write_text("0123456789abcdef\n")
+    assert own_secrets(environment, tmp_path) == {"your token of Ray": b"0123456789abcdef"}
+    token.write_bytes(b"\xff\xfe\xfd")
+    assert own_secrets(environment, tmp_path) == {}
 
 
 def test_rays_setting_that_ignores_gitignore_is_heeded(

@@ -1,0 +1,85 @@
+"""What a job sets and says where it joins a cluster, and what it holds there on its own."""
+
+import json
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.dashboard.modules.job import common
+
+from hw2.distributed import session
+from hw2.distributed.entrypoint import held_by_entrypoint
+from hw2.errors import ConfigError
+
+
+def test_who_joins_a_cluster_is_told_of_its_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    monkeypatch.setattr(ray, "init", lambda **options: done.append("init"))
+    for name in ("refuse_silent", "warn_if_open", "warn_if_shared"):
+        monkeypatch.setattr(session, name, lambda name=name: done.append(name))
+    session._start_or_join()
+    assert done == ["refuse_silent", "init", "warn_if_open", "warn_if_shared"]
+
+
+@pytest.mark.parametrize("error", [ray.exceptions.AuthenticationError("no"), ConnectionError("no")])
+def test_a_cluster_that_refuses_the_token(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(session, "refuse_silent", lambda: None)
+    with pytest.raises(
+        ConfigError, match=r"^RAY_ADDRESS=there: .* set RAY_AUTH_MODE=token and RAY"
+    ):
+        session._start_or_join()
+
+
+def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", told := {"RAY_worker_niceness": "5"})
+    session._set_environment()
+    assert told["RAY_worker_niceness"] == "5"  # what a user has set stays
+    assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert told["RAY_AUTH_MODE"] == "token" and len(told["RAY_AUTH_TOKEN"]) == 64
+    assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"
+    monkeypatch.setattr(os, "environ", told := {"RAY_ADDRESS": "there"})
+    session._set_environment()
+    assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"
+    assert not {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*told}
+
+
+def test_only_the_jobs_own_node_has_less_by_what_the_job_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = [
+        {"NodeID": name, "Alive": name != "lost", "Resources": {"CPU": 4.0, "GPU": 2.0}}
+        for name in ("here", "other", "lost")
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: every)
+    here = SimpleNamespace(get_node_id=lambda: "here")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(session, "held_by_entrypoint", lambda: (1.0, 2.0))
+    assert session.cluster_cpus_and_gpus() == (7, 2)
+    assert session.fitting(4) == session.fitting(1, 1) - 1 == 1
+
+
+def test_what_the_job_holds(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Jobs:
+        def __init__(self, gcs_client: object) -> None:
+            pass
+
+        async def get_info(self, job: str) -> SimpleNamespace:
+            assert job == "mine"
+            return SimpleNamespace(entrypoint_num_cpus=None, entrypoint_num_gpus=2)
+
+    assert held_by_entrypoint() == (0.0, 0.0)
+    monkeypatch.setattr(common, "JobInfoStorageClient", Jobs)
+    told = {"metadata": {common.JOB_ID_METADATA_KEY: "mine"}}
+    monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(told))
+    assert held_by_entrypoint() == (0.0, 2)
