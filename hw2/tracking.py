@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hw2.data.files import sha256_of
-from hw2.disclosure import describe, mask
+from hw2.disclosure import describe, mask, warn
 from hw2.errors import CheckpointError, ConfigError
 from hw2.places import cache_folder
 from hw2.runlog.addresses import resolve_uri, sqlite_file, sqlite_uri
@@ -241,4 +241,5 @@ def _open_experiment(uri: str, name: str) -> str:
         return str(client.create_experiment(name, artifact_location=local, tags=kind))
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
+        warn(f"the experiment {name} had been deleted: it is there again, with all of its runs")
     return str(experiment.experiment_id)

@@ -27,10 +27,14 @@ from tests.stores import start
 pytest_plugins = ["tests.store_fixtures"]
 
 
-def test_restores_a_deleted_experiment(tmp_path: Path, store: str) -> None:
+def test_restores_a_deleted_experiment(
+    tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = MlflowClient(tracking_uri=store)
     client.delete_experiment(tracking.prepare_store(store, "deleted"))
     assert start(tmp_path, store, experiment="deleted").finish()
+    told = "warning: the experiment deleted had been deleted: it is there again, with all of its"
+    assert told in capsys.readouterr().err
 
 
 def test_times_are_those_at_which_it_was_logged(tmp_path: Path, store: str) -> None:
