@@ -10,11 +10,12 @@ from hw2.report.parts import Cell, Said, Sources, Table, number, sources
 
 @dataclass(frozen=True)
 class Training:
-    """A row of the table of trainings, and how its error changed."""
+    """A row of the table of trainings, how its error changed, and whether it is of v."""
 
     job: JobOutput
     row: tuple[Cell, ...]
     change: Interval
+    of_v: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def training(job: JobOutput) -> Training:
         number(after),
         number(change),
     )
-    return Training(job, row, change)
+    return Training(job, row, change, job.metric("prediction_type") == "v_prediction")
 
 
 def trained(trainings: Sequence[Training]) -> Trained:
@@ -61,5 +62,4 @@ def trained(trainings: Sequence[Training]) -> Trained:
         said.append(Said("p3.trained_worse", {"steps": worse}))
     table = Table(tuple(f"table.{c}" for c in columns), tuple(one.row for one in trainings))
     source = sources(*(one.job for one in trainings), keys=("model", "precision"))
-    of_v = trainings[0].job.metric("prediction_type") == "v_prediction"
-    return Trained(source, of_v, table, tuple(said))
+    return Trained(source, trainings[0].of_v, table, tuple(said))

@@ -403,6 +403,18 @@ def test_the_objective_of_concepts_is_that_of_their_model(target: str, small: Sm
     )
 
 
+def test_a_training_that_does_not_say_what_it_predicts_leaves_the_others(
+    small: SmallReport,
+) -> None:
+    path = small.out / "inversion_0/metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["prediction_type"]
+    path.write_text(json.dumps(metrics))
+    content = collect(small.all())
+    assert content.missing.keys() == {"trained/inversion_0"}
+    assert len(content.parts["trained"].table.rows) == 1
+
+
 def test_the_way_in_which_concepts_were_drawn_is_named(small: SmallReport) -> None:
     path = small.out / "concepts/config.yaml"
     path.write_text(json.dumps(read_yaml(path) | {"joint": "a", "merged": "b"}))
