@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError
 
 from hw2.disclosure import masked
 from hw2.errors import ConfigError
@@ -38,7 +39,10 @@ class Config(BaseModel):
 
     def shown(self) -> Tree:
         """All settings as JSON values, to be kept and shown: without the keys of addresses."""
-        return masked(self.model_dump(mode="json"))
+        try:
+            return masked(self.model_dump(mode="json"))
+        except PydanticSerializationError as error:
+            raise error.__cause__ or error from None  # of Ctrl-C pydantic makes an Exception
 
     def absolute(self: "P") -> "P":
         """The same for a worker, which runs in a folder of its own: with absolute paths."""

@@ -33,7 +33,7 @@ REFUSED = {  # and the way out
     "UNAUTHENTICATED": ACCOUNT,
     "CUSTOMER_UNAUTHORIZED": ACCOUNT,
     "PERMISSION_DENIED": "it may not write there: ask the admin, or who began the experiment, for "
-    "the permission EDIT",
+    "the permission EDIT, or MANAGE if the experiment has been deleted",
 }
 _importing = threading.Lock()
 

@@ -639,6 +639,17 @@ def test_process_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int
     assert process.returncode == code
 
 
+def test_ctrl_c_while_settings_are_shown_is_no_error_of_theirs():
+    class Pressed(type(Path())):
+        @property
+        def written(self) -> str:
+            raise KeyboardInterrupt
+
+    config = JobConfig.model_construct(out=Pressed("x"))
+    with pytest.raises(KeyboardInterrupt):
+        config.shown()
+
+
 def test_a_stopped_job_leaves_nothing_to_the_next_in_the_process():
     def terminated(config: JobConfig) -> None:
         signal.raise_signal(signal.SIGTERM)

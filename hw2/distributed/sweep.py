@@ -34,13 +34,14 @@ def sweep(
     """
     optuna = config.search.method == "optuna"
     total = num_asked(config, tracker.out) if optuna else len(points)
+    settings = config.shown()
     with Recorder(tracker, experiment) as recorder, progress(total, "sweep", "trials") as bar:
 
         def told(trial: TrialResult) -> None:
             value = trial.scores.get(config.metric)
             said = trial.error or f"{config.metric} {value}"
             bar.advance(1, f"{label_of(trial.point)}: {said}")
-            recorder.record(trial, config.shown() | trial.point)
+            recorder.record(trial, settings | trial.point)
 
         trials = run_sweep(make, points, config, tracker.out, told, tracker.mirror)
     report_sweep(config, shown, trials, tracker.out, tracker)
