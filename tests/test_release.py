@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hw2.config import load
 from hw2.errors import CheckpointError, ConfigError
 from hw2.release import CARD_FILE, card_settings, release
+from hw2.settings.assets import ReleaseAssetConfig
 from tests.personalize.tiny import tiny_pipeline_folder
 
 META = {"kind": "judge", "data_hash": "abc", "seed": 3, "step": 70}
@@ -167,3 +169,9 @@ def test_a_disk_that_fails_at_the_last_moment_leaves_the_asset_as_it_was(
     (run / "metrics.json").write_text(json.dumps(FIGURES))
     assert release(run, "mine", "make another") == folder
     assert [path.name for path in assets.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["../mine", "a/b", "Mine", "a.b"])
+def test_an_asset_is_named_by_one_word(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"name={name} on the command line: want a text matching"):
+        load(ReleaseAssetConfig, ["--model", "run", f"--name={name}"], prog="job", description="")

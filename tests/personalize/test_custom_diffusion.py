@@ -43,6 +43,7 @@ from hw2.settings.personalize import (
     PriorConfig,
     TextualInversionConfig,
 )
+from hw2.text2image.autoencoding import encode
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.weights import save_weights
 from tests.in_process import final, run_bare
@@ -127,12 +128,41 @@ def test_keys_values_and_rows_move_and_nothing_else(
     assert write_deltas(config, final(training), tmp_path) == 1.0
     weights = {name: p.detach() for name, p in before.items()}
     found = read_deltas(tmp_path, base_hash(base.unet, base.text_encoder), weights)
-    learnt = trained_deltas(final(training))
+    learnt, kept = trained_deltas(final(training)), load_file(final(training))
+    for name, weight in learnt.weights.items():
+        assert torch.equal(weight, kept[f"ema.unet.{name}"])
+        assert not torch.equal(weight, kept[f"net.unet.{name}"])
     assert list(found.rows) == ["<new1>", "<new2>"]
     assert all(torch.equal(found.weights[name], learnt.weights[name]) for name in weights)
     assert found.about["captions"][1][0] == "a photo of a <new2>"
     with pytest.raises(CheckpointError, match="another base model"):
         read_deltas(tmp_path, "0" * 64, weights)
+    low = config.model_copy(update={"rank": 1})
+    assert write_deltas(low, final(training), tmp_path / "low") < 1
+
+
+def test_pictures_are_mirrored_where_the_settings_say_so(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    model = load_stable_diffusion(config.model)
+    for flip in (True, False):
+        asked = config.model_copy(update={"flip": flip})
+        (concepts,) = custom_diffusion_training(asked, tmp_path, with_priors=False).source.groups
+        for of, learnt in zip(concepts, read_all(config, model), strict=True):
+            sides = [learnt.pictures, learnt.pictures.flip(-1)][: 1 + flip]
+            latents = [encode(model.vae, side) * model.scaling_factor for side in sides]
+            assert torch.equal(of.latents, torch.stack(latents, 1))
+
+
+def test_the_error_is_measured_on_all_pictures_and_captions(
+    config: CustomDiffusionConfig, tmp_path: Path
+) -> None:
+    training = custom_diffusion_training(config, tmp_path, with_priors=False)
+    (concepts,) = training.source.groups
+    latents, tokens, _ = (field.chunk(2) for field in training.evaluate.batch)
+    for place, of in enumerate(concepts):
+        assert torch.equal(latents[place].unique(dim=0), of.latents[:, 0].unique(dim=0))
+        assert torch.equal(tokens[place].unique(dim=0), of.tokens.unique(dim=0))
 
 
 def test_prior_of_a_given_folder_and_none(config: CustomDiffusionConfig, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Textual inversion on a tiny pipeline: only the row moves, and diffusers reads what is saved."""
 
+import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from hw2.personalize.inversion import (
     learnt_rows,
     write_embedding,
 )
+from hw2.personalize.report import report_training
+from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import TextualInversionConfig
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.training import TrainingDiverged
+from hw2.training import Saved, TrainingDiverged
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -58,7 +62,10 @@ def test_only_the_row_moves_from_the_initialisers(
             key = name.replace("token_embedding.table", "token_embedding")
             assert torch.equal(value, before[key]), name
     # Neither the table nor anything else is stored.
-    assert set(load_file(final(training))) == {f"net.{ROWS}", f"ema.{ROWS}"}
+    kept = load_file(final(training))
+    assert set(kept) == {f"net.{ROWS}", f"ema.{ROWS}"}
+    assert torch.equal(learnt_rows(final(training)), kept[f"ema.{ROWS}"])
+    assert not torch.equal(kept[f"net.{ROWS}"], kept[f"ema.{ROWS}"])
 
     embedding = write_embedding(final(training), tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(config.model, dtype=torch.float32)
@@ -66,6 +73,53 @@ def test_only_the_row_moves_from_the_initialisers(
     number = pipeline.tokenizer.convert_tokens_to_ids("<new1>")
     theirs = pipeline.text_encoder.get_input_embeddings().weight[number]
     assert embedding.token == "<new1>" and torch.equal(theirs, learnt_rows(final(training))[0])
+
+
+def test_the_report_tells_the_error_before_and_after(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    run_bare(inversion_training(config, tmp_path))
+    training = inversion_training(config, tmp_path)
+    before = training.evaluate(training.net)["eval/loss"]
+    with Tracker(tmp_path, "", None, owner=False) as tracker:
+        report_training(training, tmp_path, tracker)
+    after = training.evaluate(training.net)["eval/loss"]  # of the averages, which it loads
+    told = json.loads((tmp_path / "metrics.json").read_text())
+    values = [told[f"eval/loss{end}"]["value"] for end in ("_untrained", "", "_change")]
+    assert before != after and values == pytest.approx([before, after, after - before], rel=1e-4)
+
+
+def test_the_sheet_is_drawn_from_the_averages(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    training = inversion_training(config, tmp_path)
+    averaged = copy.deepcopy(training.net)
+    dict(averaged.named_parameters())[ROWS].data.neg_()
+    own, other = (training.show(Saved(3, net)) for net in (training.net, averaged))
+    assert own.size == other.size and own.tobytes() != other.tobytes()
+
+
+def test_a_token_of_another_name_stands_in_the_prompts(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    training = inversion_training(config.model_copy(update={"token_name": "<mine>"}), tmp_path)
+    assert training.show.args[-1] == ["a photo of a <mine>"]
+
+
+def test_another_word_to_start_from_is_another_training(config: TextualInversionConfig) -> None:
+    cat, dog = (
+        inversion_inputs(config.model_copy(update={"initializer_token": word}))
+        for word in ("cat", "dog")
+    )
+    assert {key for key in cat if cat[key] != dog[key]} == {"captions"}
+
+
+def test_a_caption_that_would_be_cut_is_refused(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text(f"a photo of a {{}}\n{'car ' * 30}{{}}\n")
+    with pytest.raises(ConfigError, match=r"^prompt='car .* is 33 tokens .* reads 24"):
+        inversion_inputs(config.model_copy(update={"templates": str(tmp_path / "mine.txt")}))
 
 
 def test_resuming_is_bit_equal(config: TextualInversionConfig, tmp_path: Path) -> None:
