@@ -7,13 +7,17 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from torch import nn
 
-from hw2.report.clip import Matrix
+from hw2.report.clip import Matrix, _worst
+from hw2.report.concepts import named_way
 from hw2.report.content import Content, collect
 from hw2.report.page import render
-from hw2.report.parts import EMPTY, Missing
+from hw2.report.parts import EMPTY, Missing, Said
 from hw2.report.texts import Texts
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights
@@ -75,6 +79,38 @@ def test_a_page_is_whole_and_needs_no_network(small: SmallReport, language: str)
         runs = [a for a in part.all("a") if f"/#/runs/{RUN}" in (a["href"] or "")]
         assert len(caption) > 5 and commands and len(commands) == len(runs)
         assert part.text.count("seed = ") == len(runs)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_a_page_is_for_all_readers_and_lets_nothing_else_in(
+    small: SmallReport, language: str
+) -> None:
+    made = Elements(page(collect(small.all()), language))
+    assert made.all("html") == [{"lang": language}]
+    assert made.all("th") and all(head.get("scope") == "col" for head in made.all("th"))
+    assert all(one.get("role") and one.get("aria-label") for one in made.all("svg"))
+    told = {
+        one.get("name") or one.get("http-equiv"): one.get("content") for one in made.all("meta")
+    }
+    assert told["viewport"] == "width=device-width, initial-scale=1"
+    policy = (told["Content-Security-Policy"] or "").split("; ")
+    assert policy[:2] == ["default-src 'none'", "img-src data:"] and "form-action 'none'" in policy
+
+
+@pytest.mark.parametrize(
+    ("uri", "link"),
+    [
+        ("sqlite:////home/me/mlflow.db", "http://127.0.0.1:5000"),
+        ("https://mlflow.example.org/", "https://mlflow.example.org"),
+        ("javascript:alert(1)//", "http://127.0.0.1:5000"),
+    ],
+)
+def test_a_run_is_linked_to_where_it_can_be_seen(small: SmallReport, uri: str, link: str) -> None:
+    changed(small.out / "samples/mlflow_run.json", tracking_uri=uri)
+    changed(small.out / "merged/mlflow_run.json", run_id="../../x")
+    content = collect(small.all())
+    assert content.outputs["samples"].run_link == f"{link}/#/runs/{RUN}"
+    assert content.missing["merge"].error.endswith("merged/mlflow_run.json names no run")
 
 
 def test_names_from_files_stay_text(small: SmallReport) -> None:
@@ -385,7 +421,8 @@ def test_what_has_no_limits_is_not_compared(small: SmallReport) -> None:
 
 def test_the_number_format_is_told_with_what_auto_was(small: SmallReport) -> None:
     tag = {"kind": "tag", "time_ms": 1, "values": {"precision.auto": "bf16"}, "step": 0}
-    (small.out / "samples/journal.jsonl").write_text(json.dumps(tag) + "\n")
+    for name in ("samples", "faces"):
+        (small.out / name / "journal.jsonl").write_text(json.dumps(tag) + "\n")
     parts = collect(small.all()).parts
     told = {name: dict(parts[name].source.settings)["precision"] for name in ("sheets", "given")}
     assert told == {"sheets": "auto (bf16)", "given": "fp32"}
@@ -597,6 +634,135 @@ def test_one_wrong_of_fifty_looks_otherwise_than_nine() -> None:
     matrix = Matrix(CLASSES, cells, (50, 50, 50), {}, 2)
     seen = [matrix.opacity(place) for place in range(len(cells))]
     assert seen[2] > 2 * seen[1] and seen[3] > seen[0]
+
+
+def test_confusions_are_listed_from_the_most_frequent_as_shares_of_the_true_class() -> None:
+    cells = ((0, 1, 1), (0, 2, 9), (1, 0, 4), (2, 2, 20))
+    rows = _worst(Matrix(CLASSES, cells, (50, 10, 20), {}, 0)).rows
+    brick, grass, coin = CLASSES
+    named = [(brick, coin, "9"), (grass, brick, "4"), (brick, grass, "1")]
+    assert [tuple(cell.text for cell in row[:3]) for row in rows] == named
+    assert [row[3].order for row in rows] == [9 / 50, 4 / 10, 1 / 50]
+
+
+def test_the_most_frequent_confusion_is_shown_first(small: SmallReport) -> None:
+    path = small.out / "clip/predictions/simple/part-00000.parquet"
+    table = pq.read_table(path).to_pydict()
+    table["top5"][6:8] = [[CLASSES[i] for i in (0, 2, 1)]] * 2
+    pq.write_table(pa.table(table), path)
+    matrix = collect(small.all()).parts["clip"].matrix
+    assert matrix.cells[matrix.first] == (2, 0, 3)
+
+
+def test_a_classified_picture_that_is_gone_is_told(small: SmallReport) -> None:
+    (small.data / "clip_zeroshot/val/1_4.png").unlink()
+    told = collect(small.all()).missing["clip"].error
+    assert told == "1_4.png was classified and is no longer among the pictures"
+
+
+def test_guessing_is_beaten_where_the_limits_show_it(small: SmallReport) -> None:
+    for chance, key in ((0.75, "p3.accuracy_above"), (0.77, "p3.accuracy_not_above")):
+        changed(small.out / "clip/metrics.json", chance=chance)  # top-1 is 0.778, at least 0.758
+        assert collect(small.all()).parts["clip"].said[0].key == key
+
+
+def test_a_strip_goes_from_noise_to_picture(small: SmallReport) -> None:
+    for strip in collect(small.all()).parts["reverse"].strips:
+        assert [t for t, _ in strip.states] == [999, 800, 600, 400, 200, 0]
+    for path in (small.out / "samples/reverse").glob("svhn_*.png"):
+        path.unlink()
+    assert "has no states of svhn: delete" in collect(small.all()).missing["reverse"].error
+
+
+def test_diversity_is_more_or_less_where_the_limits_show_it(small: SmallReport) -> None:
+    for value, width, kind in ((1.1, 0.05, "more"), (1.1, 0.2, "same"), (0.9, 0.05, "less")):
+        found = interval(value, width) | {"n": 40}
+        changed(small.out / "samples/metrics.json", **{"eval/diversity": found})
+        said = collect(small.all()).parts["sheets"].said
+        assert said[1].key == f"p1.sheets_diversity_{kind}"
+
+
+def test_faces_that_are_not_met_are_told_by_the_worst(small: SmallReport) -> None:
+    errors = {"00": 0.25, "01": 21.5, "02": 3.0}
+    changed(small.out / "faces/metrics.json", passed=False, mse_by_picture=errors)
+    (said,) = collect(small.all()).parts["given"].said
+    assert (said.key, said.values["worst"]) == ("p2.given_failed", "21.5")
+
+
+def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> None:
+    parts = collect(small.all()).parts
+    assert parts["etas"].said[0].key == "p2.eta_rises"
+    added = {"0.5": interval(20, 2), "1": interval(1, 2)}
+    changed(small.out / "eta_sheet/metrics.json", added_to_the_eta_below=added)
+    trials = json.loads((small.out / "eta/metrics.json").read_text())["trials"]
+    trials[1]["scores"]["repeated"] = interval(1.0, 0.0)
+    changed(small.out / "eta/metrics.json", trials=trials)
+    parts = collect(small.all()).parts
+    assert parts["etas"].said[0].key == "p2.eta_not_rises"
+    said = parts["eta"].said[0]
+    assert (said.key, said.values["exact"]) == ("p2.repeats_other", ("0", "0.5"))
+
+
+def test_lerp_is_compared_with_slerp(small: SmallReport) -> None:
+    def kinds() -> list[str]:
+        return [one.key for one in collect(small.all()).parts["interpolation"].said]
+
+    path = small.out / "interpolation/metrics.json"
+    assert kinds() == ["p2.norm_less", "p2.contrast_less", "p2.jump_more"]
+    ways = json.loads(path.read_text())
+    near = {key: 0.99 * value for key, value in ways["slerp"].items()}
+    changed(path, lerp=near | {"norm_at_the_ends": 55.0, "contrast_at_the_middle": 60.0})
+    assert kinds() == ["p2.norm_same", "p2.contrast_more", "p2.jump_same"]
+    changed(path, lerp=near | {"norm_at_the_ends": 0.0})
+    assert "ZeroDivisionError" in collect(small.all()).missing["interpolation"].error
+
+
+def test_pictures_that_do_not_fit_together_are_told(small: SmallReport) -> None:
+    small.draw(small.out / "samples/svhn/3_002.png", 32)
+    for path in (small.out / "eta").rglob("chunk_000000.npz"):
+        np.savez_compressed(path, images=np.zeros((5, 3, 32, 32)))
+    told = collect(small.all()).missing
+    assert "a grid of pictures of the sizes [(28, 28, 3), (32, 32, 3)]" in told["sheets"].error
+    assert "has no pictures that can be read: delete it" in told["eta"].error
+
+
+def test_scores_of_several_concepts_are_each_in_its_column(small: SmallReport) -> None:
+    (one,) = collect(small.all()).parts["several"].prompts
+    assert one.scores.columns[1:3] == ("<new1>", "<new3>")
+    numbers = [[cell.order for cell in row[1:]] for row in one.scores.rows]
+    assert numbers == [[60 + n, 62 + n, 58 + n, 0.1 * n] for n in range(3)]
+    never = one.said[-1]
+    assert (never.key, never.values["ways"]) == ("p3.ways_never", (Said("ways.separate"),))
+
+
+def test_a_prompt_that_was_another_before_the_training_is_not_put_beside(
+    small: SmallReport,
+) -> None:
+    path = small.out / "concepts_untrained/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"together": ["a <new1> on a <new3>"]}))
+    (one,) = collect(small.all()).parts["several"].prompts
+    assert one.grid.rows == tuple(map(named_way, ("separate", "joint", "merged")))
+
+
+def test_what_is_not_shown_is_no_loss(small: SmallReport) -> None:
+    concepts = json.loads((small.out / "grades/metrics.json").read_text())["concepts"]
+    concepts["2"]["prompts"][0] |= {"image_change": interval(-1.0, 2), "passed": False}
+    changed(small.out / "grades/metrics.json", concepts=concepts)
+    changed(small.out / "custom_0/metrics.json", **{"eval/loss_change": interval(0.1, 0.2)})
+    parts = collect(small.all()).parts
+    assert [one.key for one in parts["concepts"].said] == ["p3.alone_risen"]
+    assert [row[7].text for row in parts["concepts"].table.rows] == ["\u2713", "\u2717"]
+    assert [one.key for one in parts["trained"].said] == ["p3.trained"]
+
+
+def test_of_many_conflicts_five_are_named_and_of_layers_the_most_moved(small: SmallReport) -> None:
+    path = small.out / "merged/metrics.json"
+    layers = json.loads(path.read_text())["layers"]
+    layers["up.attn2.to_k"] |= {"unmet": [*range(6)], "moved": 0.5}
+    changed(path, layers=layers, targets=[f"word {n}" for n in range(7)])
+    (said,) = collect(small.all()).parts["merge"].said
+    assert said.values["named"] == (*(f"word {n}" for n in range(5)), "\u2026")
+    assert (said.values["unmet"], said.values["moved"]) == ("6", "50 %")
 
 
 def test_the_cell_that_is_shown_first_is_ringed(small: SmallReport) -> None:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.report.parts import chart, number, points, shown, size, ticks, trend
+from hw2.report.parts import BOTTOM, HEIGHT, TOP, chart, number, points, shown, size, ticks, trend
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,13 @@ def test_a_chart_over_zero_has_its_line() -> None:
     assert made.zero is not None
     ((_, (below, above)),) = made.lines
     assert above.y < made.zero < below.y
+
+
+def test_limits_lie_within_a_chart() -> None:
+    made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(1, -5, 9), Interval(2, 0, 30)]})
+    ((_, marks),) = made.lines
+    assert min(mark.high for mark in marks) >= TOP
+    assert max(mark.low for mark in marks) <= HEIGHT - BOTTOM
 
 
 def test_a_trend_needs_limits_that_do_not_meet() -> None:
