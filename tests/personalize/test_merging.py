@@ -1,6 +1,7 @@
 """Merging concepts of a tiny pipeline: what keeps, what takes a value, whatever the order."""
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, cross_attention_weights, save_deltas
+from hw2.personalize.merge_report import report_merge
 from hw2.personalize.merging import (
     kept_features,
     merge_deltas,
@@ -20,6 +22,7 @@ from hw2.personalize.merging import (
     target_features,
 )
 from hw2.personalize.personalizer import Personalizer
+from hw2.runlog.tracker import Tracker
 from hw2.text2image.model import StableDiffusion
 from tests.personalize.tiny import learnt, tiny_model
 
@@ -158,3 +161,36 @@ def test_captions_from_files(tmp_path: Path) -> None:
         read_caption_texts(table, 200)
     with pytest.raises(DataError, match=r"cannot be read .*--captions .*jobs\.prepare_data"):
         read_caption_texts(tmp_path / "nothing", 200)
+
+
+def test_captions_from_files_of_other_systems(tmp_path: Path) -> None:
+    lines, table = tmp_path / "captions.txt", tmp_path / "CAPTIONS.CSV"
+    lines.write_text("a cat\r\n", encoding="utf-8-sig")
+    assert read_caption_texts(lines, 200) == ["a cat"]
+    table.write_text("caption,image_name\na dog,a.png\n,b.png\n", encoding="utf-8-sig")
+    assert read_caption_texts(table, 200) == ["a dog"]
+    table.write_text("image_name,caption\na.png\nb.png,a cup\n")  # a row that ends early
+    assert read_caption_texts(table, 200) == ["a cup"]
+    for content, told in ((b"\xff\xfea", "is not text in UTF-8"), (b"\n \n", "holds no caption")):
+        lines.write_bytes(content)
+        with pytest.raises(DataError, match=f"^captions={lines}: {told}$"):
+            read_caption_texts(lines, 200)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"^captions=.*/pipe: it is not a regular file"):
+        read_caption_texts(tmp_path / "pipe", 200)
+
+
+def test_a_target_that_is_not_met_is_told_by_its_worst_layer(
+    model: StableDiffusion, concepts: list[Deltas], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    merged = merge_deltas(model, concepts, CAPTIONS, 1)
+    first, second, *_ = merged.layers
+    misses = {first: 0.25, second: 0.5}
+    layers = merged.layers | {
+        name: replace(merged.layers[name], unmet=(2,), misses=(miss,))
+        for name, miss in misses.items()
+    }
+    with Tracker(tmp_path, "", None, owner=False) as tracker:
+        report_merge(replace(merged, layers=layers), tracker)
+    told = [line for line in capsys.readouterr().out.splitlines() if "not met" in line]
+    assert told == [f"not met: {merged.targets[2]}: by 5.0e-01 of its value in {second}"]

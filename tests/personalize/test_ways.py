@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hw2.data.concepts import Concept, refuse_shared_tokens
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.inversion import EMBEDDING
@@ -43,7 +43,16 @@ def test_a_folder_of_another_job_is_told(tmp_path: Path) -> None:
         read_ways(config, tiny_model(), {})
 
 
-def about(source: str, token: str, word: str) -> Concept:
+def test_two_files_of_one_token_are_refused(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        save_embedding(tmp_path / name, TokenEmbedding("<new1>", torch.ones(WIDTH)), {})
+    files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    config = GenerateConceptsConfig(out=tmp_path / "out", separate=tuple(files))
+    with pytest.raises(ConfigError, match=f"^separate={files[1]}: <new1> is in another file"):
+        read_ways(config, tiny_model(), {})
+
+
+def about(source: str, token: str, word: str | None) -> Concept:
     return Concept(source, (), token, (), (), (), initializer_token=word)
 
 
@@ -56,6 +65,10 @@ def test_before_the_training_a_token_is_its_word(tmp_path: Path) -> None:
     assert list(rows) == ["<new1>", "<new2>"] and len(words) == 2
     for row, word in zip(rows.values(), words, strict=True):
         assert torch.equal(row, model.token_table.weight[word])
+    with pytest.raises(ConfigError, match="sources 0 and 1 are both called <new1>"):
+        read_ways(config, model, concepts | {"1": about("1", "<new1>", "cup")})
+    with pytest.raises(DataError, match=r'source 1 names no initializer_token: .* add "init'):
+        read_ways(config, model, concepts | {"1": about("1", "<new2>", None)})
 
 
 def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
@@ -79,6 +92,7 @@ def test_each_way_is_of_its_own_folder_and_hashed_whole(tmp_path: Path) -> None:
         assert all(torch.equal(v, made[name].weights[k]) for k, v in ways[way].weights.items())
     sums = hashes_of(ways, {}) | {"row": hashes_of(read("row", "merge"), {})["joint"]}
     assert len(set(sums.values())) == 3
+    assert hashes_of({}, {"0": about("0", "<new1>", "dog")}).keys() == {"concept.0"}
     for folders, told in (
         (("merge", "weights"), "joint=.*: made by jobs.merge_concepts: give it to --merged"),
         (("one", "row"), "merged=.*: made by jobs.custom_diffusion: give it to --joint"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
+from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import find_pipeline, load_stable_diffusion
-from tests.personalize.tiny import tiny_model, tiny_pipeline_folder
+from hw2.text2image.vocabulary import small_tokenizer
+from tests.personalize.tiny import CAPTIONS, CONTEXT, tiny_model, tiny_pipeline_folder
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
@@ -43,6 +47,29 @@ def test_what_is_written_comes_back(whole: Path) -> None:
     assert torch.equal(loaded.tokens(captions), model.tokens(captions))
     roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)
     assert torch.equal(loaded.schedule.betas, roots.square())
+
+
+def test_the_hash_is_of_all_that_decides_a_picture() -> None:
+    model, other = tiny_model(), tiny_model(seed=1)
+    changes = [{part: getattr(other, part)} for part in ("unet", "text_encoder", "vae")]
+    changes += [{"prediction_type": "v_prediction"}, {"scaling_factor": 0.25}]
+    changes += [{"schedule": scaled_linear_schedule(1000)}]
+    changes += [{"tokenizer": small_tokenizer(CAPTIONS, 100, CONTEXT - 1)}]
+    hashes = [replace(model, **change).content_hash for change in changes]
+    assert len({*hashes, model.content_hash}) == len(changes) + 1
+    assert tiny_model().content_hash == model.content_hash
+
+
+def test_a_pipeline_replaces_what_was_there_and_names_no_place(whole: Path, tmp_path: Path) -> None:
+    for name in (".again.part", "again"):
+        (tmp_path / name / "unet").mkdir(parents=True)
+        (tmp_path / name / "unet/of_before").touch()
+    write_pipeline(load_stable_diffusion(str(whole)), tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir()] == ["again"]
+    names = {path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*")}
+    assert names == {path.relative_to(whole) for path in whole.rglob("*")}
+    for config in (tmp_path / "again").rglob("*.json"):
+        assert str(whole) not in config.read_text()
 
 
 def test_folder_of_a_finished_training_is_found(whole: Path) -> None:

@@ -1,18 +1,22 @@
 """The two trainings of the small model on a few pictures, in this process."""
 
 import csv
+import shutil
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
 
 from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.text2image import build_autoencoder
+from hw2.pixels import to_unit
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import (
     AutoencoderConfig,
@@ -33,11 +37,12 @@ from hw2.text2image.autoencoder_training import (
     read_text2image,
     reconstruction_errors,
 )
-from hw2.text2image.autoencoding import Autoencoding
+from hw2.text2image.autoencoding import Autoencoding, encode
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.training import finished, latent_objective, text2image_training
 from hw2.training import Saved
+from hw2.weights import save_weights
 from jobs.train_text2image import main
 from tests.in_process import final, run_bare
 
@@ -137,6 +142,73 @@ def test_the_objective_is_as_the_settings_say(
     assert objective.empty.tolist() == [start] + [end] * (pictures.tokens.shape[1] - 1)
 
 
+def test_the_last_pictures_are_not_trained_on(
+    data: DataConfig, autoencoder: Path, tmp_path: Path
+) -> None:
+    network = AutoencoderConfig(channels=(8, 16))
+    first = TrainAutoencoderConfig(
+        out=tmp_path, data=data, image_size=16, network=network, train=TRAIN
+    )
+    training, whole = autoencoder_training(first, tmp_path), read_text2image(data, 16).images
+    assert torch.equal(training.source.whole.images, whole[:-HELD_OUT])
+    assert torch.equal(training.evaluate.pictures, whole[-HELD_OUT:])
+    config = config_of(data, autoencoder)
+    pictures = latents.read_latents(config, autoencoder, tmp_path)
+    training = text2image_training(config, tmp_path, autoencoder)
+    for field in ("latents", "tokens"):
+        kept = getattr(pictures, field)
+        assert torch.equal(getattr(training.source.whole, field), kept[:-HELD_OUT])
+        assert torch.equal(getattr(training.evaluate.batch, field), kept[-HELD_OUT:])
+
+
+@torch.no_grad()
+def test_the_error_of_an_autoencoder_is_of_255_on_held_out_pictures(
+    data: DataConfig, autoencoder: Path
+) -> None:
+    kept = load_file(autoencoder)
+    vae = load_autoencoder(autoencoder)
+    for name, value in vae.state_dict().items():
+        assert torch.equal(value, kept[f"ema.vae.{name}"])
+    pictures = read_text2image(data, 16)
+    config = TrainAutoencoderConfig(out=Path("unused"), data=data, image_size=16, train=TRAIN)
+    given = to_unit(pictures.images[-HELD_OUT:])
+    drawn = vae.decode(vae.encode(given).latent_dist.mean).sample.clamp(-1, 1)
+    off = 127.5 * (drawn - given).double().numpy()
+    want = np.sqrt((off**2).mean((1, 2, 3))).mean()
+    assert final_error(config, autoencoder, pictures).value == pytest.approx(want, rel=1e-5)
+
+
+def test_latents_of_another_autoencoder_or_torn_ones_are_encoded_anew(
+    data: DataConfig, autoencoder: Path, tmp_path: Path
+) -> None:
+    config = config_of(data, autoencoder)
+    before = latents.read_latents(config, autoencoder, tmp_path).latents
+    network = AutoencoderConfig(channels=(8, 16))
+    meta = {"kind": "autoencoder", "network": network.model_dump(), "image_size": 16}
+    other = tmp_path / "other.safetensors"
+    save_weights(other, {"ema": Autoencoding(build_autoencoder(network, 16, 7))}, meta)
+    found = latents.read_latents(config, other, tmp_path)
+    want = encode(load_autoencoder(other), read_text2image(data, 16).images)
+    torch.testing.assert_close(found.latents, want * found.scaling_factor)
+    (tmp_path / latents.LATENTS).write_bytes(b"torn")
+    assert torch.equal(latents.read_latents(config, autoencoder, tmp_path).latents, before)
+
+
+def test_the_sheet_is_of_held_out_captions_and_the_model_of_the_averages(
+    data: DataConfig, autoencoder: Path, tmp_path: Path
+) -> None:
+    few = DrawSettings(num_inference_steps=2, precision="fp32")
+    config = config_of(data, autoencoder, num_steps=2).model_copy(update={"sample": few})
+    run_bare(training := text2image_training(config, tmp_path, autoencoder))
+    with patch("hw2.text2image.training.sheet", return_value=Image.new("L", (1, 1))) as drawn:
+        training.show(Saved(1, training.net))
+    assert drawn.call_args.args[1] == read_text2image(data, 16).captions[-HELD_OUT:]
+    model, _ = finished(config, autoencoder, tmp_path, final(training))
+    kept = load_file(final(training))
+    for name, value in model.unet.state_dict().items():
+        assert torch.equal(value, kept[f"ema.unet.{name}"])
+
+
 def test_captions_beyond_the_context_are_told(
     data: DataConfig, autoencoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +278,17 @@ def test_too_few_to_hold_some_out(data: DataConfig, tmp_path: Path) -> None:
     lines = (data.root / "text2image/train.csv").read_text().splitlines(keepends=True)
     (tmp_path / "text2image/train.csv").write_text("".join(lines[:10]))
     with pytest.raises(DataError, match=r"9 pictures; a tenth is held out .* 10 at least"):
+        read_text2image(DataConfig(root=tmp_path), 16)
+
+
+def test_bad_pictures_are_left_out_where_the_settings_say_so(
+    data: DataConfig, tmp_path: Path
+) -> None:
+    shutil.copytree(data.root / "text2image", tmp_path / "text2image")
+    (tmp_path / "text2image/train/3.png").write_bytes(b"torn")
+    found = read_text2image(DataConfig(root=tmp_path, skip_bad=True), 16)
+    assert len(found.images) == COUNT - 1
+    with pytest.raises(DataError, match=r"3\.png"):
         read_text2image(DataConfig(root=tmp_path), 16)
 
 
