@@ -217,6 +217,11 @@ CLAIMS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         clip_cfg(text_cfg={"hf_model_name": "evil/model"}),
         "a false model_cfg",
     ),
+    "a word that changes the network": (
+        lambda path: find_clip(None, str(path)),
+        clip_cfg(quick_gelu=True),
+        "a false model_cfg",
+    ),
     "a tower from elsewhere": (
         lambda path: find_clip(None, str(path)),
         clip_cfg(vision_cfg=CLIP_PARTS["vision_cfg"] | {"timm_model_name": "hf-hub:evil/x"}),

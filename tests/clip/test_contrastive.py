@@ -77,6 +77,12 @@ def test_augmentation_shifts_and_mirrors_by_the_sample_alone() -> None:
     assert min(shifts) == 4 and max(shifts) == 12  # 4 either way of 8
 
 
+def test_a_moved_picture_repeats_its_edges() -> None:
+    pictures = torch.full((64, 3, 8, 8), 200, dtype=torch.uint8)
+    moved = augmented(pictures, CounterRandom(3, 5, range(64)))
+    assert_close(moved, torch.full_like(moved, 200 / 127.5 - 1))
+
+
 class Towers(nn.Module):
     """Two linear towers in float64 that answer as open_clip's model does."""
 

@@ -60,6 +60,13 @@ def test_names_that_cleaning_makes_one(capsys: pytest.CaptureFixture[str]) -> No
     assert told(capsys, "dog", "cat") == []
 
 
+def test_the_end_takes_the_place_of_the_last_token(capsys: pytest.CaptureFixture[str]) -> None:
+    same = "place in the afternoon of a very old tall"  # its next word would be the twelfth token
+    _, alike = told(capsys, f"{same} tree", f"{same} wall", "dog")
+    assert alike.endswith(f"same: '{same} tree', '{same} wall'")
+    assert told(capsys, "place in the sea of a very old tree", "dog") == []  # twelve with its end
+
+
 def test_many_groups_and_names_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = told(capsys, *map("".join, itertools.product("dD", "oO", "gG")))
     assert line.endswith("same: 'dog', 'doG', 'dOg', 'dOG', 'Dog' and 3 more")

@@ -214,6 +214,40 @@ def test_embeddings_of_other_networks_are_not_mixed_up(
     assert stores[0] != stores[1]
 
 
+def test_embeddings_of_other_preparations_are_not_mixed_up(
+    tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    one, other = (
+        find_clip(write_folder(tmp_path / name, weights, mean=mean), None)
+        for name, mean in (("one", [0.5, 0.5, 0.5]), ("other", [0.5, 0.4, 0.3]))
+    )
+    assert one.network == other.network and one.hashes != other.hashes
+    stores = {
+        Plan.store_of(tmp_path, source, precision).folder
+        for source in (one, other)
+        for precision in ("fp32", "bf16")
+    }
+    assert len(stores) == 4
+
+
+def test_workers_elsewhere_load_what_was_named_here(
+    tiny: str, tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(weights, tmp_path / "x.safetensors")
+    write_folder(tmp_path / "pushed", weights)
+    monkeypatch.chdir(tmp_path)
+    sources = [find_clip(tiny, "x.safetensors"), find_clip("local-dir:pushed", None)]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for source in sources:
+        assert_is(load_clip(source), lively_clip())
+
+
+def test_a_model_may_be_named_as_openai_does(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").touch()
+    assert find_clip("ViT-B/32", str(tmp_path / "x.safetensors")).model == "ViT-B-32"
+
+
 def refused(model: str | None, pretrained: str | None) -> str:
     with pytest.raises((CheckpointError, ConfigError)) as error:
         load_clip(find_clip(model, pretrained))

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_predictions_are_those_of_each_picture(tmp_path: Path, source: ClipSourc
     plan, _ = planned(config, source)
     plan = Plan(plan.store, listing.parts(4), plan.prompts, plan.began)
     assert do(plan, source) == 18 and len(plan.content) == 5
-    found = predict(plan, listing.labels, "simple", tmp_path, save_embeddings=False)
+    found = predict(plan, listing.labels, "simple", tmp_path, save_embeddings=True)
     assert found.rows.tolist() == [i for i in range(18) if i != 7]
     assert found.labels.tolist() == [i // 3 for i in range(18) if i != 7]
     for place, row in enumerate(found.rows.tolist()):
@@ -141,6 +142,8 @@ def test_predictions_are_those_of_each_picture(tmp_path: Path, source: ClipSourc
     assert [row["top5"] for row in written] == [
         [NAMES[c] for c in row] for row in found.classes.tolist()
     ]
+    for place, row in zip(found.rows.tolist(), written, strict=True):
+        assert torch.equal(torch.tensor(row["embedding"]), plan.embedding(place))
     with pytest.raises(IndexError):
         plan.embedding(18)
 
@@ -257,6 +260,13 @@ def test_tables_are_of_each_class_and_of_what_two_sets_name_differently(
         limits = vars(wilson(sum(own), len(own))).values()
         found = [float(row[key]) for key in ("recall", "recall_low", "recall_high")]
         assert found == pytest.approx(list(limits))
+        mine = [one["top5"] for one in simple if one["label"] == row["class"]]
+        said = [one["label"] == row["class"] for one in simple if one["top5"][0] == row["class"]]
+        share = sum(row["class"] in top5 for top5 in mine) / len(mine)
+        assert float(row["top5"]) == pytest.approx(share)
+        assert not said or float(row["precision"]) == pytest.approx(sum(said) / len(said))
+        wrong = Counter(top5[0] for top5 in mine if top5[0] != row["class"])
+        assert wrong[row["mistaken_for"]] == max(wrong.values(), default=0) == int(row["times"])
     want = [
         {"path": a["path"], "label": a["label"], "simple": a["top5"][0], "imagenet7": b["top5"][0]}
         for a, b in zip(simple, seven, strict=True)
@@ -264,6 +274,19 @@ def test_tables_are_of_each_class_and_of_what_two_sets_name_differently(
     ]
     assert len(want) > 1
     assert pq.read_table(out / "changed/simple__imagenet7.parquet").to_pylist() == want
+
+
+def test_as_many_bad_pictures_as_allowed_are_left_out(tmp_path: Path, source: ClipSource) -> None:
+    val = write_set(tmp_path / "set", each=2)
+    for path in sorted(val.iterdir())[:3]:
+        path.write_bytes(b"no picture")
+    assert report(tmp_path, source, max_bad_share=0.25)["bad_pictures"] == 3
+    with pytest.raises(DataError, match=r"3 of 12 pictures are bad \(25.0%\), more than max_bad_s"):
+        report(tmp_path, source, max_bad_share=0.24)
+    for path in val.iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="none of the 12 pictures can be used: "):
+        report(tmp_path, source, max_bad_share=1.0)
 
 
 def test_figures_are_of_the_pictures_that_they_name(

@@ -9,6 +9,7 @@ import pytest
 
 from hw2.clip.prompts import PUBLISHED, clean_name, fill, prompt_sets
 from hw2.errors import ConfigError
+from hw2.settings.zero_shot import ClipZeroShotConfig
 
 EN = Path(clip_benchmark.datasets.__file__).parent / "en_zeroshot_classification_templates.json"
 
@@ -36,6 +37,7 @@ def test_every_published_file_can_be_asked_for() -> None:
     [
         ("a photo of a {}.", "aquarium_fish", "a photo of an aquarium fish."),
         ("A {label}!", "oak_tree", "An oak tree!"),
+        ("a photo of a {}.", "Airedale", "a photo of an Airedale."),
         ("a photo of the {}.", "oak_tree", "a photo of the oak tree."),
         ("a photo of a {}.", "the_sea", "a photo of the sea."),
         ("a photo of a small {c}.", "apple", "a photo of a small apple."),
@@ -64,6 +66,12 @@ def test_sets_with_and_without_cleaning(tmp_path: Path) -> None:
     assert found[3].prompts(["b_c"]) == [["a b_c.", "the b_c"]]
     assert found[4].prompts(["b"]) == [["one b", "two b"]]
     assert found[4].name.startswith("one_two_")
+
+
+def test_names_of_sets_are_separated_by_commas() -> None:
+    for given, asked in (("simple, course", ("simple", "course")), ("a {}, old", ("a {}, old",))):
+        config = ClipZeroShotConfig(out=Path("out"), templates=given)
+        assert config.asked_templates == asked
 
 
 def refused(entries: list[str], said: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import open_clip
 import pytest
@@ -11,6 +12,7 @@ from scipy.stats import binomtest
 from torch.testing import assert_close
 
 from hw2.clip.training import (
+    _sheet,
     classify,
     clip_training,
     final_report,
@@ -146,6 +148,17 @@ def test_accuracy_counts_seen_and_held_out_classes() -> None:
         assert (interval.value, interval.low, interval.high) == pytest.approx(
             (right / n, limits.low, limits.high)
         )
+
+
+def test_the_sheet_marks_what_is_read_wrong() -> None:
+    labels, names = torch.arange(13), tuple(f"class_{n}" for n in range(13))
+    pictures = ClassSet(torch.zeros(13, 3, 2, 2, dtype=torch.uint8), labels, names, "")
+    said = torch.where(labels == 1, 2, labels)
+    with patch("hw2.clip.training.sheet", return_value=Image.new("L", (1, 1))) as drawn:
+        _sheet(said, pictures)
+    assert drawn.call_args.args[0].shape[:2] == (1, 10)  # of thirteen, whole rows
+    notes = ["class 0", "class 2 (wrong)", *(f"class {n}" for n in range(2, 10))]
+    assert drawn.call_args.kwargs["notes"] == [notes]
 
 
 def test_a_tree_without_held_out_classes_has_one_figure() -> None:

@@ -15,8 +15,16 @@ from hw2.clip.finding import find_clip
 from hw2.clip.store import EmbeddingStore
 from hw2.data.concepts import read_concepts
 from hw2.errors import DataError, Hw2Error
+from hw2.figures.gallery import GalleryRow
+from hw2.personalize import grade_report
 from hw2.personalize.generated import check_pictures, concepts_in, find_generated
-from hw2.personalize.grade_report import picture_rows, source_rows
+from hw2.personalize.grade_report import (
+    grade_rows,
+    picture_rows,
+    picture_rows_together,
+    source_rows,
+    together_rows,
+)
 from hw2.personalize.grades import Grades
 from hw2.personalize.grading import Embedder, score_pictures
 from hw2.settings.grading import GradeConceptsConfig
@@ -180,6 +188,45 @@ def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> N
         assert row["threshold"] == f"{scores.thresholds[name]:.2f}"
 
 
+def test_rows_of_several_concepts_have_their_own_scores(tree: Path, embedder: Embedder) -> None:
+    for path in [*(tree / "gen/together/merged").rglob("*.png")]:
+        path.rename(path.with_name(path.name.replace("merged", "ours+1")))
+    (tree / "gen/together/merged").rename(tree / "gen/together/ours+1")
+    concepts = read_concepts(tree / "ti/input.json")
+    generated = find_generated(settings(tree), concepts)
+    scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
+    grades = Grades(concepts, generated, scores, seed=0)
+    assert [row[""] for row in grade_rows(grades)] == ["pass", "FAIL"] * 3
+    assert "eval/together/ours_1/prompt0/both" in grades.flat()
+    rows = {(row["prompt"], row["way"]): row for row in together_rows(grades)}
+    pictures = picture_rows_together(grades)
+    for place, pair in enumerate(((1, 3), (1, 2))):
+        limits = torch.tensor([scores.thresholds[str(n - 1)] for n in pair])
+        for way, own in scores.together[place].items():
+            told = [rows[TOGETHER[place], way][f"image <new{n}>"] for n in pair]
+            assert told == [str(one) for one in grades.together[place][way].own]
+            there = [r["both_there"] for r in pictures if (r["way"], r["prompt"]) == (way, place)]
+            assert there == (own > limits).all(1).tolist()
+
+
+def test_a_sheet_has_each_pictures_own_scores(
+    tree: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[GalleryRow] = []
+    empty = Image.new("L", (1, 1))
+    monkeypatch.setattr(grade_report, "gallery", lambda rows, title: drawn.extend(rows) or empty)
+    concepts = read_concepts(tree / "ti/input.json")
+    generated = find_generated(settings(tree), concepts)
+    scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
+    assert len(list(grade_report.sheets(Grades(concepts, generated, scores, seed=0)))) == 6
+    of = scores.alone["0", 0]
+    for picture, (image, text, number) in zip(drawn[1].pictures, drawn[1].notes, strict=True):
+        n = int(number.removeprefix("picture "))
+        assert (image, text) == (f"image {of.image[n]:.1f}", f"text {of.text[n]:.1f}")
+        path = generated.alone["0", 0][n]
+        assert np.array_equal(picture.movedim(0, -1).numpy(), np.asarray(Image.open(path)))
+
+
 def test_one_picture_of_one_concept(tmp_path: Path, embedder: Embedder) -> None:
     """Nothing to compare with: no threshold, no intervals, and still a grade."""
     content = json.loads(write_input(tmp_path / "ti").read_text())
@@ -202,7 +249,9 @@ def test_numbers_are_sorted_as_numbers(tree: Path) -> None:
     write_generated(tree / "gen", count=12, together=False)
     (tree / "gen/0/0/source0_prompt0_4.png").unlink()
     (tree / "gen/0/0/._source0_prompt0_4.png").write_bytes(b"of another system")
+    (tree / "gen/together/.thumbnails").mkdir()
     generated = find_generated(settings(tree), read_concepts(tree / "ti/input.json"))
+    assert list(generated.together[0].ways) == list(WAYS)
     assert list(generated.alone["0", 0]) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
 
 
@@ -302,5 +351,9 @@ def test_equal_pictures_have_equal_hashes(tree: Path) -> None:
     before = check_pictures(paths)
     assert check_pictures(paths) == before
     assert check_pictures(paths[1:]) != before
-    paths[0].write_bytes(paths[1].read_bytes())
+    swapped = [paths[1], paths[0], *paths[2:]]
+    assert check_pictures(swapped) != before
+    moved = paths[0].rename(paths[0].with_name("source0_prompt0_9.png"))
+    assert check_pictures([moved, *paths[1:]]) != before
+    moved.rename(paths[0]).write_bytes(paths[1].read_bytes())
     assert check_pictures(paths) != before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hw2.report.fingerprint import fingerprint, paths_in
+from hw2.report.fingerprint import code_of_jobs, fingerprint, paths_in
 
 
 def contents(settings: dict[str, object]) -> list[str]:
@@ -45,6 +45,40 @@ def test_a_changed_input_changes_what_a_step_is_made_from(
     assert before == contents(settings)
     Path(file).write_text("b")
     assert contents(settings) != before
+
+
+def test_what_each_run_writes_again_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("a")
+    before = fingerprint(tmp_path).content
+    passing = ("mlflow_run.json", "journal.jsonl", "split.arrow", "x.lock", "x.pyc")
+    kept = ("__pycache__/a", ".cache/a", ".embeddings/a/b")
+    for name in (*passing, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("b")
+    assert fingerprint(tmp_path).content == before
+    (tmp_path / "file.txt").rename(tmp_path / "other.txt")
+    assert fingerprint(tmp_path).content != before
+
+
+def test_code_and_released_weights_count_and_the_report_s_own_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hw2.report.fingerprint.PACKAGE", tmp_path / "hw2")
+    counted = [
+        "hw2/job.py",
+        "hw2/assets/clip/final.safetensors",
+        "jobs/a.py",
+        "jobs/configs/a.yaml",
+    ]
+    own = ["hw2/report/page.py", "hw2/settings/report.py", "jobs/report.py"]
+    for name in (*counted, *own):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a")
+    sums = [code_of_jobs()]
+    for name in (*own, *counted):
+        (tmp_path / name).write_text("b")
+        sums.append(code_of_jobs())
+    assert len(set(sums[: len(own) + 1])) == 1 and len(set(sums)) == len(counted) + 1
 
 
 def test_links_that_lead_back_or_nowhere_and_pipes_are_left_out(tmp_path: Path) -> None:

@@ -183,6 +183,25 @@ def test_a_record_that_is_none_is_made_again(folder: Folder, spoilt: Any) -> Non
     assert folder.run(a=told)["a"].status == "reused" and folder.ran == 2
 
 
+def test_a_run_that_found_all_done_does_not_say_how_long_it_takes(folder: Folder) -> None:
+    folder.run(a={})
+    record = Path("report/.steps/a.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"seconds": 9e5}))
+    write_json(mark_of(Path("report/a") / JOURNAL, "rows"), {"key": "one", "offset": 2})
+    for status in ("done", "reused"):
+        found = folder.run(a={})["a"]
+        assert (found.status, found.seconds) == (status, 9e5)
+
+
+def test_other_versions_of_packages_make_it_anew(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.run(a={})
+    monkeypatch.setattr(steps, "versions", lambda packages: {"torch": "9.9"})
+    assert folder.run(a={})["a"].status == "done" and folder.ran == 2
+    assert Path("report/a.old-1").is_dir()
+
+
 @pytest.mark.parametrize("changed", ["nothing", "code", "settings", "inputs"])
 def test_only_what_was_begun_by_the_same_is_gone_on_with(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, changed: str

@@ -135,6 +135,11 @@ def test_whole_numbers_are_drawn_for_what_takes_no_fraction() -> None:
     checked({"num_inference_steps": {"randint": [999, 1001]}}, search={"method": "random"})
 
 
+def test_a_range_of_whole_numbers_ends_before_its_end() -> None:
+    assert Dimension(randint=(5, 9)).outermost == (5, 8)
+    assert Dimension(uniform=(0.5, 2.0)).outermost == (0.5, 2.0)
+
+
 def test_optuna_asks_for_its_own() -> None:
     assert checked({"guidance_weight": {"uniform": [0, 4]}}, search={"method": "optuna"}) == []
 
