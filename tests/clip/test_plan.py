@@ -126,8 +126,8 @@ def test_predictions_are_those_of_each_picture(tmp_path: Path, source: ClipSourc
     config = settings(tmp_path)
     listing = find_pictures(config)
     plan, _ = planned(config, source)
-    plan = Plan(plan.store, listing.parts(4), plan.prompts, plan.began)
-    assert do(plan, source) == 18 and len(plan.content) == 5
+    plan = Plan(plan.store, listing.parts(5), plan.prompts, plan.began)
+    assert do(plan, source) == 18 and len(plan.content) == 4
     found = predict(plan, listing.labels, "simple", tmp_path, save_embeddings=True)
     assert found.rows.tolist() == [i for i in range(18) if i != 7]
     assert found.labels.tolist() == [i // 3 for i in range(18) if i != 7]

@@ -91,6 +91,12 @@ def test_noise_belongs_to_the_index(model: StableDiffusion) -> None:
     assert not torch.equal(alone, other)
 
 
+def test_pictures_that_are_no_numbers_are_refused(model: StableDiffusion) -> None:
+    settings = SETTINGS.model_copy(update={"guidance_weight": 1e38})
+    with pytest.raises(ConfigError, match=r"^guidance_weight=1e\+38: some drawn pixels are nan or"):
+        draw(model, PROMPTS, settings, indices=[0, 1], seed=0)
+
+
 def test_a_falling_interval_is_refused_before_the_job_starts() -> None:
     words = ["--out", "x", "--guidance_interval", "0.5,0.2"]
     with pytest.raises(ConfigError, match=r"guidance_interval=.*want the lower share first"):
