@@ -1,6 +1,7 @@
 """What a courier carries: all, in order, once, whoever is away in between."""
 
 import errno
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hw2.runlog import courier
 from hw2.runlog.courier import Courier, What, mark_of
 from hw2.runlog.entries import Entry
 from hw2.runlog.journal import Journal
+from tests.waiting import wait_for
 
 
 class Receiver:
@@ -61,6 +63,33 @@ def test_courier_tries_again_and_says_so_once(
         f"{journal.path.parent}: tracking is back: the rows that were kept are on their way",
     ]
     assert "nobody there" in caplog.text and str(journal.path) in caplog.text
+
+
+def test_pauses_begin_small_again_once_it_is_back_or_someone_waits(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    wait = threading.Event.wait
+
+    def hurried(event: threading.Event, seconds: float | None = None) -> bool:
+        if threading.current_thread().name == "courier of rows":
+            pauses.append(seconds or 0.0)
+        return wait(event, seconds and min(seconds, 0.01))
+
+    monkeypatch.setattr(threading.Event, "wait", hurried)
+    ours = Courier(journal, "run", (receiver := Receiver()), str)
+    for step in (0, 1):
+        receiver.failures = 4
+        journal.append_row(step, {"loss": 1.0})
+        wait_for(lambda step=step: step in receiver.steps)
+    assert [pause for pause in pauses if pause > courier.POLL_SECONDS] == [2.0, 4.0] * 2
+    receiver.failures = 10**9
+    journal.append_row(2, {"loss": 1.0})
+    wait_for(lambda: pauses[-1] == courier.MAX_PAUSE_SECONDS)
+    before = pauses.count(0.5)
+    ours.flush(0.0)
+    wait_for(lambda: pauses.count(0.5) > before)
+    ours.stop()
 
 
 def test_a_full_disk_is_not_called_a_server_that_is_away(

@@ -147,6 +147,13 @@ def test_differences_of_shares_are_not_empty() -> None:
     assert share.interval == difference_over_noises(torch.zeros(50).double(), 20, 0, 2000)
 
 
+def test_equal_outcomes_are_not_shown_to_differ() -> None:
+    trials = [trial(x, 0, outcomes=np.ones(20, np.float32)) for x in (0, 1)]
+    (pair,) = differences(trials, {"x": 0}, seed=0)
+    assert (pair.interval.low, pair.interval.high) == (0, 0)
+    assert pair.verdict == "not shown to differ"
+
+
 def test_what_has_no_partner_is_not_compared() -> None:
     ten, five = np.arange(10.0), np.arange(5.0)
     trials = [trial(0, 0, outcomes=ten), trial(1, 0, outcomes=five), trial(2, 0)]
