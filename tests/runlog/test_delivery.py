@@ -26,6 +26,17 @@ def test_what_the_store_refuses_does_not_hold_up_the_rest(
     assert "bad*name" in caplog.text and "gone.png is gone" in caplog.text
 
 
+def test_rows_wait_while_their_run_is_deleted(tmp_path: Path, store: str) -> None:
+    tracker, client = start(tmp_path, store), MlflowClient(tracking_uri=store)
+    assert tracker.flush()
+    client.delete_run(tracker.run_id)
+    tracker.log_row(0, {"loss": 0.0})
+    assert not tracker.flush(1.0)
+    client.restore_run(tracker.run_id)
+    assert tracker.finish()
+    assert history(store, tracker.run_id) == expected(1)
+
+
 def artifacts(uri: str, run_id: str, folder: str) -> Path:
     """Where the run's files of `folder` go in a local store."""
     root = MlflowClient(tracking_uri=uri).get_run(run_id).info.artifact_uri
@@ -49,12 +60,12 @@ def test_a_file_that_cannot_be_stored_holds_up_neither_rows_nor_files(
     wait_for(lambda: history(store, tracker.run_id) == expected(1200) and strip.exists())
     assert not tracker.flush(1.0)
     assert strip.read_bytes() == b"picture"
-    sent = strip.stat().st_mtime_ns
+    sent = strip.stat().st_ctime_ns
 
     blocked.unlink()
     assert tracker.finish()
     assert (blocked / "sheet.png").read_bytes() == b"picture"
-    assert strip.stat().st_mtime_ns == sent
+    assert strip.stat().st_ctime_ns == sent
     assert [record.message.split(" (")[0] for record in caplog.records] == [
         "tracking is away",
         f"{tracker.out}: tracking is back: the files that were kept are on their way",

@@ -197,10 +197,15 @@ def test_attach_needs_a_run(tmp_path: Path) -> None:
         Tracker.attach(tmp_path)
 
 
-def test_an_exception_marks_the_run_failed(tmp_path: Path, store: str) -> None:
-    with pytest.raises(RuntimeError), start(tmp_path, store) as tracker:
-        raise RuntimeError("training broke")
-    assert MlflowClient(tracking_uri=store).get_run(tracker.run_id).info.status == "FAILED"
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_the_run_says_how_it_ended(
+    error: type[BaseException], status: str, tmp_path: Path, store: str
+) -> None:
+    with pytest.raises(error), start(tmp_path, store) as tracker:
+        raise error
+    assert MlflowClient(tracking_uri=store).get_run(tracker.run_id).info.status == status
 
 
 PICKLED = """
