@@ -145,6 +145,34 @@ def test_torn_later_steps_never_push_out_good_ones(tmp_path: Path) -> None:
     assert checkpoint is not None and checkpoint.step == 4
 
 
+@pytest.mark.parametrize(
+    ("state", "meta", "why"),
+    [(b"no tensors", META, ""), (None, ["no mapping"], "its manifest says nothing of the run")],
+)
+def test_a_true_checksum_of_what_is_no_checkpoint(
+    state: bytes | None,
+    meta: object,
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = saved(tmp_path, [1])
+    (path,) = store.steps()
+    if state is not None:
+        (path / STATE).write_bytes(state)
+    manifest = {"step": 1, "sha256": sha256_of(path / STATE), "score": None, "meta": meta}
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    assert store.latest() is None
+    assert f"is torn and skipped: {why}" in capsys.readouterr().err
+
+
+def test_an_earlier_one_with_a_torn_manifest_stops_no_later_one(tmp_path: Path) -> None:
+    store = saved(tmp_path, [1, 2])
+    (store.steps()[0] / MANIFEST).write_text("{")
+    store.save(3, tensors(3), META, None)
+    assert names(store) == [2, 3]
+
+
 def test_what_a_killed_save_leaves_is_not_believed_and_swept_away(tmp_path: Path) -> None:
     store = saved(tmp_path, [1])
     part = tmp_path / ".part-killed"

@@ -485,6 +485,7 @@ def test_claim_refuses_what_is_not_ours(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / ".config.yaml.tmp").write_text("killed in mid-wri")
+    (tmp_path / "torn" / ".job.lock").touch()
     for name in ("file", "file/below", "full"):
         with pytest.raises(ConfigError, match="choose another --out"):
             claim_out(demo(tmp_path / name, overwrite=True))

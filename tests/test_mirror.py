@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +376,7 @@ def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
             with pytest.raises(TakenOver, match="a later start of this job works there"):
                 first.push()
             assert first.kept(journal) == 4  # "two" is not delivered
+            assert Bucket(uri).read_text("journal.jsonl") == "one\n"
             with pytest.raises(TakenOver), joined(first.address, writes=True):
                 pass
             write(second, "three")
@@ -411,6 +412,37 @@ def test_what_a_worker_writes_comes_to_the_driver(
         with pytest.raises(StorageError, match="do not begin alike"):
             driver.pull()
         driver._writes = False
+
+
+def test_who_has_lent_the_bucket_brings_nothing_there(uri: str) -> None:
+    with mirrored(uri) as driver:
+        driver.take_over()
+        with driver.lent(), joined(driver.address, writes=True) as worker:
+            write(worker, "row 1")
+            worker.push()
+            (driver.folder / "metrics.json").write_text("{}")
+            driver.push()
+            assert list(Bucket(uri).names()) == ["journal.jsonl"]
+    assert "metrics.json" in Bucket(uri).names()
+
+
+def test_the_driver_follows_on_when_the_bucket_is_back(
+    uri: str,
+    bucket_server: BucketServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("hw2.mirror.FOLLOW_SECONDS", 0.1)
+    with mirrored(uri) as driver:
+        driver.take_over()
+        journal = write(driver, "begun")
+        with driver.lent(), joined(driver.address, writes=True) as worker:
+            bucket_server.stop()
+            wait_for(lambda: " is away (" in caplog.text)
+            bucket_server.start()
+            write(worker, "row 1")
+            worker.push()
+            wait_for(lambda: driver.kept(journal) == 12)
 
 
 def test_a_journal_that_is_ahead_of_the_bucket_s_stays_and_is_pushed(uri: str) -> None:
@@ -453,3 +485,31 @@ def test_results_that_cannot_be_pushed_stay(
     assert str(mirror.folder) in str(told.value)
     with mirrored(uri):
         assert (mirror.folder / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_bucket_that_is_away_hides_no_error(
+    uri: str, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch, lent: bool
+) -> None:
+    for module in ("bucket_out", "mirror"):
+        monkeypatch.setattr(f"hw2.{module}.ANSWER_SECONDS", 0.1)
+    with pytest.raises(ZeroDivisionError), mirrored(uri) as mirror:
+        mirror.take_over()
+        with mirror.lent() if lent else nullcontext():
+            (mirror.folder / "metrics.json").write_text("{}")
+            bucket_server.stop()
+            raise ZeroDivisionError
+    bucket_server.start()
+
+
+def test_a_worker_that_ends_while_the_bucket_is_away_ends_well(
+    uri: str, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hw2.bucket_out.ANSWER_SECONDS", 0.1)
+    with mirrored(uri) as driver:
+        driver.take_over()
+        with driver.lent():
+            with joined(driver.address, writes=True) as worker:
+                write(worker, "row 1")
+                bucket_server.stop()
+            bucket_server.start()

@@ -241,6 +241,8 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
     before = bits(tmp_path)
     with pytest.raises(CheckpointError, match="training began there with another data_hash: ch"):
         run(4, data_hash="b", sides=(1, 2))
+    with pytest.raises(CheckpointError, match="training began there with another kind: ch"):
+        run(4, data_hash="a", sides=(1, 2), kind="which the checkpoint does not say")
     assert bits(tmp_path) == before
     run(4, data_hash="a", sides=(1, 2))
     assert bits(tmp_path) != before

@@ -119,6 +119,8 @@ def test_hashes_that_are_none(text: str, tmp_path: Path) -> None:
     claim_out(config.model_copy(update={"overwrite": True}), inputs={"model": "abc"})
     assert json.loads(sums.read_text()) == {"model": "abc"}
     assert (tmp_path / "out.old-1").is_dir()
+    sums.write_text(text)
+    claim_out(config)  # to what is made from no input they are nothing
 
 
 def test_a_journal_uploads_no_file_of_the_users(tmp_path: Path, store: str) -> None:

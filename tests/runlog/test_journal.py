@@ -119,6 +119,16 @@ def _append_shared(path: Path, worker: int) -> None:
         journal.append_row(step, {"shared": 1.0, f"own{worker}": float(worker)})
 
 
+def test_files_of_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("out")
+    (link / "x.png").write_bytes(b"picture")
+    journal = Journal(link / "journal.jsonl")
+    assert journal.append_artifact(link / "x.png")
+    assert journal.latest("artifact")["x.png"]["path"] == "x.png"
+
+
 def test_processes_that_write_at_once_keep_each_step_once(journal: Journal) -> None:
     context = multiprocessing.get_context("fork")
     workers = [

@@ -120,6 +120,16 @@ def test_errors_of_the_user_have_no_trace(tmp_path: Path) -> None:
     )
 
 
+def test_a_kept_error_is_one_line_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_a_token_of_the_hub")
+    fail_trial(tmp_path, POINT, ValueError("of hf_a_token_of_the_hub:\nno"))
+    kept = read_trial(tmp_path, POINT)
+    assert kept.error == "ValueError: of ***: no"
+    assert "ValueError: of ***" in kept.trace and "hf_a_token" not in kept.trace
+
+
 def test_an_error_that_came_after_the_last_rung_is_over(tmp_path: Path) -> None:
     """A process may die between keeping its last report and telling of it."""
     run(tmp_path, 5)
