@@ -24,10 +24,12 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "assets"
 
 
-def test_a_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_file_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / FINAL
     file.write_bytes(b"")
     assert find_model(str(file)) == find_model(str(tmp_path)) == file
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_model("~") == find_model(f"~/{FINAL}") == file
     other = tmp_path / "Classifier.pth"
     other.write_bytes(b"")
     assert find_model(str(other)) == other

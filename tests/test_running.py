@@ -98,6 +98,14 @@ def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
     assert told == [5, 12]
 
 
+def test_an_error_that_no_room_would_mend_comes_out_as_it_is(toy: Training) -> None:
+    def closed(saved: Saved) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "figure.png")
+
+    with pytest.raises(PermissionError):
+        run(replace(toy, show=closed))
+
+
 @pytest.mark.parametrize("step", [4, 6])  # between checkpoints and at one
 def test_all_workers_hear_what_ended_worker_0(toy: Training, step: int) -> None:
     told = toy_process("lost", toy.out, 2, step)

@@ -18,6 +18,7 @@ pytest_plugins = ["tests.bucket_fixtures"]
 def test_files_by_name(bucket_server: BucketServer, tmp_path: Path) -> None:
     bucket, file = Bucket(bucket_server.uri("files/a%20b")), tmp_path / "file"
     file.write_bytes(b"0123456789")
+    assert bucket.path() == "results/files/a b"
     assert bucket.names() == {}
     bucket.put("deep/er/x.bin", file, 4)
     bucket.write_text(".hidden", "")
@@ -49,6 +50,18 @@ def test_what_is_refused_at_once(bucket_server: BucketServer) -> None:
         assert "testing" not in str(refused.value)
     finally:
         bucket_server.ask_for_keys(False)
+
+
+def test_what_waiting_cannot_mend_is_asked_once(bucket_server: BucketServer) -> None:
+    asked: list[str] = []
+
+    def ask() -> None:
+        asked.append("once")
+        raise OSError("refused for good")
+
+    with pytest.raises(StorageError, match="refused for good"):
+        Bucket(bucket_server.uri("x")).patiently(ask, 5.0, give_up=lambda why: "good" in why)
+    assert asked == ["once"]
 
 
 def test_a_silent_server_is_not_waited_for() -> None:
@@ -95,6 +108,7 @@ def test_weights_in_a_bucket(
     for uri in (bucket_server.uri("trained"), bucket_server.uri(f"trained/{FINAL}")):
         path = find_model(uri)
         assert (path.name, path.read_text()) == (FINAL, "weights")
+        assert find_model(uri).stat().st_ino == path.stat().st_ino  # not fetched again
     checkpoint = "checkpoints/step_00000005"
     bucket.write_text(f"{checkpoint}/state.safetensors", "those of step 5")
     found = find_model(bucket_server.uri(f"trained/{checkpoint}"))
