@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from hw2.errors import DataError
+from hw2.metrics.intervals import Interval
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import (
     OUTCOMES,
     SHEET,
+    Arrays,
     Report,
     fail_trial,
     kept_trials,
@@ -70,6 +72,19 @@ def test_raising_and_lowering_the_samples(tmp_path: Path) -> None:
     run(tmp_path, 7)  # which was scored before
     kept = read_trial(tmp_path, POINT)
     assert kept.samples == len(kept.outcomes["y"]) == 7
+
+
+def test_a_kill_leaves_no_scores_of_more_samples_than_outcomes(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Looking(ToyWork):
+        def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+            seen.append(read_trial(tmp_path, point).samples)
+            return super().score(point, drawn)
+
+    run(tmp_path, 20)
+    list(run_trial(Looking(tmp_path), tmp_path, POINT, [10]))
+    assert seen == [0]
 
 
 def test_the_time_of_earlier_calls_counts(tmp_path: Path) -> None:
