@@ -1,7 +1,9 @@
 """What a job looks at before it writes anything."""
 
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -55,6 +57,23 @@ def test_a_folder_in_which_a_job_is_at_work_is_refused_and_stays(
         with pytest.raises(BusyError), begin(JobConfig(out=Path("out"), seed=2)):
             pytest.fail("the new folder is not locked")
     assert (tmp_path / "out.old-1/picture.png").read_bytes() == b"of seed 1"
+
+
+def test_other_train_pictures_make_other_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def begin(train: str, other: str) -> AbstractContextManager[object]:
+        splits = {"train": train, "val": other}
+        read = {k: SimpleNamespace(content_hash=v, bad=()) for k, v in splits.items()}
+        return runs.job_run(JobConfig(out=Path("out")), "any", splits=read, anew={"judge": other})
+
+    for other in ("1", "2"):
+        with begin("a", other):
+            pass
+    with pytest.raises(ConfigError, match=r"\(another data\.root\)"), begin("b", "2"):
+        pytest.fail("of other pictures")
 
 
 def test_a_data_tree_is_no_bucket() -> None:

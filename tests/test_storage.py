@@ -108,7 +108,8 @@ def test_weights_in_a_bucket(
     for uri in (bucket_server.uri("trained"), bucket_server.uri(f"trained/{FINAL}")):
         path = find_model(uri)
         assert (path.name, path.read_text()) == (FINAL, "weights")
-        assert find_model(uri).stat().st_ino == path.stat().st_ino  # not fetched again
+        fetched = path.stat().st_ino
+        assert find_model(uri).stat().st_ino == fetched  # not again
     checkpoint = "checkpoints/step_00000005"
     bucket.write_text(f"{checkpoint}/state.safetensors", "those of step 5")
     found = find_model(bucket_server.uri(f"trained/{checkpoint}"))
@@ -118,6 +119,9 @@ def test_weights_in_a_bucket(
     there = pickle.loads(sent)
     assert there.is_relative_to(tmp_path / "other node")
     assert there.read_text() == "weights"
+    bucket.write_text(FINAL, "weights of more steps")
+    assert find_model(uri).read_text() == "weights of more steps"
+    assert there.read_text() == "weights"  # which may be in use
     with pytest.raises(CheckpointError, match="model=s3://results/none: no such file"):
         find_model(bucket_server.uri("none"))
     with pytest.raises(CheckpointError, match="judge=s3://results/none: no such file"):
