@@ -70,9 +70,11 @@ def one_line(text: str) -> str:
 def describe(error: BaseException) -> str:
     """What an error is, in one line of at most 250 characters without credentials.
 
-    Its kind comes first: some say nothing but a key or a number.
+    Its kind comes first: some say nothing but a key or a number. Of a long one the middle is left
+    out: the first cause stands at the end.
     """
-    return f"{type(error).__name__}: {one_line(mask(str(error)))}"[:250]
+    said = f"{type(error).__name__}: {one_line(mask(str(error)))}"
+    return said if len(said) <= 250 else f"{said[:120]} .. {said[-126:]}"
 
 
 def warn(text: str) -> None:

@@ -27,10 +27,11 @@ def test_names_show_what_they_are() -> None:
 
 
 def test_an_error_is_told_in_one_short_line_without_keys() -> None:
-    error = ValueError("no answer from\nhttps://me:secret@host/\x1b[2J " + "x" * 300)
+    error = ValueError("no answer from\nhttps://me:secret@host/\x1b[2J " + "x" * 300 + " (refused)")
     told = describe(error)
     assert told.startswith(r"ValueError: no answer from https://***@host/\x1b[2J x")
-    assert len(told) == 250 and describe(KeyError(3)) == "KeyError: 3"
+    assert len(told) == 250 and told.endswith("x (refused)")
+    assert describe(KeyError(3)) == "KeyError: 3"
 
 
 def test_a_table_on_a_terminal_keeps_its_lines() -> None:
