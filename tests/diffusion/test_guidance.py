@@ -96,6 +96,22 @@ def test_whole_interval_acts_everywhere() -> None:
     assert all(Guidance(1.0).acts_at(t, 1000) for t in range(1000))
 
 
+def test_an_interval_of_one_level() -> None:
+    guidance = Guidance(1.0, (0.5, 0.5))
+    assert [t for t in range(100) if guidance.acts_at(t, 100)] == [49]
+
+
+@pytest.mark.parametrize("w", [0.0, 6.5])
+def test_a_network_s_own_precision_is_not_magnified(w: float) -> None:
+    def rough(*told: Tensor) -> Tensor:
+        return net(*told).bfloat16()
+
+    ours, net = denoiser(w)
+    ours.net = rough
+    cond, uncond = (alone(*told, 60).bfloat16().double() for told in ((DIGIT, DOMAIN), NULLS))
+    assert_close(ours(XT, 60), guide(cond, uncond, w), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("interval", [(0.6, 0.2), (-0.1, 1.0), (0.0, 1.5), (float("nan"), 1.0)])
 def test_impossible_interval(interval: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match=r"guidance_interval=.*need 0 <= low <= high <= 1"):

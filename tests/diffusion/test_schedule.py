@@ -31,6 +31,9 @@ def test_equals_diffusers(kind: str, theirs: str, total: int) -> None:
 def test_scaled_linear_is_that_of_stable_diffusion() -> None:
     theirs = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     assert_close(scaled_linear_schedule(1000).betas.float(), theirs.betas)
+    assert_close(
+        scaled_linear_schedule(3, 0.1, 0.1).betas, torch.full((3,), 0.1, dtype=torch.float64)
+    )
 
 
 def test_linear_formula() -> None:

@@ -63,6 +63,11 @@ def test_limits_are_as_wide_as_a_bootstrap_over_pictures_says(n: int, shift: flo
     assert found.low == pytest.approx(max(2 * found.value - found.high, 0.0))
 
 
+def test_the_lower_limit_is_not_below_0() -> None:
+    found = calibration_error(*said(400, 0.0), seed=0, num_bins=1)
+    assert 2 * found.value < found.high and found.low == 0.0
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.1])
 def test_limits_cover_the_expected_error_of_such_a_set(shift: float) -> None:
     expected = np.mean([plain_error(*said(300, shift, seed)) for seed in range(400)])

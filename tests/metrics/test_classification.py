@@ -59,8 +59,11 @@ def test_confusion_and_mean_recall_are_scikit_learns() -> None:
     # clip-benchmark's mean_per_class_recall is this function.
     assert recall.value == pytest.approx(sk.balanced_accuracy_score(labels, predictions), abs=1e-12)
     for wrong in (-1, 12):
+        bad = labels.index_fill(0, torch.tensor([5]), wrong)
         with pytest.raises(DataError, match=rf"labels: class {wrong} is not in 0\.\.11"):
-            confusion_matrix(predictions, labels.index_fill(0, torch.tensor([5]), wrong), 12)
+            confusion_matrix(predictions, bad, 12)
+        with pytest.raises(DataError, match=rf"labels: class {wrong} is not in 0\.\.11"):
+            hits_per_class(predictions[:, None], bad, 1, 12)
     with pytest.raises(DataError):
         mean_per_class_recall(torch.zeros(4, 4, dtype=torch.int64))
 

@@ -57,6 +57,12 @@ def test_frechet_of_fewer_pictures_than_features_is_sound(n: int, m: int) -> Non
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
+def test_frechet_of_equal_sets_is_not_below_0() -> None:
+    for seed in range(20):
+        a = torch.randn(50, 8, generator=torch.Generator().manual_seed(seed))
+        assert 0 <= frechet_distance(a, a) < 1e-9
+
+
 def test_both_distances_ignore_order_and_rotation() -> None:
     a, b = sets(50, 70, 8)
     rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1))).Q

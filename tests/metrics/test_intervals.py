@@ -35,6 +35,8 @@ def test_wilson_at_the_ends_is_exact_and_not_empty() -> None:
     assert none.low == 0.0 < none.high
     assert all_.high == 1.0 > all_.low
     assert none.high == pytest.approx(1 - all_.low)
+    assert {wilson(0, n).low for n in range(1, 100)} == {0.0}
+    assert {wilson(n, n).high for n in range(1, 100)} == {1.0}
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 0), (0, 0), (-1, 5), (6, 5)])
@@ -95,6 +97,15 @@ def test_bootstrap_is_scipys_for_two_samples() -> None:
     ).confidence_interval
     assert ours.value == pytest.approx(x.mean() - y.mean())
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
+
+
+def test_percentiles_of_few_rows_are_moved_outwards() -> None:
+    x = torch.randn(10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means = x.numpy()[np.random.default_rng(0).integers(0, 10, (200_000, 10))].mean(1)
+    tail = stats.norm.cdf(-((10 / 9) ** 0.5) * stats.t(9).ppf(0.975))
+    want = np.quantile(means, [tail, 1 - tail])
+    found = bootstrap(torch.mean, x, seed=0, num_resamples=20_000)
+    assert (found.low, found.high) == pytest.approx(want, abs=0.06 * means.std())
 
 
 def test_bootstrap_resamples_rows_and_depends_on_the_seed_alone() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import bootstrap
+from hw2.metrics.intervals import bootstrap, wilson
 from hw2.metrics.paired import difference_over_noises, holm, mcnemar, paired_difference
 
 
@@ -71,6 +71,13 @@ def test_a_negative_correlation_is_not_corrected() -> None:
     high = b - a + math.sqrt(u * u - 2 * phi * u * v + v * v)
     found = paired_difference(5, 9, 14, n)
     assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_a_correlation_within_the_correction_is_none() -> None:
+    found, a, b = paired_difference(3, 2, 3, 11), wilson(5, 11), wilson(6, 11)
+    below = math.hypot(b.value - b.low, a.high - a.value)
+    above = math.hypot(b.high - b.value, a.value - a.low)
+    assert (found.low, found.high) == pytest.approx((found.value - below, found.value + above))
 
 
 @pytest.mark.parametrize("shares", [(0.85, 0.02, 0.06, 0.07), (0.3, 0.2, 0.05, 0.45)])
