@@ -82,5 +82,6 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert "drawn with seed=1, this with seed=0: pairs are drawn from the same" in told(other)
     half = made(tmp_path / "half", seed=0, num_per_class=9, domains=["svhn"])
     assert told(half, domains=("mnistm",)).endswith("half: has svhn alone")
-    faces = made(tmp_path / "faces", seed=0)
-    assert told(faces).endswith("faces: no folder of jobs.sample_digits")
+    for wrong in ({}, {"num_per_class": 0}, {"num_per_class": 10, "domains": None}):
+        other = made(tmp_path / f"other{len(wrong)}", seed=0, **wrong)
+        assert told(other).endswith(f"{other}: no folder of jobs.sample_digits")

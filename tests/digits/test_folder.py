@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hw2.digits.drawing import digit_model, draw
@@ -16,6 +17,7 @@ from hw2.digits.folder import (
     read_cost,
     reverse_paths,
     write_pieces,
+    write_sheets,
 )
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig
@@ -49,19 +51,42 @@ def test_the_strip_has_each_state_once_and_by_its_name(
         assert widths[0] <= strip.width < widths[1]
 
 
-@pytest.mark.parametrize("spoilt", ["", "[1]", '{"network calls a picture": "many"}'])
-def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None:
+def one_drawn(out: Path) -> tuple[SampleDigitsConfig, dict[str, Any]]:
+    """A folder of one picture of each digit, and the piece that it was drawn in."""
     config = SampleDigitsConfig(
-        out=tmp_path, num_inference_steps=4, num_per_class=1, domains=("mnistm",)
+        out=out, num_inference_steps=4, num_per_class=1, domains=("mnistm",)
     )
     network = build_digit_unet(NETWORK, 0).eval()
     model = digit_model(network, DiffusionConfig(num_train_timesteps=40))
     drawn = asdict(draw(model, config.sample, domain=0, indices=[1], seed=0))
     piece = {"domain": "mnistm", "first": 1, "wanted": 1}
-    assert sum(write_pieces([piece | drawn], tmp_path, config)) == 10
-    assert pieces_to_draw(config, tmp_path) == ([], 10) and read_cost(tmp_path)
+    assert sum(write_pieces([piece | drawn], out, config)) == 10
+    assert pieces_to_draw(config, out) == ([], 10)
+    return config, piece
+
+
+@pytest.mark.parametrize("spoilt", ["", "[1]", '{"network calls a picture": "many"}'])
+def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None:
+    config, piece = one_drawn(tmp_path)
+    assert read_cost(tmp_path)
     (tmp_path / COST).write_text(spoilt)
     assert pieces_to_draw(config, tmp_path) == ([piece], 0) and not read_cost(tmp_path)
+
+
+def test_a_reverse_process_that_is_gone_is_drawn_again(tmp_path: Path) -> None:
+    config, piece = one_drawn(tmp_path)
+    reverse_paths(tmp_path, "mnistm")[1].unlink()
+    assert pieces_to_draw(config, tmp_path) == ([piece], 0)
+
+
+def test_a_sheet_has_ten_columns_at_most(tmp_path: Path) -> None:
+    widths = []
+    for count in (10, 12):
+        config = SampleDigitsConfig(out=tmp_path, num_per_class=count, domains=("mnistm",))
+        images = torch.zeros(10 * count, 3, 28, 28, dtype=torch.uint8)
+        with Image.open(write_sheets(images, tmp_path, config)[0]) as sheet:
+            widths.append(sheet.width)
+    assert widths[0] == widths[1]
 
 
 @pytest.mark.parametrize(("size", "told"), [(5, ""), (6, "indices_per_chunk=6: 6 of each digit ")])

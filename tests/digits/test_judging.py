@@ -12,6 +12,7 @@ from hw2.diffusion.objective import DigitBatch
 from hw2.digits.judging import (
     MAX_SHIFT,
     JudgeObjective,
+    at_judge_size,
     judge_pictures,
     load_judge,
     shifted,
@@ -87,6 +88,9 @@ def test_files_that_are_not_the_courses(tmp_path: Path) -> None:
     assert refused(path) == "2 weights do not fit: missing fc3.weight; missing fc3.bias"
     torch.save({"state_dict": {**good, "fc3.bias": torch.zeros(11)}}, path)
     assert refused(path) == "1 weights do not fit: fc3.bias is (11,), want (10,)"
+    for kind, odd in (("meta", good["fc3.bias"].to("meta")), ("sparse", torch.eye(64).to_sparse())):
+        torch.save({"state_dict": {**good, "fc3.bias": odd}}, path)
+        assert f"it holds a tensor of kind {kind}" in refused(path)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -134,6 +138,11 @@ def test_pictures_of_another_size_are_brought_to_the_judges() -> None:
     digits, domains = torch.arange(4), torch.arange(4) % 2
     one, two = (judge_pictures(judge, x, digits, domains) for x in (images, large))
     assert torch.equal(one.pixels, two.pixels) and torch.equal(one.features, two.features)
+
+
+def test_the_mean_of_an_area_is_rounded() -> None:
+    large = torch.tensor([[1, 2], [2, 2]], dtype=torch.uint8).repeat(1, 3, 28, 28)
+    assert at_judge_size(large).unique().tolist() == [2]
 
 
 def test_shifts_move_whole_pictures_by_at_most_two_pixels() -> None:

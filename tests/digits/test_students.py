@@ -38,6 +38,7 @@ def test_a_folder_is_a_students_or_one_of_students(
     (tmp_path / "all/cy/output").mkdir(parents=True)
     (tmp_path / "all/__MACOSX").mkdir()
     (tmp_path / "all/.git").mkdir()
+    (tmp_path / "all/__pycache__").mkdir()
     (tmp_path / "all/dan.zip").touch()
     students = found(tmp_path / "all")
     assert [student.name for student in students] == ["ann", "bob", "cy"]
@@ -120,7 +121,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
     own = grade(bad.files, read, "mnistm")
     assert own.pictures == (2, 1, 1, 1, 1, 1, 1, 1, 1, 0)
     assert (own.total, own.unreadable, own.other_size, own.not_counted) == (10, 7, 1, 3)
-    assert own.accuracy == wilson(own.right, 10)
+    assert own.accuracy == wilson(own.right, 10) and own.right <= len(sizes)
     assert own.fewer.startswith("1: 1, 2: 1, ") and own.fewer.endswith(", 9: 0 (of 2)")
     nothing = grade(bad.files, read, "svhn")
     assert (nothing.total, nothing.not_counted, nothing.fewer) == (0, 0, "all")
@@ -131,6 +132,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
     short = sum(max(0, 2 - count) for count in own.pictures)
     assert half.accuracy == wilson(own.right, 10 + short)
     assert half.missing == short > 0
+    assert grade(bad.files, read, "mnistm", asked=3).fewer.startswith("0: 2, 1: 1, ")
     assert f"{nothing.accuracy}" == "n/a"
 
 
@@ -183,6 +185,20 @@ def test_files_that_change_meanwhile_are_not_graded(
     assert not (tmp_path / "readings").exists()
 
 
+def test_a_file_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
+    write_student(tmp_path / "ann", 1)
+    (student,) = found(tmp_path / "ann")
+    (tmp_path / "ann/mnistm/3_001.png").unlink()
+    ((file, said),) = [pair for pair in student.contents() if isinstance(pair[1], str)]
+    assert file.file == "3_001.png" and str(said).startswith("it cannot be read (")
+
+
+def test_a_row_names_a_file_without_control_characters(tmp_path: Path) -> None:
+    file = HandedIn("svhn", "1_001\x1b.png", 1, 1, None)
+    (row,) = picture_rows([Student("ann", tmp_path, (file,))], [[Reading("28x28", 1, None)]])
+    assert row["file"] == "1_001\\x1b.png"
+
+
 def test_the_hash_goes_with_the_pictures_not_with_the_place(tmp_path: Path) -> None:
     write_student(tmp_path / "x/ann", 1)
     write_student(tmp_path / "y/ann", 1)
@@ -203,6 +219,18 @@ def test_names_of_any_script_have_metrics_of_their_own() -> None:
     shares = sorted(v for k, v in values.items() if k.endswith("mnistm"))
     assert shares == [0.01, 0.02, 0.03, 0.04]
     assert values["eval/pictures"] == 400 and values["eval/students"] == 4
+
+
+def test_long_names_have_metrics_that_mlflow_takes() -> None:
+    grades = {"x" * 240 + end: {"mnistm": Grade((10,) * 10, 5, 0, 0, 0)} for end in "ab"}
+    keys = [key for key in flat(grades) if key.endswith("mnistm")]  # type: ignore[arg-type]
+    assert len(keys) == 2 and max(map(len, keys)) <= 250
+
+
+def test_no_metric_of_what_is_undefined() -> None:
+    grades = {"ann": {"mnistm": Grade((0,) * 10, 0, 0, 0, 0)}}
+    counts = {"eval/students": 1, "eval/pictures": 0, "eval/unreadable": 0}
+    assert flat(grades) == counts  # type: ignore[arg-type]
 
 
 def test_a_student_is_read_the_same_in_chunks(

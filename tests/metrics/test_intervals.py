@@ -218,6 +218,7 @@ def test_of_classes_of_unequal_sizes_nothing_tells_what_hangs_together() -> None
     assert design_effect(right, torch.arange(6)) == 1.0
     assert design_effect(right & ~right, torch.tensor([0, 0, 0, 1, 1, 1])) == 1.0
     together = torch.tensor([True, False, True, False])
+    assert design_effect(right[[0, 3, 0, 3, 0]], torch.tensor([0, 0, 1, 1, 2])) == 1.0
     assert design_effect(together, torch.tensor([0, 0, 1, 1])) == pytest.approx(4.0)
     assert design_effect(together, torch.tensor([0, 0, 1, 1]).flip(0)) == pytest.approx(4.0)
     assert design_effect(together, torch.tensor([0, 1, 1, 0])) == 1.0

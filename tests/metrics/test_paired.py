@@ -152,6 +152,8 @@ def test_a_difference_over_noises_at_the_edges() -> None:
     assert same.value == 0 and -0.005 < same.low < 0 < same.high < 0.005
     all_moved = difference_over_noises(torch.ones(10), 20, seed=0)
     assert all_moved.low < all_moved.value == all_moved.high == 1
+    half_moved = difference_over_noises(torch.full((10,), 0.5), 20, seed=0)
+    assert half_moved.low < half_moved.value == 0.5 < half_moved.high
     one = difference_over_noises(torch.ones(1), 20, seed=0)
     assert one.value == 1 and math.isnan(one.low) and math.isnan(one.high)
     with pytest.raises(DataError, match="samples of"):

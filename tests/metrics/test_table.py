@@ -25,6 +25,7 @@ def test_a_value_is_shown_with_its_limits() -> None:
     rows = [{"metric": "accuracy", **vars(found)}]
     assert cells(format_table(rows, ["metric", "value"]))[1] == ["accuracy", str(found)]
     assert cells(format_table([{"score": found}], ["score"]))[1] == [str(found)]
+    assert cells(format_table([{"value": 0.5}]))[1] == ["0.5"]
 
 
 def test_a_table_of_no_rows_is_its_head() -> None:
