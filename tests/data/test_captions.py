@@ -46,6 +46,7 @@ def test_captions_and_pictures_belong_together(tree: Path) -> None:
 
 
 def test_labels_come_from_the_file_names(tree: Path) -> None:
+    (tree / "clip_zeroshot/val/.0_1.png").touch()
     found = read_classes(tree, 32)
     assert found.labels.tolist() == [0, 10, 10, 2]
     assert found.names == tuple(f"thing_{label}" for label in range(11))
@@ -124,6 +125,16 @@ def test_a_table_without_a_header_does_not_lose_its_first_row(tree: Path) -> Non
     table = tree / "clip_zeroshot/train.csv"
     table.write_text(table.read_text().partition("\n")[2])
     with pytest.raises(DataError, match=r"train.csv:1: the header is missing: put a line `image_"):
+        read_captions(clip_folder(tree), 32, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"x" * 200_000, "2: not a CSV "), (b"\xff", " not text in UTF-8 ")]
+)
+def test_a_table_that_is_no_text_is_refused(content: bytes, said: str, tree: Path) -> None:
+    table = tree / "clip_zeroshot/train.csv"
+    table.write_bytes(b"image_name,caption\n" + content)
+    with pytest.raises(DataError, match=f"^{table}:{said}"):
         read_captions(clip_folder(tree), 32, skip_bad=True)
 
 

@@ -132,6 +132,15 @@ def test_a_source_that_is_there_twice_is_told(file: Path) -> None:
     assert refusal(file) == f"{file}: '0' is there twice: keep one"
 
 
+def test_a_folder_of_too_many_pictures_is_told(file: Path) -> None:
+    (file.parent / "many").mkdir()
+    for number in range(1001):
+        (file.parent / f"many/{number:04d}.jpg").touch()
+    assert "1001 pictures; at most 1000 are a concept" in refusal(changed(file, src_image="many"))
+    (file.parent / "many/0000.jpg").unlink()
+    assert len(read_concepts(changed(file, src_image="many"))["0"].pictures) == 1000
+
+
 def test_links_folders_without_pictures_and_nothing(file: Path) -> None:
     outside = file.parents[1] / "outside"
     outside.mkdir()

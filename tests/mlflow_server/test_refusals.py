@@ -38,6 +38,12 @@ def test_a_password_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
     assert made not in str(caught.value)
 
 
+def test_half_a_password_of_a_start_that_was_killed_is_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".password.tmp").write_text("ha")
+    assert len(kept_secret(tmp_path / "password", "NO_SUCH_VARIABLE")) >= 32
+    assert [one.name for one in tmp_path.iterdir()] == ["password"]
+
+
 def test_the_environment_goes_before_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
