@@ -60,6 +60,7 @@ def test_of_many_classes_those_of_the_worst_pairs_are_kept() -> None:
     assert kept == sorted({x for pair in worst for x in (pair.truth, pair.predicted)})
     many, _ = _kept(confusion, worst_pairs(confusion, 150))
     assert 58 < len(many) <= 60
+    confusion_figure(confusion, [str(i) for i in range(200)], worst=worst_pairs(confusion, 150))
     none, _ = _kept(torch.eye(200, dtype=torch.int64), [])
     assert none == list(range(60))
     few = confused(60)
@@ -87,6 +88,11 @@ def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
     assert steps == pytest.approx(values.argmax(1).tolist(), abs=0.05)
     # The highest value is the darkest blue, the lowest nearly paper.
     assert near(drawn, DARK).sum() > 2000
+
+
+def test_similarities_that_are_all_alike_are_pale() -> None:
+    drawn = np.asarray(similarity_figure(torch.full((1, 1), 0.3), noise(1, 3, 20, 20), ["a"]))
+    assert (drawn[-60:, :].sum(2) == 0).sum() == 0
 
 
 def test_similarities_that_cannot_be_drawn_are_refused() -> None:

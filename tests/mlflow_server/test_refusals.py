@@ -149,6 +149,13 @@ def test_hosts_and_origins_are_the_servers_own() -> None:
     assert "https://mlflow.example.org" in named.origins
 
 
+def test_accounts_are_closed_to_others_also_where_the_file_was_there(tmp_path: Path) -> None:
+    (tmp_path / "accounts.db").touch(0o644)
+    with opened("sqlite", tmp_path):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"mlflow.db": 0o600, "accounts.db": 0o600}
+
+
 def test_a_password_in_the_database_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
     for address in ("postgresql://me:hunter2@db/x", "postgresql://db/x?password=hunter2"):
         with (
