@@ -13,6 +13,7 @@ from PIL import Image
 
 from hw2.data import face_tree
 from hw2.data.prepare import prepare_digits
+from hw2.data.recipe import Recipe
 from hw2.data.writing import writable
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
@@ -179,3 +180,12 @@ def test_a_tree_below_a_file_is_refused_and_other_errors_are_not_ours(tmp_path: 
 def test_the_recipe_file_says_all_that_decides_the_bytes(digits_tree: Path) -> None:
     recipe = json.loads((digits_tree / "digits/offline.json").read_text())
     assert recipe == {"recipe": 1, "seed": 0, "num_train": 200, "num_val": 100}
+
+
+def test_what_a_killed_process_left_is_no_tree_of_another(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path / "digits/offline.json", {"seed": 0})
+    recipe.path.parent.mkdir()
+    (recipe.path.parent / ".offline.json.1.tmp").touch()
+    assert not recipe.is_anothers()
+    (tmp_path / "file").touch()
+    assert Recipe(tmp_path / "file/offline.json", {"seed": 0}).is_anothers()
