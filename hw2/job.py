@@ -1,5 +1,6 @@
 """A job: its folder of results, its exit codes, its clean stop."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -8,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
@@ -198,13 +199,15 @@ def _run(
         if stop.code != signal.SIGTERM:
             raise
         number = signal.SIGTERM
-    print("stopped by", "Ctrl-C" if number == signal.SIGINT else "SIGTERM", file=sys.stderr)
+    with contextlib.suppress(KeyboardInterrupt):  # once more
+        print("stopped by", "Ctrl-C" if number == signal.SIGINT else "SIGTERM", file=sys.stderr)
     return 128 + number
 
 
 _terminated = threading.Event()  # told apart from Ctrl-C, as which it goes through Ray
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    _terminated.set()
-    raise KeyboardInterrupt
+def _stop(number: int, frame: object) -> None:
+    if not _terminated.is_set():  # `timeout` sends it twice, and the end is under way
+        _terminated.set()
+        raise KeyboardInterrupt

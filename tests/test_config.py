@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -649,6 +650,31 @@ def test_ctrl_c_while_settings_are_shown_is_no_error_of_theirs():
     config = JobConfig.model_construct(out=Pressed("x"))
     with pytest.raises(KeyboardInterrupt):
         config.shown()
+
+
+def test_a_signal_that_comes_again_does_not_disturb_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    ended = []
+
+    def terminated(config: JobConfig) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            ended.append("whole")
+
+    def interrupted(config: JobConfig) -> None:
+        raise KeyboardInterrupt
+
+    class Pressed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise KeyboardInterrupt
+
+    assert run_job(JobConfig, terminated, argv=["--out", "x"]) == 143
+    assert ended == ["whole"]
+    monkeypatch.setattr(sys, "stderr", Pressed())
+    assert run_job(JobConfig, interrupted, argv=["--out", "x"]) == 130
 
 
 def test_a_stopped_job_leaves_nothing_to_the_next_in_the_process():

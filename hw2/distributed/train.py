@@ -23,7 +23,8 @@ from hw2.lock import LOCK_SECONDS, NODE_SECONDS, only_writer
 from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
-from hw2.runlog.tracker import RUN_FILE, Tracker
+from hw2.runlog.run_file import RUN_FILE
+from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import LoopJobConfig
 from hw2.training import Training

@@ -28,7 +28,7 @@ from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError, Hw2Error
 from hw2.metrics.intervals import UNDEFINED
 from hw2.mirror import Mirror
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial

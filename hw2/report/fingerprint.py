@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hw2.data.concepts import read_concepts
 from hw2.data.files import sha256_of
 from hw2.errors import Hw2Error
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 
 PACKAGE = Path(__file__).parents[1]
 # Written again by each run of a job, also where nothing was left to do; and what jobs keep of

@@ -14,7 +14,7 @@ from hw2.report.steps import StepResult
 from hw2.runlog.addresses import ui_command
 from hw2.runlog.entries import read_entries
 from hw2.runlog.journal import JOURNAL
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 from hw2.runs import AUTO_PRECISION
 from hw2.yaml_text import read_yaml
 

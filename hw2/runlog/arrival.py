@@ -7,7 +7,7 @@ from hw2.disclosure import mask
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.courier import delivered
 from hw2.runlog.journal import JOURNAL
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 
 
 def has_arrived(out: Path) -> bool:

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
-from hw2.data.files import finite, read_mapping, replacing, write_json
-from hw2.disclosure import as_text, describe, mask
+from hw2.data.files import finite, replacing, write_json
+from hw2.disclosure import as_text, describe, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
 from hw2.runlog.addresses import resolve_uri
@@ -27,6 +27,7 @@ from hw2.runlog.courier import Courier
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import JOURNAL, Journal
+from hw2.runlog.run_file import RUN_FILE, copied_from, read_run
 from hw2.tracking import open_run, prepare_store
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hw2.mirror import Mirror
 
 logger = logging.getLogger("hw2.tracking")
-RUN_FILE = "mlflow_run.json"
+TELL_SECONDS = 5.0  # of waiting for MLflow, after which this is told
 
 
 class Tracker:
@@ -82,6 +83,8 @@ class Tracker:
     ) -> "Tracker":
         """Begin the run of the job in `out`, or continue the one that `out` began before.
 
+        A copy of a folder begins a run of its own, with all rows until then.
+
         Args:
             out: The job's folder; holds the journal and `mlflow_run.json`.
             config: Resolved and nested; becomes dotted params of at most 500 characters. MLflow's
@@ -102,14 +105,19 @@ class Tracker:
         uri = resolve_uri(tracking_uri)
         parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
         experiment_id = prepare_store(uri, experiment, timeout)
-        record = _read_record(out)
-        if "key" not in record:  # kept before the run exists: a kill in between leaves no orphan
-            record = {"key": uuid.uuid4().hex}
+        record, place = read_run(out), {} if mirror else {"out": str(out.absolute())}
+        if original := copied_from(record, out):
+            if not parent_run_id:
+                warn(f"{out} is a copy of {original}: it begins an MLflow run of its own")
+            tags = {**(tags or {}), "copy.of": str(record.get("run_id"))}
+        if original or not record:  # kept before the run exists: a kill leaves no orphan
+            record = {"key": uuid.uuid4().hex, **place}
             write_json(out / RUN_FILE, record)
         if mirror:
             mirror.push()
         run_id = open_run(uri, experiment_id, record["key"], mask(run_name), parent, timeout)
-        write_json(out / RUN_FILE, {**record, "run_id": run_id, "tracking_uri": mask(uri)})
+        known = {**record, "run_id": run_id, "tracking_uri": mask(uri), **place}
+        write_json(out / RUN_FILE, known)
         tracker = cls(out, run_id, uri, owner=True, mirror=mirror)
         params = {k: _text(v)[:500] for k, v in leaves(config).items()}
         changed = tracker.journal.append_params(params)
@@ -129,7 +137,7 @@ class Tracker:
 
         Raises ConfigError if no run was begun in `out`.
         """
-        record = _read_record(out)
+        record = read_run(out)
         if "run_id" not in record:
             raise ConfigError(f"{out / RUN_FILE} names no run: call Tracker.start there first")
         if mirror:
@@ -208,8 +216,14 @@ class Tracker:
         """Wait up to `timeout` seconds for all that was logged; return whether it is in MLflow."""
         deadline = time.monotonic() + timeout
         written = self.journal.settle() and self._pushed()
-        arrived = [courier.flush(deadline - time.monotonic()) for courier in self._couriers]
-        return written and bool(arrived) and all(arrived)
+        if not (arrived := self._arrived(deadline - max(0.0, timeout - TELL_SECONDS))):
+            if (left := deadline - time.monotonic()) > 0:
+                logger.warning("%s: waiting for MLflow, up to %.0f s more", self.out, left)
+            arrived = self._arrived(deadline)
+        return written and bool(self._couriers) and arrived
+
+    def _arrived(self, deadline: float) -> bool:
+        return all([courier.flush(deadline - time.monotonic()) for courier in self._couriers])
 
     def _pushed(self) -> bool:
         try:
@@ -252,12 +266,6 @@ class Tracker:
             self.finish(failed if kind else "FINISHED")
         else:
             self.close()
-
-
-def _read_record(out: Path) -> dict[str, Any]:
-    """The run that OUT began; {} if none, or if the file is not as we write it."""
-    record = read_mapping(out / RUN_FILE)
-    return record if re.fullmatch("[0-9a-f]{32}", str(record.get("key"))) else {}
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
 from hw2.errors import ConfigError
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 from hw2.sweeps.trial import TrialResult
 from tests.distributed.dying_reset import values_in_spite_of_it
 from tests.sweeps.toy import ToyWork, lines, make_toy, toy_config

@@ -37,7 +37,8 @@ from hw2.personalize.deltas import (
 )
 from hw2.personalize.inversion import inversion_training
 from hw2.personalize.report import report_training
-from hw2.runlog.tracker import RUN_FILE, Tracker
+from hw2.runlog.run_file import RUN_FILE
+from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import (
     CustomDiffusionConfig,
     PriorConfig,

@@ -11,7 +11,8 @@ from hw2.disclosure import mask
 from hw2.errors import ConfigError
 from hw2.job import run_job
 from hw2.runlog.addresses import resolve_uri, sqlite_file, ui_command
-from hw2.runlog.tracker import RUN_FILE, Tracker
+from hw2.runlog.run_file import RUN_FILE
+from hw2.runlog.tracker import Tracker
 from hw2.tracking import refuse_silent
 
 

@@ -26,12 +26,16 @@ def test_what_the_store_refuses_does_not_hold_up_the_rest(
     assert "bad*name" in caplog.text and "gone.png is gone" in caplog.text
 
 
-def test_rows_wait_while_their_run_is_deleted(tmp_path: Path, store: str) -> None:
+def test_rows_wait_while_their_run_is_deleted(
+    tmp_path: Path, store: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hw2.runlog.tracker.TELL_SECONDS", 0.0)
     tracker, client = start(tmp_path, store), MlflowClient(tracking_uri=store)
     assert tracker.flush()
     client.delete_run(tracker.run_id)
     tracker.log_row(0, {"loss": 0.0})
     assert not tracker.flush(1.0)
+    assert "waiting for MLflow, up to 1 s more" in caplog.text
     client.restore_run(tracker.run_id)
     assert tracker.finish()
     assert history(store, tracker.run_id) == expected(1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,31 @@ def test_rank_zero_writes_and_the_driver_delivers(tmp_path: Path, store: str) ->
     assert history(store, driver.run_id) == expected(10)
 
 
+def test_a_copy_of_a_folder_has_a_run_of_its_own(
+    tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def go_on(out: Path, rows: range) -> str:
+        with start(out, store) as tracker:
+            for step in rows:
+                tracker.log_row(step, {"loss": step / 8})
+        return tracker.run_id
+
+    one, two, moved = tmp_path / "one", tmp_path / "two", tmp_path / "moved"
+    original = go_on(one, range(3))
+    shutil.copytree(one, two)
+    assert capsys.readouterr().err == ""
+    copy = go_on(two, range(3, 5))
+    told = f"warning: {two} is a copy of {one}: it begins an MLflow run of its own\n"
+    assert capsys.readouterr().err == told and copy != original
+    assert MlflowClient(tracking_uri=store).get_run(copy).data.tags["copy.of"] == original
+    one.rename(moved)
+    assert go_on(moved, range(3, 4)) == original
+    assert go_on(two, range(5, 6)) == copy
+    assert capsys.readouterr().err == ""
+    assert history(store, original) == expected(4)
+    assert history(store, copy) == expected(6)
+
+
 def test_attach_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mlflow_run\.json names no run"):
         Tracker.attach(tmp_path)
@@ -214,7 +240,8 @@ from pathlib import Path
 from ray import cloudpickle
 from hw2.distributed import train
 from hw2.settings.digits import TrainDdpmConfig
-from hw2.runlog.tracker import RUN_FILE, Tracker
+from hw2.runlog.run_file import RUN_FILE
+from hw2.runlog.tracker import Tracker
 
 def look(worker, *rest):
     sys.exit(f"pickled password: {b'hunter2' in cloudpickle.dumps(worker)}")

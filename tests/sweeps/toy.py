@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hw2.metrics.intervals import Interval
-from hw2.runlog.tracker import RUN_FILE
+from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.report import Metric, Shown
 from hw2.sweeps.space import Point
