@@ -151,6 +151,15 @@ def ray_storage(out: Path, mirror: Mirror | None) -> dict[str, Any]:
     return {"storage_path": mirror.bucket.path("ray"), "storage_filesystem": mirror.bucket.files}
 
 
+def clear_ray_storage(out: Path, mirror: Mirror | None) -> None:
+    """Remove what Ray kept there, from which nothing goes on."""
+    if mirror is None:
+        shutil.rmtree(out / "ray", ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            mirror.bucket.files.delete_dir(mirror.bucket.path("ray"))
+
+
 def cluster_cpus_and_gpus() -> tuple[int, int]:
     """Whole CPUs and GPUs of the connected cluster, without what a submitted job itself holds."""
     nodes = _nodes()

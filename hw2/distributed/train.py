@@ -14,7 +14,13 @@ from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
-from hw2.distributed.session import connected, growing, ray_storage, share_of_cluster
+from hw2.distributed.session import (
+    clear_ray_storage,
+    connected,
+    growing,
+    ray_storage,
+    share_of_cluster,
+)
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
@@ -123,6 +129,7 @@ def run_training_on(
             with connected(config.scaling), lent:
                 trainer = _trainer(worker, config, tracker, name)
                 error = trainer.fit().return_value
+                clear_ray_storage(out, tracker.mirror)
     if error is not None:
         raise error
     tracker.log_file(out / FINAL)

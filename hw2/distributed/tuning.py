@@ -15,6 +15,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
+    clear_ray_storage,
     cluster_cpus_and_gpus,
     connected,
     fitting,
@@ -162,6 +163,7 @@ def run_under_tune(
         ),
     )
     tuner.fit()
+    clear_ray_storage(out, mirror)
     return list(here.ended.values())
 
 

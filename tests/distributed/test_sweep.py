@@ -113,6 +113,7 @@ def test_two_actors_make_their_work_once_and_get_what_one_process_gets(
     assert 2 <= len(seen["made"]) <= 4
     assert len(seen["drawn"]) == 16
     assert len(seen["told"]) == len(seen["points"]) == 8
+    assert not (folder / "eight" / "ray").exists()
 
     run_sweep(make_toy(tmp_path), EIGHT, toy_config(tmp_path), tmp_path, lambda trial: None)
     assert len(lines(tmp_path / "made")) == 1

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
+from hw2.storage import Bucket
 from tests.buckets import VARIABLES, BucketServer
 from tests.chaos.training import undisturbed
 from tests.distributed.head import Head, running_head
@@ -187,3 +189,6 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
     ended = folder.run("custom_diffusion", *as_words(concept | two), **variables)
     assert ended.code == 0
     assert "token_new1.safetensors" in bucket_server.names("custom")
+    for out in ("digits", "custom"):
+        bucket = Bucket(bucket_server.uri(out))
+        assert bucket.files.get_file_info(bucket.path("ray")).type is fs.FileType.NotFound

@@ -68,8 +68,10 @@ def test_bad_pictures_are_refused_or_left_out_and_told(
     table = folder.path / "out/tables/bad_pictures.csv"
     assert f"left out: 2 rows or pictures that are bad, listed in {table}" in ended.out
 
-    # The same command again, on other workers even, repeats nothing.
     out = folder.path / "out"
+    assert not (out / "ray").exists()
+
+    # The same command again, on other workers even, repeats nothing.
     before = {p: p.stat().st_mtime_ns for k in ("svhn/*", "*.safetensors") for p in out.glob(k)}
     assert folder.run_here("train_ddpm", given | {"scaling.num_workers": 0}).code == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
