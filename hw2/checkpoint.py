@@ -16,19 +16,21 @@ from torch import Tensor
 
 from hw2.data.files import as_umask, read_json, sha256_of
 from hw2.disclosure import warn
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, StorageError
 from hw2.locate import STATE
 from hw2.weights import described, sync, told_if_refused
 
 MANIFEST = "manifest.json"  # beside STATE
-TORN = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
+# What reading a damaged checkpoint may raise. Other errors are of the disk or the file server.
+GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+TORN = (*GONE, ValueError, KeyError, TypeError)
 
 
 def is_whole(folder: Path) -> bool:
     """Whether the checkpoint in `folder` is what its manifest says."""
     try:
         return sha256_of(folder / STATE) == read_json(folder / MANIFEST)["sha256"]
-    except TORN:
+    except (*TORN, OSError):
         return False
 
 
@@ -96,12 +98,21 @@ class CheckpointStore:
         return sorted(self.folder.glob("step_*"))
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose checksum holds; torn ones are skipped with a warning."""
+        """The newest checkpoint whose checksum holds; torn ones are skipped with a warning.
+
+        Raises StorageError for one that cannot be read now: it may be whole, and to go on from an
+        earlier one would remove it.
+        """
         for path in reversed(self.steps()):
             try:
                 return self._load(path)
             except (*TORN, SafetensorError) as error:
                 warn(f"checkpoint {path} is torn and skipped: {error}")
+            except OSError as error:
+                raise StorageError(
+                    f"checkpoint {path} cannot be read ({error.strerror or error}): mend that, and "
+                    "the same command goes on; or move it away to go on from an earlier one"
+                ) from error
         return None
 
     def _load(self, path: Path) -> Checkpoint:
@@ -132,7 +143,7 @@ class CheckpointStore:
         paths = self.steps()
         # Later steps than the one just saved were torn, or this run would have gone on from them.
         past = paths[: paths.index(newest) + 1]
-        scores = {}
+        scores, unread = {}, set()
         for path in past:
             try:
                 score = read_json(path / MANIFEST)["score"]
@@ -140,7 +151,9 @@ class CheckpointStore:
                     scores[path] = score
             except TORN:
                 continue
-        keep = set(past[-self.keep_last :])
+            except OSError:
+                unread.add(path)  # it may be the best
+        keep = {*past[-self.keep_last :], *unread}
         if scores:
             keep.add(min(scores, key=lambda path: scores[path]))
         for path in paths:

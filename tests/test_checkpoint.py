@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, believed only if they are what was written."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
+from hw2 import checkpoint as checkpoint_module
 from hw2.checkpoint import MANIFEST, STATE, CheckpointStore
 from hw2.data.files import sha256_of
 from hw2.errors import CheckpointError, StorageError
@@ -171,6 +173,40 @@ def test_an_earlier_one_with_a_torn_manifest_stops_no_later_one(tmp_path: Path) 
     (store.steps()[0] / MANIFEST).write_text("{")
     store.save(3, tensors(3), META, None)
     assert names(store) == [2, 3]
+
+
+def test_a_disk_that_fails_costs_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = saved(tmp_path, [1, 2])
+
+    def stale(path: Path) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as failing:
+        failing.setattr("hw2.checkpoint.sha256_of", stale)
+        with pytest.raises(StorageError, match=r"step_00000002 cannot be read \(Stale file handle"):
+            store.latest()
+    checkpoint = store.latest()
+    assert checkpoint is not None and checkpoint.step == 2 and names(store) == [1, 2]
+
+
+def test_a_manifest_that_cannot_be_read_may_be_that_of_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path, keep_last=1)
+    best = store.save(1, tensors(1), META, 0.1)
+    store.save(2, tensors(2), META, 0.2)
+    read = checkpoint_module.read_json
+
+    def stale(path: Path) -> object:
+        if path.parent == best:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return read(path)
+
+    monkeypatch.setattr("hw2.checkpoint.read_json", stale)
+    store.save(3, tensors(3), META, 0.3)
+    assert best in store.steps()
 
 
 def test_what_a_killed_save_leaves_is_not_believed_and_swept_away(tmp_path: Path) -> None:

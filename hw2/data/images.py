@@ -1,6 +1,7 @@
 """Decoding pictures that may be broken or hostile."""
 
 import contextlib
+import errno
 import io
 import stat
 import warnings
@@ -12,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hw2.disclosure import one_line
-from hw2.errors import DataError
+from hw2.errors import NO_NAME, DataError, Hw2Error, StorageError
 
 MAX_PIXELS = 64_000_000
 MAX_SCANS = 100  # of a JPEG; a progressive one has ten. One of 90 bytes costs as all the picture
@@ -37,11 +38,14 @@ def decode(
         DataError: the file is missing, not a regular file, not a picture, truncated, or over
             MAX_PIXELS, which the header tells before anything is decoded. The message does not
             name the file.
+        StorageError: it cannot be read now, whatever is in it.
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+    except ValueError as error:  # a name with a null character
         raise DataError("the file is missing") from error
+    except OSError as error:
+        raise _unread(path, error) from error
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise DataError("it is not a regular file")
     with _opened(path) as opened:
@@ -85,7 +89,10 @@ def orientation(path: Path) -> int:
 
 @contextlib.contextmanager
 def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The picture, not decoded yet; what it raises within becomes DataError with the reason."""
+    """The picture, not decoded yet; what it raises within becomes DataError with the reason.
+
+    But for want of memory, and for a disk or file server that fails: the next reading may go well.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
@@ -100,9 +107,19 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
         raise DataError(f"the picture is over {MAX_PIXELS // 10**6} megapixels") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"not a picture ({', '.join(FORMATS)})") from error
+    except MemoryError:
+        raise  # no fault of the picture's
     except Exception as error:  # what PIL raises on broken bytes is open-ended
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unread(source, error) from error
         why = one_line(str(error)) or type(error).__name__
         raise DataError(f"broken picture ({why})") from error
+
+
+def _unread(source: Path | io.BytesIO, error: OSError) -> Hw2Error:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, *NO_NAME):
+        return DataError("the file is missing")
+    return StorageError(f"{source} cannot be read ({error.strerror}): mend that, and try again")
 
 
 def _refuse_huge(opened: Image.Image, most: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hw2.digits.folder import picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
 from hw2.metrics.digit_scores import MEAN, JudgedPictures
@@ -17,8 +18,8 @@ from hw2.yaml_text import read_yaml
 def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
     """`config` of the pictures alone that its `against` has too.
 
-    Raises ConfigError if that is no finished folder of digits, or one of another seed, whose noises
-    are others.
+    Raises ConfigError if that is no finished folder of digits, one to which pictures are just being
+    added, or one of another seed, whose noises are others.
     """
     folder = config.against
     assert folder is not None
@@ -37,7 +38,10 @@ def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
     domains = tuple(domain for domain in config.domains if domain in told)
     if not domains:
         raise ConfigError(f"against={folder}: has {', '.join(map(str, told))} alone")
-    shared = {"domains": domains, "num_per_class": min(count, config.num_per_class)}
+    shared = {"domains": domains, "num_per_class": (last := min(count, config.num_per_class))}
+    paths = (picture_path(folder, domain, digit, last) for domain in domains for digit in DIGITS)
+    if missing := next((path for path in paths if not path.is_file()), None):
+        raise ConfigError(f"against={folder}: {missing} is not drawn yet: its own command draws it")
     return config.model_copy(update=shared)
 
 

@@ -123,8 +123,9 @@ def run_under_tune(
 
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
-            here.fetch(point_of(trial.config))
-            here.end(read_trial(out, point_of(trial.config)))
+            with here.later():
+                here.fetch(point_of(trial.config))
+                here.end(read_trial(out, point_of(trial.config)))
 
         def on_trial_complete(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -135,8 +136,9 @@ def run_under_tune(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             died = f"its process died more than {config.max_failures} times"
-            here.fetch(point_of(trial.config))
-            fail_trial(out, point_of(trial.config), _error(trial) or died)
+            with here.later():
+                here.fetch(point_of(trial.config))
+                fail_trial(out, point_of(trial.config), _error(trial) or died)
             self._end(trial)
 
     space, search, num_trials = searched(points, config, out)
@@ -163,6 +165,8 @@ def run_under_tune(
         ),
     )
     tuner.fit()
+    if here.refusal is not None:
+        raise here.refusal
     clear_ray_storage(out, mirror)
     return list(here.ended.values())
 
@@ -173,6 +177,15 @@ class _Here:
     def __init__(self, told: Callable[[TrialResult], None], mirror: Mirror | None) -> None:
         self.told, self.mirror = told, mirror
         self.ended: dict[str, TrialResult] = {}  # by folder: Optuna may ask for a point twice
+        self.refusal: Hw2Error | None = None
+
+    @contextlib.contextmanager
+    def later(self) -> Iterator[None]:
+        """Keep the first refusal until the end: Tune would run the finished trial again."""
+        try:
+            yield
+        except Hw2Error as error:
+            self.refusal = self.refusal or error
 
     def fetch(self, point: Point) -> None:
         if self.mirror:

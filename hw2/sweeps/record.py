@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Any
 
 from hw2.data.files import read_mapping, write_json
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import label_of
 from hw2.sweeps.trial import SHEET, Report, TrialResult
 
 logger = logging.getLogger("hw2.tracking")
 RECORDED = "recorded.json"  # what of the trial is in MLflow
+UNTOLD = (ConfigError, StorageError)  # MLflow, or the bucket, is away
 
 
 class Recorder:
@@ -53,7 +54,7 @@ class Recorder:
                 timeout=self.timeout,
                 mirror=self.parent.mirror,
             )
-        except ConfigError as error:
+        except UNTOLD as error:
             self._away = str(error)
             raise
         for report in trial.reports:
@@ -81,7 +82,7 @@ class Recorder:
         self._leaving, self._away = True, ""  # now the first that fails tells of those that wait
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
-            away = [f.exception() for f in self._futures if isinstance(f.exception(), ConfigError)]
+            away = [f.exception() for f in self._futures if isinstance(f.exception(), UNTOLD)]
             if away:
                 logger.warning(
                     "%d of %d trials are not, or not whole, in MLflow (%s): "

@@ -1,3 +1,5 @@
+import errno
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from hw2.data.images import decode, decode_bytes, orientation
-from hw2.errors import DataError
+from hw2.errors import DataError, StorageError
 from tests.data.listing.picture_sets import encoded
 from tests.data.test_bad_rows import png_of_size
 
@@ -43,6 +45,25 @@ def test_bytes_are_refused_as_a_file_is(tmp_path: Path) -> None:
         assert "\n" not in str(of_bytes.value)
     with pytest.raises(DataError, match="the file is empty"):
         decode_bytes(b"")
+
+
+@pytest.mark.parametrize("where", ["stat", "open"])
+def test_a_disk_that_fails_makes_no_picture_a_broken_one(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "1.png").write_bytes(encoded(1))
+
+    def stale(*given: object, **more: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(*((Path, "stat", stale) if where == "stat" else (Image, "open", stale)))
+        with pytest.raises(StorageError, match=r"1\.png cannot be read \(Stale file handle\)"):
+            decode(path)
+    assert decode(path).shape == (6, 5, 3)
+    monkeypatch.setattr(Image, "open", lambda *given, **more: [0] * sys.maxsize)
+    with pytest.raises(MemoryError):
+        decode_bytes(encoded(1))
 
 
 def exif_of(tag: int) -> Image.Exif:

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from hw2.digits.compared import compare, pairs_with, part_of
+from hw2.digits.folder import picture_path
+from hw2.domains import DOMAINS
 from hw2.errors import ConfigError
 from hw2.metrics.digit_scores import JudgedPictures
 from hw2.metrics.paired import difference_over_noises
@@ -53,11 +56,16 @@ def test_the_part_that_both_have_is_taken_of_what_was_judged() -> None:
     assert torch.equal(part.predictions == part.digits, right[1, :, :3].flatten())
 
 
-def made(folder: Path, **record: object) -> Path:
+def made(folder: Path, **record: Any) -> Path:
     folder.mkdir()
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in record.items())
     (folder / "config.yaml").write_text(text)
     (folder / "metrics.json").write_text("{}")
+    for domain in record.get("domains") or DOMAINS:
+        for digit in range(10):
+            path = picture_path(folder, domain, digit, min(50, record.get("num_per_class", 1)))
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
     return folder
 
 
@@ -82,6 +90,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert "drawn with seed=1, this with seed=0: pairs are drawn from the same" in told(other)
     half = made(tmp_path / "half", seed=0, num_per_class=9, domains=["svhn"])
     assert told(half, domains=("mnistm",)).endswith("half: has svhn alone")
+    wider = made(tmp_path / "wider", seed=0, num_per_class=10)
+    gone = picture_path(wider, "svhn", 9, 10)
+    gone.unlink()
+    assert told(wider).endswith(f"{gone} is not drawn yet: its own command draws it")
     for wrong in ({}, {"num_per_class": 0}, {"num_per_class": 10, "domains": None}):
         other = made(tmp_path / f"other{len(wrong)}", seed=0, **wrong)
         assert told(other).endswith(f"{other}: no folder of jobs.sample_digits")

@@ -1,7 +1,8 @@
 """python -m tests.distributed.private_sweep FILE: sweeps of toys under one local Ray.
 
-FILE holds [folder, points, settings] for each, in settings also `bucket`, the URI of OUT. Prints
-what came of them as JSON, and of a sweep whose actor dies between two trials. A process of its own,
+FILE holds [folder, points, settings] for each, in settings also `bucket`, the URI of OUT, and
+`away`: who is told of a trial refuses it. Prints what came of them as JSON, and of a sweep whose
+actor dies between two trials. A process of its own,
 as with private_ray: Ray cannot pickle what conftest.py wraps with type checks.
 """
 
@@ -17,7 +18,7 @@ from hw2.bucket_out import mirrored
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 from hw2.runlog.run_file import RUN_FILE
 from hw2.sweeps.trial import TrialResult
 from tests.distributed.dying_reset import values_in_spite_of_it
@@ -35,6 +36,13 @@ def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) 
         assert not ballast.any()
         return make_toy_work(on_gpu)
 
+    away = settings.pop("away", False)
+
+    def tell(trial: TrialResult) -> None:
+        told.append(trial)
+        if away:
+            raise StorageError(f"away at {len(told)}")
+
     bucket = settings.pop("bucket", None)
     config = toy_config(folder, **{"scaling": scaling} | settings)
     try:
@@ -44,9 +52,9 @@ def swept(folder: Path, points: list[dict[str, Any]], settings: dict[str, Any]) 
                 mirror.take_over()
                 out = mirror.folder
             (out / RUN_FILE).touch()
-            trials = run_sweep(make, points, config, out, told.append, mirror)
-    except ConfigError as error:
-        return {"refused": str(error)}
+            trials = run_sweep(make, points, config, out, tell, mirror)
+    except (ConfigError, StorageError) as error:
+        return {"refused": str(error), "told": [trial.point for trial in told]}
     return {
         "points": [trial.point for trial in trials],
         "told": [trial.point for trial in told],

@@ -64,6 +64,7 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "few, again": ("few", [], FEW),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5, "scaling": {"cpus_per_worker": 0.5}}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
+    "away": ("away", EIGHT[:3], {"away": True}),
     "bucket": ("bucket", COMPARED, {"scaling": ONE, "samples": 5}),
 }
 
@@ -162,6 +163,13 @@ def test_an_actor_takes_what_another_drew_from_the_bucket(
     assert all(
         f"{name_of(point)}/result.json" in bucket_server.names("sweep") for point in COMPARED
     )
+
+
+def test_who_cannot_take_a_trial_ends_the_sweep_after_all_of_them(
+    swept: dict[str, dict[str, Any]],
+) -> None:
+    assert swept["away"]["refused"] == "away at 1"
+    assert sorted(point["x"] for point in swept["away"]["told"]) == [0, 1, 2]  # each once
 
 
 def test_an_actor_that_dies_between_two_trials(swept: dict[str, dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from hw2.distributed.sweep import run_sweep, sweep
-from hw2.errors import TrialsFailed
+from hw2.errors import StorageError, TrialsFailed
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.record import Recorder
 from hw2.sweeps.space import Point
@@ -129,6 +129,24 @@ def test_a_store_that_went_away_takes_no_report(
     with Recorder(parent, "toy") as recorder:
         recorder.record(trials[0], {})
     assert list(runs(parent)) == ["x=0"]
+
+
+def test_a_bucket_that_went_away_takes_no_report(
+    parent: Tracker,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*given: object, **more: object) -> None:
+        raise StorageError("s3://x is away")
+
+    monkeypatch.setattr(Tracker, "start", away)
+    with Recorder(parent, "toy") as recorder:
+        (trial,) = run_sweep(
+            make_toy(tmp_path), EIGHT[:1], toy_config(tmp_path), tmp_path, lambda trial: None
+        )
+        recorder.record(trial, {})
+    assert "1 of 1 trials are not, or not whole, in MLflow (s3://x is away)" in caplog.text
 
 
 def test_a_store_that_is_away_is_waited_for_once_at_the_end(
