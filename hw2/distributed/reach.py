@@ -9,8 +9,8 @@ ANSWER_SECONDS = 15.0
 
 
 def joining() -> bool:
-    """Whether there is a cluster to join."""
-    return bool(os.environ.get("RAY_ADDRESS"))
+    """Whether there is a cluster to join: "local" is Ray's word for one of one's own."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
 def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:

@@ -54,6 +54,17 @@ def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.Mo
     assert not {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*told}
 
 
+def test_rays_word_for_a_ray_of_ones_own_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: started.append(options))
+    for address in ("local", ""):
+        monkeypatch.setattr(os, "environ", told := {"RAY_ADDRESS": address})
+        session._set_environment()
+        session._start_or_join()
+        assert started.pop()["address"] == "local"
+        assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and "RAY_AUTH_TOKEN" in told
+
+
 def test_only_the_jobs_own_node_has_less_by_what_the_job_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
