@@ -7,6 +7,7 @@ was not touched is not read again, and one that was only moved or copied is not 
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 import uuid
@@ -50,9 +51,21 @@ class EmbeddingStore:
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
-            with suppress(FileExistsError), (self.folder / MARK).open("x") as file:
-                file.write(uuid.uuid4().hex)
-            self.mark = (self.folder / MARK).read_text()
+            self.mark = self._marked()
+
+    def _marked(self) -> str:
+        """The folder's mark, made if there is none: whole at once, as another job may read it."""
+        mark, own = self.folder / MARK, uuid.uuid4().hex
+        draft = mark.with_name(f".{MARK}.{own}.tmp")
+        try:
+            draft.write_text(own)
+            with suppress(OSError):  # someone was first, or the disk has no hard links
+                os.link(draft, mark)
+            if not mark.exists() or not mark.stat().st_size:  # empty: who made it was killed
+                os.replace(draft, mark)
+        finally:
+            draft.unlink(missing_ok=True)
+        return mark.read_text()
 
     def refuse_other_disk(self) -> None:
         """On another node, raise ConfigError unless its folder is the one that was made."""

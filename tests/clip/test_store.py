@@ -1,6 +1,8 @@
 """Embeddings on disk: read back exactly, and made anew where a file is not whole."""
 
+import os
 import resource
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -154,6 +156,42 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, part: Part) -> None:
         assert f"{tmp_path}/file/cache: embeddings cannot be kept there" in said
         assert "choose another folder by --out, or --cache" in said and "\n" not in said
     assert store.content_of(part) is None
+
+
+def test_jobs_that_begin_at_once_have_one_mark(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, draw = EmbeddingStore(store.folder.parent, "key"), uuid.uuid4
+
+    def passed() -> uuid.UUID:
+        monkeypatch.undo()
+        other.make()
+        return draw()
+
+    monkeypatch.setattr(uuid, "uuid4", passed)
+    store.make()
+    assert store.mark == other.mark != ""
+    assert os.listdir(store.folder) == ["mark"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("left", [None, ""], ids=["none", "empty"])
+def test_a_mark_is_never_empty(
+    left: str | None, links: bool, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*paths: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")  # as exFAT says it
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    store.folder.mkdir(parents=True)
+    if left is not None:
+        (store.folder / "mark").write_text(left)
+    store.make()
+    first = store.mark
+    store.make()
+    assert store.mark == first == (store.folder / "mark").read_text() != ""
+    assert os.listdir(store.folder) == ["mark"]
 
 
 def test_a_full_disk_leaves_no_half_file(store: EmbeddingStore, part: Part) -> None:
