@@ -177,13 +177,16 @@ def _sheet(predictions: Tensor, pictures: ClassSet) -> Image.Image:
     labels = pictures.labels.tolist()
     first = [labels.index(label) for label in sorted(set(labels))]
     columns = min(SHEET_COLUMNS, len(first))
-    first = first[: len(first) // columns * columns]
+    missing = -len(first) % columns
     notes = []
     for place in first:
         name = pictures.names[int(predictions[place])].replace("_", " ")
         notes.append(name if predictions[place] == labels[place] else f"{name} (wrong)")
+    shown = pictures.images[first]
+    white = torch.full((missing, *shown.shape[1:]), 255, dtype=shown.dtype)
+    notes += [""] * missing
     return sheet(
-        pictures.images[first].unflatten(0, (-1, columns)),
+        torch.cat([shown, white]).unflatten(0, (-1, columns)),
         title="zero-shot: the first val picture of each class, and what it is taken for",
         notes=[notes[start : start + columns] for start in range(0, len(notes), columns)],
     )

@@ -156,9 +156,11 @@ def test_the_sheet_marks_what_is_read_wrong() -> None:
     said = torch.where(labels == 1, 2, labels)
     with patch("hw2.clip.training.sheet", return_value=Image.new("L", (1, 1))) as drawn:
         _sheet(said, pictures)
-    assert drawn.call_args.args[0].shape[:2] == (1, 10)  # of thirteen, whole rows
-    notes = ["class 0", "class 2 (wrong)", *(f"class {n}" for n in range(2, 10))]
-    assert drawn.call_args.kwargs["notes"] == [notes]
+    shown = drawn.call_args.args[0]
+    assert shown.shape[:2] == (2, 10) and not shown[0].any() and not shown[1, :3].any()
+    assert (shown[1, 3:] == 255).all()  # white, after the thirteenth
+    notes = ["class 0", "class 2 (wrong)", *(f"class {n}" for n in range(2, 13)), *[""] * 7]
+    assert drawn.call_args.kwargs["notes"] == [notes[:10], notes[10:]]
 
 
 def test_a_tree_without_held_out_classes_has_one_figure() -> None:
