@@ -62,7 +62,8 @@ def timesteps(
         num_inference_steps: n, in 1 .. T.
         spacing: "trailing" starts at T-1, which is what makes the first call see pure noise
             (section 3.3 there); "leading" takes every (T/n)-th timestep from 0 up; "linspace" holds
-            both ends. The words are diffusers'.
+            both ends, but of n = 1 timestep 0 alone, which has little noise to take away. The words
+            are diffusers', and so is that.
         steps_offset: added to each timestep of "leading", >= 0; the others take no notice of it.
 
     Raises:
