@@ -108,7 +108,11 @@ class Plan:
 
     @property
     def content_hash(self) -> str:
-        """sha256 over the bytes of all pictures, once all parts are done."""
+        """sha256 over the hashes of the parts, once all are done: of the bytes of their pictures.
+
+        What is kept is not read again, so that there are no hashes of single pictures. Equal
+        pictures have another if they are parted otherwise (`rows_per_part`).
+        """
         contents = [self.content[i] for i in range(len(self.parts))]
         return hashlib.sha256("".join(contents).encode()).hexdigest()
 
