@@ -19,6 +19,7 @@ ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
 MAX_RESTARTS = 20  # of an actor, also of one that dies while it loads its model; likewise
 LESS = "give each piece of work less to do at once (--help: per_chunk, batch_size)"
+OTHER = "free it of other programs, take another, or give --scaling.use_gpu false"
 PIECE = "piece"  # the only column
 Batch = dict[str, Any]
 
@@ -44,7 +45,8 @@ def map_pieces(
     make = with_threads(make, scaling)
     if scaling.num_workers == 0:
         keep_freed_memory()
-        work = make(own_device(scaling).type == "cuda")
+        with room_on_gpu(OTHER):
+            work = make(own_device(scaling).type == "cuda")
         for piece in pieces:
             with room_on_gpu(LESS):
                 result = work(prepare(piece) if prepare else piece)
@@ -56,7 +58,8 @@ def map_pieces(
             keep_freed_memory()
             self.error: Hw2Error | None = None
             try:
-                self.work = make(on_gpu)
+                with room_on_gpu(OTHER):
+                    self.work = make(on_gpu)
             except Hw2Error as error:
                 self.error = error
 

@@ -58,6 +58,13 @@ def unmade(on_gpu: bool) -> Any:
     raise RuntimeError("CUDA out of memory")
 
 
+def too_large(on_gpu: bool) -> Any:
+    """A worker whose model the GPU has no room for."""
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
 def prepare(piece: dict[str, Any]) -> dict[str, Any]:
     """Adds twenty, and refuses 13; says which process it was."""
     if piece["number"] == 13:
@@ -107,6 +114,10 @@ def main() -> None:
             list(map_pieces(unmade, pieces[:1], two))
         except Exception as error:
             seen["unmade"] = str(error)
+        try:
+            list(map_pieces(too_large, pieces[:1], two))
+        except Exception as error:
+            seen["too large"] = str(error)
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
         seen["elsewhere"] = all(

@@ -18,7 +18,7 @@ from hw2.distributed.batch import PIECE, _on_batch, map_pieces
 from hw2.distributed.session import connected, driver_device, share_of_cluster
 from hw2.distributed.tuning import _refuse_no_gpu, _resources
 from hw2.errors import ConfigError
-from tests.distributed.private_ray import make
+from tests.distributed.private_ray import make, too_large
 from tests.jobs.command import ROOT
 
 LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
@@ -55,6 +55,7 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["deadly"].startswith("a worker died 2 times at the same piece of work")
     assert "at the same piece of work, or 2 times in all" in seen["stillborn"]
     assert "CUDA out of memory" in seen["unmade"] and "same piece" not in seen["unmade"]
+    assert seen["too large"].startswith("the GPU has too little memory for this: free it of other")
 
 
 def test_what_all_processes_of_ray_import_is_light() -> None:
@@ -95,6 +96,8 @@ def test_a_gpu_with_too_little_memory_is_told_in_a_line() -> None:
     batch = {PIECE: [pickle.dumps({})]}  # as an actor has it
     with told:
         raise pickle.loads(_on_batch(make(True), batch)[PIECE][0])
+    with pytest.raises(ConfigError, match=r"this: free it of other programs, .*use_gpu false$"):
+        list(map_pieces(too_large, [{}], ScalingConfig(num_workers=0)))
 
 
 @pytest.mark.parametrize(("told", "threads"), [({}, 1), ({"cpus_per_worker": 2}, 2)])
