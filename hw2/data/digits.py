@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,13 +95,14 @@ def read_split(
     pack = _find(folders, name)
     if pack is None:
         pack = _pack(folders, name, tables, chosen, image_size, progress)
+    bad = _as_here(pack.bad, tables)
     for domain, table in zip(chosen, tables, strict=True):
         if DOMAINS.index(domain) not in pack.domains:
-            bad = [row for row in pack.bad if row.file == str(table.file)]
-            raise DataError(f"{table.file}: no row can be used: {_listed(bad)}")
-    if pack.bad and not skip_bad:
-        raise DataError(_refusal(split, pack.bad))
-    return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, pack.bad)
+            own_bad = [row for row in bad if row.file == str(table.file)]
+            raise DataError(f"{table.file}: no row can be used: {_listed(own_bad)}")
+    if bad and not skip_bad:
+        raise DataError(_refusal(split, bad))
+    return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, bad)
 
 
 def _chosen(domains: Sequence[Domain], image_size: int) -> list[Domain]:
@@ -117,7 +118,8 @@ def _key(tables: list[Table], domains: list[Domain], image_size: int) -> str:
     digest = hashlib.sha256(json.dumps([PACK_VERSION, image_size, domains]).encode())
     for table in tables:
         digest.update(hashlib.sha256(table.content).digest())
-        digest.update(repr(table.bad).encode())
+        # Without the file, which is not everywhere written alike: relative, absolute, by a link.
+        digest.update(repr(tuple((row.line, row.reason) for row in table.bad)).encode())
         for row in table.rows:
             digest.update(_fingerprint(row.path))
     return digest.hexdigest()[:20]
@@ -129,6 +131,12 @@ def _fingerprint(path: Path) -> bytes:
     except (OSError, ValueError):  # ValueError: a name with a null character
         return b"missing;"
     return b"%d,%d,%d;" % (found.st_size, found.st_mtime_ns, found.st_mode)
+
+
+def _as_here(bad: Sequence[BadRow], tables: list[Table]) -> tuple[BadRow, ...]:
+    """`bad` with the tables' files as they are written here, not as where the split was packed."""
+    files = {table.file.parent.name: str(table.file) for table in tables}
+    return tuple(replace(row, file=files.get(Path(row.file).parent.name, row.file)) for row in bad)
 
 
 def _find(folders: list[Path], name: str) -> Pack | None:

@@ -121,10 +121,13 @@ def _check(cells: list[str], folder: Path, resolved: Path) -> tuple[Path, int]:
 
 
 def _inside(name: str, folder: Path, resolved: Path) -> Path:
-    """folder/name, or DataError if that is missing or outside of the folder."""
+    """folder/name, or DataError if that is missing or outside of the folder.
+
+    The reason is the same however the path of the folder is written: packs go by it.
+    """
     for pure in (PurePosixPath(name), PureWindowsPath(name)):
         if pure.anchor or ".." in pure.parts:
-            raise DataError(f"{name[:200]!r} leaves the folder {folder}")
+            raise DataError(f"{name[:200]!r} leaves the folder {folder.name}")
     path = folder / name
     try:
         # Resolving costs a system call a path component: plain files, nearly all, do without.
@@ -133,7 +136,7 @@ def _inside(name: str, folder: Path, resolved: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, a null character
         raise DataError(f"{name[:200]!r} is not a usable file name") from error
     if leaves:
-        raise DataError(f"{name[:200]!r} leaves the folder {folder} by a link")
+        raise DataError(f"{name[:200]!r} leaves the folder {folder.name} by a link")
     return path
 
 

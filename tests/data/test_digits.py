@@ -13,7 +13,7 @@ from PIL import Image
 
 from hw2.data import digits as digits_module
 from hw2.data.digits import DigitSplit, read_split
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, DataError
 
 
 def read(root: Path, split: str = "train", **settings: object) -> DigitSplit:
@@ -91,6 +91,28 @@ def test_a_pack_is_used_again(course_tree: Path, request: pytest.FixtureRequest)
     first = read(course_tree)
     request.getfixturevalue("no_decoding")
     assert read(course_tree).content_hash == first.content_hash
+
+
+def test_a_pack_with_bad_rows_is_used_again_however_the_root_is_written(
+    course_tree: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = course_tree / "digits/svhn/train.csv"
+    (table.parent / "data/out.png").symlink_to(table)
+    table.write_text(table.read_text() + "00001.png,77\n../x.png,1\nout.png,1\nnone.png,1\n")
+    (course_tree / "digits/svhn/val.csv").write_text("image_name,label\n00001.png,77\n")
+    monkeypatch.chdir(course_tree.parent)
+    relative = Path(course_tree.name)
+    first = read(relative, skip_bad=True)
+    with pytest.raises(DataError, match=r"no row can be used: .*label '77'"):
+        read(relative, "val")
+    request.getfixturevalue("no_decoding")
+    found = read(course_tree, skip_bad=True)
+    assert found.content_hash == first.content_hash
+    assert [row.reason for row in found.bad] == [row.reason for row in first.bad]
+    assert {row.file for row in first.bad} == {str(relative / "digits/svhn/train.csv")}
+    assert {row.file for row in found.bad} == {str(table)}  # as here, not as the packer wrote it
+    with pytest.raises(DataError, match=r"no row can be used: .*label '77'"):
+        read(course_tree, "val")
 
 
 def test_a_changed_picture_is_packed_anew_and_the_old_pack_goes(course_tree: Path) -> None:
