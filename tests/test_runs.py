@@ -76,10 +76,12 @@ def test_other_train_pictures_make_other_results(
         pytest.fail("of other pictures")
 
 
-def test_a_data_tree_is_no_bucket() -> None:
+def test_a_data_tree_and_a_cache_are_no_bucket() -> None:
     for kind in (
         lambda: DataConfig(root="s3://bucket/x"),
+        lambda: DataConfig(cache="s3://bucket/x"),
         lambda: PrepareDataConfig(out="gs://b/x"),
+        lambda: PrepareDataConfig(cache="gs://b/x"),
     ):
         with pytest.raises(ValidationError, match="is no folder: want one of this machine"):
             kind()

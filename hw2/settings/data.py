@@ -26,7 +26,7 @@ class DataConfig(Config):
 
     root: Folder = Field(Path("hw2_data"), description="the hw2_data tree")
     skip_bad: bool = Field(False, description="leave out bad pictures, listed, instead of stopping")
-    cache: Place | None = Field(None, description="where packed splits go; default: in the tree")
+    cache: Folder | None = Field(None, description="where packed splits go; default: in the tree")
 
 
 class PrepareDataConfig(Config):
@@ -48,4 +48,4 @@ class PrepareDataConfig(Config):
     num_text2image: int = Field(
         10_000, ge=0, le=100_000, description="captioned pictures of jobs.train_text2image; 0: none"
     )
-    cache: Place | None = Field(None, description="where torchvision's downloads are kept")
+    cache: Folder | None = Field(None, description="where torchvision's downloads are kept")
