@@ -1,5 +1,6 @@
 """Reading files of torch.save that may be broken or hostile."""
 
+import errno
 import re
 import stat
 import warnings
@@ -20,8 +21,8 @@ def load_torch(path: Path, max_bytes: int) -> Any:
 
     Raises:
         DataError: the file is missing, not a regular file, over `max_bytes` (packed or unpacked,
-            known before anything is loaded), not a torch file, or holds objects whose making would
-            call code. The message does not name the file.
+            known before anything is loaded), cannot be read, is not a torch file, or holds objects
+            whose making would call code. The message does not name the file.
     """
     try:
         status = path.stat()
@@ -36,10 +37,13 @@ def load_torch(path: Path, max_bytes: int) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True)
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # a torn or foreign pickle may raise anything; torch's advice
         # over several lines is to load it unsafely.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # The system's, whatever is in the file; only a torn one has EINVAL, for a place in it.
+            raise DataError(f"it cannot be read ({error.strerror})") from None
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code:
             raise DataError(f"it holds {code[1]}, want nothing but tensors") from None

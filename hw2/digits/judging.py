@@ -68,6 +68,8 @@ def load_judge(path: Path) -> Judge:
         state = load_torch(path, MAX_BYTES)["state_dict"]
         tensors = {str(name): torch.as_tensor(value) for name, value in dict(state).items()}
         refuse_unusual(tensors.values(), MAX_BYTES)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever is in it is not what is wanted
         why = f" ({error})" if isinstance(error, DataError) else ""
         raise CheckpointError(

@@ -1,5 +1,6 @@
 """Given noises: what is read, and what is refused without being run or unpacked."""
 
+import errno
 import os
 import pickle
 import zipfile
@@ -153,3 +154,19 @@ def test_no_folder_and_no_noises(tmp_path: Path) -> None:
         read_noises(tmp_path / "noise")
     with pytest.raises(DataError, match=r"holds no noises: want 00\.pt, 01\.pt"):
         read_noises(tmp_path)
+
+
+def test_a_file_that_the_disk_or_memory_fails_is_not_called_torn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure: Exception = OSError(errno.EIO, "Input/output error")
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(DataError, match=r"00\.pt: it cannot be read \(Input/output error\)$"):
+        read_noises(folder)
+    failure = MemoryError()
+    with pytest.raises(MemoryError):
+        read_noises(folder)

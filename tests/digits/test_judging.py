@@ -110,6 +110,19 @@ def test_torn_bytes_are_refused_whatever_they_look_like(tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
+def test_a_judge_for_which_memory_is_short_is_not_called_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "Classifier.pth"
+    path.touch()
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError):
+        load_judge(path)
+
+
 def test_our_judge_round_trip_and_wrong_kinds(tmp_path: Path) -> None:
     path, trained = tmp_path / "final.safetensors", build_judge(5)
     save_weights(path, {"net": build_judge(6), "ema": trained}, {"kind": "judge"})
