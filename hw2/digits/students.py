@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from hw2.data.images import SUFFIXES
@@ -100,8 +101,9 @@ def _content(store: Store, file: HandedIn) -> bytes | str:
 def find_students(config: JudgeDigitsConfig) -> list[Student]:
     """The students of all folders of `pictures`, with the files of `domains`; nothing is opened.
 
-    A student is called as the folder is, or where two are called alike, by the path. Sub-folders
-    without mnistm/ and svhn/ are students who handed in nothing that can be found.
+    A student is called as the folder is, or where two are called alike, by the path; no two have
+    one name. Sub-folders without mnistm/ and svhn/ are students who handed in nothing that can be
+    found.
     Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
     DataError for a folder that is none, that cannot be listed, that holds no student's, and for no
     pictures at all.
@@ -111,19 +113,28 @@ def find_students(config: JudgeDigitsConfig) -> list[Student]:
     if again := [path for path, count in twice.items() if count > 1]:
         raise ConfigError(f"pictures: {again[0]} is there twice: name it once")
     names = [plain(os.path.basename(os.path.abspath(path))) for path in folders]
-    students = [
-        Student(
-            name if names.count(name) == 1 else plain(str(path)),
-            path,
-            tuple(_files(path, config.domains)),
-        )
+    own = [
+        name if names.count(name) == 1 else plain(str(path))
         for name, path in zip(names, folders, strict=True)
+    ]
+    students = [
+        Student(name, path, tuple(_files(path, config.domains)))
+        for name, path in zip(_numbered(own), folders, strict=True)
     ]
     if all(file.digit is None for student in students for file in student.files):
         first = students[0].files[0]
         told = f"{students[0].folder}/{first.domain}/{first.file}: {first.reason}"
         raise DataError(f"no picture tells its digit ({told}): {WANT}")
     return students
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """`names`, of which those that were there before are numbered: escapes can make two one."""
+    found: list[str] = []
+    for name in names:
+        more = (f"{name} ({number})" for number in count(2))
+        found.append(next(new for new in chain([name], more) if new not in found))
+    return found
 
 
 def _folders_of(given: Path, out: Path) -> list[Path]:

@@ -66,6 +66,13 @@ def test_students_whose_folders_are_called_alike_go_by_their_paths(tmp_path: Pat
         found(*places, tmp_path / "bob/../ann/out")
 
 
+def test_students_whom_escapes_would_make_one_are_numbered(tmp_path: Path) -> None:
+    for name in ("ann\x01", "ann\\x01", "ann\\x01 (2)"):
+        write_student(tmp_path / name, 1)
+    first = f"{tmp_path}/ann\\x01"
+    assert [student.name for student in found(tmp_path)] == [first, f"{first} (2)", "ann\\x01 (2)"]
+
+
 def test_what_is_no_students_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: no such folder: want a student's folder"):
         found(tmp_path / "none")
