@@ -62,6 +62,15 @@ def plain(text: str) -> str:
     return _SIGNS.sub(lambda sign: ascii(sign[0])[1:-1], text)
 
 
+def writable(text: str) -> bool:
+    """Whether no half of a surrogate pair is in `text`, which JSON may hold and no file."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(text: str) -> str:
     """`text` plain, in one line."""
     return plain(" ".join(text.split()))

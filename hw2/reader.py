@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from hw2.disclosure import warn
+from hw2.disclosure import plain, warn, writable
 from hw2.errors import ConfigError
 from hw2.schema import PATH, Tree, below, names_in, show, want
 from hw2.yaml_text import Loader, read_yaml
@@ -92,6 +92,15 @@ class Reader:
 
     def refuse(self, invalid: ValidationError) -> None:
         """Turn pydantic's findings into one line for each key, unknown keys first."""
+        foreign = {
+            key: f"{key}={plain(show(value))} {origin}: settings are kept in UTF-8, which this is "
+            "not: rename what is called so, or give another"
+            for key, (value, origin) in self.given.items()
+            if not writable(json.dumps(value, ensure_ascii=False))
+        }
+        if foreign:  # of which pydantic tells no key, and looks at nothing else
+            self.problems |= foreign
+            return
         found = invalid.errors(include_url=False)
         for error in sorted(found, key=lambda error: error["type"] != "extra_forbidden"):
             key, schema, value, origin, rest = self._at([str(step) for step in error["loc"]])

@@ -272,6 +272,18 @@ def test_refusals(words: str, message: str):
     assert said.endswith(message) if message.startswith("want") else said == message
 
 
+def test_what_is_not_utf8_is_told_with_its_key(tmp_path: Path):
+    word, file = os.fsdecode(b"o\xff"), tmp_path / "c.yaml"
+    way_out = (
+        "settings are kept in UTF-8, which this is not: rename what is called so, or give another"
+    )
+    assert refusal("--out", word) == f"out=o\\udcff on the command line: {way_out}"
+    assert refusal("--out=x", "--seed", word).startswith("seed=o\\udcff on the command line: sett")
+    file.write_text('out: x\ntexts: ["\\ud800"]\n')
+    assert refusal("--config", str(file)) == f'texts=["\\ud800"] in {file}: {way_out}'
+    assert read("--out", word, "--out", "x").out == Path("x")  # the later counts
+
+
 def test_a_home_that_there_is_not():
     said = refusal("--out=~nobody-/x")
     assert said == (

@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.files import Repeated, inside, once, parse_json, read_regular, writable
+from hw2.data.files import Repeated, inside, once, parse_json, read_regular
 from hw2.data.images import SUFFIXES, decode_named, orientation
-from hw2.disclosure import warn
+from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 
 MAX_BYTES = 4 * 2**20  # of input.json

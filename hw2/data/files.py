@@ -97,15 +97,6 @@ def parse_json(text: str | bytes, hook: Callable[..., Any] | None = None) -> Any
         raise ValueError("it is nested too deep") from None
 
 
-def writable(text: str) -> bool:
-    """Whether no half of a surrogate pair is in `text`, which JSON may hold and no file."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def read_json(path: Path) -> Any:
     """The JSON file `path`. Raises OSError, or ValueError for whatever else is wrong with it."""
     return parse_json(read_regular(path, MAX_JSON_BYTES))

@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import Repeated, once, parse_json, read_regular, writable
+from hw2.data.files import Repeated, once, parse_json, read_regular
+from hw2.disclosure import writable
 from hw2.errors import DataError
 
 MAX_BYTES = 64 * 2**20

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.data.concepts import Concept, one_concept, sources_by_token
-from hw2.data.files import inside, read_json, writable
+from hw2.data.files import inside, read_json
 from hw2.data.images import decode_named
-from hw2.disclosure import warn
+from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.data.files import read_regular, writable
+from hw2.data.files import read_regular
+from hw2.disclosure import writable
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.merge import MergeResult, MergeSystem
