@@ -20,4 +20,6 @@ def held_by_entrypoint() -> tuple[float, float]:
 
     jobs = JobInfoStorageClient(global_worker.gcs_client)
     info = asyncio.run(jobs.get_info(metadata[JOB_ID_METADATA_KEY]))
+    if info is None:  # the head was started again, without what it had stored
+        return 0.0, 0.0
     return info.entrypoint_num_cpus or 0.0, info.entrypoint_num_gpus or 0.0

@@ -85,8 +85,9 @@ def test_what_the_job_holds(ray_session: None, monkeypatch: pytest.MonkeyPatch) 
         def __init__(self, gcs_client: object) -> None:
             pass
 
-        async def get_info(self, job: str) -> SimpleNamespace:
-            assert job == "mine"
+        async def get_info(self, job: str) -> SimpleNamespace | None:
+            if job != "mine":
+                return None
             return SimpleNamespace(entrypoint_num_cpus=None, entrypoint_num_gpus=2)
 
     assert held_by_entrypoint() == (0.0, 0.0)
@@ -94,3 +95,6 @@ def test_what_the_job_holds(ray_session: None, monkeypatch: pytest.MonkeyPatch) 
     told = {"metadata": {common.JOB_ID_METADATA_KEY: "mine"}}
     monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(told))
     assert held_by_entrypoint() == (0.0, 2)
+    told["metadata"][common.JOB_ID_METADATA_KEY] = "unknown"  # to a head that was started again
+    monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(told))
+    assert held_by_entrypoint() == (0.0, 0.0)
