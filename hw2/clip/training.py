@@ -27,7 +27,7 @@ from hw2.data.captions import (
 )
 from hw2.data.files import as_umask, replacing
 from hw2.data.offline.scenes import held_out
-from hw2.figures.grid import sheet
+from hw2.figures.grid import filled, sheet
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.pixels import to_unit
@@ -177,16 +177,14 @@ def _sheet(predictions: Tensor, pictures: ClassSet) -> Image.Image:
     labels = pictures.labels.tolist()
     first = [labels.index(label) for label in sorted(set(labels))]
     columns = min(SHEET_COLUMNS, len(first))
-    missing = -len(first) % columns
+    count = -(-len(first) // columns) * columns  # of whole rows
     notes = []
     for place in first:
         name = pictures.names[int(predictions[place])].replace("_", " ")
         notes.append(name if predictions[place] == labels[place] else f"{name} (wrong)")
-    shown = pictures.images[first]
-    white = torch.full((missing, *shown.shape[1:]), 255, dtype=shown.dtype)
-    notes += [""] * missing
+    notes += [""] * (count - len(first))
     return sheet(
-        torch.cat([shown, white]).unflatten(0, (-1, columns)),
+        filled(pictures.images[first], count).unflatten(0, (-1, columns)),
         title="zero-shot: the first val picture of each class, and what it is taken for",
         notes=[notes[start : start + columns] for start in range(0, len(notes), columns)],
     )

@@ -101,14 +101,12 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
                 _refuse_huge(opened, max_pixels)
                 _refuse_endless(opened)
                 yield opened
-    except DataError:
+    except (DataError, MemoryError):  # of memory: no fault of the picture's
         raise
     except Image.DecompressionBombError as error:
         raise DataError(f"the picture is over {MAX_PIXELS // 10**6} megapixels") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"not a picture ({', '.join(FORMATS)})") from error
-    except MemoryError:
-        raise  # no fault of the picture's
     except Exception as error:  # what PIL raises on broken bytes is open-ended
         if isinstance(error, OSError) and error.errno is not None:
             raise _unread(source, error) from error

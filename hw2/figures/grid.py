@@ -96,6 +96,12 @@ def sheet(
     return canvas
 
 
+def filled(pictures: Tensor, count: int) -> Tensor:
+    """At most `count` pictures, uint8, filled up to so many with white ones."""
+    white = torch.full((count - len(pictures), *pictures.shape[1:]), 255, dtype=pictures.dtype)
+    return torch.cat([pictures, white])
+
+
 def animation(frames: Pictures) -> bytes:
     """An endless GIF of pictures in [-1, 1], FRAME_MS milliseconds each, the last one HOLD_MS.
 

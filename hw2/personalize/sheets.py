@@ -9,7 +9,7 @@ from torch import Tensor
 from hw2.data.concepts import Concept, concept_pictures
 from hw2.data.drawn import read_made
 from hw2.figures.files import write_atomic
-from hw2.figures.grid import sheet
+from hw2.figures.grid import filled, sheet
 from hw2.personalize.generating import picture_path, source_stem, together_stem
 from hw2.personalize.ways import Ways
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -26,7 +26,7 @@ def write_sheets(
         stems = [source_stem(source, place) for place in range(len(concept.prompts))]
         drawn = [_first(out, stem, columns) for stem in stems]
         side = drawn[0].shape[-1]
-        given = _filled(concept_pictures(concept, side), columns)
+        given = filled(concept_pictures(concept, side)[:columns], columns)
         paths.append(out / "figures" / f"source{source}.png")
         names = ["given", *concept.prompts]
         title = f"{concept.token_name}, {next(iter(ways))}, w={config.guidance_weight:g}"
@@ -45,10 +45,3 @@ def write_sheets(
 
 def _first(out: Path, stem: str, count: int) -> Tensor:
     return read_made([picture_path(out, stem, number) for number in range(count)])
-
-
-def _filled(pictures: Tensor, count: int) -> Tensor:
-    """The first pictures, filled up with white ones."""
-    missing = max(0, count - len(pictures))
-    white = torch.full((missing, *pictures.shape[1:]), 255, dtype=pictures.dtype)
-    return torch.cat([pictures[:count], white])

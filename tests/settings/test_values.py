@@ -29,6 +29,12 @@ GIVEN: dict[type, tuple[str, str]] = {  # what has no default
 }
 
 
+def refused(settings: type[JobConfig], words: list[str], told: str) -> None:
+    given = ["--out", "out", *GIVEN.get(settings, ()), *words]
+    with pytest.raises(ConfigError, match=told):
+        load(settings, given, prog="job", description="")
+
+
 @pytest.mark.parametrize(
     ("settings", "key", "value", "what"),
     [
@@ -44,13 +50,7 @@ GIVEN: dict[type, tuple[str, str]] = {  # what has no default
 def test_a_list_has_nothing_twice(
     settings: type[JobConfig], key: str, value: str, what: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"{key}.*want each {what} once"):
-        load(
-            settings,
-            ["--out", "out", *GIVEN.get(settings, ()), f"--{key}", value],
-            prog="job",
-            description="",
-        )
+    refused(settings, [f"--{key}", value], f"{key}.*want each {what} once")
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,7 @@ def test_a_list_has_nothing_twice(
 def test_values_that_no_job_could_work_with(
     settings: type[JobConfig], words: str, told: str
 ) -> None:
-    given = ["--out", "out", *GIVEN.get(settings, ()), *words.split()]
-    with pytest.raises(ConfigError, match=told):
-        load(settings, given, prog="job", description="")
+    refused(settings, words.split(), told)
 
 
 @pytest.mark.parametrize("key", ["out", "overwrite", "config", "help", "print_config"])
