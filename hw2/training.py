@@ -21,7 +21,7 @@ from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
-from hw2.weights import has_weights, save_weights
+from hw2.weights import save_weights, wrote_weights
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,6 +100,8 @@ def train(
 ) -> Generator[Begun | Row | Saved, None, None]:
     """Train the network, continuing from the newest good checkpoint under `out`.
 
+    Where its final weights lie already there is nothing to do, whatever became of the checkpoints.
+
     Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
     0's is the one to keep) and a Saved after each checkpoint. Ends with `out/final.safetensors`
     ("net", "ema", and `meta`). More than one worker needs an initialised torch.distributed process
@@ -125,6 +127,9 @@ def train(
     if (checkpoint := store.latest()) is not None:
         checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
+    final = out / "final.safetensors"
+    if done := wrote_weights(final, {**meta, "step": config.num_steps}):
+        state.step = config.num_steps
     if place.world_size > 1:
         state.refuse_apart(place.world_size)
     # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
@@ -148,8 +153,6 @@ def train(
         "the checkpoints from before are kept"
     )
 
-    final = out / "final.safetensors"
-    done = state.step >= config.num_steps and has_weights(final)
     if state.step < config.num_steps:
         yield Begun(state.step)
     started = time.perf_counter()

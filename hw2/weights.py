@@ -83,13 +83,12 @@ def read_meta(path: Path) -> Claims:
         raise CheckpointError(f"{path}: its hw2 metadata is broken") from None
 
 
-def has_weights(path: Path) -> bool:
-    """Whether `save_weights` wrote `path`, and it is as long as it was then."""
+def wrote_weights(path: Path, meta: Mapping[str, Any]) -> bool:
+    """Whether `save_weights` wrote `path` with this `meta`, and it is as long as it was then."""
     try:
-        read_meta(path)
+        return described(read_meta(path)) == described(meta)
     except CheckpointError:
         return False
-    return True
 
 
 def load_weights(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -228,6 +229,23 @@ def test_a_finished_run_is_left_as_it_is(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
     assert finish(undisturbed) == []
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
+
+
+def test_a_finished_run_needs_its_checkpoints_no_more(tmp_path: Path) -> None:
+    finish(tmp_path)
+    weights = (tmp_path / "final.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert finish(tmp_path) == []
+    assert (tmp_path / "final.safetensors").read_bytes() == weights
+    assert len(finish(tmp_path, num_steps=13)) == 13  # to train on it needs them
+
+
+def test_final_weights_of_fewer_steps_do_not_count(undisturbed: Path, tmp_path: Path) -> None:
+    finish(tmp_path, num_steps=13)
+    longer = (tmp_path / "final.safetensors").read_bytes()
+    shutil.copy(undisturbed / "final.safetensors", tmp_path)
+    assert finish(tmp_path, num_steps=13) == []
+    assert (tmp_path / "final.safetensors").read_bytes() == longer
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
