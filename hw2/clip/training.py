@@ -108,7 +108,7 @@ class ZeroShotAccuracy:
         predictions = classify(net, self.tokenize, self.pictures)
         found = zero_shot_accuracy(predictions, self.pictures)
         seen, _ = found.get("top1/seen", found["top1"])
-        accuracy = {f"val/{name}": interval.value for name, (interval, _) in found.items()}
+        accuracy = {f"eval/{name}": interval.value for name, (interval, _) in found.items()}
         return {"eval/loss": 1 - seen.value, **accuracy}
 
 

@@ -21,7 +21,7 @@ from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
 
 STRIP_LENGTH = 6
-COST, CALLS = "drawing.json", "network calls a picture"
+COST, CALLS = "drawing.json", "eval/network_calls"
 
 
 def picture_path(out: Path, domain: str, digit: int, index: int) -> Path:

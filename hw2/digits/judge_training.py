@@ -35,7 +35,7 @@ class HeldOutAccuracy:
         assert isinstance(net, Judge)
         found = {k: v.value for k, v in judge_accuracy(net, self.split).items()}
         wrong = 1 - sum(found.values()) / len(found)
-        return {"eval/loss": wrong, **{f"val/accuracy/{k}": v for k, v in found.items()}}
+        return {"eval/loss": wrong, **{f"eval/accuracy/{k}": v for k, v in found.items()}}
 
 
 def judge_training(config: TrainJudgeConfig, out: Path) -> Training:

@@ -32,17 +32,15 @@ def report_digits(
     figures += [path for domain in config.domains for path in reverse_paths(out, domain)]
     for path in figures:
         tracker.log_figure(path)
-    extra = read_cost(out)
+    cost = read_cost(out)
     judged = judge_pictures(judge, images, digits, domains)
     real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
     scores = score_digits(judged, real_judged)
     apart = _compared(config, judge, judged)
     differences = [_row(one) for one in apart]
     against = {"against": differences} if apart else {}
-    tracker.log_metrics({**extra, **scores.to_json(), **against})
-    tracker.log_summary(
-        {**{f"eval/{k.replace(' ', '_')}": v for k, v in extra.items()}, **scores.flat()}
-    )
+    tracker.log_metrics({**cost, **scores.to_json(), **against})
+    tracker.log_summary({**cost, **scores.flat()})
     tracker.log_table("scores", scores.rows())
     tracker.log_table("differences", differences)
     names: dict[str, str] = {
@@ -58,8 +56,8 @@ def report_digits(
             for one in apart
         ]
         print(format_table(shown))
-    for name, value in extra.items():
-        print(f"{name}: {value:g}")
+    for calls in cost.values():
+        print(f"network calls a picture: {calls}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")
     return scores
 

@@ -115,7 +115,7 @@ def digit_sheets(job: JobOutput) -> DigitSheets:
     said = (
         Said("p1.sheets_accuracy", {"mean": numbers[0], "each": each, "real": real}),
         Said(f"p1.sheets_diversity_{_against_one(diversity)}", shares),
-        Said("p1.sheets_calls", {"calls": f"{job.metric('network calls a picture'):g}"}),
+        Said("p1.sheets_calls", {"calls": f"{job.metric('eval/network_calls'):g}"}),
     )
     source = sources(job, keys=(*SAMPLING, "num_per_class", "judge"))
     count = str(int(job.metric("eval/accuracy", "n")))

@@ -118,7 +118,7 @@ def flat(content: Content) -> dict[str, float]:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
             if math.isfinite(number):
-                found[f"{name}/{key.replace(' ', '_')}"] = float(number)
+                found[f"{name}/{key}"] = float(number)
     return found
 
 

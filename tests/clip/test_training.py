@@ -79,10 +79,10 @@ def test_the_seed_is_that_of_weights_and_order(config: TrainClipConfig) -> None:
 def test_it_measures_zero_shot_accuracy_at_checkpoints(rows: list[Row]) -> None:
     values = rows[-1].values
     assert [row.step for row in rows] == list(range(1, 16))
-    assert values["val/top1"] == pytest.approx(
-        0.8 * values["val/top1/seen"] + 0.2 * values["val/top1/held_out"]
+    assert values["eval/top1"] == pytest.approx(
+        0.8 * values["eval/top1/seen"] + 0.2 * values["eval/top1/held_out"]
     )
-    assert values["eval/loss"] == pytest.approx(1 - values["val/top1/seen"])
+    assert values["eval/loss"] == pytest.approx(1 - values["eval/top1/seen"])
     assert values["train/logit_scale"] == pytest.approx(1 / 0.07, rel=0.2)
 
 

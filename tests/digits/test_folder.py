@@ -65,7 +65,7 @@ def one_drawn(out: Path) -> tuple[SampleDigitsConfig, dict[str, Any]]:
     return config, piece
 
 
-@pytest.mark.parametrize("spoilt", ["", "[1]", '{"network calls a picture": "many"}'])
+@pytest.mark.parametrize("spoilt", ["", "[1]", '{"eval/network_calls": "many"}'])
 def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None:
     config, piece = one_drawn(tmp_path)
     assert read_cost(tmp_path)

@@ -48,8 +48,8 @@ def test_the_loss_is_the_share_read_wrong_of_both_domains_alike() -> None:
     assert HeldOutAccuracy(split)(judge) == pytest.approx(
         {
             "eval/loss": 1 - (20 / 30 + 6 / 10) / 2,
-            "val/accuracy/mnistm": 20 / 30,
-            "val/accuracy/svhn": 6 / 10,
+            "eval/accuracy/mnistm": 20 / 30,
+            "eval/accuracy/svhn": 6 / 10,
         }
     )
     rows = slice(30)

@@ -82,7 +82,7 @@ def test_a_sampler_a_data_set_and_a_metric_are_a_file_each(copy: Path) -> None:
     said = run(copy, "sample_digits", *settings)
     assert "coverage of real pictures" in said
     metrics = json.loads((copy / "out/metrics.json").read_text())
-    assert metrics["network calls a picture"] == 2 * 5  # with and without label
+    assert metrics["eval/network_calls"] == 2 * 5  # with and without label
     coverage, accuracy = metrics["eval/coverage/mnistm"], metrics["eval/accuracy/mnistm"]
     assert coverage["n"] == 50 and 0 <= coverage["low"] < coverage["high"] <= 1
     assert accuracy["value"] > 0.8  # five steps draw digits that can be read

@@ -88,7 +88,7 @@ def test_pictures_do_not_depend_on_workers_or_interruptions(
         assert (picture.size, picture.mode) == ((28, 28), "RGB")
     metrics = json.loads((folder.path / "here/metrics.json").read_text())
     # guidance acts at levels 1000, 833 and 667 of the six, from 0.65 of T on
-    assert metrics["network calls a picture"] == 9
+    assert metrics["eval/network_calls"] == 9
     for domain in DOMAINS:
         found = metrics[f"eval/accuracy/{domain}"]
         assert found["n"] == 30

@@ -54,8 +54,8 @@ def test_a_run_leaves_weights_figures_and_a_table(tree: Path, folder: Folder) ->
     with Image.open(out / "figures/zero_shot.png") as figure:
         assert figure.width > 600
     assert folder.steps("train/batch_accuracy") == [1, 2]
-    assert folder.steps("val/top1/held_out") == [1, 2]
-    assert folder.query("SELECT value FROM metrics WHERE key='eval/top1'") == [
+    assert folder.steps("eval/top1/held_out") == [1, 2, 2]  # of checkpoints, and with limits
+    assert folder.query("SELECT value FROM latest_metrics WHERE key='eval/top1'") == [
         (metrics["eval/top1"]["value"],)
     ]
     before = (out / "final.safetensors").stat().st_mtime_ns

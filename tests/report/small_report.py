@@ -81,7 +81,7 @@ class SmallReport:
         (self.data / "digits").mkdir(parents=True)
         (self.data / "digits/offline.json").write_text("{}")
         data: Any = {"root": self.data}
-        metrics: dict[str, Any] = {"network calls a picture": 34}
+        metrics: dict[str, Any] = {"eval/network_calls": 34}
         for end in ("", "/mnistm", "/svhn"):
             for key in ("accuracy", "accuracy_real", "diversity", "diversity_pixels"):
                 metrics[f"eval/{key}{end}"] = interval(0.9) | {"n": 40}
@@ -99,8 +99,7 @@ class SmallReport:
         sweep = TuneGuidanceConfig(out=self.out / "guidance", data=data, space=space, samples=5)
         trials = []
         for w in WEIGHTS:
-            scores = {key: value for key, value in metrics.items() if key.startswith("eval/")}
-            scores = {key.removeprefix("eval/"): dict(value) for key, value in scores.items()}
+            scores = {k.removeprefix("eval/"): v for k, v in metrics.items() if isinstance(v, dict)}
             scores["accuracy"] = interval(0.1 if w < 0 else 0.7 + 0.1 * w)
             scores["diversity"] = interval(1.5 - 0.3 * w)
             scores["diversity_pixels"] = interval(1.0 + 0.1 * w)

@@ -98,5 +98,5 @@ def test_numbers_alone_go_to_mlflow(tmp_path: Path) -> None:
     found = flat(collect(small.all()))
     assert {key for key in found if key.startswith("merged/")} == {"merged/d"}
     assert found["seconds/faces"] == 1.5 and found["faces/mse"] == 0.25
-    assert found["samples/network_calls_a_picture"] == 34
+    assert found["samples/eval/network_calls"] == 34
     assert "faces/passed" not in found and all(type(value) is float for value in found.values())
