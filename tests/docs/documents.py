@@ -124,3 +124,19 @@ def named_files(file: Path) -> dict[str, str]:
         if head and block.language not in SHELL:
             found[head[1]] = block.text
     return found
+
+
+def logged_names(page: Path) -> dict[str, list[str]]:
+    """By job, or what a page says in its place, patterns of the names that it says MLflow has."""
+    found: dict[str, list[str]] = {}
+    jobs: list[str] = []
+    for line in prose(page).partition("| job | name |")[2].splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        first, names, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+        jobs = [job.strip("` ") for job in first.split(",")] if first else jobs
+        for name in re.findall(r"`(.+?)`", names):
+            pattern = re.sub(r"[A-Z]+", ".+", re.escape(name))
+            for job in jobs:
+                found.setdefault(job, []).append(pattern)
+    return found

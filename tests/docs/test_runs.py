@@ -7,6 +7,8 @@ this process, without Ray. What needs a network, a GPU or the course's files is 
 import contextlib
 import importlib
 import json
+import re
+import sqlite3
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 from hw2.data.concepts import read_concepts
 from hw2.job import run_job
-from tests.docs.documents import ROOT, SHELL, blocks, commands, named_files
+from tests.docs.documents import ROOT, SHELL, blocks, commands, logged_names, named_files
 
 PAGES = ("README", "docs/tutorial", "docs/digits", "docs/faces", "docs/clip", "docs/sweeps")
 PAGES += ("docs/data", "docs/personalization")
@@ -117,6 +119,30 @@ def test_the_commands_of_a_page_work_one_after_the_other(name: str, place: Path)
         assert run(place, command) == 0, command
         out = place / command[command.index("--out") + 1]
         assert json.loads((out / "metrics.json").read_text())
+
+
+# Of one picture a class, and in one part, these cannot be computed.
+NOT_OF_FEW = ("diversity", "kernel_judge", "pictures_per_second")
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_metrics_that_a_page_lists(place: Path) -> None:
+    listed = logged_names(ROOT / "docs/outputs.md")
+    every, of_trial = listed.pop("every training"), listed.pop("a trial of theirs")
+    del listed["report"]  # which no page runs
+    sql = """SELECT DISTINCT e.name, m.key FROM metrics m
+        JOIN runs r USING (run_uuid) JOIN experiments e USING (experiment_id)"""
+    with contextlib.closing(sqlite3.connect(place / "mlflow.db")) as store:
+        logged = store.execute(sql).fetchall()
+    seen = set()
+    for job, name in logged:
+        training = job.startswith("train_") or job in ("textual_inversion", "custom_diffusion")
+        patterns = [*listed[job], *every * training, *of_trial * job.startswith("tune_")]
+        fits = [(job, pattern) for pattern in patterns if re.fullmatch(pattern, name)]
+        assert fits, (job, name)
+        seen.update(fits)
+    never = {(job, pattern) for job, patterns in listed.items() for pattern in patterns} - seen
+    assert [one for one in never if not any(word in one[1] for word in NOT_OF_FEW)] == []
 
 
 def test_a_concept_of_ones_own_is_read_as_the_page_has_it(tmp_path: Path) -> None:
