@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from hw2.errors import DataError
 from hw2.figures.fonts import families, wrapped
 from hw2.figures.grid import INK, PAPER
 from hw2.metrics.intervals import Interval
@@ -30,7 +29,6 @@ class Panel:
     y: str
     at: Sequence[float]
     lines: Mapping[str, Sequence[Interval]]
-    log_x: bool = False
 
 
 def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Image:
@@ -39,10 +37,8 @@ def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Imag
     Smoothed is the mean over a twentieth of the points, centred so that it does not lag, narrower
     near the ends and left out at them. Rows without a key or with a value not finite are passed
     over. An axis is logarithmic where values are positive and their largest is over ten times the
-    smallest. Raises DataError for no keys.
+    smallest.
     """
-    if not keys:
-        raise DataError("a figure of no curves: need one or more")
     figure, all_axes = blank_axes(len(keys))
     end = max((row["step"] for row in rows), default=1)
     for axes, key, colour in zip(all_axes, keys, cycle(COLOURS), strict=False):
@@ -66,18 +62,13 @@ def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Imag
 def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
     """Small multiples, up to three in a row; a line has one colour in all of them.
 
-    Estimates that are nan are passed over. Raises DataError for no panels, for a line of another
-    length than `at`, and for values that a logarithmic axis does not have.
+    Estimates that are nan are passed over.
     """
-    if not panels:
-        raise DataError(f"{title or 'a figure'} of no panels: need one or more")
     names = dict.fromkeys(name for panel in panels for name in panel.lines)
     colours = dict(zip(names, cycle(COLOURS), strict=False))
     figure, all_axes = blank_axes(len(panels), title)
     for axes, panel in zip(all_axes, panels, strict=True):
         dress_axes(axes, panel.title, panel.x, panel.y)
-        if panel.log_x:
-            _log_axis(axes, panel)
         for name, intervals in panel.lines.items():
             _line(axes, panel, name, intervals, colours[name])
         if len(panel.lines) > 1:
@@ -86,30 +77,11 @@ def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
 
 
 def _line(axes: Any, panel: Panel, name: str, intervals: Sequence[Interval], colour: str) -> None:
-    if len(intervals) != len(panel.at):
-        over = f"{len(panel.at)} values of {panel.x or 'x'}"
-        raise DataError(f"{name}: {len(intervals)} points over {over}")
     kept = [(a, i) for a, i in zip(panel.at, intervals, strict=True) if math.isfinite(i.value)]
     at, heights = [a for a, _ in kept], [i.value for _, i in kept]
     arms = arms_of([i for _, i in kept])
     shown = arms if any(map(any, arms)) else None  # whiskers of no length would say "exact"
     axes.errorbar(at, heights, shown, c=colour, fmt="o-", ms=4, capsize=3, label=name)
-
-
-def _log_axis(axes: Any, panel: Panel) -> None:
-    """Ticks at the values themselves, labelled where there is room: 250 says more than 10^2."""
-    values = sorted(set(panel.at))
-    if values and values[0] <= 0:
-        raise DataError(f"{panel.x or 'x'}={values[0]:g} on a logarithmic axis: need more than 0")
-    axes.set_xscale("log")
-    room = math.log(values[-1] / values[0]) / 7 if values else 0.0
-    texts, last = [], -math.inf
-    for value in values:
-        fits = math.log(value) - last >= room
-        texts.append(f"{value:g}" if fits else "")
-        last = math.log(value) if fits else last
-    axes.set_xticks(values, texts)
-    axes.minorticks_off()
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -1,13 +1,11 @@
 """Settings by two qualities that pull apart, such as accuracy and diversity."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
 from PIL import Image
 
-from hw2.errors import DataError
 from hw2.figures.charts import COLOURS, FAINT, arms_of, blank_axes, dress_axes, picture_of
 from hw2.figures.grid import PAPER
 from hw2.figures.labels import label_points
@@ -52,14 +50,9 @@ def front(
     """Settings by two qualities, higher being better in both, but for a `worth` of the points.
 
     Filled are those that no other beats, by being at least as good in both and better in one
-    (Pareto's front). `best` is ringed as the chosen one. Of more than 30 points these alone have
-    their labels. Points with a value of nan are passed over. Raises DataError if `best` is not
-    drawn.
+    (Pareto's front). `best`, one of `points`, is ringed as the chosen one. Of more than 30 points
+    these alone have their labels.
     """
-    points = [p for p in points if all(map(math.isfinite, p.place))]
-    if best is not None and best not in points:
-        said = ", ".join(p.label for p in points) or "none"
-        raise DataError(f"best={best.label}: use one of {said}")
     figure, (axes,) = blank_axes()
     dress_axes(axes, title, x, y)
     axes.grid(axis="x", color=FAINT, linewidth=0.7)

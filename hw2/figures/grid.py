@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from hw2.disclosure import one_line
-from hw2.errors import ConfigError, DataError
+from hw2.errors import DataError
 from hw2.figures.fonts import fitting
 
 Pictures = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
@@ -54,12 +54,10 @@ def sheet(
     Labels stand left of the rows and above the columns, in a smaller type where a column is
     narrow. `notes` has one short text for each picture, row by row, to stand under it in small
     type; columns are set apart where a note needs more room than a picture. The grid has GAP
-    pixels between pictures, and MARGIN on each side without a label. Raises DataError for no
-    pictures or a wrong number of labels or notes.
+    pixels between pictures, and MARGIN on each side without a label. Raises DataError for a wrong
+    number of labels or notes.
     """
     rows, cols, _, h, w = images.shape
-    if not images.numel():
-        raise DataError(f"a sheet of {rows} x {cols} pictures of {h} x {w}: nothing to draw")
     for name, labels, count in (("row", row_labels, rows), ("column", col_labels, cols)):
         if labels and len(labels) != count:
             raise DataError(f"{len(labels)} {name} labels for {count} {name}s of pictures")
@@ -107,8 +105,6 @@ def animation(frames: Pictures) -> bytes:
 
     GIF keeps time in hundredths of a second. Equal neighbours are one longer frame.
     """
-    if not len(frames):
-        raise DataError("an animation of no frames")
     # A palette for each frame: one for all would draw the noise well and the picture badly.
     first, *rest = [_grid(frame[None, None], FRAME_SCALE).quantize(256) for frame in frames]
     durations = [FRAME_MS] * len(rest) + [HOLD_MS]
@@ -123,8 +119,6 @@ def _grid(images: Tensor, scale: int, cell_h: int = 0, cell_w: int = 0) -> Image
     Each stands at the top and middle of its cell, which is no smaller than the picture.
     """
     rows, cols, _, h, w = images.shape
-    if scale < 1:
-        raise ConfigError(f"scale={scale}: need 1 or more screen pixels a pixel")
     cells = to_uint8(images.flatten(0, 1)).cpu()
     cells = cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     h, w = h * scale, w * scale

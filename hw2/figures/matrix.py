@@ -36,13 +36,10 @@ def confusion_figure(
     60 classes only those of the worst pairs are drawn (of `worst_pairs` if none are given; the
     first 60 where there are no mistakes), as the title then says; shares are still those of whole
     classes. Rows of classes without pictures are grey.
-    Raises DataError for a number of names that is not that of the classes.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle
 
-    if len(names) != len(confusion):
-        raise DataError(f"{len(names)} names for {len(confusion)} classes")
     kept, worst = _kept(confusion, worst)
     if len(kept) < len(names):
         which = "those of the worst pairs" if worst else "the first"
@@ -96,12 +93,9 @@ def similarity_figure(
     """Cosines of n pictures (columns, above) and c texts (rows, beside), written in their cells.
 
     As in CLIP's own notebook (Radford et al. 2021). Ringed is the best text of each picture. The
-    colour runs from the lowest to the highest value. Raises DataError for no pictures or texts,
-    for other numbers of them than `values` has, and for values that are not finite.
+    colour runs from the lowest to the highest value. Raises DataError for values that are not
+    finite.
     """
-    if not values.numel() or values.shape != (len(pictures), len(texts)):
-        given = f"{len(pictures)} pictures and {len(texts)} texts"
-        raise DataError(f"similarities {list(values.shape)} of {given}: need one for each pair")
     if not values.isfinite().all():
         raise DataError(f"{int((~values.isfinite()).sum())} similarities are not finite")
     (wide, high), type_ = CELL, font(14, *texts)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from hw2.errors import DataError
 from hw2.figures.charts import COLOURS, arms_of, blank_axes, dress_axes, picture_of
 from hw2.figures.grid import INK
 from hw2.metrics.calibration import ReliabilityBin
@@ -19,10 +18,8 @@ def reliability_figure(
     """Accuracy of each bin with its limits at its mean confidence, above the counts of the bins.
 
     Shaded is the gap to the diagonal, where a calibrated classifier would lie; the areas weighted
-    by the counts make up `ece`. Raises DataError for no bins.
+    by the counts make up `ece`.
     """
-    if not bins:
-        raise DataError(f"{title or 'a reliability diagram'} of no bins: need one or more")
     figure, (axes,) = blank_axes()
     figure.set_size_inches(INCHES)
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))

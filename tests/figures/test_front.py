@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hw2.errors import DataError
 from hw2.figures.charts import COLOURS
 from hw2.figures.front import CHOSEN, FrontPoint, _beaten, front
-from hw2.metrics.intervals import UNDEFINED, Interval, wilson
+from hw2.metrics.intervals import Interval, wilson
 from tests.figures.test_charts import FOUND, TITLE, X, Y, near
 
 
@@ -72,6 +71,3 @@ def test_a_front_marks_the_beaten_and_the_chosen() -> None:
     assert not near(one_beaten, CHOSEN).any()
     ringed = near(front([a, b, c], "t", "x", "y", best=b), CHOSEN)
     assert ringed[:380].sum() > 50 and ringed[400:].sum() > 50  # in the chart and its legend
-    assert front([c, FrontPoint("w=8", FOUND[0], UNDEFINED), b, a], "t", "x", "y") == one_beaten
-    with pytest.raises(DataError, match="best=w=9: use one of w=0, w=2"):
-        front([a, b], best=replace(a, label="w=9"))

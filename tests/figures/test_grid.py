@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from hw2.errors import ConfigError, DataError
+from hw2.errors import DataError
 from hw2.figures import fonts
 from hw2.figures.grid import GAP, MARGIN, animation, sheet, to_pil, to_uint8
 
@@ -157,12 +157,6 @@ def test_sheets_that_cannot_be_drawn_are_refused() -> None:
         sheet(images, col_labels=["a", "b"])
     with pytest.raises(DataError, match=r"rows of \[3, 2\] notes for 2 rows of 3 pictures"):
         sheet(images, notes=[["a", "b", "c"], ["d", "e"]])
-    with pytest.raises(DataError, match="nothing to draw"):
-        sheet(images[:0])
-    with pytest.raises(ConfigError, match="scale=0"):
-        sheet(images, scale=0)
-    with pytest.raises(DataError, match="no frames"):
-        animation(images[0, :0])
 
 
 def test_an_animation_plays_its_frames_in_order_and_holds_the_last() -> None:

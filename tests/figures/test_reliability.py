@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from hw2.errors import DataError
 from hw2.figures.charts import COLOURS
 from hw2.figures.reliability import reliability_figure
 from hw2.metrics.calibration import ReliabilityBin
@@ -46,8 +45,3 @@ def test_points_stand_at_confidence_and_accuracy_and_bars_at_their_counts() -> N
     shaded = near(drawn, "#f6dcc3")  # a quarter of the gap's colour on paper
     assert shaded[:, round(x2) - 20].sum() == pytest.approx(0.4 * scale, abs=8)
     assert shaded[:, round(x0) - 20].sum() < 4
-
-
-def test_no_bins_are_refused() -> None:
-    with pytest.raises(DataError, match="calibration of no bins"):
-        reliability_figure([], ECE, "calibration")
