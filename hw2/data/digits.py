@@ -16,7 +16,7 @@ from hw2.data.layout import Split, csv_path, digits_folder, picture_folder
 from hw2.data.pack import Pack, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
 from hw2.diffusion.objective import DigitBatch
-from hw2.domains import DOMAINS, Domain
+from hw2.domains import DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.places import cache_folder
 from hw2.progress import progress as progress_bar
@@ -58,7 +58,6 @@ def read_split(
     root: Path,
     split: Split,
     *,
-    domains: Sequence[Domain] = DOMAINS,
     image_size: int = 28,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -72,7 +71,6 @@ def read_split(
     Args:
         root: the data tree, which holds digits/.
         split: "train" or "val".
-        domains: which domains; the order does not matter.
         image_size: side of the pictures that come back, 1..1024; others are resized.
         skip_bad: leave bad rows out and list them, instead of refusing the split.
         cache: folder for packs, below it one for each tree; by default ROOT/digits/.packed, or
@@ -80,24 +78,24 @@ def read_split(
         progress: show a bar on stderr while packing.
 
     Raises:
-        ConfigError: no domain, or an impossible size or cache folder.
+        ConfigError: an impossible size or cache folder.
         DataError: a CSV is missing or empty, it has no row that can be used, or rows are bad and
             `skip_bad` is off.
     """
-    chosen = _chosen(domains, image_size)
-    tables = [
-        read_table(csv_path(root, domain, split), picture_folder(root, domain)) for domain in chosen
-    ]
-    name = f"{split}-{'-'.join(chosen)}-{image_size}-{_key(tables, chosen, image_size)}.arrow"
+    if not 1 <= image_size <= 1024:
+        raise ConfigError(f"image_size={image_size} is out of range: use 1..1024")
+    places = [(csv_path(root, domain, split), picture_folder(root, domain)) for domain in DOMAINS]
+    tables = [read_table(file, folder) for file, folder in places]
+    name = f"{split}-{'-'.join(DOMAINS)}-{image_size}-{_key(tables, image_size)}.arrow"
     own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]  # a cache may be of many
     folders = [digits_folder(root) / ".packed", cache_folder() / "packed" / own]
     folders = [cache / own] if cache else folders
     pack = _find(folders, name)
     if pack is None:
-        pack = _pack(folders, name, tables, chosen, image_size, progress)
+        pack = _pack(folders, name, tables, image_size, progress)
     bad = _as_here(pack.bad, tables)
-    for domain, table in zip(chosen, tables, strict=True):
-        if DOMAINS.index(domain) not in pack.domains:
+    for domain, table in enumerate(tables):
+        if domain not in pack.domains:
             own_bad = [row for row in bad if row.file == str(table.file)]
             raise DataError(f"{table.file}: no row can be used: {_listed(own_bad)}")
     if bad and not skip_bad:
@@ -105,17 +103,9 @@ def read_split(
     return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, bad)
 
 
-def _chosen(domains: Sequence[Domain], image_size: int) -> list[Domain]:
-    if not domains:
-        raise ConfigError("domains=[] is empty: use one or both of mnistm and svhn")
-    if not 1 <= image_size <= 1024:
-        raise ConfigError(f"image_size={image_size} is out of range: use 1..1024")
-    return [domain for domain in DOMAINS if domain in domains]
-
-
-def _key(tables: list[Table], domains: list[Domain], image_size: int) -> str:
+def _key(tables: list[Table], image_size: int) -> str:
     """Changes with all that the pack depends on, without opening a picture."""
-    digest = hashlib.sha256(json.dumps([PACK_VERSION, image_size, domains]).encode())
+    digest = hashlib.sha256(json.dumps([PACK_VERSION, image_size, DOMAINS]).encode())
     for table in tables:
         digest.update(hashlib.sha256(table.content).digest())
         # Without the file, which is not everywhere written alike: relative, absolute, by a link.
@@ -144,12 +134,7 @@ def _find(folders: list[Path], name: str) -> Pack | None:
 
 
 def _pack(
-    folders: list[Path],
-    name: str,
-    tables: list[Table],
-    domains: list[Domain],
-    image_size: int,
-    progress: bool,
+    folders: list[Path], name: str, tables: list[Table], image_size: int, progress: bool
 ) -> Pack:
     """Decode all rows and keep them in the first of the folders that can be written."""
     total = sum(len(table.rows) for table in tables)
@@ -157,7 +142,7 @@ def _pack(
     labels: list[tuple[int, int]] = []
     bad: list[BadRow] = []
     with progress_bar(total, "packing", "pictures", quiet=not progress) as bar:
-        for domain, table in zip(domains, tables, strict=True):
+        for domain, table in enumerate(tables):
             broken = list(table.bad)
             for row in table.rows:
                 bar.advance()
@@ -167,7 +152,7 @@ def _pack(
                     reason = f"{row.path.name[:200]!r}: {error}"
                     broken.append(BadRow(str(table.file), row.line, reason))
                 else:
-                    labels.append((row.digit, DOMAINS.index(domain)))
+                    labels.append((row.digit, domain))
             bad += sorted(broken, key=lambda row: row.line)
     if not labels:
         raise DataError(f"no row can be used: {_listed(bad)}")
