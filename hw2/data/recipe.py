@@ -30,8 +30,9 @@ class Recipe:
         return any(not entry.name.startswith(".") for entry in folder.iterdir())
 
     def left_alone(self) -> bool:
-        """Whether the folder is another's, which a printed line then says."""
+        """Whether the folder is another's, which a printed line then says. Raises as `check`."""
         if not self.is_anothers():
+            self.insist()
             return False
         print(f"{self.path.parent}: not made by this job, left as it is")
         return True
