@@ -196,7 +196,6 @@ class Mirror:
         for name in sorted(gone, key=lambda name: not name.endswith(MANIFEST)):
             self.bucket.delete(name)
             del self._known[name]
-        self._check()
         self._kept |= {name: stamp.size for name, stamp in journals.items()}
 
     def _put(self, name: str, stamp: Stamp) -> None:
