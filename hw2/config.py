@@ -1,7 +1,6 @@
 """Configurations: frozen models, read from YAML files and `--dotted.key value` words."""
 
 import json
-import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -169,10 +168,7 @@ def load(
 
 
 def _print_and_exit(text: str) -> NoReturn:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `--help | head`: stay silent, also at the flush on exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(text)
     raise SystemExit(0)
 
 
