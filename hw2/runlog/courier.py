@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hw2.data.files import read_json, write_json
+from hw2.disclosure import describe
 from hw2.errors import wants_room
 from hw2.runlog.entries import FILES, ROWS, Entry
 from hw2.runlog.journal import Journal
@@ -22,7 +23,6 @@ POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 
 What = Literal["rows", "files"]
 Send = Callable[[list[Entry]], None]
-Describe = Callable[[Exception], str]
 
 
 def mark_of(journal: Path, what: What) -> Path:
@@ -53,7 +53,6 @@ class Courier:
         key: Names the receiver; for another key delivery begins at the first line.
         send: Returns when the entries have arrived, raises if they have not: then they are sent
             again after 0.5, 1, 2 ... 30 seconds.
-        describe: One line about an error of `send`, fit to be read by anybody.
         what: Files alone, with `journal.files.lock` and so on, or all else.
         limit: How many bytes of the journal may be delivered by now.
     """
@@ -63,11 +62,10 @@ class Courier:
         journal: Journal,
         key: str,
         send: Send,
-        describe: Describe,
         what: What = "rows",
         limit: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        self._journal, self._key, self._send, self._describe = journal, key, send, describe
+        self._journal, self._key, self._send = journal, key, send
         self._limit = limit
         self._what, self._mark = what, mark_of(journal.path, what)
         self._lock = self._mark.with_suffix(".lock")
@@ -114,7 +112,7 @@ class Courier:
                         why = "no room for tracking" if full else "tracking is away"
                         rows = self._journal.path
                         kept = rows if self._what == "rows" else rows.parent
-                        said = f"{why} ({self._describe(error)}): {self._what} are kept in {kept}"
+                        said = f"{why} ({describe(error)}): {self._what} are kept in {kept}"
                         logger.warning("%s until %s", said, "there is" if full else "it is back")
                         self._down = True
                 self._wake.wait(pause)

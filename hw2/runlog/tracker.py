@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
 from hw2.data.files import finite, replacing, write_json
-from hw2.disclosure import as_text, describe, mask, warn
+from hw2.disclosure import as_text, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
 from hw2.runlog.addresses import resolve_uri
@@ -62,8 +62,8 @@ class Tracker:
         if tracking_uri:
             delivery = Delivery(tracking_uri, run_id, out)
             self._couriers = [
-                Courier(self.journal, run_id, delivery.rows, describe, limit=self._kept),
-                Courier(self.journal, run_id, delivery.files, describe, what="files"),
+                Courier(self.journal, run_id, delivery.rows, limit=self._kept),
+                Courier(self.journal, run_id, delivery.files, what="files"),
             ]
 
     @classmethod

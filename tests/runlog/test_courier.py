@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from hw2.data.files import write_json
-from hw2.disclosure import describe
 from hw2.runlog import courier
 from hw2.runlog.courier import Courier, What, mark_of
 from hw2.runlog.entries import Entry
@@ -38,14 +37,14 @@ def test_courier_delivers_all_in_order_and_goes_on_where_it_was(journal: Journal
     for step in range(1200):  # more than one batch
         journal.append_row(step, {"loss": 1.0})
     first, second, other = Receiver(), Receiver(), Receiver()
-    courier = Courier(journal, "run", first, str)
+    courier = Courier(journal, "run", first)
     assert courier.flush(5.0) and first.steps == list(range(1200))
     courier.stop()
     journal.append_row(1200, {"loss": 1.0})
-    courier = Courier(journal, "run", second, str)
+    courier = Courier(journal, "run", second)
     assert courier.flush(5.0) and second.steps == [1200]
     courier.stop()
-    courier = Courier(journal, "another run", other, str)
+    courier = Courier(journal, "another run", other)
     assert courier.flush(5.0) and other.steps == list(range(1201))
     courier.stop()
 
@@ -55,7 +54,7 @@ def test_courier_tries_again_and_says_so_once(
 ) -> None:
     receiver = Receiver(failures=3)
     journal.append_row(0, {"loss": 1.0})
-    courier = Courier(journal, "run", receiver, str)
+    courier = Courier(journal, "run", receiver)
     assert courier.flush(10.0) and receiver.steps == [0]
     courier.stop()
     assert [record.message.split(" (")[0] for record in caplog.records] == [
@@ -77,7 +76,7 @@ def test_pauses_begin_small_again_once_it_is_back_or_someone_waits(
         return wait(event, seconds and min(seconds, 0.01))
 
     monkeypatch.setattr(threading.Event, "wait", hurried)
-    ours = Courier(journal, "run", (receiver := Receiver()), str)
+    ours = Courier(journal, "run", (receiver := Receiver()))
     for step in (0, 1):
         receiver.failures = 4
         journal.append_row(step, {"loss": 1.0})
@@ -101,7 +100,7 @@ def test_a_full_disk_is_not_called_a_server_that_is_away(
     journal.append_row(0, {"loss": 1.0})
     with monkeypatch.context() as patch:
         patch.setattr(courier, "write_json", full)
-        ours = Courier(journal, "run", (receiver := Receiver()), describe)
+        ours = Courier(journal, "run", (receiver := Receiver()))
         assert not ours.flush(0.3)
     assert ours.flush(5.0) and set(receiver.steps) == {0}
     ours.stop()
@@ -118,7 +117,7 @@ def test_lines_beyond_the_limit_wait(journal: Journal) -> None:
         journal.append_row(step, {"loss": 1.0})
         ends.append(journal.path.stat().st_size)
     receiver, limit = Receiver(), ends[2] - 1
-    courier = Courier(journal, "run", receiver, str, limit=lambda: limit)
+    courier = Courier(journal, "run", receiver, limit=lambda: limit)
     assert not courier.flush(0.3) and receiver.steps == [0, 1]
     limit = ends[2]
     assert courier.flush(5.0) and receiver.steps == [0, 1, 2]
@@ -133,7 +132,7 @@ def test_what_is_sent_outlives_a_power_cut(
     sync = Journal.sync
     monkeypatch.setattr(Journal, "sync", lambda of: (sync(of), done.append("synced")))
     journal.append_row(0, {"loss": 1.0})
-    courier = Courier(journal, "run", lambda entries: done.append("sent"), str)
+    courier = Courier(journal, "run", lambda entries: done.append("sent"))
     assert courier.flush(5.0)
     courier.stop()
     assert done == ["synced", "sent"]
@@ -141,10 +140,10 @@ def test_what_is_sent_outlives_a_power_cut(
 
 def test_one_courier_at_a_time_and_the_next_takes_over(journal: Journal) -> None:
     first, second = Receiver(), Receiver()
-    driver = Courier(journal, "run", first, str)
+    driver = Courier(journal, "run", first)
     journal.append_row(0, {"loss": 1.0})
     assert driver.flush(5.0)
-    worker = Courier(journal, "run", second, str)
+    worker = Courier(journal, "run", second)
     journal.append_row(1, {"loss": 1.0})
     assert worker.flush(5.0)  # waits for what the driver carries
     assert second.steps == [] and first.steps == [0, 1]
@@ -161,7 +160,7 @@ def test_a_mark_from_another_journal_does_not_hide_rows(journal: Journal, mark: 
     journal.path.with_suffix(".delivered").write_text(mark)
     journal.append_row(0, {"loss": 1.0})
     receiver = Receiver()
-    courier = Courier(journal, "run", receiver, str)
+    courier = Courier(journal, "run", receiver)
     assert courier.flush(5.0) and receiver.steps == [0]
     courier.stop()
 
@@ -181,7 +180,7 @@ def test_a_mark_beyond_the_journal_is_not_believed_once_that_has_grown(
     log(0)
     write_json(mark_of(journal.path, what), {"key": "run", "offset": 1000})
     receiver = Receiver(failures=1)
-    courier = Courier(journal, "run", receiver, str, what=what)
+    courier = Courier(journal, "run", receiver, what=what)
     for step in range(1, 20):
         log(step)
     assert journal.path.stat().st_size > 1000
@@ -190,7 +189,7 @@ def test_a_mark_beyond_the_journal_is_not_believed_once_that_has_grown(
 
 
 def test_flush_says_when_it_waited_in_vain(journal: Journal) -> None:
-    courier = Courier(journal, "run", Receiver(failures=1000), str)
+    courier = Courier(journal, "run", Receiver(failures=1000))
     journal.append_row(0, {"loss": 1.0})
     begin = time.monotonic()
     assert not courier.flush(0.3)
