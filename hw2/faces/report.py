@@ -49,7 +49,7 @@ def report_faces(
         given = torch.stack([truth[names[i]] for i in known])
         found = squared_error(images[known], given)
         errors = {names[i]: float(error) for i, error in zip(known, found, strict=True)}
-        mean = bootstrap(torch.mean, found, seed=config.seed)
+        mean = bootstrap(found, seed=config.seed)
         passed = all(error < PASS_MARK for error in errors.values())
         metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
         metrics |= {"compared": len(known), "mse_by_picture": errors}
@@ -91,12 +91,11 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
     picture = sheet(images, config.noises, titles, title, scale=scale, notes=notes)
     _log("eta_sheet", picture, tracker)
     means = {
-        f"{eta:g}": bootstrap(torch.mean, apart[:, i], seed=config.seed)
-        for i, eta in enumerate(config.etas)
+        f"{eta:g}": bootstrap(apart[:, i], seed=config.seed) for i, eta in enumerate(config.etas)
     }
     order = sorted(range(len(config.etas)), key=config.etas.__getitem__)
     added = {  # in pairs: the rows are the same noises
-        f"{config.etas[i]:g}": bootstrap(torch.mean, apart[:, i] - apart[:, j], seed=config.seed)
+        f"{config.etas[i]:g}": bootstrap(apart[:, i] - apart[:, j], seed=config.seed)
         for j, i in itertools.pairwise(order)
     }
     metrics = {

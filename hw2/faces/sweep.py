@@ -114,7 +114,7 @@ class EtaWork:
         return scores, {"distance": apart.numpy(), "mse": errors.numpy()}
 
     def _mean(self, values: Tensor) -> Interval:
-        return bootstrap(torch.mean, values, seed=self.seed) if len(values) else UNDEFINED
+        return bootstrap(values, seed=self.seed) if len(values) else UNDEFINED
 
     def sheet(self, point: Point, drawn: Arrays) -> Image.Image:
         """The first faces, over the eta=0 pictures of the same noises."""

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from hw2.data.batches import Shuffled
@@ -76,7 +75,7 @@ def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) ->
     """The objective of the averaged weights in `weights`, over pictures and noises."""
     net = load_face_model(str(weights)).net
     errors = fixed_loss(config, pictures).errors(net)
-    return bootstrap(torch.mean, errors, seed=config.seed)
+    return bootstrap(errors, seed=config.seed)
 
 
 def face_training(config: TrainFacesConfig, out: Path) -> Training:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,17 +75,8 @@ class PromptGrade:
 def grade_prompt(image: Float[Tensor, " n"], text: Float[Tensor, " n"], seed: int) -> PromptGrade:
     """The grade of a prompt's pictures by their scores. Raises DataError for no pictures."""
     best = best_five(image, text)
-    means = mean_score(image, seed), mean_score(text, seed)
+    means = bootstrap(image, seed), bootstrap(text, seed)
     return PromptGrade(best, float(image[best].mean()), float(text[best].mean()), *means)
-
-
-def mean_score(scores: Float[Tensor, " n"], seed: int) -> Interval:
-    """The mean with bootstrap limits, pictures being the sample; nan limits for a single picture.
-
-    Of differences between two sets of pictures from the same noises, this is the paired interval.
-    Raises DataError for none.
-    """
-    return bootstrap(torch.mean, scores, seed=seed)
 
 
 def presence_threshold(others: Float[Tensor, "n d"], sources: Float[Tensor, "m d"]) -> float:
@@ -142,6 +132,6 @@ def score_together(
     `both` compares scores of unlike scales (see `likeness_of_sources`): it is meant for
     differences between ways of drawing the same prompt. Raises DataError for no pictures.
     """
-    means = tuple(mean_score(scores, seed) for scores in own.T)
+    means = tuple(bootstrap(scores, seed) for scores in own.T)
     there = wilson(int(both_there(own, thresholds).sum()), len(own))
-    return TogetherScore(means, mean_score(both_scores(own), seed), there)
+    return TogetherScore(means, bootstrap(both_scores(own), seed), there)

@@ -122,35 +122,27 @@ def mean_of_intervals(intervals: Sequence[Interval]) -> Interval:
     return Interval(mean, mean - below, mean + above)
 
 
-def bootstrap(
-    statistic: Callable[..., float | Tensor],
-    *samples: Tensor,
-    seed: int,
-    num_resamples: int = 1000,
-) -> Interval:
-    """statistic(*samples) with expanded percentile limits (Hesterberg 2015, section 5.3).
+def bootstrap(values: Tensor, seed: int, num_resamples: int = 1000) -> Interval:
+    """The mean of `values` (n,) with expanded percentile limits (Hesterberg 2015, section 5.3).
 
-    Each sample (n_i, ...) is resampled along its first axis, independently of the others. Plain
-    percentiles are too narrow for small samples, by the missing factor n / (n - 1) and by normal
-    instead of t quantiles; so the percentiles are moved outwards by both, n being the smallest
-    sample. Of four or five rows the limits remain somewhat too narrow; of one they are nan. Not
-    for statistics that repeated rows bias (distances between pictures): see `jackknife`.
-    Raises DataError for an empty sample.
+    Plain percentiles are too narrow for small samples, by the missing factor n / (n - 1) and by
+    normal instead of t quantiles; so the percentiles are moved outwards by both. Of four or five
+    values the limits remain somewhat too narrow; of one they are nan. Of differences in pairs, as
+    of two sets of pictures from the same noises, this is the paired interval. Statistics that
+    repeated rows bias (distances between pictures) have no such limits: see `jackknife`.
+    Raises DataError for no values.
     """
-    _check_sizes(samples)
-    if (n := min(map(len, samples))) == 1:
-        return Interval(float(statistic(*samples)), math.nan, math.nan)
+    _check_sizes([values])
+    if (n := len(values)) == 1:
+        return Interval(float(values.mean()), math.nan, math.nan)
     tail = NormalDist().cdf(-_student_quantile(n - 1) * math.sqrt(n / (n - 1)))
     generator = torch.Generator().manual_seed(seed)
-
-    def resample(x: Tensor) -> Tensor:
-        return x[torch.randint(len(x), (len(x),), generator=generator).to(x.device)]
-
-    values = [float(statistic(*map(resample, samples))) for _ in range(num_resamples)]
-    limits = torch.tensor(values, dtype=torch.float64).quantile(
+    draws = (torch.randint(n, (n,), generator=generator) for _ in range(num_resamples))
+    means = [float(values[rows.to(values.device)].mean()) for rows in draws]
+    limits = torch.tensor(means, dtype=torch.float64).quantile(
         torch.tensor([tail, 1 - tail], dtype=torch.float64)
     )
-    return Interval(float(statistic(*samples)), float(limits[0]), float(limits[1]))
+    return Interval(float(values.mean()), float(limits[0]), float(limits[1]))
 
 
 def jackknife(

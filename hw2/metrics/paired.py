@@ -80,9 +80,9 @@ def difference_over_noises(
     limits of one noise are nan. Raises DataError for none.
     """
     if len(apart) < 2:
-        return bootstrap(torch.mean, apart, seed=seed)
+        return bootstrap(apart, seed=seed)
     more = torch.tensor([1 / pictures, -1 / pictures]).to(apart)
-    found = bootstrap(torch.mean, torch.cat([apart, more]), seed=seed, num_resamples=num_resamples)
+    found = bootstrap(torch.cat([apart, more]), seed=seed, num_resamples=num_resamples)
     value = float(apart.mean())
     moved = value - found.value
     return Interval(value, max(found.low + moved, -1.0), min(found.high + moved, 1.0))

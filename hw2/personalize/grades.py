@@ -12,10 +12,9 @@ from hw2.metrics.concept_scores import (
     TogetherScore,
     both_scores,
     grade_prompt,
-    mean_score,
     score_together,
 )
-from hw2.metrics.intervals import Interval
+from hw2.metrics.intervals import Interval, bootstrap
 from hw2.personalize.generated import Generated, Prompt
 from hw2.personalize.grading import Scores
 
@@ -45,8 +44,8 @@ class Grades:
         # Both hold the same numbers in the same order: check_pairs has seen to it.
         self.changes = {
             key: {
-                "image": mean_score(scores.alone[key].image - before.image, seed),
-                "text": mean_score(scores.alone[key].text - before.text, seed),
+                "image": bootstrap(scores.alone[key].image - before.image, seed),
+                "text": bootstrap(scores.alone[key].text - before.text, seed),
             }
             for key, before in scores.against.items()
         }
@@ -60,7 +59,7 @@ class Grades:
         ]
         self.differences: list[dict[str, Interval]] = [
             {
-                f"{b} - {a}": mean_score(both_scores(ways[b]) - both_scores(ways[a]), seed)
+                f"{b} - {a}": bootstrap(both_scores(ways[b]) - both_scores(ways[a]), seed)
                 for a, b in combinations(ways, 2)
             }
             for ways in scores.together

@@ -34,9 +34,9 @@ def report_training(
     load_weights(out / FINAL, training.net, "ema", only=moving(training.net))
     after = errors(training.net)
     found = {
-        "eval/loss_untrained": bootstrap(torch.mean, before, seed=training.seed),
-        "eval/loss": bootstrap(torch.mean, after, seed=training.seed),
-        "eval/loss_change": bootstrap(torch.mean, after - before, seed=training.seed),
+        "eval/loss_untrained": bootstrap(before, seed=training.seed),
+        "eval/loss": bootstrap(after, seed=training.seed),
+        "eval/loss_change": bootstrap(after - before, seed=training.seed),
     }
     more, of_what = dict(more or {}), training.evaluate.objective.prediction_type
     numbers = {k: of.to_json() for k, of in found.items()}

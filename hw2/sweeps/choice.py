@@ -105,6 +105,6 @@ def differences(
             if shares and metric in shares:
                 interval = difference_over_noises(apart, shares[metric], seed, 2000)
             else:
-                interval = bootstrap(torch.mean, apart, seed=seed, num_resamples=2000)
+                interval = bootstrap(apart, seed=seed, num_resamples=2000)
             found.append(Difference(trial.point, base.point, metric, interval, len(apart)))
     return found

@@ -143,4 +143,4 @@ def final_error(config: TrainAutoencoderConfig, weights: Path, pictures: Caption
     """Mean over held-out pictures of the root mean squared error, of 255."""
     kept = len(pictures.images) - held_out(len(pictures.images))
     errors = reconstruction_errors(load_autoencoder(weights), pictures.images[kept:])
-    return bootstrap(torch.mean, errors, seed=config.seed)
+    return bootstrap(errors, seed=config.seed)

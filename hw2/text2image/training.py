@@ -113,5 +113,5 @@ def finished(
     net = build_text2image(config, pictures)
     load_weights(weights, net, "ema")
     errors = held_out_loss(config, pictures).errors(net.eval())
-    loss = bootstrap(torch.mean, errors, seed=config.seed)
+    loss = bootstrap(errors, seed=config.seed)
     return assembled(net, pictures, config), loss

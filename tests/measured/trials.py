@@ -30,7 +30,7 @@ def trials_of(work: Work, out: Path, samples: int) -> Trials:
 def apart(a: TrialResult, b: TrialResult, outcome: str) -> Interval:
     """The mean of a's outcome less b's, on the same noises."""
     difference = torch.from_numpy(a.outcomes[outcome]) - torch.from_numpy(b.outcomes[outcome])
-    return bootstrap(torch.mean, difference.double(), seed=0)
+    return bootstrap(difference.double(), seed=0)
 
 
 def further(

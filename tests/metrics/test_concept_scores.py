@@ -16,12 +16,11 @@ from hw2.metrics.concept_scores import (
     grade_prompt,
     image_scores,
     likeness_of_sources,
-    mean_score,
     presence_threshold,
     score_together,
     text_scores,
 )
-from hw2.metrics.intervals import wilson
+from hw2.metrics.intervals import bootstrap, wilson
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -99,9 +98,9 @@ def test_one_picture_has_a_grade_and_no_interval() -> None:
 def test_a_paired_difference_is_narrower_than_its_sides() -> None:
     noise = 5 * drawn(25, seed=6)
     before, after = 60 + noise, 62 + noise + 0.5 * drawn(25, seed=7)
-    change = mean_score(after - before, seed=0)
+    change = bootstrap(after - before, seed=0)
     assert change.low < 2 < change.high and change.low > 1.5
-    alone = mean_score(after, seed=0)
+    alone = bootstrap(after, seed=0)
     assert change.high - change.low < 0.2 * (alone.high - alone.low)
 
 

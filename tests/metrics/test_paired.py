@@ -140,7 +140,7 @@ def test_a_difference_over_noises_is_that_of_the_bootstrap_where_many_differ() -
     apart = torch.from_numpy(np.random.default_rng(0).normal(0.2, 0.3, 200))
     found, plain = (
         difference_over_noises(apart, 20, 0, 4000),
-        bootstrap(torch.mean, apart, seed=0, num_resamples=4000),
+        bootstrap(apart, seed=0, num_resamples=4000),
     )
     wide = plain.high - plain.low
     assert found.value == plain.value == pytest.approx(float(apart.mean()))
