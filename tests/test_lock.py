@@ -14,7 +14,7 @@ from hw2 import lock
 from hw2.config import JobConfig
 from hw2.errors import BusyError, ConfigError
 from hw2.job import claim_out
-from hw2.lock import only_writer
+from hw2.lock import one_of_writers, only_writer
 from hw2.runlog.tracker import Tracker
 
 HOLD = """
@@ -44,26 +44,58 @@ def test_one_process_writes_and_its_death_lets_the_next_in(tmp_path: Path) -> No
         pass
 
 
-def test_a_folder_that_was_moved_aside_meanwhile_is_not_taken(
+def test_who_waits_holds_the_folder_that_stands_there_and_not_the_one_moved_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, old, waits = tmp_path / "out", tmp_path / "out.old-1", 0
     out.mkdir()
     with contextlib.ExitStack() as holder:
         holder.enter_context(only_writer(out))
 
         def meanwhile(seconds: float) -> None:
-            out.rename(tmp_path / "out.old-1")
-            out.mkdir()
-            (out / ".lock").touch()
-            holder.close()
-            monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+            nonlocal waits
+            waits += 1
+            if waits == 1:
+                out.rename(old)  # the holder's next step makes it anew
+            elif waits == 2:
+                out.mkdir()
+                holder.close()
 
         monkeypatch.setattr(lock.time, "sleep", meanwhile)
-        with pytest.raises(BusyError), only_writer(out, 0.3):
-            pytest.fail("held what was moved")
-    with only_writer(out, 0.0):
-        pass
+        with only_writer(out, 10.0):
+            with only_writer(old, 0.0):
+                pass  # that one is free
+            with pytest.raises(BusyError), only_writer(out, 0.0):
+                pytest.fail("two writers")
+    assert waits == 2
+
+
+def test_one_alone_waits_for_all_who_write_together(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(one_of_writers(tmp_path))
+        second.enter_context(one_of_writers(tmp_path))
+        for writer in (first, second):
+            with pytest.raises(BusyError), only_writer(tmp_path, 0.0):
+                pytest.fail("alone beside others")
+            writer.close()
+    with only_writer(tmp_path, 0.0):
+        refused = pytest.raises(BusyError, match="another run is writing there")
+        with refused, one_of_writers(tmp_path):
+            pytest.fail("beside one alone")
+
+
+def test_waiting_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lock, "TELL_SECONDS", 0.1)
+    with only_writer(tmp_path):
+        with pytest.raises(BusyError), only_writer(tmp_path, 0.05):
+            pytest.fail("two writers")
+        assert capsys.readouterr().err == ""
+        with pytest.raises(BusyError), only_writer(tmp_path, 0.6):
+            pytest.fail("two writers")
+    told = f"another run is writing in {tmp_path}: waiting for its end, 1 s at most"
+    assert capsys.readouterr().err == f"warning: {told}\n"
 
 
 def test_a_file_system_without_locks_is_refused(
@@ -78,13 +110,16 @@ def test_a_file_system_without_locks_is_refused(
         pytest.fail("held")
 
 
-def test_a_folder_in_which_another_run_writes_is_not_moved_aside(tmp_path: Path) -> None:
+def test_a_folder_in_which_another_run_writes_is_not_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = JobConfig(out=tmp_path / "out")
     out, another = claim_out(config, inputs={"model": "a"}), {"model": "b"}
     overwrite = config.model_copy(update={"overwrite": True})
     with subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            monkeypatch.setattr("hw2.job.only_writer", partial(only_writer, patience=0.3))
             with pytest.raises(BusyError, match="another run is writing there"):
                 claim_out(overwrite, inputs=another)
         finally:

@@ -101,6 +101,7 @@ def run_training_on(
                     meta = json.dumps(training.meta, sort_keys=True)
                     if place.rank == 0 and mirror is None:
                         held.enter_context(only_writer(out, patience))
+                        refuse_other_disk(out / RUN_FILE, run_file)  # moved aside meanwhile
                 except Hw2Error as mine:
                     error = mine
                 _refuse_unlike(_agree(error, place.world_size, meta))

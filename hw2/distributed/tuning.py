@@ -27,6 +27,7 @@ from hw2.distributed.session import (
 from hw2.distributed.sight import refuse_other_disk
 from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError, Hw2Error
+from hw2.lock import one_of_writers
 from hw2.metrics.intervals import UNDEFINED
 from hw2.mirror import Mirror
 from hw2.runlog.run_file import RUN_FILE
@@ -78,6 +79,8 @@ def run_under_tune(
                     self.out = self.mirror.folder
                 else:
                     refuse_other_disk(out / RUN_FILE, run_file)
+                    self.held.enter_context(one_of_writers(out))
+                    refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
                 self.work = make(resources.get("gpu", 0) > 0)
                 self.reset_config(config)
             except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks

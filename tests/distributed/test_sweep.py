@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hw2.distributed.sweep import run_sweep
+from hw2.lock import only_writer
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import TrialResult, kept_trials, name_of, read_trial
 from tests.buckets import BucketServer
@@ -64,6 +65,7 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "few, again": ("few", [], FEW),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5, "scaling": {"cpus_per_worker": 0.5}}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
+    "held": ("held", [{"x": 0.0, "trouble": "lock it out"}], {}),
     "away": ("away", EIGHT[:3], {"away": True}),
     "bucket": ("bucket", COMPARED, {"scaling": ONE, "samples": 5}),
 }
@@ -151,6 +153,15 @@ def test_an_actor_that_finds_another_disk_says_so_in_a_line(
     assert said in told
     assert "creation task" not in told and "tuning.py" not in told
     assert swept["moved"]["drawn"] == ["0 0"]
+
+
+def test_nobody_moves_the_folder_aside_in_which_an_actor_works(
+    folder: Path, swept: dict[str, dict[str, Any]]
+) -> None:
+    (trial,) = by_x(folder / "held", swept["held"]["points"]).values()
+    assert trial.error.startswith(f"out={folder / 'held'}: another run is writing there")
+    with only_writer(folder / "held", 5.0):
+        pass  # it goes with the actor
 
 
 def test_an_actor_takes_what_another_drew_from_the_bucket(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hw2.lock import only_writer
 from hw2.metrics.intervals import Interval
 from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
@@ -31,7 +32,7 @@ class ToyWork:
 
     The point's "trouble": "raise" and "die", always; "raise late", from sample 5 on until
     folder/mended is there; "die once", the first time; "change disks", die where the next process
-    finds another run's folder.
+    finds another run's folder; "lock it out", want the folder for itself.
     """
 
     folder: Path
@@ -46,6 +47,9 @@ class ToyWork:
         if trouble == "change disks":
             (self.folder / RUN_FILE).write_text("another's")
             os.kill(os.getpid(), signal.SIGKILL)
+        if trouble == "lock it out":
+            with only_writer(self.folder, 0.0):
+                pass
         died = self.folder / "died"
         if trouble == "die" or (trouble == "die once" and not died.exists()):
             died.touch()
