@@ -1,8 +1,10 @@
 """A job: its folder of results, its exit codes, its clean stop."""
 
+import atexit
 import contextlib
 import itertools
 import json
+import logging
 import os
 import signal
 import sys
@@ -86,8 +88,8 @@ def claim_out(
                 mirror.set_aside()
             elif differ:
                 if (out / LOCK).exists():
-                    with only_writer(out, patience=0.0):
-                        pass  # a worker that outlived its job would lose its folder
+                    with only_writer(out):
+                        pass  # what outlived its job would write into the new folder
                 set_aside(out)
                 out.mkdir()
                 hold(out)
@@ -151,11 +153,28 @@ def run_job(
     )
     before = signal.signal(signal.SIGTERM, _stop)
     _terminated.clear()
+    ended: list[int] = []
+    if getattr(sys.modules["__main__"], "main", None) is main:  # the process is the job's own
+        atexit.register(_leave, ended)  # before Ray registers its own, and so called after them
     try:
         with guarded_output():
-            return _run(model_cls, main, prog, doc, argv)
+            ended.append(_run(model_cls, main, prog, doc, argv))
     finally:
         signal.signal(signal.SIGTERM, before)
+    return ended[0]
+
+
+def _leave(ended: list[int]) -> None:
+    """End the process of a job that has `ended`, without the destructors of C++ libraries.
+
+    Ray's threads outlive its shutdown and may run into them: the job would count as failed.
+    """
+    if ended:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError):  # closed, or nobody reads it
+                stream.flush()
+        os._exit(ended[0])
 
 
 def _run(

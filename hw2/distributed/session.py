@@ -137,6 +137,7 @@ def _set_environment() -> None:
             "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it found no unused weights
             "RAY_prestart_worker_first_driver": "0",  # without our hook none could be used
             "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
+            "RAY_USAGE_STATS_ENABLED": "0",  # an actor for them in each job, and words to the maker
         }
         if "RAY_AUTH_MODE" not in os.environ:
             wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

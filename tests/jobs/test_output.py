@@ -33,3 +33,31 @@ def test_a_mistake_is_one_without_stderr_too() -> None:
 def test_a_terminal_without_boxes_gets_their_numbers() -> None:
     done = shell(BOXES, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "\\u2502\n")
+
+
+CRASHING = """
+import atexit, ctypes
+from hw2.config import Config
+from hw2.errors import ConfigError
+from hw2.job import run_job
+
+def main(config):
+    libc = ctypes.CDLL(None)
+    libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+    atexit.register(print, "handlers are called")
+    print("done")
+    {then}
+
+raise SystemExit(run_job(Config, main, argv=[]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code"), [("pass", 0), ("raise ConfigError('wrong')", 2), ("raise ValueError", -6)]
+)
+def test_a_destructor_that_crashes_after_all_is_done_changes_no_exit_code(
+    then: str, code: int
+) -> None:
+    command = [sys.executable, "-c", CRASHING.format(then=then)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "done\nhandlers are called\n")
