@@ -8,9 +8,10 @@ from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.samplers import timesteps
+from hw2.diffusion.schedule import linear_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.errors import ConfigError
-from hw2.faces.loading import FaceModel
+from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel
 from hw2.figures.grid import to_uint8
 from hw2.pixels import refuse_undrawn
 from hw2.precision import wants_bf16
@@ -18,14 +19,14 @@ from hw2.settings.faces import FaceSampling, PixelRange
 from hw2.settings.values import Precision
 
 
-def visited(settings: FaceSampling, num_train_timesteps: int = 1000) -> list[int]:
+def visited(settings: FaceSampling) -> list[int]:
     """The timesteps that `settings` visit.
 
     Raises ConfigError if they are impossible, or one alone that has little noise to take away.
     """
     count, spacing = settings.num_inference_steps, settings.timestep_spacing
-    steps = timesteps(num_train_timesteps, count, spacing, settings.steps_offset)
-    if count == 1 and steps[0] < num_train_timesteps // 10:
+    steps = timesteps(NUM_TRAIN_TIMESTEPS, count, spacing, settings.steps_offset)
+    if count == 1 and steps[0] < NUM_TRAIN_TIMESTEPS // 10:
         raise ConfigError(
             f"num_inference_steps=1: with timestep_spacing {spacing} that is timestep {steps[0]}, "
             "which leaves the noise as it is: use 2 or more, or timestep_spacing trailing"
@@ -62,10 +63,10 @@ def draw_faces(
 
     *_, end = ddim(
         denoise,
-        model.schedule,
+        linear_schedule(NUM_TRAIN_TIMESTEPS),
         x_start.to(device),
         fresh,
-        visited(settings, model.schedule.num_train_timesteps),
+        visited(settings),
         eta=eta,
         clip_x0=settings.clip_x0,
         set_alpha_to_one=settings.set_alpha_to_one,

@@ -14,7 +14,6 @@ from hw2.claims import refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual
-from hw2.diffusion.schedule import NoiseSchedule, linear_schedule
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
@@ -26,7 +25,7 @@ PARALLEL = "module."  # before each name in the state_dict of a DataParallel
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
 SCHEDULER = "scheduler_config.json"
-# What diffusers' schedulers are by default, and FaceModel always.
+# What diffusers' schedulers are by default, and faces are drawn by always.
 PROCESS = {
     "num_train_timesteps": NUM_TRAIN_TIMESTEPS,
     "beta_schedule": "linear",
@@ -41,10 +40,9 @@ DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS = "config.json", "diffusion_pytorch_model.sa
 
 @dataclass(frozen=True)
 class FaceModel:
-    """A network, called `net(xt, t) -> eps`, and the process that it was trained for."""
+    """A network, called `net(xt, t) -> eps`, that was trained for PROCESS."""
 
     net: nn.Module
-    schedule: NoiseSchedule = field(default_factory=lambda: linear_schedule(NUM_TRAIN_TIMESTEPS))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def to(self, device: torch.device) -> "FaceModel":

@@ -96,13 +96,11 @@ def test_our_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(drawn(unet), expected())
 
 
-def test_the_process_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved_by_us(tmp_path / "faces.safetensors")
     monkeypatch.chdir(tmp_path)
     assert weights_file("faces.safetensors").is_absolute()
     model = load_face_model("faces.safetensors")
-    betas = model.schedule.betas
-    assert len(betas) == 1000 and float(betas[0]) == 1e-4 and float(betas[-1]) == 0.02
     assert not model.net.training and model.device.type == "cpu"
     moved = model.to(torch.device("meta"))
     assert moved.device.type == next(moved.net.parameters()).device.type == "meta"
