@@ -15,12 +15,10 @@ def main(config: TrainFacesConfig) -> None:
     from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
     from hw2.faces.training import face_training, final_loss, read_faces
     from hw2.locate import FINAL
-    from hw2.models.face_unet import build_face_unet
     from hw2.runs import job_run
 
     # What only the sheets need is looked at before the training too.
     timesteps(NUM_TRAIN_TIMESTEPS, config.num_inference_steps)
-    build_face_unet(config.network.channels, config.seed)
     pictures = read_faces(config)
     run = job_run(config, "train_faces", splits={"train": pictures})
     with connected(config.scaling), run as (out, tracker):
