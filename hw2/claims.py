@@ -54,15 +54,15 @@ def refuse_infinite(place: str, weights: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def refuse_false(path: Path, prefix: str, described: Any, build: Callable[[], nn.Module]) -> None:
-    """Raise CheckpointError unless `build()` has the weights, by shape, below `prefix` in `path`.
+def refuse_false(path: Path, described: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise CheckpointError unless `build()` has the averaged weights, by shape, in `path`.
 
     Nothing of that size is made: a small file may describe a network of any size. `described` is
     what `build` is led by; it is looked through for numbers that would build for ever.
     """
     with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
-        found = {n[len(prefix) + 1 :]: tuple(file.get_slice(n).get_shape()) for n in names}
+        names = [name for name in file.keys() if name.startswith("ema.")]  # noqa: SIM118
+        found = {n.removeprefix("ema."): tuple(file.get_slice(n).get_shape()) for n in names}
     refuse_misfits(str(path), found, _claimed(path, "metadata", len(found), described, build))
 
 

@@ -4,18 +4,20 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.claims import Claims, refuse_infinite, refuse_misfits
+from hw2.claims import Claims, refuse_false, refuse_infinite, refuse_misfits
 from hw2.data.files import as_umask, parse_json
 from hw2.errors import CheckpointError, StorageError
 from hw2.locate import FINAL, STATE
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def described(meta: Mapping[str, Any]) -> dict[str, str]:
@@ -105,6 +107,14 @@ def load_weights(
     if only is not None:
         found = {k: v for k, v in module.state_dict().items() if k not in only} | found
     fill(module, found, path)
+
+
+def load_claimed(path: Path, described: Any, build: Callable[[], M]) -> M:
+    """The averaged network in `path`, made by `build`, to evaluate; see `refuse_false`, `fill`."""
+    refuse_false(path, described, build)
+    net = build()
+    load_weights(path, net, "ema")
+    return net.eval()
 
 
 def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hw2.claims import refuse_false, refuse_infinite, refuse_larger
+from hw2.claims import refuse_infinite, refuse_larger
 from hw2.clip.finding import SCHEMES, ClipSource, own_network
 from hw2.clip.refusals import telling
 from hw2.clip.tokenizing import load_tokenizer
-from hw2.weights import load_weights, read_meta
+from hw2.weights import load_claimed, read_meta
 
 # In what torch.load says of files that are no state_dict.
 TORN = ("weights_only", "Weights only", "KeyError: ", "EOFError: ")
@@ -41,10 +41,8 @@ def load_trained(weights: Path) -> LoadedClip:
     from hw2.models.clip import build_clip, clip_tokenizer  # open_clip takes seconds to import
 
     model_cfg = own_network(read_meta(weights))
-    refuse_false(weights, "ema", _sizes(model_cfg), lambda: build_clip(model_cfg, seed=0))
-    net = build_clip(model_cfg, seed=0)
-    load_weights(weights, net, "ema")
-    return LoadedClip(net.eval(), clip_tokenizer(model_cfg))
+    net = load_claimed(weights, _sizes(model_cfg), lambda: build_clip(model_cfg, seed=0))
+    return LoadedClip(net, clip_tokenizer(model_cfg))
 
 
 @contextlib.contextmanager

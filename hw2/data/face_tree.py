@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2.claims import Claims, refuse_false
+from hw2.claims import Claims
 from hw2.data.faces import face_folder, real_folder
 from hw2.data.files import read_mapping, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
@@ -24,7 +24,7 @@ from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.models.face_unet import FaceUNet, to_course
 from hw2.progress import progress
-from hw2.weights import load_weights, read_meta
+from hw2.weights import load_claimed, read_meta
 
 RECIPE_VERSION = 1  # raise it whenever the bytes of any file change
 RELEASED = ASSETS / "faces" / FINAL
@@ -157,14 +157,7 @@ def read_face_unet(weights: Path, meta: Claims) -> FaceUNet:
     Raises CheckpointError if it is not what the metadata claims.
     """
     network = meta["network"]
-
-    def build() -> FaceUNet:
-        return FaceUNet(tuple(network["channels"]))
-
-    refuse_false(weights, "ema", network, build)
-    net = build()
-    load_weights(weights, net, "ema")
-    return net.eval()
+    return load_claimed(weights, network, lambda: FaceUNet(tuple(network["channels"])))
 
 
 @contextmanager

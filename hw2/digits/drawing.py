@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
-from hw2.claims import refuse_false
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
@@ -23,7 +22,7 @@ from hw2.models.digit_unet import DigitUNet
 from hw2.pixels import refuse_undrawn
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
-from hw2.weights import load_weights, read_meta
+from hw2.weights import load_claimed, read_meta
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,8 @@ def load_digit_model(path: Path) -> DigitModel:
     """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
     meta = read_digit_meta(path)
     described = [meta.network.model_dump(), meta.diffusion.model_dump()]
-    refuse_false(path, "ema", described, lambda: DigitUNet(meta.network))
-    net = DigitUNet(meta.network)
-    load_weights(path, net, "ema")
-    return digit_model(net.eval(), meta.diffusion)
+    net = load_claimed(path, described, lambda: DigitUNet(meta.network))
+    return digit_model(net, meta.diffusion)
 
 
 def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None:

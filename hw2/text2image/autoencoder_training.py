@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from hw2.claims import refuse_false
 from hw2.data.batches import Shuffled
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
 from hw2.diffusion.objective import PictureBatch
@@ -23,7 +22,7 @@ from hw2.settings.data import DataConfig
 from hw2.settings.text2image import AutoencoderConfig, TrainAutoencoderConfig
 from hw2.text2image.autoencoding import Autoencoding, AutoencodingObjective, decode, encode
 from hw2.training import Saved, Training
-from hw2.weights import load_weights, read_meta
+from hw2.weights import load_claimed, read_meta
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on
 SHARE = 10  # one of so many is held out
@@ -111,14 +110,9 @@ def load_autoencoder(weights: Path) -> AutoencoderKL:
     """The averaged autoencoder of a finished training, to evaluate."""
     meta = read_meta(weights)
     network, size = meta.settings(AutoencoderConfig, "network"), image_size_of(weights)
-
-    def build() -> Autoencoding:
-        return Autoencoding(build_autoencoder(network, size, 0))
-
-    refuse_false(weights, "ema", [network.model_dump(), size], build)
-    net = build()
-    load_weights(weights, net, "ema")
-    return net.vae.eval()
+    described = [network.model_dump(), size]
+    build = lambda: Autoencoding(build_autoencoder(network, size, 0))  # noqa: E731
+    return load_claimed(weights, described, build).vae
 
 
 def image_size_of(weights: Path) -> int:
