@@ -44,7 +44,7 @@ def _rows(shard: Entry, first: int, labels: pa.Array, classes: Classes) -> pa.Re
     count = len(labels)
     offsets = pa.array(np.arange(first, first + count, dtype=np.int64))
     names = pc.binary_join_element_wise(shard.name, pc.cast(offsets, pa.string()), "/")
-    coded = labels if pa.types.is_dictionary(labels.type) else labels.dictionary_encode()
+    coded = labels.dictionary_encode()
     places = []
     for code, value in enumerate(coded.dictionary.to_pylist()):
         row = pc.index(coded.indices, code).as_py()

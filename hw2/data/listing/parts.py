@@ -80,12 +80,12 @@ def read_part(part: Part) -> Iterator[Read]:
 
 def _guarded(store: Store, part: Part, source: str, rows: Places, mtime_ns: int) -> Iterator[Read]:
     """The pictures of one source; what fails becomes the reason of the rows that are left."""
-    done, reason = 0, ""
+    done = 0
+    reason: str = Passing(CHANGED)  # of a table with fewer rows than were listed
     try:
         for picture in _pictures(store, part, source, rows, mtime_ns):
             done += 1
             yield picture
-        return
     except FileNotFoundError:
         reason = Passing("the file is missing")
     except _Unread as error:

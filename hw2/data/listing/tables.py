@@ -65,7 +65,7 @@ def picture_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
                 "choose one with --image_column"
             )
         return usual[0]
-    return _chosen(where, schema.names, found, wanted, found, "image")
+    return _chosen(where, schema.names, found, wanted, found or PICTURE_COLUMNS, "image")
 
 
 def path_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
