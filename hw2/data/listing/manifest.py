@@ -28,8 +28,6 @@ def list_manifest(
     remote = None if store.local else {entry.name: entry for entry in store.scan(deep=True)}
     seen, again = set[str](), 0
     for path, text in _pairs(store, name, image_column, label_column):
-        again += path in seen
-        seen.add(path)
         label, reason = -1, _leaves(path)
         if reason is None:
             plain = str(PurePosixPath(path))
@@ -44,6 +42,8 @@ def list_manifest(
             reason = NO_LABEL
         if reason is None:
             label = classes.find(text, entry.name)
+            again += entry.name in seen
+            seen.add(entry.name)
         rows.add_entry(entry, reason, label)
     if again:
         warn(f"{shown(store.path(name))}: {again} rows repeat a picture, which counts again")

@@ -42,9 +42,27 @@ def test_every_layout_gives_the_same_classes_and_bytes(tmp_path: Path, layout: s
     names = listing.table["name"].to_pylist()
     if kind in ("names", "folders", "manifest"):
         assert names == sorted(names)
+    if kind in ("names", "manifest"):
+        assert names == sorted(f"{text}_{n}.png" for text, n, _ in SAMPLES)
     assert len(set(names)) == len(SAMPLES)
     asked = list_pictures(images, LABELS, kind, listing.image_column)  # type: ignore[arg-type]
     assert asked.table.equals(listing.table)
+
+
+@pytest.mark.parametrize(
+    "layout", ["names", "csv", "manifest", "tar with cls", "tars", "Parquet files"]
+)
+def test_suffixes_may_be_in_upper_case(tmp_path: Path, layout: str) -> None:
+    write, kind = LAYOUTS[layout]
+    images, folder = write(tmp_path / "set"), tmp_path / "set"
+    files = [path for path in folder.iterdir() if kind != "manifest" or path.stem == "set"]
+    for path in files:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    if images != str(folder):
+        images = str(Path(images).with_suffix(Path(images).suffix.upper()))
+    listing = list_pictures(images, LABELS, image_column="png" if "files" in layout else None)
+    assert listing.kind == kind
+    assert sorted(read_all(listing)) == EXPECTED
 
 
 def test_a_listing_without_labels_takes_the_folders(tmp_path: Path) -> None:
@@ -66,20 +84,27 @@ def test_a_folder_without_pictures_is_no_class(
     images = Path(LAYOUTS["folders"][0](tmp_path / "set"))
     whole = list_pictures(str(images), None)
     assert capsys.readouterr().err == ""
-    for name in ("__MACOSX", "backup"):
+    for name in ("__MACOSX", "backup", "album.png"):
         (images / name).mkdir()
+    (images / "README.md").write_bytes(b"")
     (images / "backup" / "notes.txt").write_bytes(b"")
     listing = list_pictures(str(images), None)
     assert listing.labels == whole.labels
     good = listing.table.filter(pc.is_null(listing.table["reason"]))
     assert good["label"].to_pylist() == whole.table["label"].to_pylist()
-    assert capsys.readouterr().err.endswith("no class, for want of pictures: backup\n")
+    bad = listing.table.filter(pc.is_valid(listing.table["reason"]))
+    assert bad["name"].to_pylist() == ["README.md", "album.png", "backup/notes.txt"]
+    assert bad["label"].to_pylist() == [-1, -1, -1]
+    told = "no class, for want of pictures: album.png, backup\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 def test_one_class_is_none(tmp_path: Path) -> None:
     LAYOUTS["folders"][0](tmp_path / "set")
     with pytest.raises(ConfigError, match=f"^{tmp_path}: of its folders set alone has pictures"):
         list_pictures(str(tmp_path), None)
+    shutil.rmtree(tmp_path / "set/0")
+    assert list_pictures(str(tmp_path / "set"), None).labels.names == ("1", "great white shark")
 
 
 def test_a_relative_path_is_read_from_anywhere(
@@ -90,14 +115,17 @@ def test_a_relative_path_is_read_from_anywhere(
     monkeypatch.chdir("/")
     assert sorted(read_all(listing)) == EXPECTED
     assert list_pictures(f"file://{folder}", LABELS).root == listing.root == str(folder)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert list_pictures("~/set", LABELS).root == str(folder)
 
 
 def test_names_of_classes_with_underscores(tmp_path: Path) -> None:
-    for name in ("great_white_1.png", "a_b_22.jpg", "x_1.png", "great_white_shark.png"):
+    for name in ("great_white_1.png", "a_b_22.jpg", "x_1.png", "great_white_shark.png", "_1.png"):
         (tmp_path / name).write_bytes(b"x")
     listing = list_pictures(str(tmp_path), Labels(("a_b", "great_white", "7"), ("x", "y", "z")))
-    assert listing.table["label"].to_pylist() == [0, 1, -1, 0]
-    assert reasons(listing) == {"great_white_shark.png": "misnamed: want {class}_{n}.png"}
+    assert listing.table["label"].to_pylist() == [-1, 0, 1, -1, 0]
+    misnamed = "misnamed: want {class}_{n}.png"
+    assert reasons(listing) == {"_1.png": misnamed, "great_white_shark.png": misnamed}
 
 
 def test_classes_without_a_label(folder: Path) -> None:
@@ -142,6 +170,10 @@ def test_a_picture_that_a_table_names_again_is_told(
     assert len(listed(rows_of("path,label\n" + f"{name},0\n" * 3)(folder))) == 3
     told = f"warning: {folder}/set.csv: 2 rows repeat a picture, which counts again\n"
     assert capsys.readouterr().err == told
+    listed(rows_of(f"path,label\n{name},0\n./{name},0\n.//{name},0\n")(folder))
+    assert capsys.readouterr().err == told
+    listed(rows_of(f"path,label\n{name},0\n" + ",0\nnone.png,0\n" * 2)(folder))
+    assert capsys.readouterr().err == ""  # what is no picture counts not at all
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -168,6 +200,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no label column": (rows_of("path,kind\n0_1.png,0\n"), "choose one of path, kind"),
     "semicolons": (rows_of("path;label\n0_1.png;0\n"), "parted by ';': want a table with commas"),
     "tabs": (rows_of("path\tlabel\n0_1.png\t0\n"), r"parted by '\t': want a table with"),
+    "unknown class": (
+        rows_of("path,label\n0_2.png,x\n0_1.png,x\n0_3.png,x\n"),
+        "1 class has no label: 'x' (0_1.png)",
+    ),
     "ragged": (rows_of("path,label\n0_1.png,0,1\n"), "the table cannot be read"),
     "not a Parquet": (
         lambda folder: (folder / "x.parquet").write_bytes(b"PAR1") and folder / "x.parquet",

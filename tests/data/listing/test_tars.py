@@ -82,11 +82,14 @@ def test_bad_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "set.tar"
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         add_member(tar, "a.png", b"good")
-        add_member(tar, "b.cls", b"1")
+        add_member(tar, "b.CLS", b"1")
         add_member(tar, "b.png", b"before its class")
         add_member(tar, "b.seg.png", b"the same class")
         add_member(tar, "a.cls", b" 0\n")
         add_member(tar, "./1_1.png", b"")
+        link = tarfile.TarInfo("1_1.cls")  # says nothing
+        link.type, link.linkname = tarfile.SYMTYPE, "a.cls"
+        tar.addfile(link)
         add_member(tar, "holiday.png", b"x")
         add_member(tar, "e.png", b"x")
         add_member(tar, "e.cls", b"")
