@@ -48,7 +48,8 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The mapping in the file; a key need not be a text. Raises ConfigError, in one line."""
     try:
         with path.open(encoding="utf-8") as file:  # which may be a pipe: --config <(..)
             text = file.read(MAX_CHARACTERS + 1)

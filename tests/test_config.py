@@ -120,6 +120,7 @@ def test_defaults_and_overrides():
         ("--guidance_weight -1", "guidance_weight", -1.0),
         ("--guidance_weight -1e-3", "guidance_weight", -1e-3),
         ("--guidance_weight=-.5", "guidance_weight", -0.5),
+        ("--seed +5", "seed", 5),
         ("--name 42", "name", "42"),
         ("--name 1e3", "name", "1e3"),
         ("--name a:#b", "name", "a:#b"),
@@ -138,6 +139,7 @@ def test_words_become_values(words: str, key: str, value: object):
 def test_lists_sections_and_unions():
     config = read("--out=x", "--judge.channels", "[1, 2]", "--judge.limit", "auto")
     assert config.judge == Judge(channels=(1, 2), limit="auto")
+    assert read("--out=x", "--judge.channels", " [1, 2]").judge == Judge(channels=(1, 2))
     assert read("--out=x", "--judge.limit", "5").judge == Judge(limit=5)
     assert read("--out=x", "--judge", "{}").judge == Judge()
     assert read("--out=x", "--judge.limit", "5", "--judge", "null").judge is None
@@ -150,6 +152,7 @@ def test_lists_sections_and_unions():
     [
         ('["This is {}.", "No {}, no score."]', ("This is {}.", "No {}, no score.")),
         ("[simple, course]", ("simple", "course")),
+        (" [simple, course]", ("simple", "course")),
         ("simple,course", "simple,course"),
         ("[{}] on white", "[{}] on white"),  # no list
         ("[{}]", "[{}]"),  # a list of a mapping
@@ -159,6 +162,27 @@ def test_lists_sections_and_unions():
 def test_texts_in_brackets_are_a_list_where_one_is_taken(word: str, value: object):
     assert read("--out=x", "--texts", word).texts == value
     assert read("--out=x", "--name", word).name == word  # takes a text alone
+
+
+class Listed(Config):
+    """A list of texts."""
+
+    sources: tuple[str, ...] | None = ("0",)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("0,2", ("0", "2")),
+        ("a , b", ("a", "b")),
+        ('"a, b",c', ("a, b", "c")),
+        (" [a, b]", ("a", "b")),
+        (" ['a']", ("a",)),
+        ("null", None),
+    ],
+)
+def test_a_list_of_texts_needs_no_brackets(word: str, value: object):
+    assert load(Listed, ["--sources", word], prog="p", description="").sources == value
 
 
 def test_later_wins_between_file_and_words(tmp_path: Path):
@@ -180,6 +204,10 @@ def test_a_file_behind_words_says_which_of_them_no_longer_count(
     assert capsys.readouterr().err == f"{told}\n"
     assert read("--config", str(file), *words[:6]).out == Path("x")
     assert capsys.readouterr().err == ""
+    file.write_text("judge: null\n")
+    assert read("--out", "x", "--judge.limit", "5", "--config", str(file)).judge is None
+    told = f"warning: {file} stands behind --judge, --judge.limit and counts: put --config first\n"
+    assert capsys.readouterr().err == told
 
 
 def test_empty_file_and_two_files(tmp_path: Path):
@@ -234,6 +262,7 @@ SEED = "an integer >= 0 and < 2**63"
             "unknown key ranges.a.low on the command line: give --ranges as a whole: '{\"a\": ..}'",
         ),
         ("--seed.a 3", "unknown key seed.a on the command line: did you mean seed?"),
+        ("--trian", "unknown key trian on the command line: did you mean train?"),
         ("--qqq 3", "unknown key qqq on the command line: --help lists the keys"),
         ("--seed -1", f"seed=-1 on the command line: want {SEED}"),
         ("--seed 9223372036854775808", f"seed=2**63 on the command line: want {SEED}"),
@@ -249,6 +278,7 @@ SEED = "an integer >= 0 and < 2**63"
         ("--skip_bad 1", "skip_bad=1 on the command line: want true or false"),
         ("--sampler x", "sampler=x on the command line: want one of ddim, ddpm"),
         ("--train.rate nan", "train.rate=nan on the command line: want a number > 0"),
+        ("--train.rate .inf", "train.rate=Infinity on the command line: want a number > 0"),
         ("--train.rate .nan", "train.rate=NaN on the command line: want a number > 0"),
         (
             "--train.betas [0.9,x]",
@@ -260,6 +290,10 @@ SEED = "an integer >= 0 and < 2**63"
         ),
         ("--judge.limit x", "judge.limit=x on the command line: want an integer or auto"),
         ("--train 3", "train=3 on the command line: want a mapping"),
+        (
+            "--scaling.num_workers 2 --scaling.min_workers 3",
+            "scaling: min_workers=3 is more than num_workers=2: lower it or raise num_workers",
+        ),
         ("--scaling.num_workers -1", "want an integer >= 0 or null"),
         ("stray", "unexpected word stray: settings are --key value"),
         ("-x", "unexpected word -x: settings are --key value"),
@@ -315,6 +349,8 @@ def test_several_mistakes_are_counted_once_a_key():
     [
         ("train:\n  batchsize: 3", "unknown key train.batchsize in FILE: did you mean train.b"),
         ("seed: -1", f"seed=-1 in FILE: want {SEED}"),
+        ("<<: {seed: 1}", "unknown key << in FILE: --help lists the keys"),
+        ("3: 4", "unknown key 3 in FILE: --help lists the keys"),
         ("seed: '3'", f'seed="3" in FILE: want {SEED}'),
         ("name: 3", "name=3 in FILE: want a text or null"),
         ("seed: 1\nseed: 2", "broken YAML in FILE, line 2: seed repeated"),
@@ -325,6 +361,10 @@ def test_several_mistakes_are_counted_once_a_key():
         ("ranges: {}", "ranges={} in FILE: want a mapping of length >= 1 or null"),
         ("ranges: {a: 3}", "ranges.a=3 in FILE: want a mapping or null (keys: low, high, ends)"),
         ("ranges: {a: {lwo: 3}}", "ranges.a: unknown key lwo in FILE: want one of low, high, ends"),
+        (
+            "ranges: {a: {low: 3, lwo: 3, hihg: 3}}",
+            "ranges.a: unknown key lwo in FILE: want one of low, high, ends (and 1 more)",
+        ),
         ("ranges: {7: {low: 3}}", "ranges: key 7 in FILE: want a text matching ^[a-z]+$"),
         ("ranges: {a: {high: 3}}", "ranges.a.low is missing in FILE: want the lower end"),
         ("ranges: {a: {low: x}}", "ranges.a.low=x in FILE: want the lower end"),
@@ -348,6 +388,19 @@ def test_files_refused(tmp_path: Path, text: str, message: str):
     file.write_text(text)
     said = refusal("--out", "x", "--config", str(file)).replace(str(file), "FILE")
     assert said.startswith(message)
+
+
+def test_numbers_of_any_length_are_refused_in_a_line():
+    said = refusal("--out=x", "--seed", "9" * 5000)
+    assert said.startswith('seed="99999') and said.endswith(f"on the command line: want {SEED}")
+
+
+def test_a_file_over_the_limit_is_no_settings(tmp_path: Path):
+    (file := tmp_path / "c.yaml").write_text("#" * 2**20)
+    assert read("--out=x", f"--config={file}").seed == 0
+    file.write_text("#" * 2**20 + "\n")
+    said = refusal("--out=x", f"--config={file}")
+    assert said == f"{file}: over 1048576 characters, too long for settings"
 
 
 def test_file_that_is_not_text_or_a_folder(tmp_path: Path):
