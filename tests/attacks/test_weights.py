@@ -197,6 +197,11 @@ CLAIMS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         DIGITS | {"diffusion": {"num_train_timesteps": 10**12}},
         "num_train_timesteps=1000000000000",
     ),
+    "a timestep too many": (
+        load_digit_model,
+        DIGITS | {"diffusion": {"num_train_timesteps": 2**17 + 1}},
+        "its metadata claims num_train_timesteps=131073: no network has that",
+    ),
     "faces": (
         lambda path: load_face_model(str(path)),
         {"kind": "face_ddpm", "network": {"channels": [2**16] * 6}},
