@@ -1,3 +1,4 @@
+import io
 import tarfile
 from pathlib import Path
 
@@ -44,11 +45,27 @@ def test_members_are_those_of_tarfile(tmp_path: Path, form: int) -> None:
         for kind in (tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
             other = tarfile.TarInfo(f"{kind.decode()}_9.png")
             other.type, other.linkname = kind, "l" * 90
+            other.size = 600 if kind == tarfile.SYMTYPE else 0  # of bytes that do not follow
             tar.addfile(other)
+        other = tarfile.TarInfo("Z_9.png")  # of a kind that nobody knows, with bytes
+        other.type, other.size = b"Z", 700
+        tar.addfile(other, io.BytesIO(b"z" * 700))
         add_member(tar, "0_5.png", b"")
     with tarfile.open(path) as tar:
         expected = [(m.name, m.offset_data, m.size, m.isreg()) for m in tar.getmembers()]
     assert own_members(path) == expected and len(expected) >= 9
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE])
+def test_a_header_before_a_member_tells_its_name_and_size(tmp_path: Path, kind: bytes) -> None:
+    path, pax, member = tmp_path / "set.tar", tarfile.TarInfo("pax"), tarfile.TarInfo("short")
+    records = b"17 path=a\xff_1.png\n10 size=4\n"
+    pax.type, pax.size = kind, len(records)
+    blocks = (pax.tobuf(), records, member.tobuf(), b"data", bytes(1024))
+    path.write_bytes(b"".join(block.ljust(512, b"\0") for block in blocks))
+    with tarfile.open(path) as tar:
+        assert [(m.name, m.offset_data, m.size) for m in tar] == [("a\udcff_1.png", 1536, 4)]
+    assert own_members(path) == [("a\udcff_1.png", 1536, 4, True)]
 
 
 def test_webdataset_reads_the_same_samples(tmp_path: Path) -> None:
@@ -102,6 +119,9 @@ def test_bad_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         add_member(tar, "._a.png", b"hidden")
         add_member(tar, "notes.txt", b"passed over")
         add_member(tar, "0_\udcff.png", b"x")
+        add_member(tar, f"{'d' * 120}/0_\udcff.png", b"x")
+        add_member(tar, "c/a.png", b"in another folder than a.cls")
+        add_member(tar, "1_2.PNG", b"in upper case")
     listing = listed(path)
     assert reasons(listing) == {
         "set.tar/holiday.png": "misnamed: want {class}_{n}.png",
@@ -110,12 +130,16 @@ def test_bad_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "set.tar/0_2.png": "5000 bytes are over the allowed 4999",
         "set.tar/0_3.png": "it is not a regular file",
         "set.tar/0_\\xff.png": "its name is not UTF-8",
+        f"set.tar/{'d' * 120}/0_\\xff.png": "its name is not UTF-8",
+        "set.tar/c/a.png": "misnamed: want {class}_{n}.png",
     }
+    assert "set.tar/1_1.png" in listing.table["name"].to_pylist()
     assert [row for row in read_all(listing) if row[2] is None] == [
         (0, b"good", None),
         (1, b"before its class", None),
         (1, b"the same class", None),
         (1, b"", None),
+        (1, b"in upper case", None),
     ]
 
 
@@ -141,12 +165,12 @@ def bad_header(path: Path) -> str:
     return f"bad checksum at byte {at}"
 
 
-def claim(path: Path, size: int) -> int:
-    """Let the last member's header say another size."""
+def claim(path: Path, size: int, kind: bytes = tarfile.REGTYPE) -> int:
+    """Let the last member's header say another size, or another kind."""
     whole = bytearray(path.read_bytes())
     at = own_members(path)[-1][1] - 512
     info = tarfile.TarInfo.frombuf(bytes(whole[at : at + 512]), "utf-8", "strict")
-    info.size = size
+    info.size, info.type = size, kind
     whole[at : at + 512] = info.tobuf(tarfile.GNU_FORMAT)[:512]
     path.write_bytes(whole)
     return at
@@ -160,23 +184,39 @@ def claims_less_than_nothing(path: Path) -> str:
     return f"a member of an unknown kind at byte {claim(path, -1024)}"
 
 
-def large_pax(path: Path) -> str:
-    """A header that claims a PAX header of a gigabyte before the last member."""
+def sparse(path: Path) -> str:
+    """The last member has holes, which its bytes leave out."""
+    kind = tarfile.GNUTYPE_SPARSE
+    return f"a member of an unknown kind at byte {claim(path, own_members(path)[-1][2], kind)}"
+
+
+def pax(path: Path, size: int, content: bytes = b"") -> int:
+    """Put a PAX header that claims a size before the last member; where."""
     whole = path.read_bytes()
     at = own_members(path)[-1][1] - 512
-    pax = tarfile.TarInfo("pax")
-    pax.type, pax.size = tarfile.XHDTYPE, 2**30
-    path.write_bytes(whole[:at] + pax.tobuf() + whole[at:])
-    return f"a header of {2**30} bytes at byte {at}"
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, size
+    header = info.tobuf(tarfile.GNU_FORMAT)[:512]
+    blocks = content.ljust(512, b"\0") if content else b""
+    path.write_bytes(whole[:at] + header + blocks + whole[at:])
+    return at
+
+
+def large_pax(path: Path) -> str:
+    return f"a header of {2**30} bytes at byte {pax(path, 2**30)}"
+
+
+def pax_of_less_than_nothing(path: Path) -> str:
+    """Who skipped it would come back to it for ever."""
+    return f"a header of -512 bytes at byte {pax(path, -512)}"
 
 
 def broken_pax(path: Path) -> str:
-    whole = path.read_bytes()
-    at = own_members(path)[-1][1] - 512
-    pax = tarfile.TarInfo("pax")
-    pax.type, pax.size = tarfile.XHDTYPE, 10
-    path.write_bytes(whole[:at] + pax.tobuf() + b"0 a=b\n".ljust(512, b"\0") + whole[at:])
-    return f"a broken PAX header at byte {at}"
+    return f"a broken PAX header at byte {pax(path, 10, b'0 a=b' + bytes([10]))}"
+
+
+def pax_that_claims_much(path: Path) -> str:
+    return f"a broken PAX header at byte {pax(path, 7, b'99 a=b' + bytes([10]))}"
 
 
 @pytest.mark.parametrize(
@@ -187,8 +227,11 @@ def broken_pax(path: Path) -> str:
         bad_header,
         claims_much,
         claims_less_than_nothing,
+        sparse,
         large_pax,
+        pax_of_less_than_nothing,
         broken_pax,
+        pax_that_claims_much,
     ],
 )
 def test_a_tar_that_breaks_off_keeps_what_comes_before(tmp_path: Path, spoil) -> None:  # type: ignore[no-untyped-def]
