@@ -59,7 +59,8 @@ def refuse_unusual(tensors: Iterable[Tensor], max_bytes: int) -> None:
     total = 0
     for tensor in tensors:
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
-            kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+            kind = str(tensor.layout).removeprefix("torch.")
+            kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else kind
             raise DataError(f"it holds a tensor of kind {kind}: save a plain one")
         total += tensor.numel() * tensor.element_size()
     _refuse_over(total, max_bytes)
