@@ -166,6 +166,18 @@ def test_a_table_with_bytes_is_a_manifest_where_paths_are_asked_for(tmp_path: Pa
     assert list_pictures(str(path), LABELS).kind == "parquet"
 
 
+def test_columns_of_large_types_as_polars_writes_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    label = pa.array(["cat"], pa.large_string())
+    for layout, column in (
+        ("parquet", {"image": pa.array([b"1"], pa.large_binary())}),
+        ("manifest", {"path": pa.array(["a.png"], pa.large_string())}),
+    ):
+        pq.write_table(pa.table(column | {"label": label}), tmp_path / "set.parquet")
+        listing = list_pictures(str(tmp_path / "set.parquet"), LABELS)
+        assert (listing.kind, read_all(listing)) == (layout, [(0, b"1", None)])
+
+
 def test_labels_of_a_table_are_taken_without_blanks(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     words = pa.DictionaryArray.from_arrays([0, 1, 2, 0], ["cat ", " ", "\tdog", "no row's"])
