@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from hw2.data.digits import DigitSplit, read_split
+from hw2.data.tables import BadRow, left_out
 from hw2.errors import DataError
 
 
@@ -263,3 +264,20 @@ def test_resizing_averages_rather_than_skips(course_tree: Path) -> None:
     Image.fromarray(board.astype(np.uint8)).save(course_tree / "digits/svhn/data/00000.png")
     found = read(course_tree)
     assert (found.images[6].float() - 127.5).abs().max() < 3
+
+
+@pytest.mark.parametrize(
+    ("row", "skip_bad", "said"),
+    [
+        (BadRow("a.csv", 3, "torn"), False, "a.csv:3: torn (--data.skip_bad true leaves such out)"),
+        (BadRow("a.csv", 3, "torn"), None, "a.csv:3: torn"),
+        (BadRow("a.png", 0, "torn"), None, "a.png: torn"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_place_and_the_way_out_that_the_job_has(
+    row: BadRow, skip_bad: bool | None, said: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        left_out(row, skip_bad)
+    assert str(refused.value) == said
+    assert left_out(row, True) is row
