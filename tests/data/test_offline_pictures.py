@@ -5,10 +5,12 @@ from PIL import Image, ImageChops
 from sklearn.svm import SVC
 
 from hw2.data.layout import SPLITS
-from hw2.data.offline.glyphs import FACES, font, glyph, letter
+from hw2.data.offline import svhn_style
+from hw2.data.offline.faces import NUM_FACES, face_picture, faces
+from hw2.data.offline.glyphs import FACES, font, glyph, letter, row
 from hw2.data.offline.mnistm import blend, handwritten, mnistm_picture, pool
 from hw2.data.offline.photos import PHOTOS, WALLS, patch, photo, region
-from hw2.data.offline.rng import picture_rng
+from hw2.data.offline.rng import composition_rng, face_rng, picture_rng, scene_rng
 from hw2.data.offline.svhn_style import svhn_style_picture
 from hw2.domains import DOMAINS
 
@@ -21,7 +23,28 @@ def test_every_picture_has_its_own_stream() -> None:
         for split in SPLITS
         for index in range(50)
     }
+    others = {
+        rng.bytes(16)
+        for seed in (0, 1)
+        for index in range(50)
+        for rng in (
+            face_rng(seed, index),
+            *(scene_rng(seed, split, index) for split in SPLITS),
+            *(composition_rng(seed, kind, index) for kind in range(4)),
+        )
+    }
     assert len(first) == 2 * 2 * 2 * 50
+    assert len(first | others) == 2 * 2 * 2 * 50 + 2 * 50 * (1 + 2 + 4)
+
+
+def test_faces_come_back_mirrored_or_not_and_each_time_a_little_otherwise() -> None:
+    face, pictures = faces()[3], [face_picture(0, 3 + NUM_FACES * turn) for turn in range(20)]
+    assert len({picture.tobytes() for picture in pictures}) == 20
+    upright = 0
+    for picture in pictures:
+        small = np.asarray(Image.fromarray(picture[..., 0]).resize((25, 25))) / 255
+        upright += abs(small - face).mean() < abs(small - face[:, ::-1]).mean()
+    assert 3 <= upright <= 17
 
 
 def test_handwritten_digits_agree_with_mlxtends_own_reader() -> None:
@@ -58,6 +81,13 @@ def test_patches_stay_in_their_region(split: str, monkeypatch: pytest.MonkeyPatc
     assert seen == ({0} if split == "train" else {255})
 
 
+def test_patches_come_from_the_photos_asked_for_and_all_over_their_region() -> None:
+    rng = np.random.default_rng(0)
+    walls = [patch(rng, "train", 28, photos=WALLS) for _ in range(50)]
+    assert all(np.array_equal(wall[..., 0], wall[..., 2]) for wall in walls)  # grey, as no photo is
+    assert len({wall.tobytes() for wall in walls}) == 50
+
+
 def test_blend_is_the_published_absolute_difference() -> None:
     digit = pool("train")[3, 0]
     background = patch(picture_rng(5, "mnistm", "train", 7), "train", 28)
@@ -66,6 +96,17 @@ def test_blend_is_the_published_absolute_difference() -> None:
         Image.fromarray(background), Image.fromarray(np.repeat(digit[..., None], 3, axis=2))
     )
     np.testing.assert_array_equal(blended, np.asarray(expected))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_mnistm_shows_the_digits_in_turn_and_each_handwriting(split: str) -> None:
+    drawn = pool(split)  # type: ignore[arg-type]
+    for index in (0, 13, 999, 10 * drawn.shape[1] + 25):
+        rng = picture_rng(4, "mnistm", split, index)  # type: ignore[arg-type]
+        digit = drawn[index % 10, index // 10 % drawn.shape[1]]
+        expected = blend(rng, split, digit)  # type: ignore[arg-type]
+        found = mnistm_picture(4, split, index)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_handwritten_digit_comes_back_on_another_background() -> None:
@@ -81,6 +122,37 @@ def test_at_least_twenty_faces_draw_ten_different_digits() -> None:
         assert min(glyph(face, digit, 0).sum() for digit in range(10)) > 0
         zero, eight = font(face).getbbox(letter(face, 0)), font(face).getbbox("8")
         assert abs(zero[3] - zero[1] - (eight[3] - eight[1])) < 8  # the O that stands in fits
+
+
+@pytest.mark.parametrize("before", [None, 0, 7])
+@pytest.mark.parametrize("after", [None, 0, 7])
+def test_a_row_says_where_its_middle_digit_stands(before: int | None, after: int | None) -> None:
+    inks = {digit: glyph(FACES[0], digit, 2) for digit in (0, 3, 7)}
+    mask, x, y = row(FACES[0], (before, 3, after), 2, 9)
+    left, right = (0 if d is None else inks[d].shape[1] + 9 for d in (before, after))
+    width = inks[3].shape[1]
+    assert mask.size == (left + width + right, inks[3].shape[0])
+    assert (x, y) == (left + width / 2, mask.height / 2)
+    pixels = np.asarray(mask)
+    np.testing.assert_array_equal(pixels[:, left : left + width], inks[3])
+    if after is not None:
+        np.testing.assert_array_equal(pixels[:, -inks[after].shape[1] :], inks[after])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_house_numbers_stand_before_photos_of_their_own_split(
+    split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def seen_patch(rng, split, size, **settings):  # type: ignore[no-untyped-def]
+        seen.add((split, settings.get("photos", PHOTOS)))
+        return patch(rng, split, size, **settings)
+
+    monkeypatch.setattr(svhn_style, "patch", seen_patch)
+    for index in range(40):
+        svhn_style_picture(0, split, index)  # type: ignore[arg-type]
+    assert seen == {(split, PHOTOS), (split, WALLS)}
 
 
 def test_no_zero_has_a_dot_in_it() -> None:
