@@ -114,6 +114,7 @@ BAD = [
     pytest.param(loop, "not a usable file name", id="link to itself"),
     pytest.param(row("x" * 300 + ".png,2"), "not a usable file name", id="long name"),
     pytest.param(row("x\0.png,2"), "missing|not a usable|null", id="null character"),
+    pytest.param(row("x\0/y.png,2"), "not a usable file name", id="null character in a folder"),
     pytest.param(cut, "'bad.png': broken picture", id="truncated"),
     pytest.param(text, "'bad.png': not a picture", id="text"),
     pytest.param(empty, "'bad.png': not a picture", id="empty"),
@@ -242,10 +243,11 @@ def test_variants_of_the_course_tree_are_read_as_they_are(course_tree: Path) -> 
     names = ["large", "palette", "alpha", "grey", "bits", "deep", "photo"]
     names += ["inner/below", "link", "large"]
     rows = [
-        f"{name}.{'jpg' if name == 'photo' else 'png'}, {i % 10} ,x" for i, name in enumerate(names)
+        f" {name}.{'jpg' if name == 'photo' else 'png'} , {i % 10} ,x"
+        for i, name in enumerate(names)
     ]
     (course_tree / "digits/svhn/train.csv").write_bytes(
-        b"\xef\xbb\xbf" + "\r\n".join(["file,digit,note", *rows, ""]).encode()
+        b"\xef\xbb\xbf" + "\r\n".join(["file,digit,note", "", *rows, "", ""]).encode()
     )
     found = read(course_tree)
     assert found.digits[6:].tolist() == list(range(10))
