@@ -11,7 +11,20 @@ from PIL import Image
 
 from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
 from hw2.data.offline.rng import scene_rng
-from hw2.data.offline.scenes import COLOURS, MORE_COLOURS, TILE, crop, grey, held_out, scene
+from hw2.data.offline.scenes import (
+    COLOURS,
+    MORE_COLOURS,
+    SEEN,
+    TEMPLATES,
+    TILE,
+    caption_of,
+    crop,
+    grey,
+    held_out,
+    scene,
+    shows_something,
+    small,
+)
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
@@ -109,6 +122,27 @@ def test_no_pixel_is_in_train_and_val(thing: str) -> None:
     assert 0.1 < share < 0.3
     rows = {row // TILE for row in shown["val"].nonzero()[0]}
     assert len(rows) > 1  # spread over the photo
+
+
+def test_crops_show_more_than_sky() -> None:
+    assert not shows_something(np.full((32, 32), 200, np.float32))
+    for thing in ("temple", "flower"):
+        for index in range(200):
+            square = crop(scene_rng(0, "train", index), thing, "train")
+            assert shows_something(small(thing, *square))
+
+
+def test_no_scene_is_black_and_colours_vary() -> None:
+    drawn = [scene(0, "train", index, "white", "print") for index in range(20)]
+    assert min(picture.min() for picture in drawn) >= 40
+    shares = {round(float(picture[..., 0].mean() / picture[..., 2].mean()), 3) for picture in drawn}
+    assert len(shares) > 10
+
+
+def test_each_class_is_told_in_every_wording() -> None:
+    for place in (0, 7):
+        told = {caption_of(place + turn * len(SEEN)) for turn in range(len(TEMPLATES))}
+        assert len(told) == len(TEMPLATES)
 
 
 def test_the_colour_says_nothing_of_the_thing() -> None:
