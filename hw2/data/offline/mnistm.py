@@ -43,7 +43,7 @@ def blend(rng: np.random.Generator, split: Split, digit: np.ndarray) -> np.ndarr
         uint8 (28, 28, 3).
     """
     background = patch(rng, split, size=28).astype(np.int16)
-    return np.abs(background - digit[..., None].astype(np.int16)).astype(np.uint8)
+    return np.abs(background - digit[..., None]).astype(np.uint8)
 
 
 def mnistm_picture(seed: int, split: Split, index: int) -> np.ndarray:
