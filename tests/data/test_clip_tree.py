@@ -12,6 +12,7 @@ from PIL import Image
 from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
 from hw2.data.offline.rng import scene_rng
 from hw2.data.offline.scenes import (
+    CLASSES,
     COLOURS,
     MORE_COLOURS,
     SEEN,
@@ -24,6 +25,7 @@ from hw2.data.offline.scenes import (
     scene,
     shows_something,
     small,
+    val_scene,
 )
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
@@ -168,6 +170,14 @@ def test_seed_split_and_index_make_other_pictures() -> None:
     ]
     assert len(set(drawn)) == 8
     assert drawn[0] == scene(0, "train", 0, "red", "brick").tobytes()
+
+
+def test_val_pictures_of_one_thing_in_two_colours_are_not_one_crop() -> None:
+    red, yellow = (
+        val_scene(0, CLASSES.index((colour, "print")), 0)[..., 0].ravel()
+        for colour in ("red", "yellow")
+    )
+    assert np.corrcoef(red, yellow)[0, 1] < 0.9
 
 
 def test_a_second_call_writes_nothing(copied: Path) -> None:

@@ -90,6 +90,30 @@ def test_compositions_show_what_their_captions_say() -> None:
     assert kinds == {"single": 90, "next to": 60, "in the style of": 60}
 
 
+def test_a_pair_stands_in_the_order_of_its_caption() -> None:
+    """By the shares of the channels in each half, which white and grey have alike."""
+    right = []
+    for index in range(3, 1400, 7):
+        pixels, caption = composition(2, index)
+        told = [word for word in caption.split() if word in COLOURS_USED]
+        if len({*told, "white", "grey"}) < 4:
+            continue
+        shares = [np.array(COLOURS_USED[colour]) / sum(COLOURS_USED[colour]) for colour in told]
+        left = pixels[:, :32].astype(float).mean((0, 1))
+        away = [np.linalg.norm(left / left.sum() - share) for share in shares]
+        right.append(away[0] < away[1])
+    assert len(right) > 20 and np.mean(right) > 0.9
+
+
+def test_colours_are_told_of_about_half_the_single_things_and_of_no_style() -> None:
+    spoken = [composition(0, index).caption for index in range(700)]
+    coloured = [any(word in COLOURS_USED for word in caption.split()) for caption in spoken]
+    styles = ["style" in caption for caption in spoken]
+    assert not any(colour and style for colour, style in zip(coloured, styles, strict=True))
+    single = [colour for index, colour in enumerate(coloured) if index % 7 < 3]
+    assert 0.4 < np.mean(single) < 0.6
+
+
 def test_style_of_blocks_and_levels() -> None:
     light = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
     found = styled(light, STYLES["pixels"])
