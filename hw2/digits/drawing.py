@@ -176,7 +176,7 @@ def draw(
         model.prediction_type,
         *model.branches(digit, torch.full_like(digit, domain)),
     )
-    bf16 = wants_bf16("auto", model.device)
+    bf16 = wants_bf16(settings.precision, model.device)
 
     def denoise(xt: Tensor, t: int) -> Tensor:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):

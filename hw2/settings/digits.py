@@ -8,7 +8,14 @@ from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, GuidanceInterval, Positive, SamplerName, each_once
+from hw2.settings.values import (
+    Fraction,
+    GuidanceInterval,
+    Positive,
+    Precision,
+    SamplerName,
+    each_once,
+)
 
 
 class DiffusionConfig(Config):
@@ -70,6 +77,9 @@ class SampleSettings(Config):
         "0,1: always, with more network calls",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
+    precision: Precision = Field(
+        "auto", description="auto: bf16 where the device multiplies it natively, less exact"
+    )
 
 
 class TrainDdpmConfig(TrainingJobConfig):

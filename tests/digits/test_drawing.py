@@ -16,6 +16,7 @@ from hw2.digits.drawing import DigitModel, check_strip, digit_model, draw, load_
 from hw2.digits.folder import make_worker, pieces_to_draw
 from hw2.errors import CheckpointError, ConfigError
 from hw2.models.digit_unet import build_digit_unet
+from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 from hw2.weights import save_weights
 
@@ -182,6 +183,23 @@ def test_a_strip_shows_what_the_sampler_passes_or_is_refused() -> None:
     for wanted in ((200, 200), ()):
         with pytest.raises(ValueError, match="strip_timesteps"):
             check(*wanted)
+
+
+def test_the_number_format_is_that_of_the_settings(model: DigitModel) -> None:
+    """On one processor "auto" is one of the two, and the other one draws other bits."""
+    drawn = {
+        precision: draw(
+            model,
+            SETTINGS.model_copy(update={"precision": precision}),
+            domain=1,
+            indices=[3],
+            seed=7,
+        ).images
+        for precision in ("auto", "fp32", "bf16")
+    }
+    native = "bf16" if wants_bf16("auto", model.device) else "fp32"
+    assert torch.equal(drawn["auto"], drawn[native])
+    assert not torch.equal(drawn["fp32"], drawn["bf16"])
 
 
 def test_network_calls_a_picture() -> None:
