@@ -1,6 +1,8 @@
 """What a user can get wrong. A job prints such an error in one line and exits with code 2."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # What the system answers, in an OSError of any kind:
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
@@ -20,6 +22,15 @@ class Hw2Error(Exception):
 
 class ConfigError(Hw2Error, ValueError):
     """A setting that is unknown, impossible, or contradicts another."""
+
+
+@contextmanager
+def in_section(name: str) -> Iterator[None]:
+    """A ConfigError of the block, which begins with a key, says the section of that key."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{error}") from None
 
 
 class BusyError(ConfigError):

@@ -3,6 +3,7 @@
 python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/ddpm
 """
 
+from hw2.errors import in_section
 from hw2.job import run_job
 from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 
@@ -26,7 +27,8 @@ def main(config: TrainDdpmConfig) -> None:
     # What only drawing and scoring need is looked at before the training, not after it.
     judge_file = find_judge(config.judge)
     judge = load_judge(judge_file)
-    check_sampling(config.sample, config.diffusion)
+    with in_section("sample"):
+        check_sampling(config.sample, config.diffusion)
     check_network(config.network)
     splits = read_splits(config.data, config.network.image_size, progress=True)
     anew = {"judge": sha256_of(judge_file)}

@@ -5,6 +5,7 @@ python -m jobs.train_text2image --config jobs/configs/assets_text2image.yaml
 
 from functools import partial
 
+from hw2.errors import in_section
 from hw2.job import run_job
 from hw2.settings.text2image import TrainText2ImageConfig
 
@@ -24,7 +25,8 @@ def main(config: TrainText2ImageConfig) -> None:
     from hw2.text2image.training import finished, text2image_training
     from hw2.text2image.vocabulary import small_tokenizer
 
-    check_drawing(config.sample, config.num_train_timesteps)
+    with in_section("sample"):
+        check_drawing(config.sample, config.num_train_timesteps)
     autoencoder = find_autoencoder(config.autoencoder)
     pictures = read_for(autoencoder, config.data)
     tokenizer = small_tokenizer(pictures.captions, config.text.merges, config.text.context_length)

@@ -23,7 +23,7 @@ from hw2.data.concepts import (
     warn_of_prompts,
 )
 from hw2.diffusion.objective import FixedNoiseLoss
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, in_section
 from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
@@ -230,7 +230,8 @@ def checked_prompts(
     Raises ConfigError for a token in them that the model does not have, and for impossible settings
     of drawing.
     """
-    check_drawing(config.sample, model.schedule.num_train_timesteps)
+    with in_section("sample"):
+        check_drawing(config.sample, model.schedule.num_train_timesteps)
     prompts = list(config.prompts) or [
         prompt.replace(of.concept.token_name, of.token)
         for of in learnt

@@ -236,7 +236,7 @@ def test_pictures_of_another_prompt_or_model_are_not_kept(
             {"untrained": "true", "together": "a photo of a <new1>"},
             "together: prompt='a photo of a <new1>' has 1 concepts, want two: input.json has <new",
         ),
-        ("textual_inversion", {"sample.eta": 0.5}, "eta=0.5: only sampler ddim has it"),
+        ("textual_inversion", {"sample.eta": 0.5}, "sample.eta=0.5: only sampler ddim has it"),
         ("custom_diffusion", {"sample.sampler": "ddpm"}, "visits all "),
         ("textual_inversion", {"sample.negative_prompt": "<no>"}, "negative_prompt='<no>': <no> "),
     ],
@@ -251,7 +251,7 @@ def test_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("job", "key", "value", "told"),
     [
-        ("train_text2image", "sample.eta", 0.5, "eta=0.5: only sampler ddim has it"),
+        ("train_text2image", "sample.eta", 0.5, "sample.eta=0.5: only sampler ddim has it"),
         ("train_faces", "num_inference_steps", 1001, "num_inference_steps=1001"),
     ],
 )

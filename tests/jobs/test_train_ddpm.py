@@ -175,7 +175,7 @@ def test_more_workers_than_the_cluster_has_are_refused(
         ({"train.num_steps": 0}, "train.num_steps=0 on the command line: want "),
         ({"judge": "asset:nosuch"}, "asset:nosuch: no such asset"),
         ({"data.root": "nosuch"}, "nosuch/digits/mnistm/train.csv: cannot be read"),
-        ({"sample.num_inference_steps": 1001}, "num_inference_steps=1001: use 1 .. 1000"),
+        ({"sample.num_inference_steps": 1001}, "sample.num_inference_steps=1001: use 1 .. 1000"),
         (
             {"network.channels": "64,128", "network.patch": 2},
             "network.attention=[false]: give one value for each",
