@@ -82,7 +82,7 @@ class GuidanceWork:
         }
         calls = float(drawn["network_calls"].mean())
         scores["network_calls"] = Interval(calls, calls, calls)
-        right = (judged.predictions == judged.digits).float().numpy()
+        right = (judged.predictions == judged.digits).double().numpy()
         return scores, {"accuracy": right.reshape(count, -1).mean(1)}
 
     def sheet(self, point: Point, drawn: Arrays) -> Image.Image:

@@ -233,6 +233,9 @@ def _print(
         print(format_table(told))
         if len(pairs) > 1:
             print(f"limits and words of each alone: not adjusted for {len(pairs)} differences")
+        if config.metric not in (paired := sorted({pair.metric for pair in pairs})):
+            said = f"{config.metric} is no mean over noises: differences are of"
+            print(said, ", ".join(paired))
     if best is not None:
         value = _shown(best.scores[config.metric], shown.metrics[config.metric].spec)
         rule = config.rule.replace("_", " ")

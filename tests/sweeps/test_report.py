@@ -72,6 +72,19 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "chosen (best, max y): w=2, steps=20: 70.0 % (60.0-80.0)" in printed
     assert f"figures: {tmp_path / 'figures'}" in printed
+    assert "y is no mean over noises: differences are of right\n" in printed
+
+
+@pytest.mark.parametrize(("metric", "told"), [("y", False), ("spread", True)])
+def test_differences_of_another_metric_than_decides_are_told_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str, told: bool
+) -> None:
+    outcomes = {"y": np.zeros(10)}
+    trials = [trial(tmp_path, {"w": w}, w / 4, outcomes=outcomes) for w in (1.0, 2.0)]
+    report(tmp_path, trials, baseline={"w": 1.0}, metric=metric)
+    printed = capsys.readouterr().out
+    assert ("spread is no mean over noises: differences are of y\n" in printed) == told
+    assert ("is no mean over noises" in printed) == told
 
 
 def test_yes_and_no_are_no_axis(tmp_path: Path) -> None:
