@@ -8,14 +8,17 @@ import contextlib
 import importlib
 import json
 import re
+import runpy
 import sqlite3
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+import torch
 from PIL import Image
 
 from hw2.data.concepts import read_concepts
+from hw2.digits.drawing import load_digit_model
 from hw2.job import run_job
 from tests.docs.documents import ROOT, SHELL, blocks, commands, logged_names, named_files
 
@@ -143,6 +146,26 @@ def test_mlflow_has_the_metrics_that_a_page_lists(place: Path) -> None:
         seen.update(fits)
     never = {(job, pattern) for job, patterns in listed.items() for pattern in patterns} - seen
     assert [one for one in never if not any(word in one[1] for word in NOT_OF_FEW)] == []
+
+
+@pytest.mark.slow
+def test_what_a_page_loads_into_plain_diffusers_answers_as_here(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "hw2").symlink_to(ROOT / "hw2")
+    loaded = runpy.run_path("load_digits.py")
+    net = load_digit_model(Path("outputs/ddpm/final.safetensors")).net
+    x, t = torch.randn(3, 3, 28, 28), torch.tensor(700)
+    digit, domain = torch.tensor([0, 9, 10]), torch.tensor([1, 0, 2])
+    with torch.no_grad():
+        want = net(x, t.expand(3), digit, domain)
+    torch.testing.assert_close(loaded["predict"](x, t, digit, domain), want, rtol=0, atol=1e-4)
+
+    pipe = runpy.run_path("load_concept.py")["pipe"]
+    assert "<new1>" in pipe.tokenizer.get_vocab()
+    kinds = {type(processor).__name__ for processor in pipe.unet.attn_processors.values()}
+    assert kinds & {"CustomDiffusionAttnProcessor", "CustomDiffusionAttnProcessor2_0"}
 
 
 def test_a_concept_of_ones_own_is_read_as_the_page_has_it(tmp_path: Path) -> None:
