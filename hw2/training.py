@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Gradients, Objective, Place, Source
+from hw2.locate import FINAL
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
 from hw2.train_state import TrainState
@@ -127,7 +128,7 @@ def train(
     if (checkpoint := store.latest()) is not None:
         checkpoint.refuse_other(meta, out)
         state.load(checkpoint.step, checkpoint.tensors)
-    final = out / "final.safetensors"
+    final = out / FINAL
     if done := wrote_weights(final, {**meta, "step": config.num_steps}):
         state.step = config.num_steps
     if place.world_size > 1:

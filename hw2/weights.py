@@ -109,9 +109,9 @@ def load_weights(
     fill(module, found, path)
 
 
-def load_claimed(path: Path, described: Any, build: Callable[[], M]) -> M:
+def load_claimed(path: Path, claims: Any, build: Callable[[], M]) -> M:
     """The averaged network in `path`, made by `build`, to evaluate; see `refuse_false`, `fill`."""
-    refuse_false(path, described, build)
+    refuse_false(path, claims, build)
     net = build()
     load_weights(path, net, "ema")
     return net.eval()

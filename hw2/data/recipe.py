@@ -31,8 +31,8 @@ class Recipe:
 
     def left_alone(self) -> bool:
         """Whether the folder is another's, which a printed line then says. Raises as `check`."""
+        self.check()
         if not self.is_anothers():
-            self.insist()
             return False
         print(f"{self.path.parent}: not made by this job, left as it is")
         return True
