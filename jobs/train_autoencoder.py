@@ -25,7 +25,7 @@ def main(config: TrainAutoencoderConfig) -> None:
         run_training(autoencoder_training, config, "train_autoencoder", tracker)
         error = final_error(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/rmse": error.to_json()})
-        tracker.log_summary({"eval/rmse": error.value})
+        tracker.log_summary({"eval/rmse": error})
         print(f"root mean squared error of held-out pictures, of 255: {error}")
 
 

@@ -25,7 +25,7 @@ def main(config: TrainFacesConfig) -> None:
         run_training(face_training, config, "train_faces", tracker)
         loss = final_loss(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/loss": loss.to_json()})
-        tracker.log_summary({"eval/loss": loss.value})
+        tracker.log_summary({"eval/loss": loss})
         print(f"loss of the averaged weights, on pictures that were trained on: {loss}")
 
 

@@ -25,7 +25,7 @@ def main(config: TrainJudgeConfig) -> None:
         accuracy = judge_accuracy(load_judge(out / FINAL), splits["val"])
         metrics = {f"eval/accuracy/{k}": v.to_json() for k, v in accuracy.items()}
         tracker.log_metrics(metrics)
-        tracker.log_summary({f"eval/accuracy/{k}": v.value for k, v in accuracy.items()})
+        tracker.log_summary({f"eval/accuracy/{k}": v for k, v in accuracy.items()})
         rows = [
             {"domain": k, "accuracy on real val pictures": f"{v:.1%}"} for k, v in accuracy.items()
         ]

@@ -46,7 +46,7 @@ def main(config: TrainText2ImageConfig) -> None:
         model, loss = finished(config, autoencoder, out, out / FINAL)
         write_pipeline(model, out / "pipeline")
         tracker.log_metrics({"eval/loss": loss.to_json()})
-        tracker.log_summary({"eval/loss": loss.value})
+        tracker.log_summary({"eval/loss": loss})
         print(f"held-out loss: {loss}")
         print(f"{out / 'pipeline'}: loads by diffusers' StableDiffusionPipeline.from_pretrained")
 

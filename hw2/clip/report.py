@@ -65,10 +65,10 @@ class ZeroShotReport:
             "comparisons": [one.to_json() for one in comparisons],
         }
         self.tracker.log_metrics(metrics)
-        flat = {f"eval/{k}/{n}": v.value for n, s in scores.items() for k, v in s.summary.items()}
-        flat |= {f"eval/{k}": v.value for k, v in next(iter(scores.values())).summary.items()}
+        flat = {f"eval/{k}/{n}": v for n, s in scores.items() for k, v in s.summary.items()}
+        flat |= {f"eval/{k}": v for k, v in next(iter(scores.values())).summary.items()}
         numbers = {k: v for k, v in facts.items() if isinstance(v, int | float)}
-        self.tracker.log_summary(flat | numbers)
+        self.tracker.log_summary({**flat, **numbers})
         self._print(scores)
         rows = [one.row() for one in comparisons]
         self.tracker.log_table("comparisons", rows)

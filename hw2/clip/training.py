@@ -141,12 +141,12 @@ def clip_training(config: TrainClipConfig, out: Path) -> Training:
 class ClipReport:
     """What a finished training reads on the val pictures.
 
-    `metrics` go to metrics.json, their values in `summary` to MLflow; `rows` are a table of them;
+    `metrics` go to metrics.json, those in `summary` to MLflow; `rows` are a table of them;
     `figure` shows the first picture of each class with what was read.
     """
 
     metrics: dict[str, Any]
-    summary: dict[str, float]
+    summary: dict[str, Interval]
     rows: list[dict[str, Any]]
     figure: Image.Image
 
@@ -167,7 +167,7 @@ def final_report(weights: Path, pictures: ClassSet) -> ClipReport:
     rows.append({"zero-shot": "chance", "pictures": "", "right": f"{100 * chance:.1f} %"})
     return ClipReport(
         metrics | {"eval/chance": chance},
-        {f"eval/{name}": interval.value for name, (interval, _) in found.items()},
+        {f"eval/{name}": interval for name, (interval, _) in found.items()},
         rows,
         _sheet(predictions, pictures),
     )

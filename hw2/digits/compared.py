@@ -8,8 +8,9 @@ from torch import Tensor
 from hw2.digits.folder import picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
-from hw2.metrics.digit_scores import MEAN, JudgedPictures
+from hw2.metrics.digit_scores import MEAN, JudgedPictures, score_digits
 from hw2.metrics.intervals import Interval
+from hw2.metrics.jackknife import Estimate
 from hw2.metrics.paired import difference_over_noises
 from hw2.settings.digits import SampleDigitsConfig
 from hw2.yaml_text import read_yaml
@@ -57,35 +58,50 @@ def part_of(
 
 @dataclass(frozen=True)
 class Apart:
-    """Accuracy of one folder less that of another, of a domain or in the mean.
+    """A metric of one folder less that of another, of a domain or in the mean, over `noises`.
 
-    `interval` is by `difference_over_noises`, since all digits share the `noises`; `only_this` and
-    `only_other` count the pictures that the judge reads right in one of them alone.
+    Of accuracy `only_this` and `only_other` count the pictures that the judge reads right in one of
+    them alone.
     """
 
+    metric: str
     domain: str
     interval: Interval
-    only_this: int
-    only_other: int
     noises: int
+    only_this: int | None = None
+    only_other: int | None = None
 
 
-def compare(this: JudgedPictures, other: JudgedPictures, config: SampleDigitsConfig) -> list[Apart]:
-    """The folders' difference in each domain and in the mean; pictures as `read_drawn` has them."""
-    shape = len(config.domains), len(DIGITS), config.num_per_class
+def compare(
+    this: JudgedPictures, other: JudgedPictures, real: JudgedPictures, config: SampleDigitsConfig
+) -> list[Apart]:
+    """The folders' differences in each domain and in the mean; pictures as `read_drawn` has them.
+
+    Limits of accuracies are `difference_over_noises`, since all digits share the noises; those of
+    diversities and of the distances from the `real` pictures are the jackknife's in pairs.
+    """
+    noises = config.num_per_class
+    shape = len(config.domains), len(DIGITS), noises
 
     def right(judged: JudgedPictures) -> Tensor:
         return (judged.predictions == judged.digits).view(shape).double()
 
     moved = right(this) - right(other)
     parts = [*zip(config.domains, moved, strict=True), (MEAN, moved.flatten(0, 1))]
-    return [
+    found = [
         Apart(
+            "accuracy",
             name,
             difference_over_noises(part.mean(0), len(part), config.seed),
+            noises,
             int((part > 0).sum()),
             int((part < 0).sum()),
-            config.num_per_class,
         )
         for name, part in parts
+    ]
+    ours, theirs = (score_digits(judged, real).scores for judged in (this, other))
+    return found + [
+        Apart(a.metric, a.domain, (a.found - b.found).interval, noises)
+        for a, b in zip(ours, theirs, strict=True)
+        if isinstance(a.found, Estimate) and isinstance(b.found, Estimate)
     ]

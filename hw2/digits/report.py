@@ -1,5 +1,6 @@
 """Scoring a folder of drawn digits, and telling of it: table, metrics.json, MLflow."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hw2.digits.compared import Apart, compare, pairs_with, part_of
 from hw2.digits.folder import read_cost, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
-from hw2.metrics.digit_scores import DigitScores, JudgedPictures, score_digits
+from hw2.metrics.digit_scores import MEAN, METRICS, DigitScores, JudgedPictures, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
 from hw2.runlog.tracker import Tracker
@@ -36,7 +37,7 @@ def report_digits(
     judged = judge_pictures(judge, images, digits, domains)
     real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
     scores = score_digits(judged, real_judged)
-    apart = _compared(config, judge, judged)
+    apart = _compared(config, judge, judged, real_judged)
     differences = [_row(one) for one in apart]
     against = {"against": differences} if apart else {}
     tracker.log_metrics({**cost, **scores.to_json(), **against})
@@ -47,28 +48,44 @@ def report_digits(
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }
     rows = [{names.get(k, k): v for k, v in row.items()} for row in scores.summary()]
-    print(format_table(rows, ["score", *names.values(), "mean"]))
+    print(format_table(rows, ["score", *names.values(), MEAN]))
     if apart:
-        print(f"judged accuracy less that of {config.against}, on the same noises:")
-        shown = [
-            {"": names.get(one.domain, one.domain), "points": f"{one.interval.in_points():.1f}"}
-            | {"right here alone": one.only_this, "there alone": one.only_other}
-            for one in apart
-        ]
-        print(format_table(shown))
+        print(f"less that of {config.against}, on the same noises; *: shown to differ")
+        print(format_table(_shown(apart, names), ["score", *names.values(), MEAN]))
     for calls in cost.values():
         print(f"network calls a picture: {calls}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")
     return scores
 
 
-def _compared(config: SampleDigitsConfig, judge: Judge, judged: JudgedPictures) -> list[Apart]:
+def _compared(
+    config: SampleDigitsConfig, judge: Judge, judged: JudgedPictures, real: JudgedPictures
+) -> list[Apart]:
     """The differences of each domain and of the mean; none without a folder to compare with."""
     if config.against is None:
         return []
     shared = pairs_with(config)
     other = judge_pictures(judge, *read_drawn(config.against, shared))
-    return compare(part_of(judged, config, shared), other, shared)
+    return compare(part_of(judged, config, shared), other, real, shared)
+
+
+def _shown(apart: Sequence[Apart], names: Mapping[str, str]) -> list[dict[str, str]]:
+    """A row a metric, a column a domain; shares in points; accuracy's pictures below it."""
+    rows: dict[str, dict[str, str]] = {}
+
+    def tell(score: str, domain: str, value: str) -> None:
+        rows.setdefault(score, {"score": score})[names.get(domain, domain)] = value
+
+    for one in apart:
+        metric = METRICS[one.metric]
+        star = " *" if one.interval.differs else ""
+        unit = ", points" if metric.spec else ""
+        of = f"{one.interval.in_points():.1f}" if metric.spec else str(one.interval)
+        tell(metric.title + unit, one.domain, of + star)
+        if one.only_this is not None:
+            tell("pictures read right here alone", one.domain, str(one.only_this))
+            tell("pictures read right there alone", one.domain, str(one.only_other))
+    return list(rows.values())
 
 
 def _row(apart: Apart) -> dict[str, Any]:

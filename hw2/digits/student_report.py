@@ -1,6 +1,5 @@
 """Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -138,18 +137,17 @@ def to_json(grades: Grades) -> dict[str, Any]:
     }
 
 
-def flat(grades: Grades) -> dict[str, float]:
-    """Accuracies by student, under names that MLflow takes; undefined ones are left out."""
-    found: dict[str, float] = {"eval/students": len(grades)}
+def flat(grades: Grades) -> dict[str, float | Interval]:
+    """Accuracies by student, under names that MLflow takes."""
+    found: dict[str, float | Interval] = {"eval/students": len(grades)}
     used: set[str] = set()
     for place, (name, own) in enumerate(grades.items(), 1):
         key = re.sub(r"[^\w. -]", "_", name, flags=re.ASCII)[:100]
         if key in used or not key.strip("._ "):  # two names of other scripts would be one
             key = f"{key}_{place}"
         used.add(key)
-        values = {f"eval/accuracy/{key}": mean_accuracy(own).value}
-        values |= {f"eval/accuracy/{key}/{d}": of.accuracy.value for d, of in own.items()}
-        found |= {k: value for k, value in values.items() if math.isfinite(value)}
+        found[f"eval/accuracy/{key}"] = mean_accuracy(own)
+        found |= {f"eval/accuracy/{key}/{d}": of.accuracy for d, of in own.items()}
     every = [of for own in grades.values() for of in own.values()]
     found["eval/pictures"] = sum(of.counts["pictures"] for of in every)
     found["eval/unreadable"] = sum(of.unreadable for of in every)

@@ -19,9 +19,9 @@ from hw2.metrics.intervals import Interval
 from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import SampleSettings
-from hw2.sweeps.report import Metric, Shown
+from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
-from hw2.sweeps.trial import Arrays, OfTrial
+from hw2.sweeps.trial import Arrays, OfTrial, Scores
 
 
 def shown(root: Path) -> Shown:
@@ -64,8 +64,8 @@ class GuidanceWork:
         calls = np.full(len(samples), drawn[0].num_network_calls)
         return {"images": images.contiguous().numpy(), "network_calls": calls}
 
-    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
-        """The scores, those by domain too, and whether each picture is read as meant."""
+    def score(self, point: Point, drawn: Arrays) -> tuple[Scores, Arrays]:
+        """The scores, those by domain too, and the share read as meant of each noise."""
         images = torch.from_numpy(drawn["images"])
         count = len(images)
         shape = (count, len(DOMAINS), len(DIGITS))
@@ -73,10 +73,8 @@ class GuidanceWork:
         domains = torch.arange(len(DOMAINS))[:, None].expand(shape).flatten()
         judged = judge_pictures(self.judge, images.flatten(0, 2), digits, domains)
         found = score_digits(judged, self.real)
-        scores = {
-            score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": (
-                score.interval
-            )
+        scores: Scores = {
+            score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": score.found
             for score in found.scores
             if score.digit is None and not METRICS[score.metric].of_real
         }

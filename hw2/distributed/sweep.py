@@ -12,7 +12,8 @@ from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.ended import ended_trials, keep_end
 from hw2.sweeps.record import Recorder
-from hw2.sweeps.report import Shown, report_sweep
+from hw2.sweeps.report import report_sweep
+from hw2.sweeps.shown import Shown
 from hw2.sweeps.space import Point, label_of
 from hw2.sweeps.trial import TrialResult, Work, fail_trial, read_trial, run_trial
 

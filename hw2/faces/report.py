@@ -76,7 +76,7 @@ def report_faces(
         _log(f"faces{suffix}", picture, tracker)
     tracker.log_metrics(metrics)
     if known:
-        tracker.log_summary({"eval/mse": mean.value})
+        tracker.log_summary({"eval/mse": mean})
 
 
 def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
@@ -112,7 +112,7 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
     ]
     print(format_table(table))
     tracker.log_metrics(metrics)
-    tracker.log_summary({f"eval/distance/eta_{k}": v.value for k, v in means.items()})
+    tracker.log_summary({f"eval/distance/eta_{k}": v for k, v in means.items()})
 
 
 def report_interpolation(

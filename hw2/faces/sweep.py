@@ -20,16 +20,16 @@ from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import ground_truth_folder, read_ground_truth, squared_error
 from hw2.faces.loading import FaceModel, load_face_model
 from hw2.figures.grid import sheet
-from hw2.metrics.frechet import frechet_interval, kernel_interval
+from hw2.metrics.frechet import frechet_estimate, kernel_estimate
 from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap, wilson
 from hw2.models.random_features import WIDTHS, RandomFeatures
 from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
 from hw2.settings.values import Precision
-from hw2.sweeps.report import Metric, Shown
+from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
-from hw2.sweeps.trial import Arrays, OfTrial
+from hw2.sweeps.trial import Arrays, OfTrial, Scores
 
 SHOWN = Shown(
     {
@@ -89,7 +89,7 @@ class EtaWork:
         calls = np.full(len(samples), settings.num_inference_steps)
         return {"images": images, "still": still, "again": again, "network_calls": calls}
 
-    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+    def score(self, point: Point, drawn: Arrays) -> tuple[Scores, Arrays]:
         """The scores of `SHOWN`, and each picture's distance, and squared error if it has one."""
         arrays = {name: torch.from_numpy(values) for name, values in drawn.items()}
         images, again = arrays["images"], arrays["again"]
@@ -98,7 +98,7 @@ class EtaWork:
         errors = squared_error(images[:count], self.inputs.truth[:count]) if count else apart[:0]
         repeats = squared_error(images[: len(again)], again).sqrt()
         calls = float(drawn["network_calls"].mean())
-        scores = {
+        scores: Scores = {
             "distance": self._mean(apart),
             "repeat_distance": self._mean(repeats),
             "repeated": wilson(int((repeats == 0).sum()), len(repeats)),
@@ -109,8 +109,8 @@ class EtaWork:
         }
         if len(self.real) and len(images) > 1:
             found = self.features(to_unit(images))
-            scores["frechet"] = frechet_interval(found, self.real)
-            scores["kernel"] = kernel_interval(found, self.real)
+            scores["frechet"] = frechet_estimate(found, self.real)
+            scores["kernel"] = kernel_estimate(found, self.real)
         return scores, {"distance": apart.numpy(), "mse": errors.numpy()}
 
     def _mean(self, values: Tensor) -> Interval:

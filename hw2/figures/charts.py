@@ -22,13 +22,17 @@ PANEL_INCHES = {1: (7.0, 4.0), 2: (4.8, 3.5), 3: (4.2, 3.2)}  # by the number of
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of `panels`: for each name in `lines` an estimate at each value of `at`."""
+    """One chart of `panels`: for each name in `lines` an estimate at each value of `at`.
+
+    `zero` is where a level line is drawn, as of no difference.
+    """
 
     title: str
     x: str
     y: str
     at: Sequence[float]
     lines: Mapping[str, Sequence[Interval]]
+    zero: float | None = None
 
 
 def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Image:
@@ -69,6 +73,8 @@ def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
     figure, all_axes = blank_axes(len(panels), title)
     for axes, panel in zip(all_axes, panels, strict=True):
         dress_axes(axes, panel.title, panel.x, panel.y)
+        if panel.zero is not None:
+            axes.axhline(panel.zero, color=INK, linewidth=0.8)
         for name, intervals in panel.lines.items():
             _line(axes, panel, name, intervals, colours[name])
         if len(panel.lines) > 1:

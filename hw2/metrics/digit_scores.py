@@ -1,8 +1,7 @@
 """The score sheet of generated digits, as a judge reads them."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -10,8 +9,9 @@ from torch import Tensor
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.metrics.diversity import relative_diversity
-from hw2.metrics.frechet import frechet_interval, kernel_interval
+from hw2.metrics.frechet import frechet_estimate, kernel_estimate
 from hw2.metrics.intervals import UNDEFINED, Interval, mean_of_intervals, wilson
+from hw2.metrics.jackknife import Estimate, Found, interval_of
 from hw2.metrics.noise_blocks import design_effect
 
 MEAN = "mean"
@@ -63,7 +63,7 @@ class JudgedPictures:
         return wilson(int(right.sum()), len(right), design_effect=effect)
 
 
-Measure = Callable[[JudgedPictures, JudgedPictures], Interval]
+Measure = Callable[[JudgedPictures, JudgedPictures], Found]
 
 
 @dataclass(frozen=True)
@@ -97,19 +97,19 @@ def _accuracy_real(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
     return real.accuracy()
 
 
-def _diversity(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+def _diversity(drawn: JudgedPictures, real: JudgedPictures) -> Estimate:
     return relative_diversity(drawn.features, drawn.classes, real.features, real.classes)
 
 
-def _diversity_pixels(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+def _diversity_pixels(drawn: JudgedPictures, real: JudgedPictures) -> Estimate:
     return relative_diversity(drawn.pixels, drawn.classes, real.pixels, real.classes)
 
 
-def _distance(interval: Callable[..., Interval]) -> Measure:
-    def measure(drawn: JudgedPictures, real: JudgedPictures) -> Interval:
+def _distance(estimate: Callable[..., Estimate]) -> Measure:
+    def measure(drawn: JudgedPictures, real: JudgedPictures) -> Found:
         if min(len(drawn), len(real)) < 2:
             return UNDEFINED
-        return interval(drawn.features, real.features, (drawn.classes, real.classes))
+        return estimate(drawn.features, real.features, (drawn.classes, real.classes))
 
     return measure
 
@@ -127,21 +127,29 @@ METRICS = {
         _diversity_pixels, "diversity / real, pixels", "in pixels", ".0%", by_noise=True
     ),
     "frechet_judge": Metric(
-        _distance(frechet_interval), "Frechet distance, judge features", "Frechet"
+        _distance(frechet_estimate), "Frechet distance, judge features", "Frechet"
     ),
-    "kernel_judge": Metric(_distance(kernel_interval), "kernel distance, judge features", "kernel"),
+    "kernel_judge": Metric(_distance(kernel_estimate), "kernel distance, judge features", "kernel"),
 }
 
 
 @dataclass(frozen=True)
 class Score:
-    """One figure: of a domain or MEAN, of a digit or all (None), over n pictures."""
+    """One figure: of a domain or MEAN, of a digit or all (None), over n pictures.
+
+    An Estimate is compared in pairs with that of other pictures from the same noises.
+    """
 
     metric: str
     domain: str
     digit: int | None
-    interval: Interval
+    found: Found
     n: int
+
+    @property
+    def interval(self) -> Interval:
+        """The value with its limits."""
+        return interval_of(self.found)
 
     @property
     def key(self) -> str:
@@ -187,10 +195,12 @@ class DigitScores:
                 row[score.domain] = format(score.interval, metric.spec)
         return [table[name] for name in METRICS if name in table]
 
-    def flat(self) -> dict[str, float]:
-        """The values by key, for a tracker; those that the data could not give are left out."""
-        values = ((score.key, score.interval.value) for score in self.scores)
-        return {key: value for key, value in values if math.isfinite(value)}
+    def flat(self) -> dict[str, float | Interval]:
+        """The figures by key, for a tracker; those of single digits without limits."""
+        return {
+            score.key: score.interval if score.digit is None else score.interval.value
+            for score in self.scores
+        }
 
     def to_json(self) -> dict[str, dict[str, float | None]]:
         """Value, low, high and n by key, ready for JSON."""
@@ -219,18 +229,18 @@ def score_digits(generated: JudgedPictures, real: JudgedPictures) -> DigitScores
     for name, metric in METRICS.items():
         if metric.spec:
             parts = [s for s in scores if s.metric == name and s.digit is None]
-            mean = mean_of_intervals([part.interval for part in parts])
-            if metric.by_noise and len(domains) > 1:
+            mean: Found = mean_of_intervals([part.interval for part in parts])
+            if metric.by_noise:
                 mean = _limits_of(metric.measure(*whole), mean.value)
             scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
     return DigitScores(tuple(scores))
 
 
-def _limits_of(interval: Interval, value: float) -> Interval:
-    """`value` with limits as far from it as those of `interval` are from its own."""
-    return Interval(
-        value, value - (interval.value - interval.low), value + (interval.high - interval.value)
-    )
+def _limits_of(found: Found, value: float) -> Found:
+    """`value` with limits as far from it as those of `found` are from its own."""
+    if isinstance(found, Estimate):
+        return replace(found, value=value)
+    return Interval(value, value - (found.value - found.low), value + (found.high - found.value))
 
 
 def _score_domain(domain: str, drawn: JudgedPictures, held: JudgedPictures) -> Iterator[Score]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import Interval, jackknife
+from hw2.metrics.jackknife import Estimate, jackknife
 from hw2.metrics.noise_blocks import noise_blocks
 
 
@@ -56,25 +56,23 @@ def kernel_distance(
 Classes = tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]
 
 
-def frechet_interval(
+def frechet_estimate(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], classes: Classes | None = None
-) -> Interval:
-    """`frechet_distance` with limits of 95 % by the jackknife, the lower one at least 0.
+) -> Estimate:
+    """`frechet_distance` by the jackknife, the lower limit at least 0.
 
     `classes` of both sets, as `jackknife` takes them. A bootstrap would not do: repeated rows
     shrink the covariances' rank and shift every replicate upward. The limits are about the
     expected score of sets of these sizes, small-set bias included.
     """
     classes = classes or (_classes_of(a), _classes_of(b))
-    found = jackknife(lambda i, j: frechet_distance(a[i], b[j]), *classes)
-    # Written so that a nan limit stays nan.
-    return Interval(found.value, 0.0 if found.low < 0 else found.low, found.high)
+    return jackknife(lambda i, j: frechet_distance(a[i], b[j]), *classes, least=0.0)
 
 
-def kernel_interval(
+def kernel_estimate(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], classes: Classes | None = None
-) -> Interval:
-    """`kernel_distance` with limits of 95 % by the jackknife, as `frechet_interval`.
+) -> Estimate:
+    """`kernel_distance` by the jackknife, as `frechet_estimate`.
 
     A bootstrap would pair a row with its own copy, which the unbiased estimate must not.
     """

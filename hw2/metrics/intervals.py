@@ -1,15 +1,15 @@
-"""Limits of 95 %: of rates, of means of estimates, of any statistic of samples."""
+"""Limits of 95 %: of rates, of means, of means of estimates; others are in jackknife.py."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.noise_blocks import noise_blocks, without_group
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,28 @@ class Interval:
         """A difference of shares, in points: hundred times."""
         return Interval(100 * self.value, 100 * self.low, 100 * self.high)
 
+    @property
+    def differs(self) -> bool:
+        """Of a difference, whether it is shown: its limits lie on one side of 0."""
+        return self.low > 0 or self.high < 0
+
     def to_json(self) -> dict[str, float | None]:
         """The three numbers, None for one that is not finite (JSON knows no nan)."""
         return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
 
 
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+def with_limits(metrics: Mapping[str, SupportsFloat | Interval]) -> dict[str, float]:
+    """Plain numbers: of an Interval NAME, NAME.low and NAME.high, but for what is not finite."""
+    found: dict[str, float] = {}
+    for name, of in metrics.items():
+        if isinstance(of, Interval):
+            found |= {name: of.value, f"{name}.low": of.low, f"{name}.high": of.high}
+        else:
+            found[name] = float(of)
+    return {name: number for name, number in found.items() if math.isfinite(number)}
 
 
 UPPER = 0.975  # the limits' quantile
@@ -122,7 +138,7 @@ def mean_of_intervals(intervals: Sequence[Interval]) -> Interval:
     return Interval(mean, mean - below, mean + above)
 
 
-def bootstrap(values: Tensor, seed: int, num_resamples: int = 1000) -> Interval:
+def bootstrap(values: Tensor, seed: int, num_resamples: int = 10_000) -> Interval:
     """The mean of `values` (n,) with expanded percentile limits (Hesterberg 2015, section 5.3).
 
     Plain percentiles are too narrow for small samples, by the missing factor n / (n - 1) and by
@@ -132,54 +148,22 @@ def bootstrap(values: Tensor, seed: int, num_resamples: int = 1000) -> Interval:
     repeated rows bias (distances between pictures) have no such limits: see `jackknife`.
     Raises DataError for no values.
     """
-    _check_sizes([values])
-    if (n := len(values)) == 1:
-        return Interval(float(values.mean()), math.nan, math.nan)
-    tail = NormalDist().cdf(-_student_quantile(n - 1) * math.sqrt(n / (n - 1)))
+    check_sizes([values])
+    values = values.detach().cpu().double()
+    n, mean = len(values), float(values.mean())
+    if n == 1:
+        return Interval(mean, math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
-    draws = (torch.randint(n, (n,), generator=generator) for _ in range(num_resamples))
-    means = [float(values[rows.to(values.device)].mean()) for rows in draws]
-    limits = torch.tensor(means, dtype=torch.float64).quantile(
-        torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    )
-    return Interval(float(values.mean()), float(limits[0]), float(limits[1]))
+    at_once = max(2**20 // n, 1)  # resamples, in memory
+    sizes = [min(at_once, num_resamples - done) for done in range(0, num_resamples, at_once)]
+    draws = (torch.randint(n, (size, n), generator=generator) for size in sizes)
+    means = torch.cat([values[rows].mean(1) for rows in draws])
+    tail = NormalDist().cdf(-_student_quantile(n - 1) * math.sqrt(n / (n - 1)))
+    low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return Interval(mean, low, high)
 
 
-def jackknife(
-    statistic: Callable[..., float | Tensor],
-    *classes: Tensor,
-    num_groups: int = 20,
-) -> Interval:
-    """A statistic of samples with Student's limits by the grouped jackknife (Shao & Tu 1995, 2.3).
-
-    Each sample in turn is left without one of `num_groups` groups of its rows. No row is there
-    twice, and only the spread is used, not the mean, so neither repeated rows nor the bias of small
-    samples moves the limits, as they would in a bootstrap. Where the statistic is at its minimum
-    (equal distributions) the limits are up to 1.5 times wider than need be.
-
-    Args:
-        statistic: Of a tensor of rows for each sample.
-        classes: Of each sample the classes of its rows, (n_i,): a group has as much of each, and of
-            classes of as many rows the same ones (`noise_blocks`).
-
-    With fewer than 4 rows in the largest class of a sample the limits are nan. Raises DataError for
-    an empty sample.
-    """
-    _check_sizes(classes)
-    whole = [torch.arange(len(of)) for of in classes]
-    value, parts = float(statistic(*whole)), []
-    for i, of in enumerate(classes):
-        blocks = noise_blocks(of)
-        groups = min(num_groups, max(block.shape[1] for block in blocks))
-        if groups < 4:
-            return Interval(value, math.nan, math.nan)
-        left = [without_group(blocks, group, groups) for group in range(groups)]
-        values = [float(statistic(*whole[:i], rows, *whole[i + 1 :])) for rows in left]
-        spread = torch.tensor(values, dtype=torch.float64).var(correction=0)
-        parts.append(((groups - 1) * float(spread), groups - 1))
-    return student_interval(value, parts)
-
-
-def _check_sizes(samples: Sequence[Tensor]) -> None:
+def check_sizes(samples: Sequence[Tensor]) -> None:
+    """Raises DataError for no samples, or an empty one."""
     if not samples or min(map(len, samples)) < 1:
         raise DataError(f"samples of {[len(x) for x in samples]} rows: need one or more in each")

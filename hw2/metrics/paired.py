@@ -69,7 +69,7 @@ def paired_difference(both: int, only_a: int, only_b: int, n: int) -> Interval:
 
 
 def difference_over_noises(
-    apart: Float[Tensor, " n"], pictures: int, seed: int, num_resamples: int = 1000
+    apart: Float[Tensor, " n"], pictures: int, seed: int, num_resamples: int = 10_000
 ) -> Interval:
     """The mean over n noises of `apart`, differences of shares of as many `pictures` of each noise.
 

@@ -132,18 +132,18 @@ class Grades:
             "differences_of_both": {k: v.to_json() for k, v in self.differences[place].items()},
         }
 
-    def flat(self) -> dict[str, float]:
-        """The figures without limits, under names that MLflow takes."""
-        found: dict[str, float] = {}
+    def flat(self) -> dict[str, float | Interval]:
+        """The figures, under names that MLflow takes."""
+        found: dict[str, float | Interval] = {}
         for key, grade in self.alone.items():
             means = {"image": grade.image, "text": grade.text}
             changes = {f"{kind}_change": of for kind, of in self.changes.get(key, {}).items()}
             stem = f"eval/source{key[0]}/prompt{key[1]}"
-            found |= {f"{stem}/{kind}": of.value for kind, of in (means | changes).items()}
+            found |= {f"{stem}/{kind}": of for kind, of in (means | changes).items()}
             found[f"{stem}/best_image"] = grade.best_image
             found[f"{stem}/best_text"] = grade.best_text
         for place, scores in enumerate(self.together):
             for way, score in scores.items():
                 stem = f"eval/together/{way}/prompt{place}"
-                found |= {f"{stem}/both": score.both.value, f"{stem}/there": score.there.value}
+                found |= {f"{stem}/both": score.both, f"{stem}/there": score.there}
         return {re.sub(r"[^\w. /-]", "_", k, flags=re.ASCII): v for k, v in found.items()}

@@ -41,6 +41,6 @@ def report_training(
     more, of_what = dict(more or {}), training.evaluate.objective.prediction_type
     numbers = {k: of.to_json() for k, of in found.items()}
     tracker.log_metrics({**numbers, **more, "prediction_type": of_what})
-    tracker.log_summary({k: of.value for k, of in found.items()} | more)
+    tracker.log_summary({**found, **more})
     rows = [{"error on the concept": k.removeprefix("eval/"), "": str(v)} for k, v in found.items()]
     print(format_table(rows))

@@ -17,7 +17,6 @@ from hw2.report.parts import (
     Said,
     Sources,
     Table,
-    clear,
     negated,
     number,
     shown,
@@ -228,7 +227,8 @@ def _said_of_ways(found: Mapping[str, Any]) -> tuple[Said, ...]:
     if len(both) == 1:
         kind = "only"
     else:
-        kind = {len(both) - 1: "clear", 0: "tied"}.get(sum(map(clear, ahead.values())), "partly")
+        shown_ahead = sum(one.differs for one in ahead.values())
+        kind = {len(both) - 1: "clear", 0: "tied"}.get(shown_ahead, "partly")
         values["pairs"] = tuple(
             Said("format.named", {"name": _pair(best, way), "value": shown(of)})
             for way, of in ahead.items()

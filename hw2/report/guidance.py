@@ -19,7 +19,6 @@ from hw2.report.parts import (
     Said,
     Slider,
     chart,
-    clear,
     points,
     shown,
     size,
@@ -153,7 +152,7 @@ def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
 
     Weights that tie are all named, in a sentence for each change that the page tells apart.
     """
-    found = [one for one in paired if clear(as_interval(one))]
+    found = [one for one in paired if as_interval(one).differs]
     among = found or paired
     largest = max(abs(one["value"]) for one in among)
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

@@ -167,11 +167,6 @@ def size(interval: Interval) -> str:
     return points(negated(interval) if interval.value < 0 else interval).removeprefix("+")
 
 
-def clear(interval: Interval) -> bool:
-    """Whether a difference is shown: its interval is on one side of 0."""
-    return interval.low > 0 or interval.high < 0
-
-
 def chart(
     title: str,
     x: str,

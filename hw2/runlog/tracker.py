@@ -22,6 +22,7 @@ from hw2.data.files import finite, replacing, write_json
 from hw2.disclosure import as_text, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
+from hw2.metrics.intervals import Interval, with_limits
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.courier import Courier
 from hw2.runlog.delivery import Delivery
@@ -153,9 +154,12 @@ class Tracker:
         """
         self.journal.append_row(step, metrics, late)
 
-    def log_summary(self, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Log final numbers, at the last step; the newest value counts."""
-        self.journal.append("summary", {k: float(v) for k, v in metrics.items()})
+    def log_summary(self, metrics: Mapping[str, SupportsFloat | Interval]) -> None:
+        """Log final numbers, at the last step; the newest value counts.
+
+        An Interval is three, as `with_limits` has them.
+        """
+        self.journal.append("summary", with_limits(metrics))
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write OUT/metrics.json, and log it."""

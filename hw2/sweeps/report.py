@@ -1,52 +1,20 @@
 """Telling of a sweep: table, curves, front, the chosen setting, metrics.json."""
 
 import difflib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hw2.errors import ConfigError, TrialsFailed
-from hw2.figures.charts import Panel, panels
-from hw2.figures.front import FrontPoint, front
-from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
-from hw2.sweeps.choice import Difference, choose, differences
-from hw2.sweeps.space import Point, label_of
+from hw2.sweeps.choice import choose
+from hw2.sweeps.figures import sweep_figures
+from hw2.sweeps.pairs import Difference, differences
+from hw2.sweeps.shown import Shown
+from hw2.sweeps.space import Point, is_number, label_of
 from hw2.sweeps.trial import TrialResult
-
-MAX_LINES = 6  # in a panel; of more settings than that, the first, and the title says so
-
-
-class Metric(NamedTuple):
-    """How a metric is shown: in a figure, at the head of a column, as a number."""
-
-    title: str
-    column: str
-    spec: str = ""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a sweep's table and figures show.
-
-    Attributes:
-        metrics: by name.
-        front: two metrics that pull apart: of the first 1 is best, of the second most.
-        shares: outcomes that are shares, with how many pictures of a noise they are shares of.
-    """
-
-    metrics: dict[str, Metric]
-    front: tuple[str, str] | None = None
-    shares: Mapping[str, int] = field(default_factory=dict)
-
-    def likeness(self, trial: TrialResult) -> float:
-        """How near the first metric of the front is to 1, at most 0; nan without it."""
-        found = trial.scores.get(self.front[0]) if self.front else None
-        return -abs(found.value - 1) if found else math.nan
 
 
 def check_metrics(config: SweepConfig, shown: Shown) -> None:
@@ -76,12 +44,10 @@ def report_sweep(
     tracker.log_table("differences", [_pair_row(pair) for pair in pairs])
     tracker.log_metrics(_metrics(config, trials, best, pairs))
     if best is not None:
-        tracker.log_summary(
-            {f"best/{k}": v.value for k, v in best.scores.items() if math.isfinite(v.value)}
-        )
+        tracker.log_summary({f"best/{name}": found for name, found in best.scores.items()})
         tracker.set_tags({"best": label_of(best.point)})
     _print(config, shown, trials, best, pairs)
-    for name, picture in _figures(config, shown, trials, best).items():
+    for name, picture in sweep_figures(config, shown, trials, best, pairs).items():
         tracker.log_picture(name, picture)
     print(f"figures: {out / 'figures'}")
     failed = [trial for trial in trials if trial.error]
@@ -94,11 +60,7 @@ def report_sweep(
 
 
 def _order(point: Point) -> list[tuple[int, float, str]]:
-    return [(0, value, "") if _is_number(value) else (1, 0, str(value)) for value in point.values()]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return [(0, value, "") if is_number(value) else (1, 0, str(value)) for value in point.values()]
 
 
 def _row(trial: TrialResult) -> dict[str, Any]:
@@ -147,61 +109,6 @@ def _scores(trial: TrialResult) -> dict[str, Any]:
     return {"scores": {name: interval.to_json() for name, interval in trial.scores.items()}}
 
 
-def _figures(
-    config: SweepConfig, shown: Shown, trials: Sequence[TrialResult], best: TrialResult | None
-) -> dict[str, Any]:
-    done = [trial for trial in trials if trial.scores]
-    if not done:
-        return {}
-    x = next(iter(config.baseline), next(iter(config.space)))
-    title = f"{config.samples} noises a trial, the same for all; seed {config.seed}"
-    figures = {}
-    if all(_is_number(trial.point[x]) for trial in done):
-        drawn = [_panel(name, shown.metrics[name].title, x, done) for name in shown.metrics]
-        if known := [panel for panel in drawn if panel is not None]:
-            figures["curves"] = panels(known, title)
-    if shown.front is not None:
-        across, up = shown.front
-        points = {
-            trial.folder: FrontPoint(
-                label_of({x: trial.point[x]}),
-                trial.scores[across],
-                trial.scores[up],
-                label_of({k: v for k, v in trial.point.items() if k != x}),
-                shown.likeness(trial),
-            )
-            for trial in done
-            if math.isfinite(trial.scores[across].value + trial.scores[up].value)
-        }
-        if points:
-            names = (shown.metrics[across].title, shown.metrics[up].title)
-            chosen = points.get(best.folder) if best else None
-            title = f"{names[1]} against {names[0]}"
-            figures["front"] = front(list(points.values()), title, *names, best=chosen)
-    return figures
-
-
-def _panel(metric: str, title: str, x: str, trials: Sequence[TrialResult]) -> Panel | None:
-    """One metric over `x`, a line for each combination of the other settings."""
-    if not any(metric in t.scores and math.isfinite(t.scores[metric].value) for t in trials):
-        return None
-    rest = [{k: v for k, v in trial.point.items() if k != x} for trial in trials]
-    names = [label_of(point) for point in rest]
-    different = list(dict.fromkeys(names))
-    if len(different) > MAX_LINES:
-        title += f", {MAX_LINES} of {len(different)} combinations"
-    at = sorted({float(trial.point[x]) for trial in trials})
-    found = {
-        (name, float(trial.point[x])): trial.scores.get(metric, UNDEFINED)
-        for trial, name in zip(trials, names, strict=True)
-    }
-    lines = {
-        name: [found.get((name, value), UNDEFINED) for value in at]
-        for name in different[:MAX_LINES]
-    }
-    return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines)
-
-
 def _print(
     config: SweepConfig,
     shown: Shown,
@@ -214,36 +121,34 @@ def _print(
         row = {"setting": label_of(trial.point), "samples": str(trial.samples)}
         for name, metric in shown.metrics.items():
             if name in trial.scores:
-                row[metric.column] = _shown(trial.scores[name], metric.spec)
+                row[metric.column] = metric.shown(trial.scores[name])
         if trial.error:
             row["error"] = trial.error[:60]
         rows.append(row)
     print(format_table(rows))
     if pairs:
-        told = [
-            {
-                "setting": label_of(pair.point),
-                "against": label_of(pair.baseline),
-                "metric": pair.metric,
-                "difference": str(pair.interval),
-                "on the same noises": pair.verdict,
-            }
-            for pair in pairs
-        ]
-        print(format_table(told))
-        if len(pairs) > 1:
-            print(f"limits and words of each alone: not adjusted for {len(pairs)} differences")
-        if config.metric not in (paired := sorted({pair.metric for pair in pairs})):
-            said = f"{config.metric} is no mean over noises: differences are of"
-            print(said, ", ".join(paired))
+        print(f"less that of {label_of(config.baseline)}, on the same noises; shares in points:")
+        rows = _differences(shown, pairs)
+        columns = [metric.column for metric in shown.metrics.values()]
+        known = [column for column in columns if any(column in row for row in rows)]
+        print(format_table(rows, ["setting", *known]))
+        count = sum(pair.metric in shown.metrics for pair in pairs)
+        print("*: shown to differ", end="")
+        print(f"; limits of each alone, not adjusted for {count}" if count > 1 else "")
     if best is not None:
-        value = _shown(best.scores[config.metric], shown.metrics[config.metric].spec)
+        value = shown.metrics[config.metric].shown(best.scores[config.metric])
         rule = config.rule.replace("_", " ")
         print(f"chosen ({rule}, {config.mode} {config.metric}): {label_of(best.point)}: {value}")
     elif not any(trial.error for trial in trials):
         print(f"chosen: none, since {config.metric} was measured in no trial")
 
 
-def _shown(interval: Interval, spec: str) -> str:
-    exact = interval.low == interval.value == interval.high
-    return f"{interval.value:g}" if exact else format(interval, spec)
+def _differences(shown: Shown, pairs: Sequence[Difference]) -> list[dict[str, str]]:
+    """A row a setting, a column a metric that is shown."""
+    rows: dict[str, dict[str, str]] = {}
+    for pair in pairs:
+        row = rows.setdefault(label_of(pair.point), {"setting": label_of(pair.point)})
+        if metric := shown.metrics.get(pair.metric):
+            star = " *" if pair.interval.differs else ""
+            row[metric.column] = metric.shown_difference(pair.interval) + star
+    return list(rows.values())

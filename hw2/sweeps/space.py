@@ -70,6 +70,11 @@ def key_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value of a point can be an axis: True and False cannot."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def label_of(point: Mapping[str, Any]) -> str:
     """What a figure calls a point: eta=0.5, num_inference_steps=20."""
     return ", ".join(f"{SHORT.get(key, key)}={_shown(value)}" for key, value in point.items())

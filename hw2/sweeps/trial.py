@@ -18,9 +18,11 @@ from hw2.disclosure import mask
 from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval
+from hw2.metrics.jackknife import Estimate, Found, interval_of
 from hw2.sweeps.space import Point, key_of
 
 Arrays = dict[str, np.ndarray]
+Scores = dict[str, Found]
 OfTrial = Callable[[Point], Arrays]
 CHUNK = 5  # samples drawn at once, whatever the rungs: their number moves the last bits
 MAX_BYTES = 2**31  # of arrays that a trial keeps: more is not ours
@@ -38,8 +40,11 @@ class Work(Protocol):
         drawn once, whoever asks. All arrays have a row a sample, or none.
         """
 
-    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
-        """Scores of all that was drawn, and outcomes (n,) a picture to compare in pairs."""
+    def score(self, point: Point, drawn: Arrays) -> tuple[Scores, Arrays]:
+        """Scores of all that was drawn, and outcomes (n,) of the noises, whose means are compared.
+
+        Scores that are an Estimate are compared in pairs too.
+        """
 
     def sheet(self, point: Point, drawn: Arrays) -> Image.Image:
         """A picture to look at."""
@@ -58,6 +63,7 @@ class TrialResult:
     """All that is known of a trial, as its folder keeps it.
 
     `error` is the last line of what ended it, "" if nothing did; `trace` the whole of it.
+    `outcomes` are what is compared in pairs: (n,) of the noises, or an Estimate's table (2, moves).
     """
 
     point: Point
@@ -163,12 +169,17 @@ def run_trial(
             drawn = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
             drawn = cut(drawn, rung, len(chunks) * CHUNK)
             scores, outcomes = work.score(point, drawn)
-            reports[rung] = Report(rung, scores)
+            reports[rung] = Report(rung, {k: interval_of(found) for k, found in scores.items()})
             seconds += time.monotonic() - began
             write_atomic(folder / SHEET, work.sheet(point, drawn))
-            _keep_arrays(folder / OUTCOMES, outcomes)
+            _keep_arrays(folder / OUTCOMES, outcomes | _tables(scores))
             _keep(folder, list(reports.values()), seconds)
         yield reports[rung]
+
+
+def _tables(scores: Scores) -> Arrays:
+    found = {k: v for k, v in scores.items() if isinstance(v, Estimate)}
+    return {name: estimate.table().numpy() for name, estimate in found.items()}
 
 
 def fail_trial(out: Path, point: Point, error: BaseException | str) -> None:

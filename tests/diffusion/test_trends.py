@@ -121,7 +121,7 @@ def test_2_frechet_distance_is_u_shaped_in_w(fault: dict[str, float], best: floa
 def test_3_within_class_spread_falls_as_w_grows() -> None:
     """Trend 3: diversity inside a class falls as w grows."""
     for c in range(3):
-        spread = [pairwise_distance(guided(w)[c == DIGIT].flatten(1))[0] for w in WS]
+        spread = [pairwise_distance(guided(w)[c == DIGIT].flatten(1)).value for w in WS]
         assert rises(spread[::-1], by=0.03), spread
 
 

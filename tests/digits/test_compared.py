@@ -11,7 +11,7 @@ from hw2.digits.compared import compare, pairs_with, part_of
 from hw2.digits.folder import picture_path
 from hw2.domains import DOMAINS
 from hw2.errors import ConfigError
-from hw2.metrics.digit_scores import JudgedPictures
+from hw2.metrics.digit_scores import JudgedPictures, score_digits
 from hw2.metrics.paired import difference_over_noises
 from hw2.settings.digits import SampleDigitsConfig
 
@@ -31,7 +31,7 @@ def test_differences_are_of_the_same_noises() -> None:
     this, other = torch.ones(2, 10, 4, dtype=torch.bool), torch.ones(2, 10, 4, dtype=torch.bool)
     other[0, 3:8, 1] = False  # five digits of one noise, mnistm
     this[1, 0, 2] = False
-    mnistm, svhn, mean = compare(read(this), read(other), config)
+    mnistm, svhn, mean = compare(read(this), read(other), read(this), config)[:3]
     assert [one.domain for one in (mnistm, svhn, mean)] == ["mnistm", "svhn", "mean"]
     assert [(one.only_this, one.only_other) for one in (mnistm, svhn, mean)] == [
         (5, 0),
@@ -97,3 +97,27 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for wrong in ({}, {"num_per_class": 0}, {"num_per_class": 10, "domains": None}):
         other = made(tmp_path / f"other{len(wrong)}", seed=0, **wrong)
         assert told(other).endswith(f"{other}: no folder of jobs.sample_digits")
+
+
+def test_other_figures_are_compared_in_pairs_too() -> None:
+    """Pictures of the same noises, of which the second's lie a little further apart."""
+    random = torch.Generator().manual_seed(0)
+    config = SampleDigitsConfig(out=Path("never"), domains=("svhn",), num_per_class=20)
+
+    def judged(features: torch.Tensor) -> JudgedPictures:
+        digits = torch.arange(10).repeat_interleave(len(features) // 10)
+        ones = torch.ones_like(digits)
+        return JudgedPictures(digits, digits, ones, features, features)
+
+    features, real = torch.randn(200, 4, generator=random), torch.randn(300, 4, generator=random)
+    here, there = judged(1.1 * features), judged(features)
+    found = {(a.metric, a.domain): a for a in compare(here, there, judged(real), config)}
+    spread = found["diversity", "svhn"]
+    assert spread.noises == 20 and spread.only_this is None
+    alone = [score_digits(x, judged(real)).get("diversity", "svhn") for x in (here, there)]
+    assert spread.interval.value == pytest.approx(alone[0].value - alone[1].value)
+    assert alone[0].low < alone[1].high  # which alone would not show
+    assert spread.interval.differs and spread.interval.low > 0
+    assert vars(found["diversity", "mean"].interval) == pytest.approx(vars(spread.interval))
+    assert ("frechet_judge", "svhn") in found and ("frechet_judge", "mean") not in found
+    assert found["accuracy", "svhn"].interval.value == 0

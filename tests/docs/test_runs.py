@@ -138,7 +138,7 @@ def test_mlflow_has_the_metrics_that_a_page_lists(place: Path) -> None:
     with contextlib.closing(sqlite3.connect(place / "mlflow.db")) as store:
         logged = store.execute(sql).fetchall()
     seen = set()
-    for job, name in logged:
+    for job, name in [(job, re.sub(r"\.(low|high)$", "", name)) for job, name in logged]:
         training = job.startswith("train_") or job in ("textual_inversion", "custom_diffusion")
         patterns = [*listed[job], *every * training, *of_trial * job.startswith("tune_")]
         fits = [(job, pattern) for pattern in patterns if re.fullmatch(pattern, name)]
@@ -166,6 +166,17 @@ def test_what_a_page_loads_into_plain_diffusers_answers_as_here(
     assert "<new1>" in pipe.tokenizer.get_vocab()
     kinds = {type(processor).__name__ for processor in pipe.unet.attn_processors.values()}
     assert kinds & {"CustomDiffusionAttnProcessor", "CustomDiffusionAttnProcessor2_0"}
+
+
+@pytest.mark.slow
+def test_contrasts_are_made_of_a_sweep_that_was_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    runpy.run_path("contrasts.py")
+    told = capsys.readouterr().out.splitlines()
+    assert {line.split("} ")[1].split()[0] for line in told} >= {"accuracy", "kernel_judge/svhn"}
+    assert all("dpmpp" in line for line in told)
 
 
 def test_a_concept_of_ones_own_is_read_as_the_page_has_it(tmp_path: Path) -> None:

@@ -204,14 +204,29 @@ def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> Non
     assert drawn("one").code == 0
     two = drawn("two", guidance_weight=0, against="one")
     assert two.code == 0
-    _, told = two.out.split("judged accuracy less that of one, on the same noises:")
+    _, told = two.out.split("less that of one, on the same noises; *: shown to differ\n")
     found = {name: json.loads(Path(name, "metrics.json").read_text()) for name in ("one", "two")}
-    assert [row["domain"] for row in found["two"]["against"]] == ["mnistm", "svhn", "mean"]
+    pairs = {(row["metric"], row["domain"]): row for row in found["two"]["against"]}
+    three, two_alone = {"mnistm", "svhn", "mean"}, {"mnistm", "svhn"}
+    domains = {name: {d for m, d in pairs if m == name} for name, _ in pairs}
+    assert domains == {
+        "accuracy": three,
+        "diversity": three,
+        "diversity_pixels": three,
+        "frechet_judge": two_alone,
+        "kernel_judge": two_alone,
+    }
     accuracy = [found[name]["eval/accuracy"]["value"] for name in ("one", "two")]
-    assert found["two"]["against"][2]["value"] == pytest.approx(accuracy[1] - accuracy[0])
-    mean = next(line for line in told.splitlines() if "mean" in line)
-    assert f" {100 * (accuracy[1] - accuracy[0]):.1f} (" in mean
-    assert Path("two/tables/differences.csv").read_text().startswith("domain,only_this,only_other")
+    assert pairs["accuracy", "mean"]["value"] == pytest.approx(accuracy[1] - accuracy[0])
+    for (metric, domain), row in pairs.items():
+        key = f"eval/{metric}" if domain == "mean" else f"eval/{metric}/{domain}"
+        values = [found[name][key]["value"] for name in ("one", "two")]
+        assert row["value"] == pytest.approx(values[1] - values[0])
+    first = next(line for line in told.splitlines() if "judged accuracy, points" in line)
+    assert f" {100 * (accuracy[1] - accuracy[0]):.1f} (" in first.split("│")[-2]
+    table = Path("two/tables/differences.csv").read_text()
+    assert table.startswith("metric,domain,noises,only_this,only_other,value,low,high\n")
+    assert "\nfrechet_judge,svhn,2,,," in table
     assert "against" not in found["one"]
     assert drawn("one", against="two").code == 0  # the same folder, now compared
     assert drawn("three", seed=4, against="one").code == 2

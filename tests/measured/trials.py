@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hw2.metrics.frechet import frechet_distance
-from hw2.metrics.intervals import Interval, bootstrap, jackknife
+from hw2.metrics.frechet import frechet_estimate
+from hw2.metrics.intervals import Interval, bootstrap
 from hw2.sweeps.trial import TrialResult, Work, read_trial, run_trial
 
 Trials = Callable[..., TrialResult]
@@ -41,15 +41,9 @@ def further(
 ) -> Interval:
     """How much further from `real` the features `a` are than `b`, of pictures of the same noises.
 
-    The Frechet distances without the same noises of both are subtracted. `classes`: those of `a`
-    and `b`, and those of `real`.
+    `classes`: those of `a` and `b`, and those of `real`.
     """
-
-    def difference(rows: torch.Tensor, of_real: torch.Tensor) -> float:
-        return frechet_distance(a[rows], real[of_real]) - frechet_distance(b[rows], real[of_real])
-
-    alike = [torch.zeros(len(x), dtype=torch.int64) for x in (a, real)]
-    return jackknife(difference, *(classes or alike))
+    return (frechet_estimate(a, real, classes) - frechet_estimate(b, real, classes)).interval
 
 
 def images_of(trial: TrialResult) -> np.ndarray:

@@ -12,7 +12,8 @@ from hw2.domains import DOMAINS
 from hw2.errors import DataError
 from hw2.metrics.digit_scores import MEAN, METRICS, DigitScores, JudgedPictures, score_digits
 from hw2.metrics.frechet import frechet_distance, kernel_distance
-from hw2.metrics.intervals import Interval, mean_of_intervals, wilson
+from hw2.metrics.intervals import Interval, mean_of_intervals, wilson, with_limits
+from hw2.metrics.jackknife import interval_of
 
 
 def judged(n: int, wrong: int = 0, seed: int = 0, spread: float = 1.0) -> JudgedPictures:
@@ -110,7 +111,7 @@ def test_limits_of_shares_allow_for_noises_that_digits_and_domains_share(
 def test_limits_of_distances_allow_for_noises_that_digits_share(metric: str) -> None:
     pairs = [simulated(seed, 1.0) for seed in range(50)]
     of_one = [(drawn.of_domain(0), real.of_domain(0)) for drawn, real in pairs]
-    assert_as_wide_as_they_vary([METRICS[metric].measure(*pair) for pair in of_one])
+    assert_as_wide_as_they_vary([interval_of(METRICS[metric].measure(*pair)) for pair in of_one])
 
 
 def test_the_mean_over_domains_is_that_of_the_two(simulations: list[DigitScores]) -> None:
@@ -137,15 +138,21 @@ def test_the_kernel_distance_of_equal_distributions_is_0_in_the_mean(share: floa
 
 def test_rows_flat_and_json_hold_the_same_figures() -> None:
     scores = score_digits(judged(200, wrong=2), judged(400, seed=1))
-    rows, flat, tree = scores.rows(), scores.flat(), scores.to_json()
+    rows, flat, tree = scores.rows(), with_limits(scores.flat()), scores.to_json()
     assert list(rows[0]) == ["domain", "digit", "metric", "value", "low", "high", "n"]
-    assert len(rows) == len(flat) == len(tree) == 2 * (1 + 10 + 5) + 4
+    assert len(rows) == len(tree) == 2 * (1 + 10 + 5) + 4
+    assert len(flat) == 2 * (10 + 3 * 6) + 3 * 4  # single digits without limits
     assert {row["metric"] for row in rows} == set(METRICS)
     assert flat["eval/accuracy/mnistm/3"] == 1.0
     assert flat["eval/accuracy"] == pytest.approx((0.98 + 0.96) / 2)
     assert {"eval/diversity", "eval/frechet_judge/svhn", "eval/kernel_judge/mnistm"} <= flat.keys()
     assert json.loads(json.dumps(tree, allow_nan=False))["eval/accuracy"]["n"] == 200
-    assert {key: entry["value"] for key, entry in tree.items()} == flat
+    assert {key: entry["value"] for key, entry in tree.items()} == {
+        key: value for key, value in flat.items() if key in tree
+    }
+    for end in ("low", "high"):
+        found = {key: value for key, value in flat.items() if key.endswith(f".{end}")}
+        assert found == {key: tree[key.removesuffix(f".{end}")][end] for key in found} != {}
 
 
 def test_the_summary_has_a_row_a_metric_and_a_column_a_domain() -> None:
@@ -166,7 +173,8 @@ def test_one_picture_gives_an_accuracy_and_leaves_the_rest_undefined() -> None:
     assert math.isnan(scores.get("frechet_judge", "mnistm").value)
     assert math.isnan(scores.get("diversity").value)
     assert scores.to_json()["eval/diversity"]["value"] is None
-    assert set(scores.flat()) == {
+    flat = with_limits(scores.flat())
+    assert {key for key in flat if not key.endswith((".low", ".high"))} == {
         "eval/accuracy",
         "eval/accuracy/mnistm",
         "eval/accuracy/mnistm/0",

@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from hw2.metrics.diversity import pairwise_distance, relative_diversity
+from hw2.metrics.intervals import Interval
 
 
 def normal(n: int, d: int, seed: int) -> torch.Tensor:
@@ -16,22 +17,21 @@ def normal(n: int, d: int, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("n", "d"), [(3, 1), (10, 4), (60, 200)])
-def test_mean_and_variance_are_those_of_a_jackknife_by_hand(n: int, d: int) -> None:
+def test_mean_and_moves_are_those_of_a_jackknife_by_hand(n: int, d: int) -> None:
     x = normal(n, d, 0)
     rows = x.double().numpy()
     without = np.array([pdist(np.delete(rows, i, 0)).mean() for i in range(n)])
-    mean, variance = pairwise_distance(x)
-    assert mean == pytest.approx(pdist(rows).mean(), rel=1e-6)
-    expected = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    assert variance == pytest.approx(expected, rel=1e-5)
+    found = pairwise_distance(x)
+    assert found.value == pytest.approx(pdist(rows).mean(), rel=1e-6)
+    np.testing.assert_allclose(found.moves[0], without - without.mean(), rtol=1e-4, atol=1e-9)
 
 
-def test_a_single_picture_has_no_distance_and_two_no_variance() -> None:
+def test_a_single_picture_has_no_distance_and_two_no_limits() -> None:
     for n in (0, 1):
-        assert all(math.isnan(x) for x in pairwise_distance(torch.ones(n, 3)))
-    mean, variance = pairwise_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
-    assert mean == 5.0
-    assert math.isnan(variance)
+        assert math.isnan(pairwise_distance(torch.ones(n, 3)).value)
+    found = pairwise_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).interval
+    assert found.value == 5.0
+    assert math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_only_pairs_of_the_same_class_count() -> None:
@@ -54,7 +54,7 @@ def test_relative_diversity_does_not_depend_on_the_unit() -> None:
     a, b, digits = normal(40, 6, 0), normal(40, 6, 1), torch.arange(40) % 4
     plain = relative_diversity(a, digits, b, digits)
     scaled = relative_diversity(a * 255, digits, b * 255, digits)
-    assert vars(scaled) == pytest.approx(vars(plain), rel=1e-6)
+    assert vars(scaled.interval) == pytest.approx(vars(plain.interval), rel=1e-6)
 
 
 def test_equal_distributions_of_unequal_sizes_have_ratio_1_within_the_limits() -> None:
@@ -64,7 +64,7 @@ def test_equal_distributions_of_unequal_sizes_have_ratio_1_within_the_limits() -
             torch.arange(50) % 5,
             normal(200, 8, 2 * i + 1),
             torch.arange(200) % 5,
-        )
+        ).interval
         for i in range(200)
     ]
     assert np.mean([i.value for i in found]) == pytest.approx(1, abs=0.01)
@@ -81,7 +81,9 @@ def drawn(share: float, seed: int, n: int = 20) -> torch.Tensor:
 def test_limits_hold_whether_classes_share_their_noise_or_not(share: float) -> None:
     digits, real_digits = torch.arange(200) % 10, torch.arange(2000) % 10
     found = [
-        relative_diversity(drawn(share, 3 * i), digits, normal(2000, 8, 3 * i + 2), real_digits)
+        relative_diversity(
+            drawn(share, 3 * i), digits, normal(2000, 8, 3 * i + 2), real_digits
+        ).interval
         for i in range(400)
     ]
     true = np.std([i.value for i in found])
@@ -91,12 +93,20 @@ def test_limits_hold_whether_classes_share_their_noise_or_not(share: float) -> N
     assert 0.9 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.99
 
 
+def mean_and_variance(rows: np.ndarray) -> tuple[float, float]:
+    """The jackknife's, each row left out in turn."""
+    n = len(rows)
+    without = np.array([pdist(np.delete(rows, i, 0)).mean() for i in range(n)])
+    return pdist(rows).mean(), (n - 1) * without.var()
+
+
 def independent(x: torch.Tensor, digits: torch.Tensor, real: torch.Tensor) -> float:
     """Half the width of the limits, had each of ten classes noises of its own."""
     variances, freedoms = [], []
     for digit in range(10):
-        top, of_top = pairwise_distance(x[digits == digit])
-        below, of_below = pairwise_distance(real[digits == digit])
+        (top, of_top), (below, of_below) = (
+            mean_and_variance(of[digits == digit].double().numpy()) for of in (x, real)
+        )
         variances += [of_top / below**2, (top / below) ** 2 * of_below / below**2]
         freedoms += 2 * [int((digits == digit).sum()) - 1]
     terms, variance = np.array(variances), sum(variances)
@@ -109,13 +119,13 @@ def test_limits_without_shared_noise_are_those_of_independent_classes() -> None:
     ratios = []
     for i in range(20):
         x, real = drawn(0, 3 * i, 50), normal(500, 8, 3 * i + 2)
-        found = relative_diversity(x, digits, real, digits)
+        found = relative_diversity(x, digits, real, digits).interval
         ratios.append((found.high - found.value) / independent(x, digits, real))
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
 
     digits = torch.arange(10).repeat_interleave(torch.arange(10, 20))  # nothing tells what is i-th
     x, real = normal(len(digits), 8, 0), normal(len(digits), 8, 1)
-    found = relative_diversity(x, digits, real, digits)
+    found = relative_diversity(x, digits, real, digits).interval
     assert found.high - found.value == pytest.approx(independent(x, digits, real), rel=1e-5)
 
 
@@ -131,4 +141,4 @@ def test_a_class_whose_real_pictures_are_all_alike_gives_no_ratio() -> None:
     for n in (10, 400):  # torch.cdist takes another way above 25 rows
         digits, real = torch.arange(n) % 2, normal(1, 300, 1).expand(n, 300)
         assert math.isnan(relative_diversity(normal(n, 300, 0), digits, real, digits).value)
-        assert pairwise_distance(real) == (0, 0)
+        assert pairwise_distance(real).interval == Interval(0, 0, 0)

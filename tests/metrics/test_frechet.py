@@ -12,9 +12,9 @@ from torch import Tensor
 from hw2.errors import DataError
 from hw2.metrics.frechet import (
     frechet_distance,
-    frechet_interval,
+    frechet_estimate,
     kernel_distance,
-    kernel_interval,
+    kernel_estimate,
 )
 
 
@@ -151,27 +151,27 @@ def test_kernel_distance_of_equal_distributions_is_0_in_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "distance"),
-    [(frechet_interval, frechet_distance), (kernel_interval, kernel_distance)],
+    ("estimate", "distance"),
+    [(frechet_estimate, frechet_distance), (kernel_estimate, kernel_distance)],
 )
-def test_limits_are_as_wide_as_the_distance_varies(interval, distance) -> None:
+def test_limits_are_as_wide_as_the_distance_varies(estimate, distance) -> None:
     generator = torch.Generator().manual_seed(0)
     draws = [
         (torch.randn(100, 6, generator=generator), torch.randn(150, 6, generator=generator) + 0.7)
         for _ in range(120)
     ]
     true_sd = np.std([distance(a, b) for a, b in draws])
-    limits = [interval(a, b) for a, b in draws[:30]]
+    limits = [estimate(a, b).interval for a, b in draws[:30]]
     found_sd = np.mean([(i.high - i.value) / 1.96 for i in limits])
     assert found_sd == pytest.approx(true_sd, rel=0.3)
-    assert limits[0] == interval(*draws[0])
+    assert limits[0] == estimate(*draws[0]).interval
     assert limits[0].value == distance(*draws[0])
 
 
 def test_frechets_lower_limit_is_not_below_0_and_nan_stays_nan() -> None:
     a = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
-    assert frechet_interval(a, a + 0.01).low == 0.0
-    few = frechet_interval(a[:3], a)
+    assert frechet_estimate(a, a + 0.01).interval.low == 0.0
+    few = frechet_estimate(a[:3], a).interval
     assert math.isfinite(few.value) and math.isnan(few.low) and math.isnan(few.high)
 
 

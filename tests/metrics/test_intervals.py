@@ -12,10 +12,10 @@ from hw2.metrics.intervals import (
     UNDEFINED,
     Interval,
     bootstrap,
-    jackknife,
     mean_of_intervals,
     student_interval,
     wilson,
+    with_limits,
 )
 from hw2.metrics.noise_blocks import design_effect
 
@@ -126,32 +126,6 @@ def test_bootstrap_of_one_row_has_no_limits() -> None:
     assert math.isnan(found.low) and math.isnan(found.high)
 
 
-def test_the_jackknife_of_a_difference_of_means_is_welchs() -> None:
-    random = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(n, generator=random, dtype=torch.float64) for n in (6, 9))
-    found = jackknife(
-        lambda i, j: x[i].mean() - 3 * y[j].mean(),
-        *(torch.zeros(n, dtype=torch.int64) for n in (6, 9)),
-    )
-    theirs = stats.ttest_ind(x, 3 * y, equal_var=False).confidence_interval(0.95)
-    assert found.value == pytest.approx(float(x.mean() - 3 * y.mean()))
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
-
-
-def test_of_few_groups_the_jackknife_covers_what_they_can_tell() -> None:
-    """Normal limits of five groups would cover 88 %."""
-    random = torch.Generator().manual_seed(0)
-    hits = 0
-    for x in torch.randn(1000, 20, generator=random, dtype=torch.float64):
-        found = jackknife(
-            lambda i, x=x: x[i].mean(), torch.zeros(20, dtype=torch.int64), num_groups=5
-        )
-        of_groups = stats.ttest_1samp(x.view(4, 5).mean(0), 0).confidence_interval(0.95)
-        assert (found.low, found.high) == pytest.approx((of_groups.low, of_groups.high))
-        hits += found.low <= 0 <= found.high
-    assert 0.93 < hits / 1000 < 0.97
-
-
 @pytest.mark.parametrize("parts", [[(0.0, 0)], [(0.0, 0), (0.0, 4)]])
 def test_what_does_not_vary_has_limits_of_no_width(parts: list[tuple[float, int]]) -> None:
     assert student_interval(2.0, parts) == Interval(2.0, 2.0, 2.0)
@@ -161,24 +135,6 @@ def test_a_variance_that_is_not_known_gives_no_limits() -> None:
     found = student_interval(2.0, [(1.0, 4), (math.nan, 1)])
     assert found.value == 2.0
     assert math.isnan(found.low) and math.isnan(found.high)
-
-
-def test_groups_of_the_jackknife_have_as_much_of_each_class() -> None:
-    classes = torch.arange(5).repeat_interleave(40)
-    rows = torch.randperm(200, generator=torch.Generator().manual_seed(0))
-    x = torch.randn(200, generator=torch.Generator().manual_seed(1)).double()
-    far = 1000.0 * classes[rows] + x
-    found = [jackknife(lambda i, v=v: v[i].mean(), classes[rows]) for v in (x, far)]
-    assert found[1].high - found[1].value == pytest.approx(found[0].high - found[0].value)
-
-
-def test_the_jackknife_of_too_few_rows_has_no_limits() -> None:
-    x = torch.tensor([1.0, 2.0, 3.0])
-    found = jackknife(lambda i: x[i].mean(), torch.zeros(3, dtype=torch.int64))
-    assert found.value == 2.0
-    assert math.isnan(found.low) and math.isnan(found.high)
-    with pytest.raises(DataError, match=r"\[0\] rows"):
-        jackknife(lambda i: 0.0, torch.zeros(0, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.8])
@@ -231,6 +187,12 @@ def test_an_interval_as_text(interval: Interval, spec: str, text: str) -> None:
 
 def test_an_interval_for_json_has_none_for_nan() -> None:
     assert Interval(0.5, math.nan, math.inf).to_json() == {"value": 0.5, "low": None, "high": None}
+
+
+def test_limits_have_names_beside_their_figure() -> None:
+    found = with_limits({"a": Interval(0.5, 0.25, 1), "b": 3, "c": Interval(1, math.nan, math.nan)})
+    assert found == {"a": 0.5, "a.low": 0.25, "a.high": 1.0, "b": 3.0, "c": 1.0}
+    assert with_limits({"d": UNDEFINED, "e": math.inf}) == {}
 
 
 def test_nothing_is_written_as_minus_nothing() -> None:

@@ -180,8 +180,8 @@ def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> N
         mean = pytest.approx(float(np.mean([row[kind] for row in best])))
         assert prompt[f"best_{kind}"] == mean == flat[f"eval/source0/prompt0/best_{kind}"]
     together = grades.together[1]["joint"]
-    assert flat["eval/together/joint/prompt1/both"] == together.both.value
-    assert flat["eval/together/joint/prompt1/there"] == together.there.value
+    assert flat["eval/together/joint/prompt1/both"] == together.both
+    assert flat["eval/together/joint/prompt1/there"] == together.there
     for row in source_rows(grades):
         name = row["source"]
         assert row["image, each other"] == f"{scores.likeness[name]:.2f}"

@@ -1,16 +1,10 @@
-"""Which trial is chosen, and paired differences against NumPy and scipy."""
+"""Which trial is chosen."""
 
 import math
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
-from scipy import stats
-
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.metrics.paired import difference_over_noises
-from hw2.sweeps.choice import Mode, choose, differences
+from hw2.sweeps.choice import Mode, choose
 from hw2.sweeps.trial import Report, TrialResult
 
 NOWHERE = Path("nowhere")
@@ -24,13 +18,11 @@ def trial(
     half: float = 0.05,
     samples: int = 10,
     error: str = "",
-    outcomes: np.ndarray | None = None,
 ) -> TrialResult:
     y = Interval(value, value - half, value + half)
     scores = {"y": y, "network_calls": Interval(calls, calls, calls)}
-    kept = {} if outcomes is None else {"right": outcomes}
     reports = (Report(samples, scores),)
-    return TrialResult({"x": x}, NOWHERE, reports, error=error, outcomes=kept)
+    return TrialResult({"x": x}, NOWHERE, reports, error=error)
 
 
 def chosen(trials: list[TrialResult], mode: Mode = "max", cheapest: bool = False) -> float | None:
@@ -109,72 +101,6 @@ def test_without_costs_the_best_is_cheapest() -> None:
     reports = [(Report(5, {"y": Interval(v, v - 1, v + 1)}),) for v in (1.0, 1.5)]
     trials = [TrialResult({"x": i}, NOWHERE, r) for i, r in enumerate(reports)]
     assert chosen(trials, cheapest=True) == 1
-
-
-def test_differences_are_paired() -> None:
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=60) * 10
-    base, better = shared, shared + 0.5 + rng.normal(size=60)
-    same = shared + rng.normal(size=60)
-    trials = [
-        trial(x, 0, outcomes=values.astype(np.float32))
-        for x, values in ((0, base), (1, better), (2, same - same.mean() + shared.mean()))
-    ]
-    up, flat = differences(trials, {"x": 0.0}, seed=0)
-    assert (up.point, up.baseline, up.metric, up.n) == ({"x": 1}, {"x": 0}, "right", 60)
-    assert up.verdict == "higher"
-    assert flat.verdict == "not shown to differ"
-    assert up.interval.value == pytest.approx((better - base).mean(), abs=1e-5)
-    found = stats.bootstrap(
-        ((better - base),), np.mean, n_resamples=5000, method="percentile", rng=1
-    ).confidence_interval
-    wide = found.high - found.low
-    assert up.interval.low == pytest.approx(found.low, abs=0.1 * wide)
-    assert up.interval.high == pytest.approx(found.high, abs=0.1 * wide)
-    assert stats.ttest_ind(better, base).pvalue > 0.05  # unpaired it would not show
-
-    turned = differences(trials[:2], {"x": 1}, seed=0)
-    assert [pair.verdict for pair in turned] == ["lower"]
-
-
-def test_differences_of_shares_are_not_empty() -> None:
-    trials = [trial(x, 0, outcomes=np.ones(50, np.float32)) for x in (0, 1)]
-    [plain], [share] = (
-        differences(trials, {"x": 0}, 0),
-        differences(trials, {"x": 0}, 0, {"right": 20}),
-    )
-    assert plain.interval == Interval(0, 0, 0)
-    assert share.interval == difference_over_noises(torch.zeros(50).double(), 20, 0, 2000)
-
-
-def test_equal_outcomes_are_not_shown_to_differ() -> None:
-    trials = [trial(x, 0, outcomes=np.ones(20, np.float32)) for x in (0, 1)]
-    (pair,) = differences(trials, {"x": 0}, seed=0)
-    assert (pair.interval.low, pair.interval.high) == (0, 0)
-    assert pair.verdict == "not shown to differ"
-
-
-def test_what_has_no_partner_is_not_compared() -> None:
-    ten, five = np.arange(10.0), np.arange(5.0)
-    trials = [trial(0, 0, outcomes=ten), trial(1, 0, outcomes=five), trial(2, 0)]
-    assert differences(trials, {"x": 0}, seed=0) == []  # fewer samples, no outcomes
-    assert differences(trials, {}, seed=0) == []
-    assert differences(trials, {"x": 8}, seed=0) == []  # no such trial
-    assert (
-        differences([trial(0, 0, outcomes=ten[:0]), trial(1, 0, outcomes=ten[:0])], {"x": 0}, 0)
-        == []
-    )
-
-
-def test_the_baseline_is_like_the_trial_in_all_else() -> None:
-    values = {(w, steps): np.full(8, w * steps) for w in (0.0, 1.0) for steps in (10.0, 20.0)}
-    trials = [
-        TrialResult({"w": w, "steps": steps}, NOWHERE, outcomes={"right": array})
-        for (w, steps), array in values.items()
-    ]
-    found = {pair.point["steps"]: pair for pair in differences(trials, {"w": 0}, seed=0)}
-    assert {steps: pair.interval.value for steps, pair in found.items()} == {10: 10, 20: 20}
-    assert all(pair.baseline["steps"] == steps for steps, pair in found.items())
 
 
 def test_nan_scores_survive() -> None:

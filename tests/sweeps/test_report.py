@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hw2.errors import TrialsFailed
 from hw2.figures.charts import Panel
 from hw2.figures.front import FrontPoint
 from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.metrics.jackknife import Estimate
 from hw2.runlog.tracker import Tracker
-from hw2.sweeps.report import Metric, Shown, report_sweep
+from hw2.sweeps.report import report_sweep
+from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, TrialResult, trial_folder
 from tests.sweeps.toy import toy_config
@@ -29,7 +32,7 @@ SHOWN = Shown(
 
 def trial(out: Path, point: Point, y: float = 0.5, **more: Any) -> TrialResult:
     scores = {"y": Interval(y, y - 0.1, y + 0.1), "spread": Interval(1 - y, 0.3 - y, 1.5 - y)}
-    outcomes = {"right": np.full(10, y)}
+    outcomes = {"y": np.full(10, y)}
     settings = {"reports": (Report(10, scores),), "outcomes": outcomes, "seconds": 1.25} | more
     return TrialResult(point, trial_folder(out, point), **settings)
 
@@ -59,7 +62,7 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     points = [(w, steps) for w in (2.0, 0, 1.0) for steps in (20, 10)]
     trials = [trial(tmp_path, {"w": w, "steps": s}, w / 4 + s / 100) for w, s in points]
     kept = report(tmp_path, trials, baseline={"w": 0})
-    assert figures(tmp_path) == {"curves.png", "front.png"}
+    assert figures(tmp_path) == {"curves.png", "differences.png", "front.png"}
     shown = [(t["point"]["w"], t["point"]["steps"]) for t in kept["trials"]]
     assert shown == [(0, 10), (0, 20), (1, 10), (1, 20), (2, 10), (2, 20)]
     assert kept["best"]["point"] == {"w": 2, "steps": 20}
@@ -72,19 +75,40 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "chosen (best, max y): w=2, steps=20: 70.0 % (60.0-80.0)" in printed
     assert f"figures: {tmp_path / 'figures'}" in printed
-    assert "y is no mean over noises: differences are of right\n" in printed
+    assert "less that of w=0, on the same noises; shares in points:\n" in printed
+    assert "*: shown to differ; limits of each alone, not adjusted for 4\n" in printed
+    row = next(line for line in printed.splitlines() if "50.0 (50.0-50.0) *" in line)
+    assert row.split("│")[1].strip() == "w=2, steps=10"
 
 
-@pytest.mark.parametrize(("metric", "told"), [("y", False), ("spread", True)])
-def test_differences_of_another_metric_than_decides_are_told_to_be(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str, told: bool
+def test_each_setting_has_a_row_of_its_differences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcomes = {"y": np.zeros(10)}
-    trials = [trial(tmp_path, {"w": w}, w / 4, outcomes=outcomes) for w in (1.0, 2.0)]
-    report(tmp_path, trials, baseline={"w": 1.0}, metric=metric)
-    printed = capsys.readouterr().out
-    assert ("spread is no mean over noises: differences are of y\n" in printed) == told
-    assert ("is no mean over noises" in printed) == told
+    drawn: list[tuple[str, list[Panel]]] = []
+    monkeypatch.setattr(
+        "hw2.sweeps.figures.panels", lambda of, title: drawn.append((title, of)) or SQUARE
+    )
+    moves = torch.tensor([0.01, -0.01, 0.0], dtype=torch.float64)
+    table = Estimate(0.0, (moves,)).table().numpy()
+    outcomes = {"y": np.linspace(0, 1, 10), "spread": table, "of a part": np.zeros(10)}
+    trials = [
+        trial(tmp_path, {"w": 1.0}, 0.25, outcomes=outcomes),
+        trial(tmp_path, {"w": 2.0}, 0.5, outcomes=outcomes | {"spread": 3 * table}),
+    ]
+    report(tmp_path, trials, baseline={"w": 1.0})
+    told = capsys.readouterr().out
+    assert "of a part" not in told and "not adjusted for 2\n" in told
+    assert "of a part" in (tmp_path / "tables/differences.csv").read_text()
+    (row,) = [line for line in told.splitlines() if "0 (0" in line]
+    # Two thirds of the sum of squares, of which Student's t with two degrees takes 4.3 times.
+    half = 4.303 * (2 / 3 * 2 * 0.02**2) ** 0.5
+    assert f"{-0.25:.2f} ({-0.25 - half:.2f} to {-0.25 + half:.2f}) *" in row
+    assert "*" not in row.split("│")[2]  # equal to the baseline in y
+    (_, curves), (title, apart) = drawn
+    assert title.startswith("less that of w=1, in pairs; 10 noises a trial")
+    assert [panel.title for panel in apart] == [panel.title for panel in curves]
+    assert [panel.zero for panel in (*curves, *apart)] == [None, None, 0.0, 0.0]
+    assert apart[1].at == [2.0] and apart[1].lines[""][0].value == -0.25
 
 
 def test_yes_and_no_are_no_axis(tmp_path: Path) -> None:
@@ -122,7 +146,7 @@ def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
         drawn.extend((points, names[1:], best.label))
         return SQUARE
 
-    monkeypatch.setattr("hw2.sweeps.report.front", front)
+    monkeypatch.setattr("hw2.sweeps.figures.front", front)
     trials = [trial(tmp_path, {"w": w}, y) for w, y in ((0.0, 0.5), (1.0, 0.45), (2.0, 0.3))]
     kept = report(tmp_path, trials, rule="cheapest_within_interval")
     assert report(tmp_path / "least", trials, mode="min")["best"]["point"] == {"w": 2}
@@ -139,7 +163,7 @@ def test_curves_of_more_lines_than_can_be_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int, said: str
 ) -> None:
     drawn: list[Panel] = []
-    monkeypatch.setattr("hw2.sweeps.report.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
     points = [{"w": w, "steps": s} for w in (0.0, 1.0) for s in range(1, others + 1)]
     report(tmp_path, [trial(tmp_path, p, p["w"] / 4 + p["steps"] / 100) for p in points])
     assert drawn[0].title == f"the mean{said}" and list(drawn[0].at) == [0, 1]

@@ -23,7 +23,7 @@ from hw2.sweeps.trial import (
     run_trial,
     trial_folder,
 )
-from tests.sweeps.toy import ToyWork, lines, noise
+from tests.sweeps.toy import ToyWork, lines, noise, spread
 
 POINT = {"x": 2.0}
 
@@ -38,14 +38,17 @@ def drawn(folder: Path) -> list[str]:
 
 
 def test_rungs_draw_only_what_is_new(tmp_path: Path) -> None:
-    reports = run(tmp_path, 3, 7, 12)
+    reports = run(tmp_path, 4, 7, 12)
     assert drawn(tmp_path) == ["2 0", "2 10", "2 5"]
-    assert [report.samples for report in reports] == [3, 7, 12]
+    assert [report.samples for report in reports] == [4, 7, 12]
     means = [report.scores["y"].value for report in reports]
-    np.testing.assert_allclose(means, [2 + noise(range(n)).mean() for n in (3, 7, 12)], rtol=1e-12)
+    np.testing.assert_allclose(means, [2 + noise(range(n)).mean() for n in (4, 7, 12)], rtol=1e-12)
     kept = read_trial(tmp_path, POINT)
     assert kept.reports == tuple(reports)
     np.testing.assert_array_equal(kept.outcomes["y"], 2 + noise(range(12)))
+    estimate = spread(2 + noise(range(12)))
+    np.testing.assert_array_equal(kept.outcomes["spread"], estimate.table())
+    assert kept.scores["spread"] == estimate.interval
     assert (kept.error, kept.samples, kept.scores) == ("", 12, reports[-1].scores)
 
 

@@ -9,21 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from hw2.lock import only_writer
 from hw2.metrics.intervals import Interval
+from hw2.metrics.jackknife import Estimate, jackknife
 from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
-from hw2.sweeps.report import Metric, Shown
+from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import Arrays, OfTrial
+from hw2.sweeps.trial import Arrays, OfTrial, Scores
 
-SHOWN = Shown({"y": Metric("the mean", "y", ".2f"), "network_calls": Metric("calls", "calls")})
+SHOWN = Shown(
+    {
+        "y": Metric("the mean", "y", ".2f"),
+        "spread": Metric("the spread", "spread"),
+        "network_calls": Metric("calls", "calls"),
+    }
+)
 
 
 def noise(samples: range) -> np.ndarray:
     return np.array([np.random.Generator(np.random.Philox(key=s)).normal() for s in samples])
+
+
+def spread(y: np.ndarray) -> Estimate:
+    values = torch.from_numpy(y)
+    return jackknife(lambda rows: values[rows].std(), torch.zeros(len(y), dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -60,10 +73,10 @@ class ToyWork:
             time.sleep(0.2)
         return arrays
 
-    def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+    def score(self, point: Point, drawn: Arrays) -> tuple[Scores, Arrays]:
         mean, calls = float(drawn["y"].mean()), float(abs(point["x"]))
-        intervals = {"y": Interval(mean, mean - 1, mean + 1)}
-        return intervals | {"network_calls": Interval(calls, calls, calls)}, {"y": drawn["y"]}
+        scores: Scores = {"y": Interval(mean, mean - 1, mean + 1), "spread": spread(drawn["y"])}
+        return scores | {"network_calls": Interval(calls, calls, calls)}, {"y": drawn["y"]}
 
     def sheet(self, point: Point, drawn: Arrays) -> Image.Image:
         return Image.new("RGB", (8, 8), (len(drawn["y"]), 0, 0))

@@ -1,0 +1,107 @@
+"""The figures of a sweep: metrics and paired differences over a setting, and the front."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from PIL import Image
+
+from hw2.figures.charts import Panel, panels
+from hw2.figures.front import FrontPoint, front
+from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.settings.sweeps import SweepConfig
+from hw2.sweeps.pairs import Difference
+from hw2.sweeps.shown import Shown
+from hw2.sweeps.space import Point, is_number, label_of
+from hw2.sweeps.trial import TrialResult
+
+MAX_LINES = 6  # in a panel; of more settings than that, the first, and the title says so
+
+
+def sweep_figures(
+    config: SweepConfig,
+    shown: Shown,
+    trials: Sequence[TrialResult],
+    best: TrialResult | None,
+    pairs: Sequence[Difference],
+) -> dict[str, Image.Image]:
+    """Pictures by name: `curves` and `differences` where the first setting is a number, `front`."""
+    done = [trial for trial in trials if trial.scores]
+    if not done:
+        return {}
+    x = next(iter(config.baseline), next(iter(config.space)))
+    title = f"{config.samples} noises a trial, the same for all; seed {config.seed}"
+    figures = {}
+    if all(is_number(trial.point[x]) for trial in done):
+        values = {
+            name: [(t.point, t.scores[name]) for t in done if name in t.scores]
+            for name in shown.metrics
+        }
+        apart = {
+            name: [(p.point, p.interval) for p in pairs if p.metric == name]
+            for name in shown.metrics
+        }
+        if charts := _panels(shown, x, values):
+            figures["curves"] = panels(charts, title)
+        if charts := _panels(shown, x, apart, zero=0.0):
+            against = label_of(config.baseline)
+            figures["differences"] = panels(charts, f"less that of {against}, in pairs; {title}")
+    if shown.front is not None and (picture := _front(shown, shown.front, x, done, best)):
+        figures["front"] = picture
+    return figures
+
+
+Values = Sequence[tuple[Point, Interval]]
+
+
+def _panels(
+    shown: Shown, x: str, found: Mapping[str, Values], zero: float | None = None
+) -> list[Panel]:
+    return [
+        _panel(shown.metrics[name].title, x, values, zero)
+        for name, values in found.items()
+        if any(math.isfinite(interval.value) for _, interval in values)
+    ]
+
+
+def _panel(title: str, x: str, values: Values, zero: float | None) -> Panel:
+    """One metric over `x`, a line for each combination of the other settings."""
+    rest = [label_of({k: v for k, v in point.items() if k != x}) for point, _ in values]
+    different = list(dict.fromkeys(rest))
+    if len(different) > MAX_LINES:
+        title += f", {MAX_LINES} of {len(different)} combinations"
+    at = sorted({float(point[x]) for point, _ in values})
+    found = {
+        (name, float(point[x])): interval
+        for name, (point, interval) in zip(rest, values, strict=True)
+    }
+    lines = {
+        name: [found.get((name, value), UNDEFINED) for value in at]
+        for name in different[:MAX_LINES]
+    }
+    return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines, zero)
+
+
+def _front(
+    shown: Shown,
+    axes: tuple[str, str],
+    x: str,
+    done: Iterable[TrialResult],
+    best: TrialResult | None,
+) -> Image.Image | None:
+    across, up = axes
+    points = {
+        trial.folder: FrontPoint(
+            label_of({x: trial.point[x]}),
+            trial.scores[across],
+            trial.scores[up],
+            label_of({k: v for k, v in trial.point.items() if k != x}),
+            shown.likeness(trial),
+        )
+        for trial in done
+        if math.isfinite(trial.scores[across].value + trial.scores[up].value)
+    }
+    if not points:
+        return None
+    names = (shown.metrics[across].title, shown.metrics[up].title)
+    chosen = points.get(best.folder) if best else None
+    return front(list(points.values()), f"{names[1]} against {names[0]}", *names, best=chosen)
