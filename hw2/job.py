@@ -22,7 +22,7 @@ from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
 
 if TYPE_CHECKING:
-    from hw2.mirror import Mirror
+    from hw2.bucket.mirror import Mirror
 
 M = TypeVar("M", bound=Config)
 SHOWN = 6  # differences that are told, of all

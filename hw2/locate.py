@@ -87,7 +87,7 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
 
 def _fetch(uri: str, key: str) -> Path:
     """A copy of weights in a bucket; its path names their version, so it never changes."""
-    from hw2.storage import Bucket
+    from hw2.bucket.storage import Bucket
 
     bucket = Bucket(uri)
     bucket.refuse_unusable()

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hw2.bucket.mirror import Mirror
 from hw2.errors import Hw2Error, StorageError, wants_room
 from hw2.figures.charts import curves
 from hw2.gradients import Place
-from hw2.mirror import Mirror
 from hw2.runlog.tracker import Tracker
 from hw2.training import Begun, Row, Saved, Training, train
 

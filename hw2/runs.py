@@ -21,8 +21,8 @@ from hw2.settings.training import TrainingJobConfig
 from hw2.tracking import refuse_silent
 
 if TYPE_CHECKING:
+    from hw2.bucket.mirror import Mirror
     from hw2.data.tables import BadRow
-    from hw2.mirror import Mirror
 
 
 @runtime_checkable
@@ -130,7 +130,7 @@ def _meaning_of_auto(config: JobConfig) -> dict[str, str]:
 def _mirror(out: Path) -> "Iterator[Mirror | None]":
     """What brings OUT to its bucket; None for a folder, which all nodes of a cluster must see."""
     if uri := uri_of(out):
-        from hw2.bucket_out import mirrored
+        from hw2.bucket.out import mirrored
 
         with mirrored(uri) as mirror:
             yield mirror

@@ -6,7 +6,7 @@ import urllib.request
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from hw2.storage import Bucket
+from hw2.bucket.storage import Bucket
 from tests.ports import free_port
 
 BUCKET = "results"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw2.bucket.mirror import Mirror
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal, own_device, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
@@ -19,7 +20,6 @@ from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import joining, refuse_silent
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
-from hw2.mirror import Mirror
 
 if TYPE_CHECKING:
     import torch

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hw2.bucket.mirror import Mirror
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.search import num_asked
 from hw2.distributed.tuning import connected_for, run_under_tune
-from hw2.mirror import Mirror
 from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig

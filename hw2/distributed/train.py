@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hw2.bucket_out import joined
+from hw2.bucket.mirror import Address, Mirror
+from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
@@ -26,7 +27,6 @@ from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place
 from hw2.locate import FINAL
 from hw2.lock import LOCK_SECONDS, NODE_SECONDS, only_writer
-from hw2.mirror import Address, Mirror
 from hw2.progress import following
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.run_file import RUN_FILE

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw2.bucket_out import joined
+from hw2.bucket.mirror import Mirror
+from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
@@ -29,7 +30,6 @@ from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError, Hw2Error
 from hw2.lock import one_of_writers
 from hw2.metrics.intervals import UNDEFINED
-from hw2.mirror import Mirror
 from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point

@@ -34,7 +34,7 @@ from hw2.tracking import open_run, prepare_store
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hw2.mirror import Mirror
+    from hw2.bucket.mirror import Mirror
 
 logger = logging.getLogger("hw2.tracking")
 TELL_SECONDS = 5.0  # of waiting for MLflow, after which this is told

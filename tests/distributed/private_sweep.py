@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hw2.bucket_out import mirrored
+from hw2.bucket.out import mirrored
 from hw2.config import ScalingConfig
 from hw2.distributed.session import cluster_cpus_and_gpus, connected
 from hw2.distributed.sweep import run_sweep

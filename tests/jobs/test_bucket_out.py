@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from hw2.storage import Bucket
+from hw2.bucket.storage import Bucket
 from tests.buckets import VARIABLES, BucketServer
 from tests.chaos.training import undisturbed
 from tests.distributed.head import Head, running_head

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from hw2.bucket_out import joined, mirrored
+from hw2.bucket.mirror import Mirror, TakenOver
+from hw2.bucket.out import joined, mirrored
+from hw2.bucket.out_files import OutFiles
+from hw2.bucket.storage import Bucket, Stamp
 from hw2.checkpoint import CheckpointStore
 from hw2.errors import StorageError
-from hw2.mirror import Mirror, TakenOver
-from hw2.out_files import OutFiles
 from hw2.runlog.entries import Entry
 from hw2.runlog.tracker import Tracker
-from hw2.storage import Bucket, Stamp
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
 
@@ -390,7 +390,7 @@ def test_a_later_start_shuts_the_earlier_one_out(uri: str) -> None:
 def test_what_a_worker_writes_comes_to_the_driver(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hw2.mirror.FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr("hw2.bucket.mirror.FOLLOW_SECONDS", 0.1)
     with mirrored(uri) as driver:
         driver.take_over()
         journal = write(driver, "begun")
@@ -432,7 +432,7 @@ def test_the_driver_follows_on_when_the_bucket_is_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("hw2.mirror.FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr("hw2.bucket.mirror.FOLLOW_SECONDS", 0.1)
     with mirrored(uri) as driver:
         driver.take_over()
         journal = write(driver, "begun")
@@ -475,7 +475,7 @@ def test_results_that_cannot_be_pushed_stay(
     bucket_server: BucketServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hw2.bucket_out.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("hw2.bucket.out.PATIENCE_SECONDS", 0.1)
     refused = pytest.raises(StorageError, match="no answer; what is not there is in ")
     with refused as told, mirrored(uri) as mirror:
         mirror.take_over()
@@ -491,8 +491,8 @@ def test_results_that_cannot_be_pushed_stay(
 def test_a_bucket_that_is_away_hides_no_error(
     uri: str, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch, lent: bool
 ) -> None:
-    for module in ("bucket_out", "mirror"):
-        monkeypatch.setattr(f"hw2.{module}.ANSWER_SECONDS", 0.1)
+    for module in ("out", "mirror"):
+        monkeypatch.setattr(f"hw2.bucket.{module}.ANSWER_SECONDS", 0.1)
     with pytest.raises(ZeroDivisionError), mirrored(uri) as mirror:
         mirror.take_over()
         with mirror.lent() if lent else nullcontext():
@@ -505,7 +505,7 @@ def test_a_bucket_that_is_away_hides_no_error(
 def test_a_worker_that_ends_while_the_bucket_is_away_ends_well(
     uri: str, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hw2.bucket_out.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("hw2.bucket.out.ANSWER_SECONDS", 0.1)
     with mirrored(uri) as driver:
         driver.take_over()
         with driver.lent():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hw2.bucket.storage import Bucket, Stamp
 from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.locate import FINAL, find_model
-from hw2.storage import Bucket, Stamp
 from tests.buckets import BucketServer
 
 pytest_plugins = ["tests.bucket_fixtures"]

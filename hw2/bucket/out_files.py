@@ -5,10 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+from hw2.bucket.storage import Stamp
 from hw2.checkpoint import MANIFEST
 from hw2.errors import StorageError
 from hw2.runlog.journal import JOURNAL
-from hw2.storage import Stamp
 
 CHECKPOINTS, RAY = "checkpoints/", "ray/"
 SETTINGS = ("config.yaml", "inputs.json")

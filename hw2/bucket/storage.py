@@ -18,7 +18,7 @@ from hw2.disclosure import mask, one_line
 from hw2.errors import ConfigError, Hw2Error, StorageError, wants_room
 
 T = TypeVar("T")
-logger = logging.getLogger("hw2.storage")
+logger = logging.getLogger("hw2.bucket")
 
 ANSWER_SECONDS = 15.0  # in which a bucket has to answer at a job's start
 PATIENCE_SECONDS = 300.0  # for which it may be away in the middle of one

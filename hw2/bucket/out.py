@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hw2.bucket.mirror import Address, Mirror
+from hw2.bucket.storage import ANSWER_SECONDS, PATIENCE_SECONDS, Bucket
 from hw2.errors import StorageError
-from hw2.mirror import Address, Mirror
 from hw2.places import cache_folder
-from hw2.storage import ANSWER_SECONDS, PATIENCE_SECONDS, Bucket
 
-logger = logging.getLogger("hw2.storage")
+logger = logging.getLogger("hw2.bucket")
 
 
 @contextmanager

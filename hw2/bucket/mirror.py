@@ -23,13 +23,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw2.bucket.out_files import CHECKPOINTS, MANIFESTS, RAY, SETTINGS, OutFiles, prolong, turn
+from hw2.bucket.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
 from hw2.checkpoint import MANIFEST, is_whole
 from hw2.errors import StorageError
-from hw2.out_files import CHECKPOINTS, MANIFESTS, RAY, SETTINGS, OutFiles, prolong, turn
 from hw2.runlog.journal import JOURNAL
-from hw2.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
 
-logger = logging.getLogger("hw2.storage")
+logger = logging.getLogger("hw2.bucket")
 OWNER = ".owner"
 PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8
 
@@ -47,7 +47,7 @@ class Address:
 
 
 class Mirror:
-    """The working folder `folder` of the OUT at `address`. Made by hw2.bucket_out."""
+    """The working folder `folder` of the OUT at `address`. Made by hw2.bucket.out."""
 
     def __init__(self, address: Address, folder: Path) -> None:
         self.address, self.folder = address, folder

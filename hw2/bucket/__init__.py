@@ -1,0 +1,1 @@
+"""Buckets: their files, and OUT in one."""
