@@ -13,6 +13,7 @@ from hw2.data.listing.store import STORE_ERRORS, Entry, Store, gist, over_limit,
 
 BLOCK = 512  # of a tar
 LOCAL_READ, REMOTE_READ = 2**14, 2**22  # bytes read at once: a bucket answers slowly
+MAX_SIZE = 2**63 - 1  # that a listing can hold; a header may say more
 MAX_TEXT = 2**16  # long names, PAX headers and .cls files
 
 
@@ -153,6 +154,8 @@ def members(window: Window, size: int) -> Iterator[Member]:
             length = info.size
         if length < 0 or info.type == tarfile.GNUTYPE_SPARSE:
             raise TornTar(f"a member of an unknown kind at byte {here}")
+        if length > MAX_SIZE:
+            raise TornTar(f"a member of {length} bytes at byte {here}")
         yield Member((name or info.name).removeprefix("./"), position, length, info.isreg())
         # Links say a size that they do not have.
         filled = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES

@@ -180,6 +180,10 @@ def claims_much(path: Path) -> str:
     return f"a member ends at byte {claim(path, 2**50) + 512 + 2**50} of {path.stat().st_size}"
 
 
+def claims_more_than_a_number_holds(path: Path) -> str:
+    return f"a member of {2**70} bytes at byte {claim(path, 2**70)}"
+
+
 def claims_less_than_nothing(path: Path) -> str:
     return f"a member of an unknown kind at byte {claim(path, -1024)}"
 
@@ -226,6 +230,7 @@ def pax_that_claims_much(path: Path) -> str:
         cut_in_a_header,
         bad_header,
         claims_much,
+        claims_more_than_a_number_holds,
         claims_less_than_nothing,
         sparse,
         large_pax,
