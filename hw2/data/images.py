@@ -96,7 +96,8 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
-            warnings.filterwarnings("ignore", "Corrupt EXIF data")
+            # Of a broken block beside the picture; what is wrong with the picture itself is raised.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             with Image.open(source, formats=FORMATS) as opened:
                 _refuse_huge(opened, max_pixels)
                 _refuse_endless(opened)

@@ -1,4 +1,5 @@
 import errno
+import struct
 import sys
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def exif_of(tag: int) -> Image.Exif:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = tag
     return exif
+
+
+@pytest.mark.parametrize("count", [2, 1000])  # of one number; it ends behind the file
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_of_a_broken_exif_block_nothing_is_said(
+    tmp_path: Path, suffix: str, count: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    entry = struct.pack("<HHHIII", 1, ExifTags.Base.Orientation, 3, count, 6, 0)
+    path = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (8, 12)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0" + entry)
+    assert decode(path, upright=True).shape[2] == 3 and orientation(path) in (1, 6)
+    assert not list(recwarn)
 
 
 def test_a_photograph_is_turned_upright_where_that_is_asked_for(tmp_path: Path) -> None:
