@@ -47,6 +47,14 @@ class Dumper(yaml.SafeDumper):
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
+    def represent_text(self, text: str) -> yaml.Node:
+        """Within single quotes Loader would fold U+0085, a line break, to a blank."""
+        style = '"' if "\x85" in text else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, Dumper.represent_text)
+
 
 def read_yaml(path: Path) -> dict[Any, Any]:
     """The mapping in the file; a key need not be a text. Raises ConfigError, in one line."""

@@ -454,6 +454,13 @@ def test_dump_keeps_texts(tmp_path: Path, name: str):
     assert name in dump(config)  # as it was written, not as numbers of its letters
 
 
+@pytest.mark.parametrize("name", ["\x85", "a\x85\n b", "\u2028\x85: ", "a\n\u2029\t"])
+def test_dump_keeps_line_breaks_of_all_kinds(tmp_path: Path, name: str):
+    config = Demo(out=Path("x"), name=name, tags={name: 1})
+    (tmp_path / "c.yaml").write_text(dump(config), encoding="utf-8")
+    assert read("--config", f"{tmp_path}/c.yaml") == config
+
+
 def test_difference():
     a = {"seed": 0, "train": {"rate": 1.0, "betas": [1, 2]}, "judge": None}
     b = {"seed": 0, "train": {"rate": 2.0, "betas": [1, 2]}, "judge": {"path": "p"}}
