@@ -42,6 +42,11 @@ def test_forms_of_src_image(file: Path) -> None:
         assert found.pictures == whole.pictures[1:2] if count == 1 else whole.pictures, form
 
 
+def test_the_widest_baseline(file: Path) -> None:
+    found = read_concepts(changed(file, baseline=[[-100, 100]]))["0"]
+    assert found.baselines == ((-100.0, 100.0),)
+
+
 def test_the_middle_square_is_taken(file: Path) -> None:
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = (200, 100, 50)
@@ -88,12 +93,15 @@ def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
         ({"src_image": "../elsewhere"}, "'../elsewhere' leads out of"),
         ({"src_image": "/etc"}, "'/etc' leads out of"),
         ({"src_image": 3}, "src_image='3': want a folder or files"),
+        ({"src_image": "a\0b"}, r"'a\x00b' leads out of"),
         ({"src_image": ["0/00.jpg", "0/none.jpg"]}, "holds no pictures"),
+        ({"src_image": ["0", "0/00.jpg"]}, "holds no pictures"),
         ({"token_name": "two words"}, "token_name='two words': want one word"),
         ({"token_name": ""}, "token_name='': want one word"),
         ({"prompt": ["a", "b"]}, "have 2, 1 and 1 entries"),
         ({"prompt": [3]}, "prompt='[3]': want a list of texts"),
         ({"prompt": ["a \ud800"]}, r"a \\ud800']"),
+        ({"baseline": 60}, "baseline='60': want [image, text]"),
         ({"baseline": [[60]]}, "baseline='[60]': want [image, text]"),
         ({"baseline": [[60, 200]]}, "each of -100 to 100"),
         ({"baseline": [[True, 20]]}, "each of -100 to 100"),

@@ -26,6 +26,36 @@ def test_other_ids_stand_as_written(tmp_path: Path) -> None:
     assert labels == Labels(("n02", "n01"), ("cat", "dog")) and not labels.numeric
 
 
+def test_leading_zeros_do_not_change_the_order(tmp_path: Path) -> None:
+    path = tmp_path / "id2label.json"
+    path.write_text('{"10": "a", "007": "b", "5": "c", "0": "d"}')
+    assert read_labels(path) == Labels(("0", "5", "007", "10"), ("d", "c", "b", "a"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (("10", "b", "2"), ("x", "y", "z")),
+        (("²", "1"), ("x", "y")),  # which isdigit takes
+        (("n02", "n01"), ("7", "cat")),
+        (("n02", "1"), ("7", "8")),
+    ],
+)
+def test_ids_that_are_not_all_numbers_stand_as_written(
+    tmp_path: Path, ids: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    path = tmp_path / "id2label.json"
+    path.write_text(json.dumps(dict(zip(ids, names, strict=True))))
+    labels = read_labels(path)
+    assert labels == Labels(ids, names) and not labels.numeric
+
+
+def test_the_longest_label_that_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "id2label.json"
+    path.write_text(json.dumps({"0": "x" * 999}))
+    assert read_labels(path).names == ("x" * 999,)
+
+
 def test_a_list_is_numbered(tmp_path: Path) -> None:
     path = tmp_path / "id2label.json"
     names = [f"class {i}" for i in range(11)]
@@ -59,7 +89,7 @@ def test_an_id_goes_before_a_name(tmp_path: Path) -> None:
         (b'{"": "cat"}', "none may be empty"),
         (b'{"cat": "0", "dog": "1"}', "numbers and its ids names, as 'cat': '0': want them the"),
         (b'{"0": "\\ud800"}', "half a surrogate pair"),
-        (b'{"0": "' + b"x" * 10**6 + b'"}', "xxx have 1000001 letters: want at most 1000"),
+        (b'{"0": "' + b"x" * 1000 + b'"}', "xxx have 1001 letters: want at most 1000"),
         (b'{"0": "a\\nb", "1": "a\\nb"}', r"label 'a\\nb'"),
     ],
 )
@@ -78,6 +108,8 @@ def test_files_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_labels(tmp_path / "none.json")
     with pytest.raises(DataError, match=r"cannot be read .Is a directory.*id2label\.json"):
         read_labels(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be read .embedded null"):
+        read_labels(tmp_path / "a\0b.json")
     (tmp_path / "large.json").write_text('["cat"]')
     monkeypatch.setattr(labels_module, "MAX_BYTES", 6)
     with pytest.raises(DataError, match=r"large\.json: 7 bytes are over the allowed 6"):
