@@ -36,6 +36,7 @@ def refusal(file: Path) -> str:
 
 def test_forms_of_src_image(file: Path) -> None:
     names = [f"0/{place:02d}.jpg" for place in range(3)]
+    (file.parent / "0/._00.jpg").touch()  # as macOS leaves beside a picture
     whole = read_concepts(file)["0"]
     for form, count in (("0", 3), ("./0/", 3), (names, 3), (names[1], 1), ("dog", 3)):
         found = read_concepts(changed(file, src_image=form))["0"]
@@ -52,7 +53,9 @@ def test_the_middle_square_is_taken(file: Path) -> None:
     wide[:, 20:40] = (200, 100, 50)
     Image.fromarray(wide).save(file.parent / "0/wide.png")
     concept = read_concepts(changed(file, src_image="0/wide.png"))["0"]
-    assert (concept_pictures(concept, 8).movedim(1, -1) == np.array([200, 100, 50])).all()
+    found = concept_pictures(concept, 8)
+    assert found.shape == (1, 3, 8, 8)
+    assert (found.movedim(1, -1) == np.array([200, 100, 50])).all()
 
 
 def test_a_broken_picture_is_told_with_the_way_out(file: Path) -> None:
@@ -95,11 +98,14 @@ def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
         ({"src_image": 3}, "src_image='3': want a folder or files"),
         ({"src_image": "a\0b"}, r"'a\x00b' leads out of"),
         ({"src_image": ["0/00.jpg", "0/none.jpg"]}, "holds no pictures"),
+        ({"src_image": ["0/none.jpg", "0/00.jpg"]}, "holds no pictures"),
         ({"src_image": ["0", "0/00.jpg"]}, "holds no pictures"),
         ({"token_name": "two words"}, "token_name='two words': want one word"),
+        ({"token_name": 5}, "token_name='5': want one word"),
         ({"token_name": ""}, "token_name='': want one word"),
         ({"prompt": ["a", "b"]}, "have 2, 1 and 1 entries"),
         ({"prompt": [3]}, "prompt='[3]': want a list of texts"),
+        ({"prompt": [" "]}, "prompt=\"[' ']\": want a list of texts"),
         ({"prompt": ["a \ud800"]}, r"a \\ud800']"),
         ({"baseline": 60}, "baseline='60': want [image, text]"),
         ({"baseline": [[60]]}, "baseline='[60]': want [image, text]"),

@@ -109,3 +109,14 @@ def test_a_photograph_is_turned_upright_where_that_is_asked_for(tmp_path: Path) 
         np.testing.assert_array_equal(decode(path, upright=True), upright)
     path.write_bytes(b"no picture")
     assert orientation(path) == 1
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (8, 13), (13, 8)])
+def test_the_middle_square_of_wide_and_of_high_pictures(
+    rows: int, columns: int, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    top, left = (rows - 8) // 2, (columns - 8) // 2
+    middle = decode(tmp_path / "1.png", middle=True)
+    np.testing.assert_array_equal(middle, pixels[top : top + 8, left : left + 8])

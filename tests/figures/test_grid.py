@@ -74,6 +74,19 @@ def test_labels_and_title_leave_the_pictures_as_they_are() -> None:
     assert (above < 100).any() and (beside < 100).any()  # something is written in ink
 
 
+def test_a_title_stands_above_the_labels() -> None:
+    images = noise(1, 2, 3, 28, 28)
+    plain = np.asarray(sheet(images, None, ["one", "two"]))
+    titled = np.asarray(sheet(images, None, ["one", "two"], "title"))
+    more = titled.shape[0] - plain.shape[0]
+    assert (titled[:more] < 100).any() and (titled[more:] == plain).all()
+
+
+def test_the_longest_label_beside_the_rows_has_room() -> None:
+    drawn = np.asarray(sheet(noise(2, 1, 3, 28, 28), ["a", "a longer one"]))
+    assert (drawn[:, :MARGIN] == 255).all()
+
+
 def test_a_long_title_is_not_cut_off() -> None:
     images = noise(1, 1, 3, 28, 28)
     drawn = np.asarray(sheet(images, title="a rather long title of a very small sheet"))
