@@ -162,6 +162,6 @@ def _pipeline(source: Path, folder: Path) -> int:
 
 
 def size_of(folder: Path) -> float:
-    """MiB of all files of a released asset but its card."""
+    """MB of all files of a released asset but its card."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD_FILE]
-    return sum(path.stat().st_size for path in files) / 2**20
+    return sum(path.stat().st_size for path in files) / 10**6

@@ -30,6 +30,8 @@ def test_a_file_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert find_model(str(file)) == find_model(str(tmp_path)) == file
     monkeypatch.setenv("HOME", str(tmp_path))
     assert find_model("~") == find_model(f"~/{FINAL}") == file
+    monkeypatch.chdir(tmp_path)
+    assert find_model(".") == find_model(FINAL) == file  # absolute: workers run elsewhere
     other = tmp_path / "Classifier.pth"
     other.write_bytes(b"")
     assert find_model(str(other)) == other

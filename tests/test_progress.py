@@ -36,8 +36,18 @@ def test_a_terminal_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", terminal)
     with progress(8, "drawing", "pictures", done=2) as bar:
         bar.advance(6)
-    assert "8/8" in terminal.getvalue()
+    assert "drawing: " in terminal.getvalue() and "8/8" in terminal.getvalue()
     assert terminal.getvalue().count("\n") == 1
+
+
+def test_quiet_work_says_nothing_on_a_terminal_and_in_a_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        with progress(8, "drawing", "pictures", quiet=True) as bar:
+            bar.advance(8)
+        assert stream.getvalue() == ""
 
 
 def test_a_training_is_followed_by_its_journal(
@@ -65,8 +75,8 @@ def test_the_last_steps_are_told_though_the_block_ends_at_once(
 ) -> None:
     journal = tmp_path / "journal.jsonl"
     with following(journal, 2, "train"):
-        row = {"kind": "metrics", "step": 2, "values": {"train/loss": 0.25}}
-        journal.write_text(json.dumps(row) + "\n")
+        rows = [{"kind": "metrics", "step": i, "values": {"train/loss": 0.5 / i}} for i in (1, 2)]
+        journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert capsys.readouterr().err == "train: 2/2 steps loss 0.2500\n"
 
 

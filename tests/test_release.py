@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hw2.config import load
 from hw2.errors import CheckpointError, ConfigError
-from hw2.release import CARD_FILE, card_settings, release
+from hw2.release import CARD_FILE, card_settings, release, size_of
 from hw2.settings.assets import ReleaseAssetConfig
 from tests.personalize.tiny import tiny_pipeline_folder
 
@@ -60,6 +60,13 @@ def test_averages_in_half_precision_with_a_card(assets: Path, run: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == [CARD_FILE, "final.safetensors"]
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     assert [path.name for path in assets.iterdir()] == ["mine"]
+
+
+def test_sizes_are_in_millions_of_bytes_as_those_of_an_upload(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    for name in ("a.json", "unet/a.safetensors", CARD_FILE):
+        (tmp_path / name).write_bytes(bytes(750_000))
+    assert size_of(tmp_path) == 1.5
 
 
 def metrics(text: str) -> Callable[[Path], object]:

@@ -56,7 +56,7 @@ def write_report(
             pdf.unlink()
             if browser is None:
                 print(f"removed: {pdf}, of the page before (--pdf true prints it)")
-        print(f"page: {page} ({page.stat().st_size / 2**20:.1f} MB)")
+        print(f"page: {page} ({page.stat().st_size / 10**6:.1f} MB)")
         pages.append(page)
     tracker.log_metrics(metrics_of(content))
     tracker.log_summary(flat(content))

@@ -1,6 +1,7 @@
 """Features of a network that was never trained: the same for everybody."""
 
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from hw2.models.random_features import RandomFeatures
@@ -19,5 +20,15 @@ def test_features_do_not_depend_on_who_makes_them() -> None:
 
 
 def test_large_pictures_are_averaged_down() -> None:
-    large = PICTURES.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert_close(RandomFeatures()(large), RandomFeatures()(PICTURES))
+    large = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert_close(RandomFeatures()(large), RandomFeatures()(F.avg_pool2d(large, 2)))
+
+
+def test_features_are_those_that_results_were_measured_by() -> None:
+    ramp = torch.linspace(-1, 1, 32)
+    picture = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.ones(32, 32)])
+    found = RandomFeatures()(picture[None])
+    assert found.shape == (1, 64) and not found.requires_grad
+    want = torch.tensor([0.03229, 0.23251, 0.05717, 0.00182])
+    assert_close(found[0, :4], want, rtol=0, atol=1e-4)
+    assert_close(float(found.sum()), 4.4855, rtol=0, atol=1e-3)
