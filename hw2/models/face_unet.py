@@ -75,12 +75,14 @@ def build_face_unet(channels: tuple[int, ...], seed: int) -> FaceUNet:
 
     That is nearly right where the input is nearly noise, and there a small error in eps is a large
     one in the picture. With two channels a group the normalisation takes out mean and contrast, and
-    to lead them through is learned slowly; so the way is there from the start.
+    to lead them through is learned slowly; so the way is there from the start. With other widths of
+    the first level than 64 and 128 there is no such way, and the network begins as torch draws it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = FaceUNet(channels)
-    _answer_with_the_input(net.unet)
+    if channels[0] // NORM_GROUPS in (2, 4):
+        _answer_with_the_input(net.unet)
     return net
 
 
@@ -91,7 +93,7 @@ def _answer_with_the_input(unet: UNet2DModel) -> None:
     With two channels a group, GroupNorm makes of (gain x, level) a channel x - m, m being the
     picture's mean, and leaves the contrast, since the level has hardly less than all variance; and
     of (x, 0) a channel -m. Each is led with its mirror image, for silu(u) - silu(-u) = u ("looks
-    linear", Balduzzi et al. 2017, section 4.1): eight channels a colour. In larger groups, where
+    linear", Balduzzi et al. 2017, section 4.1): eight channels a colour. In groups of four, where
     mirror images meet, the first is x and the second 0.
     """
     gain, level = 0.5, 3.0

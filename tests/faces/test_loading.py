@@ -11,6 +11,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.testing import assert_close
 
 from hw2 import locate
 from hw2.errors import CheckpointError
@@ -56,20 +57,20 @@ def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: bool) -> None:
     path, state = tmp_path / f"UNet{suffix}", to_course(NET)
     torch.save({"state_dict": state, "epoch": 3} if wrapped else state, path)
     assert weights_file(str(path)) == path
-    assert torch.equal(drawn(path), expected())
+    assert_close(drawn(path), expected())
 
 
 def test_the_file_of_a_network_that_was_trained_on_several_gpus(tmp_path: Path) -> None:
     path = tmp_path / "UNet.pt"
     torch.save({f"module.{name}": value for name, value in to_course(NET).items()}, path)
-    assert torch.equal(drawn(path), expected())
+    assert_close(drawn(path), expected())
 
 
 def test_a_diffusers_folder(folder: Path) -> None:
     before = torch.get_rng_state()
     assert weights_file(str(folder)) == folder / WEIGHTS
-    assert torch.equal(drawn(folder), expected())
-    assert torch.equal(drawn(folder / WEIGHTS), expected())
+    assert_close(drawn(folder), expected())
+    assert_close(drawn(folder / WEIGHTS), expected())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -83,7 +84,7 @@ def test_a_diffusers_folder_of_half_weights_and_of_another_layout(tmp_path: Path
     with torch.no_grad():
         alone = unet.half().float()(XT, T).sample
     unet.half().save_pretrained(tmp_path)
-    assert torch.equal(drawn(tmp_path), alone)
+    assert_close(drawn(tmp_path), alone)
 
 
 def test_our_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_our_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asset = saved_by_us(tmp_path / "assets" / "faces" / locate.FINAL)
     for unet, file in ((path, path), (tmp_path, path), ("asset:faces", asset)):
         assert weights_file(str(unet)) == file
-        assert torch.equal(drawn(unet), expected())
+        assert_close(drawn(unet), expected())
 
 
 def test_the_path_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +273,7 @@ def test_another_process_beside_the_network(
     folder: Path, place: str, process: dict[str, Any], message: str
 ) -> None:
     DDPMScheduler().save_pretrained(folder / place)
-    assert torch.equal(drawn(folder), expected())
+    assert_close(drawn(folder), expected())
     path = Path(os.path.normpath(folder / place / "scheduler_config.json"))
     path.write_text(json.dumps(process))  # what is not said is diffusers' default, and ours
     assert refusal(folder).startswith(f"{path}: {message}")

@@ -151,6 +151,17 @@ def test_a_changed_weight_changes_both_networks_alike(name: str) -> None:
     assert_close(from_course(state)(*given), after, rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("width", "most"), [(64, 0.1), (128, 0.02), (96, 1.2)])
+def test_a_fresh_network_answers_with_its_input(width: int, most: float) -> None:
+    """Of any mean and contrast; of a width without that way it is hardly further than zeros are."""
+    net = build_face_unet((width, *[64] * 5), 0).eval()
+    xt, t = inputs(32, 3)
+    for row, (contrast, mean) in enumerate(((1.0, 0.0), (0.8, 0.4), (1.2, -0.3))):
+        xt[row] = contrast * xt[row] + mean
+    assert float((net(xt, t) - xt).square().mean().sqrt()) < most
+
+
 def test_the_courses_size() -> None:
     with torch.device("meta"):
         net = FaceUNet()

@@ -27,3 +27,9 @@ def test_only_the_rows_have_a_gradient() -> None:
     whole = torch.cat([TABLE, NEW]).requires_grad_()
     whole[TOKENS].square().sum().backward()
     assert_close(rows.rows.grad, whole.grad[7:])
+
+
+def test_the_rows_that_it_began_with_stay_as_they_were() -> None:
+    before, rows = NEW.clone(), TokenRows(nn.Embedding(7, 4), NEW)
+    rows.rows.data += 1
+    assert torch.equal(NEW, before)
