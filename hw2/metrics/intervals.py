@@ -64,14 +64,15 @@ UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def with_limits(metrics: Mapping[str, SupportsFloat | Interval]) -> dict[str, float]:
-    """Plain numbers: of an Interval NAME, NAME.low and NAME.high, but for what is not finite."""
+    """Plain numbers: of an Interval NAME, NAME.low and NAME.high, those that are finite."""
     found: dict[str, float] = {}
     for name, of in metrics.items():
         if isinstance(of, Interval):
-            found |= {name: of.value, f"{name}.low": of.low, f"{name}.high": of.high}
+            three = {name: of.value, f"{name}.low": of.low, f"{name}.high": of.high}
+            found |= {key: number for key, number in three.items() if math.isfinite(number)}
         else:
             found[name] = float(of)
-    return {name: number for name, number in found.items() if math.isfinite(number)}
+    return found
 
 
 UPPER = 0.975  # the limits' quantile

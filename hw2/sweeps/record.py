@@ -8,7 +8,6 @@ from typing import Any
 
 from hw2.data.files import read_mapping, write_json
 from hw2.errors import ConfigError, StorageError
-from hw2.metrics.intervals import with_limits
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import label_of
 from hw2.sweeps.trial import SHEET, Report, TrialResult
@@ -98,7 +97,11 @@ class Recorder:
 
 
 def _row(report: Report) -> dict[str, float]:
-    return with_limits({f"eval/{name}": interval for name, interval in report.scores.items()})
+    row: dict[str, float] = {}
+    for name, interval in report.scores.items():
+        limits = {"": interval.value, ".low": interval.low, ".high": interval.high}
+        row |= {f"eval/{name}{kind}": value for kind, value in limits.items()}
+    return row
 
 
 def _make_newest(tracker: Tracker, report: Report) -> None:

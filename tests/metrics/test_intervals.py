@@ -192,7 +192,7 @@ def test_an_interval_for_json_has_none_for_nan() -> None:
 def test_limits_have_names_beside_their_figure() -> None:
     found = with_limits({"a": Interval(0.5, 0.25, 1), "b": 3, "c": Interval(1, math.nan, math.nan)})
     assert found == {"a": 0.5, "a.low": 0.25, "a.high": 1.0, "b": 3.0, "c": 1.0}
-    assert with_limits({"d": UNDEFINED, "e": math.inf}) == {}
+    assert with_limits({"d": UNDEFINED, "e": math.inf}) == {"e": math.inf}
 
 
 def test_nothing_is_written_as_minus_nothing() -> None:
