@@ -129,6 +129,13 @@ def test_what_is_refused_leaves_the_asset_as_it_was(what: str, assets: Path, run
     assert [path.name for path in assets.iterdir()] == ["mine"]
 
 
+def test_a_first_release_that_is_refused_leaves_nothing(assets: Path, run: Path) -> None:
+    write_weights(run, average(torch.nan))
+    with pytest.raises(CheckpointError, match=r"ema\.w holds nan or infinite"):
+        release(run, "mine", "make mine")
+    assert not assets.exists()
+
+
 def test_a_pipeline_is_released_unless_a_link_leads_out_of_it(
     assets: Path, run: Path, tmp_path: Path
 ) -> None:

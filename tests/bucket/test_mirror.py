@@ -170,6 +170,40 @@ def test_a_checkpoint_waits_for_its_rows(uri: str, monkeypatch: pytest.MonkeyPat
             assert ("checkpoints/step_00000002/manifest.json" in Bucket(uri).names()) == whole
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_goes_first_does_not_hang_on_how_a_folder_is_listed(
+    uri: str, backwards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, put, went = OutFiles.all, Bucket.put, []
+
+    def ordered(files: OutFiles) -> dict[str, Stamp]:
+        return dict(sorted(listed(files).items(), reverse=backwards))
+
+    def noted(self: Bucket, name: str, path: Path, size: int) -> None:
+        went.append(name.rpartition("/")[2])
+        put(self, name, path, size)
+
+    monkeypatch.setattr(OutFiles, "all", ordered)
+    monkeypatch.setattr(Bucket, "put", noted)
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        (mirror.folder / "config.yaml").write_text("seed: 1\n")
+        write(mirror, "a row")
+        save(mirror, 5)
+        mirror.push()
+    assert went == ["config.yaml", "state.safetensors", "journal.jsonl", "manifest.json"]
+
+
+def test_a_bucket_that_lost_its_owner_is_not_written_to(uri: str) -> None:
+    with mirrored(uri) as mirror:
+        mirror.take_over()
+        write(mirror, "a row")
+        Bucket(uri).delete(".owner")
+        with pytest.raises(TakenOver):
+            mirror.push()
+        mirror._writes = False
+
+
 def test_rows_count_as_kept_after_a_last_check_that_failed_once(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +250,7 @@ def test_what_changed_since_is_pushed_and_not_overwritten(uri: str) -> None:
             (mirror.folder / passing).write_text("passing")
         mirror.push()
         assert list(Bucket(uri).names()) == ["metrics.json"]
+        assert list(OutFiles(mirror.folder).all()) == ["metrics.json"]
 
 
 def test_a_checkpoint_goes_with_its_manifest_first(uri: str, gone: list[str]) -> None:

@@ -159,6 +159,14 @@ def test_a_picture_over_the_limit_is_never_decoded(
     assert set(sizes) == {(28, 28)}
 
 
+def test_of_five_bad_rows_none_is_left_unsaid(course_tree: Path) -> None:
+    table = course_tree / "digits/svhn/train.csv"
+    table.write_text(table.read_text() + "".join(f"none{i}.png,{i}\n" for i in range(5)))
+    with pytest.raises(DataError, match=r"^5 bad rows in the train split: ") as raised:
+        read(course_tree)
+    assert " more" not in str(raised.value)
+
+
 def test_the_error_counts_all_and_lists_five(course_tree: Path) -> None:
     for domain in ("mnistm", "svhn"):
         table = course_tree / f"digits/{domain}/train.csv"

@@ -189,14 +189,17 @@ def test_a_cache_folder_can_be_given_and_must_be_writable(
         read(course_tree, cache=tmp_path / "file")
 
 
-def test_trees_that_share_a_cache_keep_their_packs(course_tree: Path, tmp_path: Path) -> None:
+def test_trees_that_share_a_cache_keep_their_packs(
+    course_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trees, packs = (course_tree, tmp_path / "other"), tmp_path / "packs"
     shutil.copytree(course_tree, trees[1])
     for tree in trees:
         read(tree, cache=packs)
     made = {path: path.stat().st_mtime_ns for path in packs.glob("*/*.arrow")}
     assert len(made) == 2
-    for tree in trees:
+    monkeypatch.chdir(tmp_path)
+    for tree in (*trees, Path("other")):
         read(tree, cache=packs)
     assert {path: path.stat().st_mtime_ns for path in packs.glob("*/*.arrow")} == made
 

@@ -1,5 +1,6 @@
 """What a trial of the eta sweep draws from which noise, and what it is compared with."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import squared_error
 from hw2.faces.loading import FaceModel
 from hw2.faces.sweep import EtaInputs, EtaWork, read_inputs, refuse_unmeasured
+from hw2.metrics.frechet import frechet_interval, kernel_interval
 from hw2.models.random_features import RandomFeatures
+from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings
 from hw2.settings.sweeps import TuneEtaConfig
 from hw2.sweeps.space import Point
@@ -77,6 +80,16 @@ def test_each_picture_is_compared_with_the_given_one_of_its_noise(work: EtaWork)
     assert outcomes["mse"].tolist() == want.tolist()
     assert scores["mse"].value == pytest.approx(float(want.mean()))
     assert scores["repeated"].value == 1 and len(outcomes["distance"]) == 4
+
+
+def test_drawn_faces_are_compared_with_the_real_ones(work: EtaWork) -> None:
+    drawn = work.draw({"eta": 0}, range(4), lambda point: {})
+    real = torch.rand(5, 64, generator=torch.Generator().manual_seed(0))
+    scores, _ = replace(work, real=real).score({"eta": 0}, drawn)
+    own = work.features(to_unit(torch.from_numpy(drawn["images"])))
+    assert scores["frechet"] == frechet_interval(own, real)
+    assert scores["kernel"] == kernel_interval(own, real)
+    assert scores["frechet"].value > 0
 
 
 @pytest.mark.parametrize("name", ["report_full", "report_local"])

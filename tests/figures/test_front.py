@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from hw2.figures.charts import COLOURS
 from hw2.figures.front import CHOSEN, FrontPoint, _beaten, front
@@ -61,6 +62,15 @@ def test_of_many_points_the_unbeaten_and_the_chosen_are_named(
     points = [FrontPoint(str(i), x, x) for i, x in enumerate(at)]
     front(points, best=points[3])
     assert len(told) == named and {"3", str(count - 1)} <= set(told)
+
+
+def test_points_that_are_not_beaten_are_filled() -> None:
+    beaten, other = (FrontPoint(name, wilson(x, 100), wilson(y, 100), name)
+                     for name, x, y in (("a", 70, 50), ("b", 80, 80)))  # fmt: skip
+    drawn = front([beaten, other])
+    full = [sliding_window_view(near(drawn, colour), (5, 5)).all((2, 3)).any()
+            for colour in COLOURS[:2]]  # fmt: skip
+    assert full == [False, True]
 
 
 def test_a_front_marks_the_beaten_and_the_chosen() -> None:

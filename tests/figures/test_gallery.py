@@ -40,6 +40,7 @@ def test_large_pictures_are_reduced_and_keep_their_shape() -> None:
     halves = np.asarray(found)[..., 0]
     assert (halves[:, : SIDE // 2 - 4] < 5).all() and (halves[:, SIDE // 2 + 4 :] > 195).all()
     assert fitted(images, 40)[0].size == (40, 20)
+    assert fitted(images.transpose(2, 3), 40)[0].size == (20, 40)
 
 
 def test_rows_hold_their_pictures_and_notes_do_not_overlap() -> None:

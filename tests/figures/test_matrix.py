@@ -88,6 +88,12 @@ def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
     assert near(drawn, DARK).sum() > 2000
 
 
+def test_similarities_are_written_in_their_cells() -> None:
+    values, pictures = torch.tensor([[0.1, 0.3]]), noise(1, 3, 20, 20)
+    drawn = [similarity_figure(x, pictures, ["a", "b"]).tobytes() for x in (values, 2 * values)]
+    assert drawn[0] != drawn[1]  # the colours are the same
+
+
 def test_similarities_that_are_all_alike_are_pale() -> None:
     drawn = np.asarray(similarity_figure(torch.full((1, 1), 0.3), noise(1, 3, 20, 20), ["a"]))
     assert (drawn[-60:, :].sum(2) == 0).sum() == 0

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from hw2.disclosure import HIDDEN
 from hw2.errors import ConfigError
 from hw2.mlflow_server import database, postgres
-from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken
+from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken, tell
 from hw2.mlflow_server.database import Database, opened
-from hw2.mlflow_server.kept import kept_secret
+from hw2.mlflow_server.kept import kept_secret, write_private
 from hw2.settings.mlflow_server import ADDRESS, MlflowServerConfig
 from hw2.tracking import prepare_store
 from tests.ports import free_port
@@ -42,6 +42,20 @@ def test_half_a_password_of_a_start_that_was_killed_is_not_in_the_way(tmp_path: 
     (tmp_path / ".password.tmp").write_text("ha")
     assert len(kept_secret(tmp_path / "password", "NO_SUCH_VARIABLE")) >= 32
     assert [one.name for one in tmp_path.iterdir()] == ["password"]
+
+
+def test_what_settings_decide_is_written_at_each_start(tmp_path: Path) -> None:
+    for text in ("of before", "of now"):
+        write_private(tmp_path / "accounts.ini", text)
+        assert (tmp_path / "accounts.ini").read_text() == text
+
+
+@pytest.mark.parametrize(("host", "open_to_others"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_server_that_others_reach_tells_what_travels_openly(
+    host: str, open_to_others: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(MlflowServerConfig(host=host, allowed_hosts=("lab",), folder=tmp_path), tmp_path)
+    assert ("put TLS in front" in capsys.readouterr().out) == open_to_others
 
 
 def test_the_environment_goes_before_the_file(
