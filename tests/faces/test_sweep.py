@@ -16,7 +16,8 @@ from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.ground_truth import squared_error
 from hw2.faces.loading import FaceModel
 from hw2.faces.sweep import EtaInputs, EtaWork, read_inputs, refuse_unmeasured
-from hw2.metrics.frechet import frechet_interval, kernel_interval
+from hw2.metrics.frechet import frechet_estimate, kernel_estimate
+from hw2.metrics.jackknife import interval_of
 from hw2.models.random_features import RandomFeatures
 from hw2.pixels import to_unit
 from hw2.settings.faces import EtaSettings
@@ -87,8 +88,8 @@ def test_drawn_faces_are_compared_with_the_real_ones(work: EtaWork) -> None:
     real = torch.rand(5, 64, generator=torch.Generator().manual_seed(0))
     scores, _ = replace(work, real=real).score({"eta": 0}, drawn)
     own = work.features(to_unit(torch.from_numpy(drawn["images"])))
-    assert scores["frechet"] == frechet_interval(own, real)
-    assert scores["kernel"] == kernel_interval(own, real)
+    assert interval_of(scores["frechet"]) == frechet_estimate(own, real).interval
+    assert interval_of(scores["kernel"]) == kernel_estimate(own, real).interval
     assert scores["frechet"].value > 0
 
 
