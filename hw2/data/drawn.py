@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from hw2.data.images import decode
+from hw2.data.images import check_sums, decode
 from hw2.errors import DataError
 
 
@@ -20,6 +20,7 @@ def read_made(paths: Sequence[Path]) -> UInt8[Tensor, "n 3 h w"]:
     images: list[np.ndarray] = []
     for path in paths:
         try:
+            check_sums(path)
             images.append(decode(path))
             if images[-1].shape != images[0].shape:
                 sizes = ("x".join(map(str, of.shape[1::-1])) for of in (images[-1], images[0]))

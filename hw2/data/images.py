@@ -87,6 +87,15 @@ def orientation(path: Path) -> int:
         return 1
 
 
+def check_sums(path: Path) -> None:
+    """Raise DataError for a PNG whose parts are not those that were written.
+
+    Decoding alone passes over some: PIL looks at no sum of the pixels' own part.
+    """
+    with _opened(path) as opened:
+        opened.verify()
+
+
 @contextlib.contextmanager
 def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The picture, not decoded yet; what it raises within becomes DataError with the reason.

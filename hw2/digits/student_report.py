@@ -1,6 +1,7 @@
 """Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def flat(grades: Grades) -> dict[str, float | Interval]:
     found: dict[str, float | Interval] = {"eval/students": len(grades)}
     used: set[str] = set()
     for place, (name, own) in enumerate(grades.items(), 1):
-        key = re.sub(r"[^\w. -]", "_", name, flags=re.ASCII)[:100]
+        key = re.sub(r"[^\w. -]", "_", unicodedata.normalize("NFC", name))[:100]
         if key in used or not key.strip("._ "):  # two names of other scripts would be one
             key = f"{key}_{place}"
         used.add(key)

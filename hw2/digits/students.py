@@ -23,6 +23,8 @@ WANT = (
     "want a student's folder with mnistm/ and svhn/ in it, and in these {digit}_{001..}.png, "
     "or a folder whose sub-folders are such"
 )
+ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
+PACKED = "it is an archive: unpack it"
 DIGIT = re.compile(r"([0-9])(?![0-9A-Za-z])")  # 3_001.png, not 10_001.png
 UNTOLD = "its name tells no digit: want {digit}_{001..}.png"
 SHOWN = 5  # names that a message lists
@@ -102,8 +104,8 @@ def find_students(config: JudgeDigitsConfig) -> list[Student]:
     """The students of all folders of `pictures`, with the files of `domains`; nothing is opened.
 
     A student is called as the folder is, or where two are called alike, by the path; no two have
-    one name. Sub-folders without mnistm/ and svhn/ are students who handed in nothing that can be
-    found.
+    one name. Sub-folders without mnistm/ and svhn/, and archives that are not unpacked beside
+    themselves, are students who handed in nothing that can be found.
     Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
     DataError for a folder that is none, that cannot be listed, that holds no student's, and for no
     pictures at all.
@@ -141,6 +143,8 @@ def _folders_of(given: Path, out: Path) -> list[Path]:
     """The students' folders that a folder of `pictures` means."""
     if uri := uri_of(given):
         raise ConfigError(f"pictures={uri}: want a folder: copy what is in a bucket to one")
+    if os.path.isfile(given) and _is_archive(given.name):
+        return [given]
     if not os.path.isdir(given):
         raise DataError(f"pictures={given}: no such folder: {WANT}")
     entries = _listed(given)
@@ -154,9 +158,21 @@ def _folders_of(given: Path, out: Path) -> list[Path]:
             f"out={out} lies in pictures={given}, whose sub-folders are students': "
             "choose another --out"
         )
-    if loose := [entry for entry in entries if not entry.folder]:
-        warn(f"{given}: no folders, and so passed over: {_shown(loose)}")
-    return below
+    names = {path.name for path in below}
+    loose = [entry for entry in entries if not entry.folder]
+    packed = [e for e in loose if _is_archive(e.name) and _unpacked(e.name) not in names]
+    if passed := [entry for entry in loose if entry not in packed]:
+        warn(f"{given}: no folders, and so passed over: {_shown(passed)}")
+    return below + [given / entry.name for entry in packed]
+
+
+def _is_archive(name: str) -> bool:
+    return name.lower().endswith(ARCHIVES)
+
+
+def _unpacked(archive: str) -> str:
+    """What its folder is called."""
+    return archive.rpartition(".")[0].removesuffix(".tar")
 
 
 def _has_domain(entries: Sequence[Entry]) -> bool:
@@ -169,6 +185,10 @@ def _listed(folder: Path) -> list[Entry]:
 
 
 def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
+    if not os.path.isdir(folder):
+        warn(f"{folder}: nothing of it is judged: {PACKED}")
+        yield from (HandedIn(domain, "", -1, None, PACKED) for domain in domains)
+        return
     store, found = Store(os.path.abspath(folder)), _listed(folder)
     for domain in domains:
         if not any(entry.folder and entry.name == domain for entry in found):

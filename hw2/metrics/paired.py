@@ -81,7 +81,7 @@ def difference_over_noises(
     """
     if len(apart) < 2:
         return bootstrap(apart, seed=seed)
-    more = torch.tensor([1 / pictures, -1 / pictures]).to(apart)
+    more = apart.new_tensor([1 / pictures, -1 / pictures])
     found = bootstrap(torch.cat([apart, more]), seed=seed, num_resamples=num_resamples)
     value = float(apart.mean())
     moved = value - found.value

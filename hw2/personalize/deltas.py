@@ -84,7 +84,7 @@ def save_deltas(
     _refuse_misfits(str(folder), deltas.weights, base_weights)
     folder.mkdir(parents=True, exist_ok=True)
     meta: dict[str, Any] = {"base": deltas.base, "rank": rank, "about": deltas.about}
-    meta |= {"kept_energy": 1.0, "tokens": {}}
+    meta |= {"kept_energy": 1.0, "tokens": []}  # pairs, in the order of the captions: JSON sorts
     if rank is None:
         name, other, tensors = WEIGHTS, LOW_RANK, _as_processors(deltas.weights)
     else:
@@ -96,7 +96,7 @@ def save_deltas(
     for token, row in deltas.rows.items():
         path = folder / row_file(token)
         save_embedding(path, TokenEmbedding(token, row), {"base": deltas.base})
-        meta["tokens"][token] = sha256_of(path)
+        meta["tokens"].append((token, sha256_of(path)))
     write_tensors(folder / name, tensors, meta)
     (folder / other).unlink(missing_ok=True)
     return meta["kept_energy"]

@@ -146,4 +146,4 @@ class Grades:
             for way, score in scores.items():
                 stem = f"eval/together/{way}/prompt{place}"
                 found |= {f"{stem}/both": score.both, f"{stem}/there": score.there}
-        return {re.sub(r"[^\w. /-]", "_", k, flags=re.ASCII): v for k, v in found.items()}
+        return {re.sub(r"[^\w. /-]", "_", k): v for k, v in found.items()}

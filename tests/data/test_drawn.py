@@ -25,6 +25,16 @@ def test_pictures_come_back_as_they_were_drawn(paths: list[Path]) -> None:
     assert torch.equal(read_made(paths), torch.from_numpy(PIXELS).movedim(-1, 1))
 
 
+def test_no_byte_can_change_without_a_word(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "drawn.png", np.kron(PIXELS[0], np.ones((4, 4, 1), np.uint8))
+    Image.fromarray(pixels).save(path)
+    whole = path.read_bytes()
+    for place in range(len(whole) - 12):  # the last part holds nothing
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError, match="delete it, and it is drawn again"):
+            read_made([path])
+
+
 def test_a_spoilt_one_is_named_with_the_way_out(paths: list[Path]) -> None:
     for spoil, told in (
         (lambda path: path.write_bytes(path.read_bytes()[:60]), "broken picture"),

@@ -39,19 +39,29 @@ def test_a_folder_is_a_students_or_one_of_students(
     (tmp_path / "all/__MACOSX").mkdir()
     (tmp_path / "all/.git").mkdir()
     (tmp_path / "all/__pycache__").mkdir()
-    (tmp_path / "all/dan.zip").touch()
+    for name in ("ann.zip", "bob.tar.gz", "dan.zip", "list.csv"):
+        (tmp_path / "all" / name).touch()
     students = found(tmp_path / "all")
-    assert [student.name for student in students] == ["ann", "bob", "cy"]
-    assert [len(student.files) for student in students] == [20, 20, 2]
+    assert [student.name for student in students] == ["ann", "bob", "cy", "dan.zip"]
+    assert [len(student.files) for student in students] == [20, 20, 2, 2]
+    for file in students[3].files:
+        assert (file.file, file.digit, file.reason) == ("", None, "it is an archive: unpack it")
+    assert [content for _, content in students[3].contents()] == 2 * ["it is an archive: unpack it"]
     assert [file.digit for file in students[0].files] == [*range(10), *range(10)]
     gone = students[2].files[1]
     assert (gone.domain, gone.file, gone.digit) == ("svhn", "", None)
     assert gone.reason == "no folder svhn; found output/"
-    warning = f"warning: {tmp_path}/all: no folders, and so passed over: dan.zip\n"
+    passed = "ann.zip, bob.tar.gz, list.csv"
+    warning = f"warning: {tmp_path}/all: no folders, and so passed over: {passed}\n"
     for domain in ("mnistm", "svhn"):
         missing = f"no folder {domain}; found output/"
         warning += f"warning: {tmp_path}/all/cy: nothing of {domain} is judged: {missing}\n"
-    assert capsys.readouterr().err == warning
+    warning += f"warning: {tmp_path}/all/dan.zip: nothing of it is judged: it is an archive: "
+    assert capsys.readouterr().err == warning + "unpack it\n"
+    with_zip = found(tmp_path / "all/ann", tmp_path / "all/dan.zip")
+    assert [student.name for student in with_zip] == ["ann", "dan.zip"]
+    with pytest.raises(DataError, match=r"dan\.zip/mnistm/: it is an archive: unpack it"):
+        found(tmp_path / "all/dan.zip")
     pair = found(tmp_path / "all/bob", tmp_path / "all/ann", domains=("svhn",))
     assert [student.name for student in pair] == ["bob", "ann"]
     assert {file.domain for student in pair for file in student.files} == {"svhn"}
@@ -223,6 +233,7 @@ def test_names_of_any_script_have_metrics_of_their_own() -> None:
         for name, right in {"李": 1, "王": 2, "a/b": 3, "a_b": 4}.items()
     }
     values = flat(grades)  # type: ignore[arg-type]
+    assert values["eval/accuracy/李/mnistm"].value == 0.01  # type: ignore[union-attr]
     shares = sorted(v.value for k, v in values.items() if k.endswith("mnistm"))
     assert shares == [0.01, 0.02, 0.03, 0.04]
     assert values["eval/pictures"] == 400 and values["eval/students"] == 4

@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 from typing import get_type_hints
 
+import mlflow
 import pytest
 import torch
 from PIL import Image
@@ -166,6 +167,20 @@ def test_what_a_page_loads_into_plain_diffusers_answers_as_here(
     assert "<new1>" in pipe.tokenizer.get_vocab()
     kinds = {type(processor).__name__ for processor in pipe.unet.attn_processors.values()}
     assert kinds & {"CustomDiffusionAttnProcessor", "CustomDiffusionAttnProcessor2_0"}
+
+
+@pytest.mark.slow
+def test_runs_are_compared_in_python(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    text = named_files(ROOT / "docs/outputs.md")["compare_runs.py"]
+    (place / "compare_runs.py").write_text(text)
+    try:
+        runs = runpy.run_path("compare_runs.py")["runs"]
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert len(runs) >= 2
+    low, value, high = (runs[f"metrics.eval/accuracy{end}"] for end in (".low", "", ".high"))
+    assert ((low <= value) & (value <= high)).all()
 
 
 @pytest.mark.slow

@@ -227,8 +227,12 @@ def test_eta_decides_whether_a_face_is_repeated(folder: Folder, faces: Path) -> 
     apart = kept[1]["images"].astype(float) - kept[0]["images"]
     want = np.sqrt((apart**2).mean((1, 2, 3))).mean()
     assert moved["distance"]["value"] == pytest.approx(want, rel=1e-5)
-    (pair,) = _metrics(folder)["differences"]
-    assert (pair["metric"], pair["n"], pair["verdict"]) == ("distance", 5, "higher")
+    pairs = {pair["metric"]: pair for pair in _metrics(folder)["differences"]}
+    assert set(pairs) == {"distance", "frechet", "kernel"}
+    assert (pairs["distance"]["n"], pairs["distance"]["verdict"]) == (5, "higher")
+    for metric in ("frechet", "kernel"):
+        apart = moved[metric]["value"] - still[metric]["value"]
+        assert pairs[metric]["value"] == pytest.approx(apart)
 
 
 def _metrics(folder: Folder) -> Any:

@@ -118,6 +118,17 @@ def test_same_tokens_are_renamed(
     assert torch.equal(found[1].rows["<new1_2>"], concepts[1].rows["<new2>"])
 
 
+def test_a_merge_of_tokens_in_any_order_is_merged_again(
+    model: StableDiffusion, concepts: list[Deltas], tmp_path: Path
+) -> None:
+    weights = cross_attention_weights(model.unet)
+    for place, pair in enumerate((concepts, concepts[::-1])):
+        save_deltas(tmp_path / str(place), merge_deltas(model, pair, CAPTIONS, 1).deltas, weights)
+        (found,) = read_concepts_to_merge([tmp_path / str(place)], model)
+        assert list(found.rows) == [token for one in pair for token in one.rows]
+        assert found.about["captions"] == [of for one in pair for of in one.about["captions"]]
+
+
 @pytest.mark.parametrize(
     "captions", [3, "a", [3], ["<new1>"], [[]], [[3]], [["no token"]], [["<new1> \ud800"]]]
 )
