@@ -1,10 +1,11 @@
 """What a judge reads on the pictures of students, kept a student each, and the grades of it."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,14 @@ class Reading:
     """What became of a file.
 
     `size` is WIDTHxHEIGHT of its picture, "" if it is not read; `read_as` the digit 0..9 that the
-    judge sees; `reason` says why it is not read, or does not count.
+    judge sees; `reason` says why it is not read, or does not count; `sum` is of the pixels, equal
+    for equal pictures.
     """
 
     size: str
     read_as: int | None
     reason: str | None
+    sum: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Grade:
         other_size: pictures that are not 28x28, and are brought to it.
         not_counted: files whose name tells no digit, or that are more than was asked for.
         asked: pictures that were asked for of each digit; those that are missing count as wrong.
+        repeated: pictures that are equal to one before them; they count as any other.
+        shared: pictures that another student has too; likewise.
     """
 
     pictures: tuple[int, ...]
@@ -57,6 +62,8 @@ class Grade:
     other_size: int
     not_counted: int
     asked: int = 0
+    repeated: int = 0
+    shared: int = 0
 
     @property
     def missing(self) -> int:
@@ -78,6 +85,8 @@ class Grade:
             "missing": self.missing,
             "other_size": self.other_size,
             "not_counted": self.not_counted,
+            "repeated": self.repeated,
+            "shared": self.shared,
         }
 
     @property
@@ -117,7 +126,7 @@ def read_student(
     found: list[Reading] = []
     digest = hashlib.sha256()
     files = _decoded(student, digest.update)
-    while chunk := list(itertools.islice(files, CHUNK)):
+    while chunk := list(islice(files, CHUNK)):
         found += _read(judge, chunk)
         advance(len(chunk))
     if digest.hexdigest() != known:
@@ -126,20 +135,26 @@ def read_student(
             "again with --overwrite true"
         )
     path.parent.mkdir(exist_ok=True)
-    write_json(path, [[r.size, r.read_as, r.reason] for r in found])
+    write_json(path, [[r.size, r.read_as, r.reason, r.sum] for r in found])
     return found
 
 
 def grade(
-    files: Sequence[HandedIn], readings: Sequence[Reading], domain: Domain, asked: int = 0
+    files: Sequence[HandedIn],
+    readings: Sequence[Reading],
+    domain: Domain,
+    asked: int = 0,
+    shared: Collection[str] = (),
 ) -> Grade:
     """The grade of one domain of a student's files, where `asked` of each digit were asked for.
 
-    `files`: as `Student.counted` leaves them, so that no digit has more than `asked`.
+    `files`: as `Student.counted` leaves them, so that no digit has more than `asked`; `shared`: the
+    sums of pictures that several students have.
     """
     pairs = [(f, r) for f, r in zip(files, readings, strict=True) if f.domain == domain]
     counted = [(f, r) for f, r in pairs if f.digit is not None]
     whole = f"{JUDGE_SIZE}x{JUDGE_SIZE}"
+    sums = [r.sum for _, r in counted if r.sum]
     return Grade(
         pictures=tuple(sum(f.digit == digit for f, _ in counted) for digit in DIGITS),
         right=sum(f.digit == r.read_as for f, r in counted),
@@ -147,7 +162,15 @@ def grade(
         other_size=sum(r.size not in ("", whole) for _, r in counted),
         not_counted=sum(f.digit is None and f.file != "" for f, _ in pairs),
         asked=asked,
+        repeated=len(sums) - len(set(sums)),
+        shared=sum(one in shared for one in sums),
     )
+
+
+def shared_sums(readings: Iterable[Sequence[Reading]]) -> set[str]:
+    """The sums of pictures that more than one student has, of the readings of each."""
+    owners = Counter(chain.from_iterable({r.sum for r in own} for own in readings))
+    return {one for one, count in owners.items() if one and count > 1}
 
 
 Decoded = tuple[HandedIn, Tensor | None, Reading]
@@ -165,8 +188,9 @@ def _decoded(student: Student, add: Callable[[bytes], object]) -> Iterator[Decod
             yield file, None, Reading("", None, str(error))
             continue
         height, width, _ = pixels.shape
+        known = hashlib.sha256(f"{width} ".encode() + pixels.tobytes()).hexdigest()[:32]
         picture = at_judge_size(torch.from_numpy(np.array(pixels)).movedim(-1, 0)[None])[0]
-        yield file, picture, Reading(f"{width}x{height}", None, None)
+        yield file, picture, Reading(f"{width}x{height}", None, None, known)
 
 
 def _read(judge: Judge, chunk: Sequence[Decoded]) -> list[Reading]:
@@ -182,7 +206,7 @@ def _read(judge: Judge, chunk: Sequence[Decoded]) -> list[Reading]:
     )
     said = iter(judged.predictions.tolist())
     return [
-        reading if picture is None else Reading(reading.size, next(said), None)
+        reading if picture is None else replace(reading, read_as=next(said))
         for _, picture, reading in chunk
     ]
 
@@ -200,6 +224,6 @@ def _kept(path: Path, count: int) -> list[Reading] | None:
 
 def _sound(row: object) -> bool:
     match row:
-        case [str(), None | int() as digit, None | str()]:
+        case [str(), None | int() as digit, None | str(), str()]:
             return digit is None or digit in DIGITS
     return False

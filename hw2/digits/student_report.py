@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hw2.digits.student_grades import Grade, Reading, grade
+from hw2.digits.student_grades import Grade, Reading, grade, shared_sums
 from hw2.digits.students import Student
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
@@ -38,8 +38,9 @@ def report_students(
     """
     domains, asked = config.domains, config.num_per_class or 0
     students = [student.counted(asked) for student in students]
+    shared = shared_sums(readings)
     grades: Grades = {
-        student.name: {domain: grade(student.files, read, domain, asked) for domain in domains}
+        student.name: {d: grade(student.files, read, d, asked, shared) for d in domains}
         for student, read in zip(students, readings, strict=True)
     }
     pictures = picture_rows(students, readings)
@@ -102,20 +103,28 @@ def student_rows(grades: Grades, shown: bool = False) -> Rows:
 
 
 def picture_rows(students: Sequence[Student], readings: Sequence[Sequence[Reading]]) -> Rows:
-    """A row a file, also of what does not count; a missing folder is a row without a file."""
-    return [
-        {
-            "student": student.name,
-            "domain": file.domain,
-            "file": plain(file.file),
-            "digit": file.digit,
-            "read_as": reading.read_as,
-            "size": reading.size,
-            "reason": plain(file.reason or reading.reason or ""),
-        }
-        for student, read in zip(students, readings, strict=True)
-        for file, reading in zip(student.files, read, strict=True)
-    ]
+    """A row a file, also of what does not count; a missing folder is a row without a file.
+
+    `equal_to` is the first file with the same pixels, where that is another.
+    """
+    first: dict[str, str] = {}
+    rows: Rows = []
+    for student, read in zip(students, readings, strict=True):
+        for file, reading in zip(student.files, read, strict=True):
+            place = {"student": student.name, "domain": file.domain, "file": plain(file.file)}
+            here = "/".join(place.values())
+            equal_to = first.setdefault(reading.sum, here) if reading.sum else here
+            rows.append(
+                {
+                    **place,
+                    "digit": file.digit,
+                    "read_as": reading.read_as,
+                    "size": reading.size,
+                    "equal_to": "" if equal_to == here else equal_to,
+                    "reason": plain(file.reason or reading.reason or ""),
+                }
+            )
+    return rows
 
 
 def to_json(grades: Grades) -> dict[str, Any]:

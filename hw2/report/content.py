@@ -10,6 +10,11 @@ from hw2.report.outputs import JobOutput, read_output
 from hw2.report.parts import Missing
 from hw2.report.steps import StepResult
 
+PROBLEMS = {
+    "p1": ("sheets", "reverse", "guidance"),
+    "p2": ("given", "etas", "eta", "interpolation"),
+    "p3": ("clip", "trained", "concepts", "several", "merge"),
+}
 TRAININGS = ("textual_inversion", "custom_diffusion")
 # What cannot be read or does not have the form that its job gives it.
 BROKEN = (
@@ -28,6 +33,12 @@ class Content:
     parts: Mapping[str, Any]
     results: tuple[StepResult, ...]
     outputs: Mapping[str, JobOutput]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Those of p1, p2, p3 that have a step in the settings; all, if none has."""
+        asked = [p for p, names in PROBLEMS.items() if any(map(_asked, map(self.parts.get, names)))]
+        return tuple(asked or PROBLEMS)
 
     @property
     def missing(self) -> dict[str, Missing]:
@@ -102,6 +113,11 @@ def collect(results: tuple[StepResult, ...]) -> Content:
     parts |= {f"trained/{name}": one for name, one in learnt.items() if isinstance(one, Missing)}
     parts |= ungraded
     return Content(parts, results, outputs)
+
+
+def _asked(part: Any) -> bool:
+    """Whether the settings have a step of this part."""
+    return part is not None and not (isinstance(part, Missing) and not part.command)
 
 
 def _line(error: Exception) -> str:

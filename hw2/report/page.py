@@ -69,6 +69,7 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
     return environment.get_template("report.html").render(
         t=Texts.of(language),
         parts=content.parts,
+        problems=content.problems,
         how=getattr(content.parts["sheets"], "how", How()),
         results=content.results,
         outputs=content.outputs,

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,37 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     for row in rows:
         limits = wilson(int(row["read_right"]), int(row["pictures"]))
         assert [float(row[key]) for key in ("accuracy", "low", "high")] == [*vars(limits).values()]
+
+
+def test_equal_pictures_are_told(judge: Judge, tmp_path: Path) -> None:
+    ann, bob = tmp_path / "all/ann", tmp_path / "all/bob"
+    write_student(ann, 1)
+    write_student(bob, 1, seed=1)
+    for name in ("3_002.png", "4_001.png"):
+        shutil.copy(ann / "mnistm/3_001.png", ann / "mnistm" / name)
+    with Image.open(ann / "svhn/0_001.png") as taken:
+        taken.save(bob / "svhn/0_001.bmp")
+    (bob / "svhn/0_001.png").unlink()
+    students = found(tmp_path / "all")
+    readings = [
+        read_student(judge, student, student.content_hash(ignore), tmp_path, ignore)
+        for student in students
+    ]
+    config = JudgeDigitsConfig(pictures=(tmp_path / "all",), out=tmp_path)
+    with Tracker(tmp_path, "run", None, owner=False) as tracker:
+        report_students(students, readings, config, tmp_path, tracker)
+    with (tmp_path / "tables/students.csv").open(newline="") as file:
+        rows = {(row["student"], row["domain"]): row for row in csv.DictReader(file)}
+    told = {key: (int(row["repeated"]), int(row["shared"])) for key, row in rows.items()}
+    assert told["ann", "mnistm"] == (2, 0) and told["ann", "mean"] == (2, 1)
+    assert told["bob", "svhn"] == told["ann", "svhn"] == (0, 1) and told["bob", "mnistm"] == (0, 0)
+    with (tmp_path / "tables/pictures.csv").open(newline="") as file:
+        equal = [(r["student"], r["file"], r["equal_to"]) for r in csv.DictReader(file)]
+    assert [one for one in equal if one[2]] == [
+        ("ann", "3_002.png", "ann/mnistm/3_001.png"),
+        ("ann", "4_001.png", "ann/mnistm/3_001.png"),
+        ("bob", "0_001.bmp", "ann/svhn/0_001.png"),
+    ]
 
 
 def test_a_folder_that_may_not_be_listed_is_told_and_not_graded(

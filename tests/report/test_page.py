@@ -181,6 +181,21 @@ def test_a_failed_step_is_told_in_its_place_and_the_rest_is_there(small: SmallRe
     assert len(made.all("figure")) > 8
 
 
+def test_a_problem_of_which_no_step_is_there_is_left_out(small: SmallReport) -> None:
+    for name in small.results.keys() - {"faces", "eta_sheet", "interpolation", "eta"}:
+        del small.results[name]
+    made = Elements(page(collect(small.all())))
+    assert {one.get("id") for one in made.all("section")} == {"p2", "references", "runs"}
+    links = {str(one["href"]) for one in made.all("a")}
+    assert {link for link in links if link[0] == "#"} == {"#p2", "#references", "#runs"}
+    assert "have no step called" not in made.text
+    del small.results["eta_sheet"]
+    assert "have no step called eta_sheet" in Elements(page(collect(small.all()))).text
+    small.results.clear()
+    made = Elements(page(collect(small.all())))
+    assert {"p1", "p2", "p3"} < {one.get("id") for one in made.all("section")}
+
+
 @pytest.mark.parametrize("content", ["[]", '{"eval/accuracy": "<script>"}', "null", '{"a": 1e999}'])
 def test_hostile_metrics_are_a_missing_figure(small: SmallReport, content: str) -> None:
     for name in small.results:
