@@ -78,10 +78,8 @@ def _shown(apart: Sequence[Apart], names: Mapping[str, str]) -> list[dict[str, s
 
     for one in apart:
         metric = METRICS[one.metric]
-        star = " *" if one.interval.differs else ""
         unit = ", points" if metric.spec else ""
-        of = f"{one.interval.in_points():.1f}" if metric.spec else str(one.interval)
-        tell(metric.title + unit, one.domain, of + star)
+        tell(metric.title + unit, one.domain, one.interval.as_difference(metric.spec))
         if one.only_this is not None:
             tell("pictures read right here alone", one.domain, str(one.only_this))
             tell("pictures read right there alone", one.domain, str(one.only_other))

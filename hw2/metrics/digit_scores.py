@@ -230,7 +230,9 @@ def score_digits(generated: JudgedPictures, real: JudgedPictures) -> DigitScores
         if metric.spec:
             parts = [s for s in scores if s.metric == name and s.digit is None]
             mean: Found = mean_of_intervals([part.interval for part in parts])
-            if metric.by_noise:
+            if len(parts) == 1:
+                mean = parts[0].found
+            elif metric.by_noise:
                 mean = _limits_of(metric.measure(*whole), mean.value)
             scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
     return DigitScores(tuple(scores))

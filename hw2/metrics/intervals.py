@@ -55,6 +55,15 @@ class Interval:
         """Of a difference, whether it is shown: its limits lie on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def as_difference(self, spec: str) -> str:
+        """As text, of a figure shown by `spec`: of shares in points, starred where it `differs`."""
+        text = f"{self.in_points():.1f}" if spec.endswith("%") else str(self)
+        return f"{text} *" if self.differs else text
+
+    def named(self, name: str) -> dict[str, float]:
+        """The three numbers as NAME, NAME.low and NAME.high."""
+        return {name: self.value, f"{name}.low": self.low, f"{name}.high": self.high}
+
     def to_json(self) -> dict[str, float | None]:
         """The three numbers, None for one that is not finite (JSON knows no nan)."""
         return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
@@ -68,8 +77,7 @@ def with_limits(metrics: Mapping[str, SupportsFloat | Interval]) -> dict[str, fl
     found: dict[str, float] = {}
     for name, of in metrics.items():
         if isinstance(of, Interval):
-            three = {name: of.value, f"{name}.low": of.low, f"{name}.high": of.high}
-            found |= {key: number for key, number in three.items() if math.isfinite(number)}
+            found |= {key: n for key, n in of.named(name).items() if math.isfinite(n)}
         else:
             found[name] = float(of)
     return found

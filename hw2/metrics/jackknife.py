@@ -97,14 +97,13 @@ def jackknife(
     """
     check_sizes(classes)
     whole = [torch.arange(len(of)) for of in classes]
-    value, moves = float(statistic(*whole)), []
-    for i, of in enumerate(classes):
-        blocks = noise_blocks(of)
-        groups = min(num_groups, max(block.shape[1] for block in blocks))
-        left = [without_group(blocks, group, groups) for group in range(groups)]
-        found = [
-            float(statistic(*whole[:i], rows, *whole[i + 1 :])) if groups >= 4 else torch.nan
-            for rows in left
-        ]
-        moves.append(torch.tensor(found, dtype=torch.float64) - value)
+    blocks = [noise_blocks(of) for of in classes]
+    groups = [min(num_groups, max(block.shape[1] for block in of)) for of in blocks]
+    value = float(statistic(*whole))
+    moves = [torch.full((count,), torch.nan, dtype=torch.float64) for count in groups]
+    if min(groups) >= 4:
+        for i, count in enumerate(groups):
+            for group in range(count):
+                rows = without_group(blocks[i], group, count)
+                moves[i][group] = float(statistic(*whole[:i], rows, *whole[i + 1 :])) - value
     return Estimate(value, tuple(moves), least)

@@ -99,8 +99,7 @@ class Recorder:
 def _row(report: Report) -> dict[str, float]:
     row: dict[str, float] = {}
     for name, interval in report.scores.items():
-        limits = {"": interval.value, ".low": interval.low, ".high": interval.high}
-        row |= {f"eval/{name}{kind}": value for kind, value in limits.items()}
+        row |= interval.named(f"eval/{name}")
     return row
 
 

@@ -67,7 +67,7 @@ def _row(trial: TrialResult) -> dict[str, Any]:
     row: dict[str, Any] = {key: _plain(value) for key, value in trial.point.items()}
     row |= {"samples": trial.samples, "seconds": round(trial.seconds, 2)}
     for name, interval in trial.scores.items():
-        row |= {name: interval.value, f"{name}.low": interval.low, f"{name}.high": interval.high}
+        row |= interval.named(name)
     return row | {"error": trial.error, "trial": trial.folder.name}
 
 
@@ -126,15 +126,14 @@ def _print(
             row["error"] = trial.error[:60]
         rows.append(row)
     print(format_table(rows))
-    if pairs:
+    if pairs := [pair for pair in pairs if pair.metric in shown.metrics]:
         print(f"less that of {label_of(config.baseline)}, on the same noises; shares in points:")
         rows = _differences(shown, pairs)
         columns = [metric.column for metric in shown.metrics.values()]
         known = [column for column in columns if any(column in row for row in rows)]
         print(format_table(rows, ["setting", *known]))
-        count = sum(pair.metric in shown.metrics for pair in pairs)
         print("*: shown to differ", end="")
-        print(f"; limits of each alone, not adjusted for {count}" if count > 1 else "")
+        print(f"; limits of each alone, not adjusted for {len(pairs)}" if len(pairs) > 1 else "")
     if best is not None:
         value = shown.metrics[config.metric].shown(best.scores[config.metric])
         rule = config.rule.replace("_", " ")
@@ -144,11 +143,10 @@ def _print(
 
 
 def _differences(shown: Shown, pairs: Sequence[Difference]) -> list[dict[str, str]]:
-    """A row a setting, a column a metric that is shown."""
+    """A row a setting, a column a metric."""
     rows: dict[str, dict[str, str]] = {}
     for pair in pairs:
-        row = rows.setdefault(label_of(pair.point), {"setting": label_of(pair.point)})
-        if metric := shown.metrics.get(pair.metric):
-            star = " *" if pair.interval.differs else ""
-            row[metric.column] = metric.shown_difference(pair.interval) + star
+        label, metric = label_of(pair.point), shown.metrics[pair.metric]
+        row = rows.setdefault(label, {"setting": label})
+        row[metric.column] = pair.interval.as_difference(metric.spec)
     return list(rows.values())

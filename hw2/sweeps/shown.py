@@ -21,10 +21,6 @@ class Metric(NamedTuple):
         exact = interval.low == interval.value == interval.high
         return f"{interval.value:g}" if exact else format(interval, self.spec)
 
-    def shown_difference(self, interval: Interval) -> str:
-        """Of shares in points."""
-        return f"{interval.in_points():.1f}" if self.spec.endswith("%") else str(interval)
-
 
 @dataclass(frozen=True)
 class Shown:

@@ -265,6 +265,19 @@ def test_a_student_is_read_the_same_in_chunks(
     assert counts == [7, 7, 6]
 
 
+def reported(judge: Judge, folder: Path) -> tuple[list[Student], list[list[Reading]]]:
+    """The students in folder/all and what is read of them; the report is in `folder`."""
+    students = found(folder / "all")
+    readings = [
+        read_student(judge, student, student.content_hash(ignore), folder, ignore)
+        for student in students
+    ]
+    config = JudgeDigitsConfig(pictures=(folder / "all",), out=folder)
+    with Tracker(folder, "run", None, owner=False) as tracker:
+        report_students(students, readings, config, folder, tracker)
+    return students, readings
+
+
 def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,14 +290,7 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     monkeypatch.setattr("hw2.digits.student_report.confusion_figure", figure)
     write_student(tmp_path / "all/ann", 1)
     write_student(tmp_path / "all/bob", 2, seed=1)
-    students = found(tmp_path / "all")
-    readings = [
-        read_student(judge, student, student.content_hash(ignore), tmp_path, ignore)
-        for student in students
-    ]
-    config = JudgeDigitsConfig(pictures=(tmp_path / "all",), out=tmp_path)
-    with Tracker(tmp_path, "run", None, owner=False) as tracker:
-        report_students(students, readings, config, tmp_path, tracker)
+    students, readings = reported(judge, tmp_path)
     for domain in DOMAINS:
         confusion = drawn[f"{domain}: 30 pictures of 2 students"]
         said = [
@@ -311,14 +317,7 @@ def test_equal_pictures_are_told(judge: Judge, tmp_path: Path) -> None:
     with Image.open(ann / "svhn/0_001.png") as taken:
         taken.save(bob / "svhn/0_001.bmp")
     (bob / "svhn/0_001.png").unlink()
-    students = found(tmp_path / "all")
-    readings = [
-        read_student(judge, student, student.content_hash(ignore), tmp_path, ignore)
-        for student in students
-    ]
-    config = JudgeDigitsConfig(pictures=(tmp_path / "all",), out=tmp_path)
-    with Tracker(tmp_path, "run", None, owner=False) as tracker:
-        report_students(students, readings, config, tmp_path, tracker)
+    reported(judge, tmp_path)
     with (tmp_path / "tables/students.csv").open(newline="") as file:
         rows = {(row["student"], row["domain"]): row for row in csv.DictReader(file)}
     told = {key: (int(row["repeated"]), int(row["shared"])) for key, row in rows.items()}
