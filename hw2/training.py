@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hw2.checkpoint import CheckpointStore
+from hw2.data.files import sha256_of
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.locate import FINAL
@@ -81,6 +82,11 @@ class Training:
     evaluate: Evaluate | None = None
     show: "Callable[[Saved], Image.Image | None]" = lambda saved: None
     show_every: float = 0.0
+
+
+def began_with(init: Path | None) -> dict[str, str]:
+    """What `meta` says of the weights `init` that a training begins with; nothing of fresh ones."""
+    return {} if init is None else {"init": sha256_of(init)}
 
 
 class TrainingDiverged(Hw2Error, ArithmeticError):

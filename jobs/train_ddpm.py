@@ -10,8 +10,10 @@ from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 
 def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
+    from functools import partial
+
     from hw2.data.files import sha256_of
-    from hw2.digits.ddpm_training import ddpm_training
+    from hw2.digits.ddpm_training import ddpm_training, find_init
     from hw2.digits.drawing import check_sampling
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
@@ -30,11 +32,19 @@ def main(config: TrainDdpmConfig) -> None:
     with in_section("sample"):
         check_sampling(config.sample, config.diffusion)
     check_network(config.network)
+    init = find_init(config)
     splits = read_splits(config.data, config.network.image_size, progress=True)
     anew = {"judge": sha256_of(judge_file)}
-    run = job_run(config, "train_ddpm", splits=splits, anew=anew, not_results=("num_per_class",))
+    run = job_run(
+        config,
+        "train_ddpm",
+        splits=splits,
+        files={"init": init} if init else {},
+        anew=anew,
+        not_results=("num_per_class",),
+    )
     with connected(config.scaling), run as (out, tracker):
-        run_training(ddpm_training, config, "train_ddpm", tracker)
+        run_training(partial(ddpm_training, init=init), config, "train_ddpm", tracker)
         weights = out / FINAL
         if mirror := tracker.mirror:  # other nodes have it from the bucket
             mirror.push()

@@ -9,20 +9,24 @@ from hw2.settings.faces import TrainFacesConfig
 
 def main(config: TrainFacesConfig) -> None:
     """Train (or continue) on the real faces of the data tree."""
+    from functools import partial
+
     from hw2.diffusion.samplers import timesteps
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
-    from hw2.faces.training import face_training, final_loss, read_faces
+    from hw2.faces.training import face_training, final_loss, find_init, read_faces
     from hw2.locate import FINAL
     from hw2.runs import job_run
 
     # What only the sheets need is looked at before the training too.
     timesteps(NUM_TRAIN_TIMESTEPS, config.num_inference_steps)
     pictures = read_faces(config)
-    run = job_run(config, "train_faces", splits={"train": pictures})
+    init = find_init(config)
+    files = {"init": init} if init else {}
+    run = job_run(config, "train_faces", splits={"train": pictures}, files=files)
     with connected(config.scaling), run as (out, tracker):
-        run_training(face_training, config, "train_faces", tracker)
+        run_training(partial(face_training, init=init), config, "train_faces", tracker)
         loss = final_loss(config, out / FINAL, pictures)
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss})

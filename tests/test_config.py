@@ -625,6 +625,32 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
         fail(SystemExit(3))
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_waiting_threads_soon_give_their_core_away_unless_told_otherwise(
+    given: dict[str, str], found: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen: list[dict[str, str]] = []
+
+    def main(config: Demo) -> None:
+        seen.append({name: os.environ[name] for name in names if name in os.environ})
+
+    assert run_job(Demo, main, argv=["--out", "x"]) == 0
+    assert seen == [found]
+
+
 def test_a_path_that_cannot_be_used_is_told_in_a_line(capsys: pytest.CaptureFixture[str]):
     long = Path("/tmp") / ("x" * 300)
     for look, told in (

@@ -6,19 +6,24 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from hw2.config import difference
 from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import permutation
 from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
-from hw2.digits.drawing import digit_model, draw
+from hw2.digits.drawing import digit_model, draw, load_digit_model, read_digit_meta
 from hw2.digits.reading import read_splits
+from hw2.disclosure import warn
 from hw2.domains import DIGITS, DOMAINS
+from hw2.errors import ConfigError
 from hw2.figures.grid import sheet
+from hw2.locate import find_model
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.settings.digits import TrainDdpmConfig
-from hw2.training import Saved, Training
+from hw2.training import Saved, Training, began_with
+from hw2.weights import load_weights
 
 NUM_HELD_OUT = 512
 SHOW_SECONDS = 60.0
@@ -47,9 +52,39 @@ def drawn_sheet(config: TrainDdpmConfig, saved: Saved) -> Image.Image:
     return sheet(torch.stack(rows), names, DIGITS, title)
 
 
-def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
-    """The training that `config` describes, with results in `out`."""
-    net = build_digit_unet(config.network, config.seed)
+def find_init(config: TrainDdpmConfig) -> Path | None:
+    """The file of the weights that the training begins with; None: fresh ones.
+
+    Weights of another process are told: the network learns that change too. Raises CheckpointError
+    for what cannot be loaded, ConfigError for weights of another network.
+    """
+    if config.init is None:
+        return None
+    path = find_model(config.init, "init")
+    meta = read_digit_meta(path)
+    if differ := difference(meta.network.model_dump(), config.network.model_dump()):
+        raise ConfigError(
+            f"init={config.init}: another network (network.{'; network.'.join(differ)}): give the "
+            "training the same --network settings"
+        )
+    load_digit_model(path)
+    process = ("schedule", "num_train_timesteps", "prediction_type")
+    there, here = (of.model_dump(include=set(process)) for of in (meta.diffusion, config.diffusion))
+    if differ := difference(there, here):
+        warn(f"init={config.init}: of another process (diffusion.{'; diffusion.'.join(differ)})")
+    return path
+
+
+def ddpm_training(config: TrainDdpmConfig, out: Path, init: Path | None = None) -> Training:
+    """The training that `config` describes, with results in `out`.
+
+    It begins with the averaged weights in `init`, as `find_init` finds them.
+    """
+    if init is None:
+        net = build_digit_unet(config.network, config.seed)
+    else:
+        net = DigitUNet(config.network)
+        load_weights(init, net, "ema")
     diffusion = config.diffusion
     objective = LabelledObjective(
         make_schedule(diffusion.schedule, diffusion.num_train_timesteps),
@@ -75,6 +110,7 @@ def ddpm_training(config: TrainDdpmConfig, out: Path) -> Training:
             "diffusion": diffusion.model_dump(),
             "data_hash": train.content_hash,
             "seed": config.seed,
+            **began_with(init),
         },
         evaluate=held_out_loss(objective, val, config.seed),
         show=partial(drawn_sheet, config),

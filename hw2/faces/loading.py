@@ -64,8 +64,8 @@ class DiffusersUNet(nn.Module):
         return self.unet(xt, t).sample
 
 
-def weights_file(model: str) -> Path:
-    """The file whose bytes are the weights that `model` means, an absolute path.
+def weights_file(model: str, key: str = "model") -> Path:
+    """The file whose bytes are the weights that `model`, the setting `key`, means: absolute.
 
     A file, a diffusers folder (config.json and its safetensors), or what `find_model` knows. Raises
     CheckpointError if there is none.
@@ -74,18 +74,18 @@ def weights_file(model: str) -> Path:
     if path.suffix in COURSE_SUFFIXES:
         if not path.is_file():
             raise CheckpointError(
-                f"model={model}: no such file; give the course's UNet.pt, a diffusers folder, a "
+                f"{key}={model}: no such file; give the course's UNet.pt, a diffusers folder, a "
                 "run folder, run:ID or asset:faces"
             )
         return path
     if (path / DIFFUSERS_CONFIG).is_file():
         if not (path / DIFFUSERS_WEIGHTS).is_file():
             raise CheckpointError(
-                f"model={model}: the folder has no {DIFFUSERS_WEIGHTS}; save the network with "
+                f"{key}={model}: the folder has no {DIFFUSERS_WEIGHTS}; save the network with "
                 "save_pretrained, in one file"
             )
         return path / DIFFUSERS_WEIGHTS
-    return find_model(model)
+    return find_model(model, key)
 
 
 def load_face_model(model: str) -> FaceModel:

@@ -10,13 +10,14 @@ from hw2.data.faces import PictureSet, read_pictures, real_folder
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
+from hw2.errors import ConfigError
 from hw2.faces.drawing import draw_faces
-from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model
+from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model, weights_file
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
-from hw2.models.face_unet import build_face_unet
+from hw2.models.face_unet import FaceUNet, build_face_unet
 from hw2.settings.faces import FaceSampling, TrainFacesConfig
-from hw2.training import Saved, Training
+from hw2.training import Saved, Training, began_with
 
 NUM_MEASURED, PART = 256, 16
 SHOW_SECONDS = 300.0
@@ -78,11 +79,36 @@ def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) ->
     return bootstrap(errors, seed=config.seed)
 
 
-def face_training(config: TrainFacesConfig, out: Path) -> Training:
-    """The training that `config` describes, with results in `out`."""
+def find_init(config: TrainFacesConfig) -> Path | None:
+    """The file of the weights that the training begins with; None: fresh ones.
+
+    Raises CheckpointError for what cannot be loaded, ConfigError for weights of another network.
+    """
+    if config.init is None:
+        return None
+    path = weights_file(config.init, "init")
+    net, channels = load_face_model(str(path)).net, config.network.channels
+    if not isinstance(net, FaceUNet):
+        raise ConfigError(f"init={config.init}: another network than the course's face network")
+    if net.channels != channels:
+        there, here = (",".join(map(str, widths)) for widths in (net.channels, channels))
+        raise ConfigError(
+            f"init={config.init}: a network of {there} channels, not {here}: give "
+            f"--network.channels {there}"
+        )
+    return path
+
+
+def face_training(config: TrainFacesConfig, out: Path, init: Path | None = None) -> Training:
+    """The training that `config` describes, with results in `out`.
+
+    It begins with the averaged weights in `init`, as `find_init` finds them.
+    """
     pictures = read_faces(config)
     return Training(
-        net=build_face_unet(config.network.channels, config.seed),
+        net=load_face_model(str(init)).net
+        if init
+        else build_face_unet(config.network.channels, config.seed),
         objective=face_objective(config),
         source=Shuffled(PictureBatch(pictures.images), config.seed),
         config=config.train,
@@ -93,6 +119,7 @@ def face_training(config: TrainFacesConfig, out: Path) -> Training:
             "network": config.network.model_dump(),
             "data_hash": pictures.content_hash,
             "seed": config.seed,
+            **began_with(init),
         },
         evaluate=fixed_loss(config, pictures),
         show=partial(drawn_sheet, config),

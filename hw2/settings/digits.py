@@ -7,7 +7,7 @@ from pydantic import Field
 from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.data import DataConfig
-from hw2.settings.training import TrainingJobConfig
+from hw2.settings.training import FineTuningJobConfig, TrainingJobConfig
 from hw2.settings.values import (
     Fraction,
     GuidanceInterval,
@@ -82,7 +82,7 @@ class SampleSettings(Config):
     )
 
 
-class TrainDdpmConfig(TrainingJobConfig):
+class TrainDdpmConfig(FineTuningJobConfig):
     """Settings of jobs.train_ddpm."""
 
     network: NetworkConfig = NetworkConfig()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
-from hw2.settings.training import TrainingJobConfig
+from hw2.settings.training import FineTuningJobConfig
 from hw2.settings.values import Fraction, Positive, Precision, each_once
 
 PixelRange = Literal["fixed", "minmax"]
@@ -39,7 +39,7 @@ class FaceObjectiveConfig(Config):
     )
 
 
-class TrainFacesConfig(TrainingJobConfig):
+class TrainFacesConfig(FineTuningJobConfig):
     """Settings of jobs.train_faces."""
 
     network: FaceNetworkConfig = FaceNetworkConfig()

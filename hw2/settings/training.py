@@ -71,3 +71,13 @@ class TrainingJobConfig(LoopJobConfig):
     """The settings of a training on pictures of the data tree."""
 
     data: DataConfig = DataConfig()
+
+
+class FineTuningJobConfig(TrainingJobConfig):
+    """The settings of a training that may begin with given weights."""
+
+    init: str | None = Field(
+        None,
+        description="averaged weights to begin with (fine-tuning), as --model of the job that "
+        "draws from them; null: fresh ones by seed",
+    )

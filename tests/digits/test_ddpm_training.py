@@ -1,9 +1,12 @@
 """What a digit training is made of, and what its loss is measured on."""
 
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from hw2.data.batches import Shuffled
@@ -16,12 +19,15 @@ from hw2.diffusion.objective import (
     LabelledObjective,
 )
 from hw2.diffusion.schedule import linear_schedule
-from hw2.digits.ddpm_training import NUM_HELD_OUT, ddpm_training, held_out_loss
+from hw2.digits.ddpm_training import NUM_HELD_OUT, ddpm_training, find_init, held_out_loss
 from hw2.digits.reading import read_splits
+from hw2.errors import CheckpointError, ConfigError
+from hw2.locate import FINAL
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.data import DataConfig
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, TrainDdpmConfig
 from hw2.settings.training import TrainConfig
+from hw2.training import train
 from tests.diffusion.toy import Says
 
 
@@ -109,3 +115,60 @@ def test_a_training_is_what_its_settings_say(digits_tree: Path, tmp_path: Path) 
     assert torch.equal(measured.batch.images, val.images)
     assert (training.seed, measured.seed, training.meta["seed"]) == (6, 6, 6)
     assert training.meta["data_hash"] == train.content_hash
+
+
+def small(tree: Path, out: Path, **more: object) -> TrainDdpmConfig:
+    """Two steps of a small network."""
+    return TrainDdpmConfig(
+        out=out,
+        network=NetworkConfig(image_size=14, channels=(64,), attention=(False,)),
+        data=DataConfig(root=tree, cache=out),
+        train=TrainConfig(num_steps=2, batch_size=4),
+        **more,
+    )
+
+
+@pytest.fixture
+def trained(digits_tree: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "first"
+    out.mkdir()
+    assert list(train(ddpm_training(small(digits_tree, out), out)))
+    return out
+
+
+def test_a_training_begins_with_the_averaged_weights_that_it_is_given(
+    digits_tree: Path, trained: Path
+) -> None:
+    config = small(digits_tree, trained, init=str(trained), seed=1)
+    init = find_init(config)
+    assert init == trained / FINAL
+    training = ddpm_training(config, trained, init)
+    with safe_open(trained / FINAL, "pt") as file:
+        for name, value in training.net.state_dict().items():
+            assert torch.equal(value, file.get_tensor(f"ema.{name}"))
+            assert value.ndim < 2 or not torch.equal(value, file.get_tensor(f"net.{name}"))
+    assert all(p.requires_grad for p in training.net.parameters())
+    # A folder that was begun with others is not gone on with.
+    assert training.meta["init"] == hashlib.sha256(init.read_bytes()).hexdigest()
+    assert "init" not in ddpm_training(config, trained).meta
+
+
+def test_weights_of_another_network_are_refused_and_of_another_process_told(
+    digits_tree: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(digits_tree, trained, init=str(trained))
+    wider = config.model_copy(update={"network": NetworkConfig(image_size=14, scale_shift=True)})
+    with pytest.raises(ConfigError, match=re.escape("(network.channels: ")) as refusal:
+        find_init(wider)
+    assert "; network.scale_shift: false there, true here): give the training" in str(refusal.value)
+    assert capsys.readouterr().err == ""
+    process = DiffusionConfig(schedule="linear", prediction_type="epsilon", label_dropout=0.5)
+    find_init(config.model_copy(update={"diffusion": process}))
+    assert capsys.readouterr().err == (
+        f"warning: init={trained}: of another process (diffusion.schedule: cosine there, linear "
+        "here; diffusion.prediction_type: v_prediction there, epsilon here)\n"
+    )
+    with pytest.raises(CheckpointError, match=r"^init=asset:digit: no such"):
+        find_init(small(digits_tree, trained, init="asset:digit"))
+    with pytest.raises(CheckpointError, match="holds no digit model"):
+        find_init(small(digits_tree, trained, init="asset:faces"))

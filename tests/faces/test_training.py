@@ -5,19 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DModel
 from PIL import Image
 from torch.testing import assert_close
 
 from hw2.data.batches import Shuffled
 from hw2.data.faces import real_folder
+from hw2.data.files import sha256_of
 from hw2.data.offline.faces import face_picture
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
-from hw2.faces.training import PART, face_objective, face_training, read_faces
-from hw2.models.face_unet import build_face_unet
+from hw2.errors import CheckpointError, ConfigError
+from hw2.faces.training import PART, face_objective, face_training, find_init, read_faces
+from hw2.models.face_unet import build_face_unet, to_course
 from hw2.settings.data import DataConfig
-from hw2.settings.faces import FaceObjectiveConfig, TrainFacesConfig
+from hw2.settings.faces import FaceNetworkConfig, FaceObjectiveConfig, TrainFacesConfig
 from hw2.settings.training import TrainConfig
 from tests.diffusion.toy import Says
 
@@ -64,3 +67,37 @@ def test_a_training_is_what_its_settings_say(tmp_path: Path) -> None:
     assert torch.equal(measured.batch.images, pictures.images)
     assert (training.seed, measured.seed, training.meta["seed"]) == (6, 6, 6)
     assert training.meta["data_hash"] == pictures.content_hash
+
+
+def test_a_training_begins_with_the_faces_weights_that_it_is_given(tmp_path: Path) -> None:
+    """Here the course's file; any that jobs.sample_faces draws from will do."""
+    widths = (64, 64, 96, 64, 64, 64)
+    given = build_face_unet(widths, 5)
+    torch.save(to_course(given), tmp_path / "UNet.pt")
+    folder = real_folder(tmp_path)
+    folder.mkdir(parents=True)
+    Image.fromarray(face_picture(0, 0)).save(folder / "0.png")
+    config = TrainFacesConfig(
+        out=tmp_path,
+        init=str(tmp_path / "UNet.pt"),
+        network=FaceNetworkConfig(channels=widths),
+        data=DataConfig(root=tmp_path),
+        train=TrainConfig(num_steps=1, batch_size=1),
+    )
+    training = face_training(config, tmp_path, find_init(config))
+    found = training.net.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in given.state_dict().items())
+    assert training.meta["init"] == sha256_of(tmp_path / "UNet.pt")
+    assert "init" not in face_training(config, tmp_path).meta
+
+    fresh = config.model_copy(update={"network": FaceNetworkConfig()})
+    with pytest.raises(ConfigError, match=r"64,64: give --network\.channels 64,64,96,64"):
+        find_init(fresh)
+    with pytest.raises(CheckpointError, match=r"^init=.*none\.pt: no such file"):
+        find_init(config.model_copy(update={"init": str(tmp_path / "none.pt")}))
+    unet = UNet2DModel(
+        block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
+    )
+    unet.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(ConfigError, match="another network than the course's face network"):
+        find_init(config.model_copy(update={"init": str(tmp_path / "theirs")}))
