@@ -20,12 +20,13 @@ from hw2.report.parts import (
     Sources,
     Table,
     chart,
+    in_pairs,
     shown,
     sources,
     trend,
 )
 from hw2.report.pictures import read_tiles, tiles
-from hw2.report.trials import Trial, read_trials
+from hw2.report.trials import Trial, paired, read_trials
 from hw2.sweeps.trial import CHUNK
 
 SAMPLING = ("model", "num_inference_steps", "timestep_spacing", "eta", "clip_x0", "precision")
@@ -203,11 +204,11 @@ def eta_slider(job: JobOutput) -> Slider:
         if any(np.isfinite(trial.scores[key].value) for trial in trials)
     )
     keys = (*(key for key in SAMPLING if key != "eta"), "samples")
-    said = _said_of_eta(trials, twice)
+    said = _said_of_eta(job, trials, twice)
     return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 
 
-def _said_of_eta(trials: Sequence[Trial], twice: int) -> tuple[Said, ...]:
+def _said_of_eta(job: JobOutput, trials: Sequence[Trial], twice: int) -> tuple[Said, ...]:
     """`twice`: how many noises were drawn twice."""
     repeated = {trial.at: trial.scores["repeated"] for trial in trials}
     exact = [f"{at:g}" for at, share in repeated.items() if share.value == 1]
@@ -219,7 +220,8 @@ def _said_of_eta(trials: Sequence[Trial], twice: int) -> tuple[Said, ...]:
     first, last = trials[0], trials[-1]
     ends = (first.scores["frechet"], last.scores["frechet"])
     if all(np.isfinite(end.value) for end in ends):
-        values = {"from": shown(ends[0]), "to": shown(ends[1])}
+        apart = paired(job, "frechet", first, last)
+        values = {"from": shown(ends[0]), "to": shown(ends[1]), "apart": in_pairs(apart)}
         values |= {"first": f"{first.at:g}", "last": f"{last.at:g}"}
-        said.append(Said(f"p2.frechet_{trend(*ends)}", values))
+        said.append(Said(f"p2.frechet_{trend(*ends, apart)}", values))
     return tuple(said)

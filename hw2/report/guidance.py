@@ -19,6 +19,7 @@ from hw2.report.parts import (
     Said,
     Slider,
     chart,
+    in_pairs,
     points,
     shown,
     size,
@@ -26,7 +27,7 @@ from hw2.report.parts import (
     trend,
 )
 from hw2.report.pictures import tiles
-from hw2.report.trials import Trial, read_trials
+from hw2.report.trials import Trial, paired, read_trials
 
 CHANCE = 1 / len(DIGITS)
 
@@ -124,7 +125,7 @@ def _said_of_guidance(
 ) -> tuple[Said, ...]:
     """What came out of the sweep, in sentences that the numbers choose."""
     guided = _guided(trials)
-    paired = [
+    pairs = [
         one
         for one in job.metric("differences")
         if one.get("metric") == "accuracy" and one["point"]["guidance_weight"] >= 0
@@ -132,13 +133,13 @@ def _said_of_guidance(
     said = []
     if len(guided) > 1:
         # Paired differences say more of the same accuracies, and could seem to contradict them.
-        if not paired:
-            said.append(_change("accuracy", guided[0], guided[-1]))
-        said.append(_change("diversity", guided[0], guided[-1]))
+        if not pairs:
+            said.append(_change(job, "accuracy", guided[0], guided[-1]))
+        said.append(_change(job, "diversity", guided[0], guided[-1]))
         for domain, name in zip(DOMAINS, names, strict=True):
-            said.append(_lowest(f"frechet_judge/{domain}", name, guided))
-    if paired:
-        said += _most(paired)
+            said.append(_lowest(job, f"frechet_judge/{domain}", name, guided))
+    if pairs:
+        said += _most(pairs)
     unconditional = [trial for trial in trials if trial.at == -1]
     if unconditional and tuple(job.config["guidance_interval"]) == (0, 1):
         found = unconditional[0].scores["accuracy"]
@@ -147,13 +148,13 @@ def _said_of_guidance(
     return tuple(said)
 
 
-def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
+def _most(pairs: Sequence[Mapping[str, Any]]) -> list[Said]:
     """The largest paired differences, of those that are shown if there are any.
 
     Weights that tie are all named, in a sentence for each change that the page tells apart.
     """
-    found = [one for one in paired if as_interval(one).differs]
-    among = found or paired
+    found = [one for one in pairs if as_interval(one).differs]
+    among = found or pairs
     largest = max(abs(one["value"]) for one in among)
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for one in among:
@@ -168,14 +169,16 @@ def _most(paired: Sequence[Mapping[str, Any]]) -> list[Said]:
             "base": f"{ones[0]['baseline']['guidance_weight']:g}",
             "gain": size(change) if found else gain,
             "n": str(ones[0]["n"]),
-            "of": str(len(paired)),
+            "of": str(len(pairs)),
         }
-        said.append(Said(f"p1.w_paired_{kind}{'' if len(paired) > 1 else '_alone'}", values))
+        said.append(Said(f"p1.w_paired_{kind}{'' if len(pairs) > 1 else '_alone'}", values))
     return said
 
 
-def _change(key: str, first: Trial, last: Trial) -> Said:
-    values = {
+def _change(job: JobOutput, key: str, first: Trial, last: Trial) -> Said:
+    apart = paired(job, key, first, last)
+    values: dict[str, str | Said] = {
+        "apart": in_pairs(apart, SCORES[key]),
         "from": shown(first.scores[key], SCORES[key]),
         "to": shown(last.scores[key], SCORES[key]),
         "first": f"{first.at:g}",
@@ -184,24 +187,33 @@ def _change(key: str, first: Trial, last: Trial) -> Said:
     if key == "diversity":  # in pixels it may go the other way
         for name, trial in (("pixels_from", first), ("pixels_to", last)):
             values[name] = shown(trial.scores["diversity_pixels"], SCORES["diversity_pixels"])
-    return Said(f"p1.w_{key}_{trend(first.scores[key], last.scores[key])}", values)
+        pixels_apart = paired(job, "diversity_pixels", first, last)
+        values["pixels_apart"] = in_pairs(pixels_apart, SCORES["diversity_pixels"])
+    return Said(f"p1.w_{key}_{trend(first.scores[key], last.scores[key], apart)}", values)
 
 
-def _lowest(key: str, name: str, trials: Sequence[Trial]) -> Said:
+def _lowest(job: JobOutput, key: str, name: str, trials: Sequence[Trial]) -> Said:
     """Where a distance is least: within the range, or at one of its ends, if limits show it."""
     found = [trial.scores[key].value for trial in trials]
     place = int(np.nanargmin(found)) if np.isfinite(found).any() else 0
     kind = {0: "first", len(trials) - 1: "last"}.get(place, "inside")
-    ends = [trials[end].scores[key] for end in (0, -1) if trials[end] is not trials[place]]
-    if not all(trials[place].scores[key].high < end.low for end in ends):
+    least, ends = trials[place], {"first": trials[0], "last": trials[-1]}
+    apart = {end: paired(job, key, least, trial) for end, trial in ends.items()}
+    trends = [
+        trend(least.scores[key], trial.scores[key], apart[end])
+        for end, trial in ends.items()
+        if trial is not least
+    ]
+    if any(one != "rises" for one in trends):
         kind = f"unclear_{kind}"
     values = {
         "name": name,
-        "w": f"{trials[place].at:g}",
-        "least": shown(trials[place].scores[key]),
+        "w": f"{least.at:g}",
+        "least": shown(least.scores[key]),
         "first": f"{trials[0].at:g}",
         "at_first": shown(trials[0].scores[key]),
         "last": f"{trials[-1].at:g}",
         "at_last": shown(trials[-1].scores[key]),
+        **{f"apart_{end}": in_pairs(of) for end, of in apart.items()},
     }
     return Said(f"p1.w_frechet_{kind}", values)

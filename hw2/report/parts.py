@@ -240,8 +240,21 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
 
 
-def trend(first: Interval, last: Interval) -> str:
-    """How the last estimate stands to the first: rises, falls, or same (limits overlap)."""
-    if last.low > first.high:
+def trend(first: Interval, last: Interval, apart: Interval | None = None) -> str:
+    """How the last estimate stands to the first: rises, falls, or same, as far as limits show.
+
+    `apart` is their difference in pairs; without it limits that overlap show none.
+    """
+    apart = apart or Interval(math.nan, last.low - first.high, last.high - first.low)
+    if apart.low > 0:
         return "rises"
-    return "falls" if last.high < first.low else "same"
+    return "falls" if apart.high < 0 else "same"
+
+
+def in_pairs(apart: Interval | None, spec: str = "") -> str | Said:
+    """What a sentence adds of a difference in pairs, of a figure shown by `spec`; "" of none."""
+    if apart is None:
+        return ""
+    if spec.endswith("%"):
+        return Said("format.points_apart", {"value": points(apart)})
+    return Said("format.apart", {"value": shown(apart)})

@@ -10,6 +10,7 @@ import numpy as np
 from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.outputs import JobOutput, as_interval
+from hw2.report.parts import negated
 from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
 
 
@@ -37,6 +38,20 @@ class Trial:
         if not found or found[0].dtype != np.uint8 or found[0].shape[-3] != 3:
             raise DataError(f"{self.folder} has no pictures that can be read: delete it")
         return np.concatenate(found)[:count]
+
+
+def paired(job: JobOutput, metric: str, first: Trial, last: Trial) -> Interval | None:
+    """How much more `last` has of the metric than `first`, on the same noises.
+
+    None where the sweep has not compared them: neither is its baseline, or both had other noises.
+    """
+    for one in job.metric("differences"):
+        ends = one.get("baseline"), one.get("point")
+        if one.get("metric") == metric and ends == (first.point, last.point):
+            return as_interval(one)
+        if one.get("metric") == metric and ends == (last.point, first.point):
+            return negated(as_interval(one))
+    return None
 
 
 def read_trials(job: JobOutput, key: str) -> list[Trial]:

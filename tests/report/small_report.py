@@ -147,7 +147,10 @@ class SmallReport:
             trial = {"point": {"eta": eta}, "samples": 5, "scores": scores, "error": ""}
             trials.append(trial)
         sweep = TuneEtaConfig(out=self.out / "eta", space=space)
-        out = self.step("eta", "tune_eta", sweep, {"best": {"point": {"eta": 0}}, "trials": trials})
+        point, base = {"eta": 1.0}, {"eta": 0}
+        pair = {"metric": "frechet", "n": 5, "point": point, "baseline": base, **interval(1.0)}
+        found = {"best": {"point": base}, "trials": trials, "differences": [pair]}
+        out = self.step("eta", "tune_eta", sweep, found)
         for eta in ETAS:
             self.chunk(out, {"eta": eta}, (5, 3, 32, 32))
         norms = {"norm_at_the_ends": 55.0, "length_of_the_path": 60.0}

@@ -555,6 +555,47 @@ def test_an_end_of_the_range_is_not_compared_with_itself(
         assert told.count("w =") == 2
 
 
+def test_limits_in_pairs_decide_where_the_sweep_has_them(small: SmallReport) -> None:
+    """Those of the trials alone overlap, as all noises that are hard for one are for the other."""
+    path = small.out / "guidance/metrics.json"
+    metrics = json.loads(path.read_text())
+    base, *_, last = (t["point"] for t in metrics["trials"] if t["point"]["guidance_weight"] >= 0)
+    for trial in metrics["trials"]:
+        trial["scores"]["diversity"] = interval(1.0, 0.5)
+        trial["scores"]["frechet_judge/svhn"] = interval(
+            9.0 - trial["point"]["guidance_weight"], 5.0
+        )
+
+    def said_with(*pairs: dict[str, object]) -> list[str]:
+        changed(path, trials=metrics["trials"], differences=list(pairs))
+        said = collect(small.all()).parts["guidance"].said
+        assert any(one.key.startswith("p1.w_accuracy") for one in said)
+        return [Texts.of("en").say(one) for one in said]
+
+    diversity, pixels, distance = (
+        {"metric": metric, "n": 5, "point": last, "baseline": base, **interval(value, 0.1)}
+        for metric, value in (
+            ("diversity", -0.3),
+            ("diversity_pixels", 0.2),
+            ("frechet_judge/svhn", -2.0),
+        )
+    )
+    alone, in_pairs = said_with(), said_with(diversity, pixels, distance)
+    (told,) = (one for one in alone if one.startswith("Diversity within a class is not shown"))
+    assert "pairs" not in told
+    (told,) = (one for one in in_pairs if one.startswith("Diversity within a class falls"))
+    assert "100 % (50-150) at w = 2, -30.0 (-40.0 … -20.0) points in pairs; in pixels" in told
+    assert told.endswith("120 % (118-122), +20.0 (10.0 … 30.0) points in pairs.")
+    assert any("of SVHN-style comes out least at w = 2" in one for one in alone)
+    (told,) = (one for one in in_pairs if "of SVHN-style" in one)
+    assert "is least at w = 2: " in told
+    assert told.endswith("at w = 0, a difference of 2.00 (1.90-2.10) in pairs.")
+    # A difference of the other way round, from a sweep whose baseline is the last.
+    turned = {**diversity, "point": base, "baseline": last, **interval(0.3, 0.1)}
+    (told,) = (one for one in said_with(turned) if one.startswith("Diversity within a class falls"))
+    assert "-30.0 (-40.0 … -20.0) points in pairs; in pixels" in told
+
+
 def test_a_claim_needs_limits_that_show_it(small: SmallReport) -> None:
     path = small.out / "guidance/metrics.json"
     trials = json.loads(path.read_text())["trials"]
@@ -716,6 +757,17 @@ def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> N
     assert parts["etas"].said[0].key == "p2.eta_not_rises"
     said = parts["eta"].said[0]
     assert (said.key, said.values["exact"]) == ("p2.repeats_other", ("0", "0.5"))
+
+
+def test_faces_distances_are_compared_in_pairs(small: SmallReport) -> None:
+    path = small.out / "eta/metrics.json"
+    (pair,) = json.loads(path.read_text())["differences"]
+    changed(path, differences=[pair | interval(0.5, 0.6)])
+    said = collect(small.all()).parts["eta"].said[-1]
+    assert said.key == "p2.frechet_same"
+    assert Texts.of("en").say(said).endswith("at η = 1, a difference of 0.5 (-0.1 … 1.1) in pairs.")
+    changed(path, differences=[pair | interval(0.5, 0.4)])
+    assert collect(small.all()).parts["eta"].said[-1].key == "p2.frechet_rises"
 
 
 def test_lerp_is_compared_with_slerp(small: SmallReport) -> None:
