@@ -1,13 +1,12 @@
 """Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hw2.data.handed_in import metric_keys
 from hw2.digits.student_grades import Grade, Reading, grade, shared_sums
 from hw2.digits.students import Student
 from hw2.disclosure import plain
@@ -150,12 +149,7 @@ def to_json(grades: Grades) -> dict[str, Any]:
 def flat(grades: Grades) -> dict[str, float | Interval]:
     """Accuracies by student, under names that MLflow takes."""
     found: dict[str, float | Interval] = {"eval/students": len(grades)}
-    used: set[str] = set()
-    for place, (name, own) in enumerate(grades.items(), 1):
-        key = re.sub(r"[^\w. -]", "_", unicodedata.normalize("NFC", name))[:100]
-        if key in used or not key.strip("._ "):  # two names of other scripts would be one
-            key = f"{key}_{place}"
-        used.add(key)
+    for key, own in zip(metric_keys([*grades]), grades.values(), strict=True):
         found[f"eval/accuracy/{key}"] = mean_accuracy(own)
         found |= {f"eval/accuracy/{key}/{d}": of.accuracy for d, of in own.items()}
     every = [of for own in grades.values() for of in own.values()]
