@@ -11,14 +11,19 @@ from torch import Tensor
 from hw2.diffusion.interpolation import Interpolants, smoothness
 from hw2.disclosure import warn
 from hw2.faces.folder import read_drawn
-from hw2.faces.ground_truth import PASS_MARK, squared_error
+from hw2.faces.ground_truth import squared_error
 from hw2.figures.charts import Panel, panels
 from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.metrics.table import format_table
 from hw2.pixels import to_unit
 from hw2.runlog.tracker import Tracker
-from hw2.settings.faces import EtaSheetConfig, InterpolateFacesConfig, SampleFacesConfig
+from hw2.settings.faces import (
+    PASS_MARK,
+    EtaSheetConfig,
+    InterpolateFacesConfig,
+    SampleFacesConfig,
+)
 
 SHOWN = 5  # names in a warning
 CELL = 96  # screen pixels of a picture, about

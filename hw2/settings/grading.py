@@ -1,5 +1,6 @@
-"""Settings of the graders: of learnt concepts, and of digits that students handed in."""
+"""Settings of the graders: of learnt concepts, and of digits and faces that students handed in."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.clip import ClipChoice
+from hw2.settings.faces import PASS_MARK
 from hw2.settings.personalize import INPUT
 from hw2.settings.values import Positive, each_once
 
@@ -47,6 +49,22 @@ class GradeConceptsConfig(ClipChoice, GradingConfig):
         None, min_length=1, description="concepts to grade; null: all"
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
+
+
+class GradeFacesConfig(JobConfig):
+    """Settings of jobs.grade_faces."""
+
+    pictures: tuple[Place, ...] = Field(
+        min_length=1,
+        description="folders, each a student's with 00.png, 01.png, .. in it, or one whose "
+        "sub-folders are students'",
+    )
+    gt: Place = Field(Path("hw2_data/face/GT"), description="the given pictures, of these names")
+    pass_mark: float = Field(
+        PASS_MARK,
+        gt=0,
+        description="each picture's mean squared error, on 0..255, is to be below it",
+    )
 
 
 class JudgeDigitsConfig(GradingConfig):

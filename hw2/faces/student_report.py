@@ -1,0 +1,118 @@
+"""Telling of the faces that students handed in: tables, a sheet, metrics.json and MLflow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hw2.data.handed_in import metric_keys
+from hw2.disclosure import plain
+from hw2.faces.students import GREY, Faces, FaceStudent, thumbnail
+from hw2.figures.grid import sheet
+from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap
+from hw2.metrics.table import format_table
+from hw2.runlog.tracker import Tracker
+from hw2.settings.grading import GradeFacesConfig
+
+ROWS, COLUMNS = 20, 10  # of a sheet, at most
+VERDICTS = {True: "pass", False: "FAIL"}
+
+
+def report_face_students(
+    students: Sequence[FaceStudent], given: Faces, config: GradeFacesConfig, tracker: Tracker
+) -> None:
+    """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it."""
+    rows = [_row(student, config) for student in students]
+    pictures = [
+        {
+            "student": student.name,
+            "picture": picture.name,
+            "file": plain(picture.file),
+            "mse": picture.mse,
+            "reason": picture.reason or "",
+        }
+        for student in students
+        for picture in student.pictures
+    ]
+    bad = [picture for picture in pictures if picture["reason"]]
+    tracker.log_table("students", rows)
+    tracker.log_table("pictures", pictures)
+    tracker.log_table("bad_pictures", bad)
+    tracker.log_metrics(
+        {"pass_mark": config.pass_mark, "students": {r["student"]: r for r in rows}}
+    )
+    summary: dict[str, float | Interval] = {
+        "eval/students": len(students),
+        "eval/students_passed": sum(row["verdict"] == VERDICTS[True] for row in rows),
+    }
+    for key, student in zip(metric_keys([s.name for s in students]), students, strict=True):
+        summary[f"eval/mse/{key}"] = _mean(student, config)
+    tracker.log_summary(summary)
+    shown = [
+        {
+            "student": student.name,
+            "below the pass mark": f"{row['below_pass_mark']} of {len(given)}",
+            "mean MSE": f"{_mean(student, config)}",
+            "largest MSE": _text(row["largest_mse"]),
+            "missing": row["missing"],
+            "unusable": row["unusable"],
+            "verdict": row["verdict"],
+        }
+        for student, row in zip(students, rows, strict=True)
+    ]
+    print(format_table(shown))
+    print(f"pass: each of {len(given)} pictures has an MSE below {config.pass_mark:g} (0..255)")
+    if bad:
+        print(f"{len(bad)} pictures with reasons: {tracker.out / 'tables' / 'bad_pictures.csv'}")
+    for number, first in enumerate(range(0, len(students), ROWS), 1):
+        suffix = f"_{number}" if len(students) > ROWS else ""
+        picture = _sheet(students[first : first + ROWS], given)
+        print(f"figure: {tracker.log_picture(f'students{suffix}', picture)}")
+
+
+def _text(mse: float | None) -> str:
+    return "" if mse is None else f"{mse:.0f}" if mse >= 100 else f"{mse:.3g}"
+
+
+def _mean(student: FaceStudent, config: GradeFacesConfig) -> Interval:
+    """The mean error of the pictures that are there, over pictures."""
+    if not student.errors:
+        return UNDEFINED
+    return bootstrap(torch.tensor(student.errors, dtype=torch.float64), seed=config.seed)
+
+
+def _row(student: FaceStudent, config: GradeFacesConfig) -> dict[str, Any]:
+    mean, passed = _mean(student, config).to_json(), student.passed(config.pass_mark)
+    missing = sum(not picture.file for picture in student.pictures)
+    return {
+        "student": student.name,
+        "below_pass_mark": passed,
+        "mse": mean["value"],
+        "low": mean["low"],
+        "high": mean["high"],
+        "largest_mse": max(student.errors, default=None),
+        "missing": missing,
+        "unusable": len(student.pictures) - len(student.errors) - missing,
+        "verdict": VERDICTS[passed == len(student.pictures)],
+    }
+
+
+def _sheet(students: Sequence[FaceStudent], given: Faces) -> Image.Image:
+    """The given pictures, and below them those of each student with their errors."""
+    names = [*given][:COLUMNS]
+    truth = [thumbnail(given[name].movedim(0, -1).numpy()) for name in names]
+    none = thumbnail(np.full((1, 1, 3), GREY, np.uint8))
+    rows = [
+        [none if p.thumb is None else p.thumb for p in student.pictures[:COLUMNS]]
+        for student in students
+    ]
+    notes = [
+        ["" if p.mse is None else f"MSE {_text(p.mse)}" for p in student.pictures[:COLUMNS]]
+        for student in students
+    ]
+    cells = torch.from_numpy(np.array([truth, *rows])).movedim(-1, 2)
+    labels = ["given", *(student.name for student in students)]
+    title = "what students handed in; grey: missing, or not readable"
+    return sheet(cells, labels, names, title, scale=1, notes=[[""] * len(names), *notes])
