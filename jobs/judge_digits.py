@@ -9,6 +9,7 @@ from hw2.settings.grading import JudgeDigitsConfig
 
 def main(config: JudgeDigitsConfig) -> None:
     """Find all pictures, read them in this process, and report, as one MLflow run."""
+    from hw2.digits.equal_pictures import real_sums
     from hw2.digits.judging import find_judge, load_judge
     from hw2.digits.student_grades import hash_of_all, read_student
     from hw2.digits.student_report import report_students
@@ -18,6 +19,7 @@ def main(config: JudgeDigitsConfig) -> None:
     from hw2.runs import job_run
 
     students, weights = find_students(config), find_judge(config.judge)
+    real = real_sums(config.copies_of)
     judge = load_judge(weights).to(own_device(config.scaling))
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:
@@ -27,7 +29,7 @@ def main(config: JudgeDigitsConfig) -> None:
         "judge_digits",
         files={"judge": weights},
         hashes={"pictures": hash_of_all(students, sums)},
-        not_results=("pictures", "num_per_class"),
+        not_results=("pictures", "num_per_class", "copies_of"),
     )
     with run as (out, tracker):
         with progress(total, "judging", "files") as bar:
@@ -35,7 +37,7 @@ def main(config: JudgeDigitsConfig) -> None:
                 read_student(judge, student, known, out, bar.advance)
                 for student, known in zip(students, sums, strict=True)
             ]
-        report_students(students, readings, config, out, tracker)
+        report_students(students, readings, real, config, out, tracker)
 
 
 if __name__ == "__main__":

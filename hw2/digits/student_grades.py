@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from hw2.data.files import read_json, write_json
 from hw2.data.images import decode_bytes
+from hw2.digits.equal_pictures import picture_sum
 from hw2.digits.judging import JUDGE_SIZE, at_judge_size, judge_pictures
 from hw2.digits.students import HandedIn, Student, hash_part
 from hw2.domains import DIGITS, DOMAINS, Domain
@@ -54,6 +54,7 @@ class Grade:
         asked: pictures that were asked for of each digit; those that are missing count as wrong.
         repeated: pictures that are equal to one before them; they count as any other.
         shared: pictures that another student has too; likewise.
+        copied: pictures that are equal to a real one; likewise.
     """
 
     pictures: tuple[int, ...]
@@ -64,6 +65,7 @@ class Grade:
     asked: int = 0
     repeated: int = 0
     shared: int = 0
+    copied: int = 0
 
     @property
     def missing(self) -> int:
@@ -87,6 +89,7 @@ class Grade:
             "not_counted": self.not_counted,
             "repeated": self.repeated,
             "shared": self.shared,
+            "copied": self.copied,
         }
 
     @property
@@ -145,11 +148,12 @@ def grade(
     domain: Domain,
     asked: int = 0,
     shared: Collection[str] = (),
+    real: Collection[str] = (),
 ) -> Grade:
     """The grade of one domain of a student's files, where `asked` of each digit were asked for.
 
     `files`: as `Student.counted` leaves them, so that no digit has more than `asked`; `shared`: the
-    sums of pictures that several students have.
+    sums of pictures that several students have; `real`: those of real pictures.
     """
     pairs = [(f, r) for f, r in zip(files, readings, strict=True) if f.domain == domain]
     counted = [(f, r) for f, r in pairs if f.digit is not None]
@@ -164,13 +168,8 @@ def grade(
         asked=asked,
         repeated=len(sums) - len(set(sums)),
         shared=sum(one in shared for one in sums),
+        copied=sum(one in real for one in sums),
     )
-
-
-def shared_sums(readings: Iterable[Sequence[Reading]]) -> set[str]:
-    """The sums of pictures that more than one student has, of the readings of each."""
-    owners = Counter(chain.from_iterable({r.sum for r in own} for own in readings))
-    return {one for one, count in owners.items() if one and count > 1}
 
 
 Decoded = tuple[HandedIn, Tensor | None, Reading]
@@ -188,9 +187,8 @@ def _decoded(student: Student, add: Callable[[bytes], object]) -> Iterator[Decod
             yield file, None, Reading("", None, str(error))
             continue
         height, width, _ = pixels.shape
-        known = hashlib.sha256(f"{width} ".encode() + pixels.tobytes()).hexdigest()[:32]
         picture = at_judge_size(torch.from_numpy(np.array(pixels)).movedim(-1, 0)[None])[0]
-        yield file, picture, Reading(f"{width}x{height}", None, None, known)
+        yield file, picture, Reading(f"{width}x{height}", None, None, picture_sum(pixels))
 
 
 def _read(judge: Judge, chunk: Sequence[Decoded]) -> list[Reading]:

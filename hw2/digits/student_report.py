@@ -1,13 +1,14 @@
 """Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hw2.data.handed_in import metric_keys
-from hw2.digits.student_grades import Grade, Reading, grade, shared_sums
+from hw2.digits.equal_pictures import shared_sums
+from hw2.digits.student_grades import Grade, Reading, grade
 from hw2.digits.students import Student
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
@@ -27,22 +28,24 @@ Grades = dict[str, dict[Domain, Grade]]  # by student
 def report_students(
     students: Sequence[Student],
     readings: Sequence[Sequence[Reading]],
+    real: Mapping[str, str],
     config: JudgeDigitsConfig,
     out: Path,
     tracker: Tracker,
 ) -> None:
     """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it.
 
-    `readings` has for each student a reading a file.
+    `readings` has for each student a reading a file; `real` are the sums of real pictures, and
+    where these lie.
     """
     domains, asked = config.domains, config.num_per_class or 0
     students = [student.counted(asked) for student in students]
-    shared = shared_sums(readings)
+    shared = shared_sums([one.sum for one in read] for read in readings)
     grades: Grades = {
-        student.name: {d: grade(student.files, read, d, asked, shared) for d in domains}
+        student.name: {d: grade(student.files, read, d, asked, shared, real) for d in domains}
         for student, read in zip(students, readings, strict=True)
     }
-    pictures = picture_rows(students, readings)
+    pictures = picture_rows(students, readings, real)
     bad = [row for row in pictures if row["reason"]]
     tracker.log_table("students", student_rows(grades))
     tracker.log_table("pictures", pictures)
@@ -101,12 +104,17 @@ def student_rows(grades: Grades, shown: bool = False) -> Rows:
     return rows
 
 
-def picture_rows(students: Sequence[Student], readings: Sequence[Sequence[Reading]]) -> Rows:
+def picture_rows(
+    students: Sequence[Student],
+    readings: Sequence[Sequence[Reading]],
+    real: Mapping[str, str],
+) -> Rows:
     """A row a file, also of what does not count; a missing folder is a row without a file.
 
-    `equal_to` is the first file with the same pixels, where that is another.
+    `equal_to` is the first file with the same pixels, where that is another, or the place of a real
+    picture with these.
     """
-    first: dict[str, str] = {}
+    first = dict(real)
     rows: Rows = []
     for student, read in zip(students, readings, strict=True):
         for file, reading in zip(student.files, read, strict=True):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.clip import ClipChoice
+from hw2.settings.data import Folder
 from hw2.settings.faces import PASS_MARK
 from hw2.settings.personalize import INPUT
 from hw2.settings.values import Positive, each_once
@@ -87,4 +88,9 @@ class JudgeDigitsConfig(GradingConfig):
     )
     domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
         DOMAINS, min_length=1, description="what was to be drawn; the mean is of these"
+    )
+    copies_of: Folder | None = Field(
+        None,
+        description="a tree such as hw2_data: pictures equal to one of its own are told as copied; "
+        "null: nobody looks for copies",
     )

@@ -169,7 +169,7 @@ def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> Non
     assert found.accuracy == wilson(5, 50)
     left_out = [file for file in own.files if file.digit is None]
     assert left_out[0].file == "1_0005.png" and len(left_out) == 995
-    assert picture_rows([own], [readings])[10]["reason"] == "more than the 5 asked for"
+    assert picture_rows([own], [readings], {})[10]["reason"] == "more than the 5 asked for"
     assert handed.counted(0) == handed
     more = grade(handed.counted(50).files, readings, "svhn", asked=50)
     assert more.fewer == ", ".join(f"{d}: 5" for d in DIGITS if d != 1) + " (of 50)"
@@ -213,7 +213,7 @@ def test_a_file_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
 
 def test_a_row_names_a_file_without_control_characters(tmp_path: Path) -> None:
     file = HandedIn("svhn", "1_001\x1b.png", 1, 1, None)
-    (row,) = picture_rows([Student("ann", tmp_path, (file,))], [[Reading("28x28", 1, None)]])
+    (row,) = picture_rows([Student("ann", tmp_path, (file,))], [[Reading("28x28", 1, None)]], {})
     assert row["file"] == "1_001\\x1b.png"
 
 
@@ -274,7 +274,7 @@ def reported(judge: Judge, folder: Path) -> tuple[list[Student], list[list[Readi
     ]
     config = JudgeDigitsConfig(pictures=(folder / "all",), out=folder)
     with Tracker(folder, "run", None, owner=False) as tracker:
-        report_students(students, readings, config, folder, tracker)
+        report_students(students, readings, {}, config, folder, tracker)
     return students, readings
 
 

@@ -69,7 +69,7 @@ def test_errors_follow_from_the_pictures(handed: Folder) -> None:
     assert reasons[0].startswith("broken picture (")
     assert reasons[1:] == ["it is 10x20, the given one 8x8", "it leaves the folder by a link"]
     assert rows(out / "tables/bad_pictures.csv") == [row for row in table if row["reason"]]
-    assert f"warning: all/dee: holds none of the pictures; found output/" in ended.err
+    assert "warning: all/dee: holds none of the pictures; found output/" in ended.err
     assert "eve.zip: it is an archive: unpack it" in ended.err
     assert "pass: each of 3 pictures has an MSE below 20 (0..255)" in ended.out
     assert json.loads((out / "metrics.json").read_text())["students"]["bob"]["mse"] == 16.0

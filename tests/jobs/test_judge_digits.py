@@ -121,3 +121,28 @@ def test_the_command_reads_one_domain_of_one_student(handed: Folder) -> None:
     found = json.loads((handed.path / "out/metrics.json").read_text())
     assert list(found["students"]["ann"]) == ["svhn", "mean"]
     assert not (handed.path / "out/tables/bad_pictures.csv").exists()
+
+
+def test_copies_of_real_pictures_are_told(folder: Folder, judge: Path, digits_tree: Path) -> None:
+    """As a copy in another format; one with a single other value is none."""
+    write_student(folder.path / "all/ann")
+    real, changed = sorted((digits_tree / "digits/svhn/data").iterdir())[:2]
+    with Image.open(real) as opened:
+        opened.convert("RGB").save(folder.path / "all/ann/svhn/0_001.bmp")
+    (folder.path / "all/ann/svhn/0_001.png").unlink()
+    with Image.open(changed) as opened:
+        pixels = np.array(opened.convert("RGB"))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(folder.path / "all/ann/svhn/0_002.png")
+    settings = {"pictures": "all", "judge": judge, "out": "out"}
+    assert folder.run_here("judge_digits", settings).code == 0
+    out = folder.path / "out/tables"
+    assert {row["copied"] for row in rows(out / "students.csv")} == {"0"}
+
+    settings["copies_of"] = digits_tree  # looked for in what was read before
+    assert folder.run_here("judge_digits", settings).code == 0
+    told = {row["domain"]: row["copied"] for row in rows(out / "students.csv")}
+    assert told == {"mnistm": "0", "svhn": "1", "mean": "1"}
+    (row,) = (row for row in rows(out / "pictures.csv") if row["equal_to"])
+    assert row["file"] == "0_001.bmp"
+    assert row["equal_to"] in [f"{digits_tree}: svhn, {split}" for split in ("train", "val")]
