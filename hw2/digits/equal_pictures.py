@@ -11,6 +11,7 @@ import numpy as np
 from hw2.digits.judging import JUDGE_SIZE
 from hw2.digits.reading import read_splits
 from hw2.domains import DOMAINS
+from hw2.errors import DataError
 from hw2.settings.data import DataConfig
 
 
@@ -26,9 +27,17 @@ def shared_sums(sums: Iterable[Iterable[str]]) -> set[str]:
 
 
 def real_sums(tree: Path | None) -> dict[str, str]:
-    """The sums of the digits of a data tree, and where each lies; none without a tree."""
+    """The sums of the digits of a data tree, and where each lies; none without a tree.
+
+    Raises DataError for a folder that is no such tree, or a broken one.
+    """
     if tree is None:
         return {}
+    if not (tree / "digits").is_dir():
+        raise DataError(
+            f"copies_of={tree}: has no folder digits: give a tree such as hw2_data, or make one "
+            "with `python -m jobs.prepare_data`"
+        )
     found: dict[str, str] = {}
     for name, split in read_splits(DataConfig(root=tree), JUDGE_SIZE, progress=True).items():
         pictures = split.images.movedim(1, -1).contiguous().numpy()

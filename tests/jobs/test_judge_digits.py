@@ -139,6 +139,9 @@ def test_copies_of_real_pictures_are_told(folder: Folder, judge: Path, digits_tr
     out = folder.path / "out/tables"
     assert {row["copied"] for row in rows(out / "students.csv")} == {"0"}
 
+    refusal = folder.run_here("judge_digits", settings | {"copies_of": "all"}).refusal()
+    assert refusal.startswith("copies_of=all: has no folder digits: give a tree")
+
     settings["copies_of"] = digits_tree  # looked for in what was read before
     assert folder.run_here("judge_digits", settings).code == 0
     told = {row["domain"]: row["copied"] for row in rows(out / "students.csv")}
