@@ -5,7 +5,7 @@ python -m jobs.train_ddpm --config jobs/configs/train_ddpm.yaml --out outputs/dd
 
 from hw2.errors import in_section
 from hw2.job import run_job
-from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
+from hw2.settings.digits import TrainDdpmConfig
 
 
 def main(config: TrainDdpmConfig) -> None:
@@ -13,7 +13,7 @@ def main(config: TrainDdpmConfig) -> None:
     from functools import partial
 
     from hw2.data.files import sha256_of
-    from hw2.digits.ddpm_training import ddpm_training, find_init
+    from hw2.digits.ddpm_training import ddpm_training, drawing_after, find_init
     from hw2.digits.drawing import check_sampling
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
@@ -49,16 +49,7 @@ def main(config: TrainDdpmConfig) -> None:
         if mirror := tracker.mirror:  # other nodes have it from the bucket
             mirror.push()
             weights = find_model(mirror.address.uri)
-        drawing = SampleDigitsConfig(
-            out=out,
-            model=str(weights),
-            seed=config.seed,
-            judge=config.judge,
-            data=config.data,
-            num_per_class=config.num_per_class,
-            scaling=config.scaling,
-            **config.sample.model_dump(),
-        )
+        drawing = drawing_after(config, out, weights)
         real = read_digits(config.data, "val", JUDGE_SIZE)
         draw_missing(drawing, weights, out, map_pieces)
         report_digits(drawing, judge, real, out, tracker)

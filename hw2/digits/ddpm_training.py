@@ -21,7 +21,7 @@ from hw2.errors import ConfigError
 from hw2.figures.grid import sheet
 from hw2.locate import find_model
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
-from hw2.settings.digits import TrainDdpmConfig
+from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
 from hw2.training import Saved, Training, began_with
 from hw2.weights import load_weights
 
@@ -50,6 +50,20 @@ def drawn_sheet(config: TrainDdpmConfig, saved: Saved) -> Image.Image:
     names = [shown_name(config.data.root, domain) for domain in DOMAINS]
     title = f"step {saved.step}, w={config.sample.guidance_weight:g}"
     return sheet(torch.stack(rows), names, DIGITS, title)
+
+
+def drawing_after(config: TrainDdpmConfig, out: Path, weights: Path) -> SampleDigitsConfig:
+    """The settings by which the training's `weights` draw into its `out`."""
+    return SampleDigitsConfig(
+        out=out,
+        model=str(weights),
+        seed=config.seed,
+        judge=config.judge,
+        data=config.data,
+        num_per_class=config.num_per_class,
+        scaling=config.scaling,
+        **config.sample.model_dump(),
+    )
 
 
 def find_init(config: TrainDdpmConfig) -> Path | None:
