@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hw2.config import JobConfig
-from hw2.data.files import sha256_of
+from hw2.data.files import inside, sha256_of
 from hw2.distributed.reach import joining
 from hw2.distributed.session import driver_device
 from hw2.distributed.sight import refuse_missing, refuse_unseen
+from hw2.errors import ConfigError
 from hw2.job import claim_out
 from hw2.locate import Found
 from hw2.lock import JOB_LOCK, NODE_SECONDS, only_writer
@@ -61,13 +62,19 @@ def job_run(
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
-    refused like one of other settings. `anew` are hashes of inputs to what each start makes anew,
-    such as scores: tags, and refused by nothing. The keys `not_results` do not decide what the
-    folder holds.
+    refused like one of other settings, and so are `files` that lie in it. `anew` are hashes of
+    inputs to what each start makes anew, such as scores: tags, and refused by nothing. The keys
+    `not_results` do not decide what the folder holds.
     The folder is locked until the end: a second job is refused (BusyError) and moves none away.
     On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """
     splits, files = splits or {}, files or {}
+    for name, path in files.items():
+        if not uri_of(config.out) and inside(path, config.out):
+            raise ConfigError(
+                f"{name}={path} lies in out={config.out}, where results go and from where "
+                "--overwrite true moves it away: choose another --out"
+            )
     inputs = {name: sha256_of(path) for name, path in files.items()}
     inputs |= hashes or {}
     if "train" in splits:

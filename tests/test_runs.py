@@ -40,6 +40,20 @@ def test_a_later_name_renames_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert names == [[("out",)], [("one",)], [("two",)], [("two",)]]
 
 
+def test_results_do_not_go_where_their_own_weights_lie(tmp_path: Path) -> None:
+    """With --overwrite the weights were moved away, and the job ended without them."""
+    weights = tmp_path / "trained" / "final.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    (tmp_path / "link").symlink_to(weights.parent)
+    for out in (weights.parent, tmp_path / "link"):
+        config = JobConfig(out=out, overwrite=True)
+        refused = pytest.raises(ConfigError, match=f"model={weights} lies in out={out}, where")
+        with refused, runs.job_run(config, "any", files={"model": weights}):
+            pytest.fail("begun")
+    assert [*weights.parent.iterdir()] == [weights]
+
+
 def test_a_folder_in_which_a_job_is_at_work_is_refused_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
