@@ -1,5 +1,6 @@
 """Tables of figures for a terminal."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,13 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Non
     """An aligned plain-text table of `columns` of `rows`, or of all; a missing cell is left empty.
 
     A column "value" of rows that also hold "low" and "high" shows all three; other floats show
-    four significant digits. Text stands left, numbers and intervals right.
+    four significant digits. Text stands left, numbers and intervals right. The border is of ASCII
+    where stdout has no other signs.
     """
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
     table = PrettyTable(list(columns))
-    table.set_style(TableStyle.SINGLE_BORDER)
+    table.set_style(TableStyle.SINGLE_BORDER if _has_boxes() else TableStyle.DEFAULT)
     table.add_rows([[_cell(row, column) for column in columns] for row in rows])
     for column in columns:
         texts = [str(row[column]) for row in rows if column in row]
@@ -28,6 +30,14 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Non
 
 
 _WORDS = ("n/a", "nan", "all")  # what stands in a column of numbers where there is none
+
+
+def _has_boxes() -> bool:
+    try:
+        "\u250c".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:

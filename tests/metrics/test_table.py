@@ -1,5 +1,9 @@
 """Tables as they stand in a terminal."""
 
+import io
+
+import pytest
+
 from hw2.metrics.intervals import wilson
 from hw2.metrics.table import format_table
 
@@ -26,6 +30,15 @@ def test_a_value_is_shown_with_its_limits() -> None:
     assert cells(format_table(rows, ["metric", "value"]))[1] == ["accuracy", str(found)]
     assert cells(format_table([{"score": found}], ["score"]))[1] == [str(found)]
     assert cells(format_table([{"value": 0.5}]))[1] == ["0.5"]
+
+
+@pytest.mark.parametrize(("encoding", "corner"), [("ascii", "+"), ("latin-1", "+"), ("utf-8", "┌")])
+def test_a_terminal_without_boxes_gets_a_border_of_ascii(
+    encoding: str, corner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    table = format_table([{"name": "a"}])
+    assert table.startswith(corner) and table.isascii() == (corner == "+")
 
 
 def test_a_table_of_no_rows_is_its_head() -> None:
