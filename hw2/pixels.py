@@ -12,6 +12,16 @@ def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return images.float() / 127.5 - 1
 
 
+def to_uint8(pictures: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Its inverse, the fixed map [-1, 1] -> 0..255 of every figure and file.
+
+    Clamped, rounded half up, the same for every picture: brightness is never stretched. nan
+    becomes 128, mid-grey.
+    """
+    pictures = pictures.detach().float().nan_to_num(nan=0.0)
+    return ((pictures.clamp(-1, 1) + 1) * 127.5 + 0.5).floor().to(torch.uint8)
+
+
 def refuse_undrawn(pictures: Tensor, key: str, value: float) -> None:
     """Raise ConfigError for nan or infinity in drawn `pictures`, which bytes would show as grey.
 

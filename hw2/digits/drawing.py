@@ -17,9 +17,8 @@ from hw2.diffusion.samplers import check_sampler, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.domains import DIGITS
 from hw2.errors import CheckpointError, ConfigError
-from hw2.figures.grid import to_uint8
 from hw2.models.digit_unet import DigitUNet
-from hw2.pixels import refuse_undrawn
+from hw2.pixels import refuse_undrawn, to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 from hw2.weights import load_claimed, read_meta
@@ -147,10 +146,6 @@ class Drawn:
     num_network_calls: int
 
 
-def _to_bytes(x: Tensor) -> Tensor:
-    return to_uint8(x).movedim(-1, 1).cpu()
-
-
 @torch.no_grad()
 def draw(
     model: DigitModel, settings: SampleSettings, *, domain: int, indices: Sequence[int], seed: int
@@ -197,6 +192,6 @@ def draw(
         frames.append(state.xt[0])
         visited.append(state.t)
     refuse_undrawn(state.xt, "guidance_weight", settings.guidance_weight)
-    images = _to_bytes(state.xt).view(len(DIGITS), count, 3, size, size)
-    levels = frame_levels(visited)
-    return Drawn(images, _to_bytes(torch.stack(frames)), levels, denoiser.num_network_calls)
+    images = to_uint8(state.xt).cpu().view(len(DIGITS), count, 3, size, size)
+    drawn_frames = to_uint8(torch.stack(frames)).cpu()
+    return Drawn(images, drawn_frames, frame_levels(visited), denoiser.num_network_calls)

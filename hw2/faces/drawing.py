@@ -12,8 +12,7 @@ from hw2.diffusion.schedule import linear_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.errors import ConfigError
 from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel
-from hw2.figures.grid import to_uint8
-from hw2.pixels import refuse_undrawn
+from hw2.pixels import refuse_undrawn, to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.faces import FaceSampling, PixelRange
 from hw2.settings.values import Precision
@@ -87,4 +86,4 @@ def to_bytes(
     if pixel_range == "minmax":
         low, high = (f(dim=(1, 2, 3), keepdim=True) for f in (pictures.amin, pictures.amax))
         pictures = 2 * (pictures - low) / (high - low).clamp(min=1e-5) - 1
-    return to_uint8(pictures).movedim(-1, 1).contiguous()
+    return to_uint8(pictures).contiguous()

@@ -13,6 +13,7 @@ from torch import Tensor
 from hw2.disclosure import one_line
 from hw2.errors import DataError
 from hw2.figures.fonts import fitting
+from hw2.pixels import to_uint8
 
 Pictures = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
 Labels = Sequence[object] | None
@@ -24,21 +25,13 @@ MARGIN = 8  # pixels around a sheet, and between labels and pictures
 INK, PAPER = "#222222", "#ffffff"
 
 
-def to_uint8(x: Pictures) -> UInt8[Tensor, "n h w 3"]:
-    """The fixed map [-1, 1] -> 0..255 of every figure and file, channels last.
-
-    Clamped, rounded half up, the same for every picture: brightness is never stretched. nan
-    becomes 128, mid-grey. uint8 pictures only change their layout.
-    """
-    if x.dtype != torch.uint8:
-        x = x.detach().float().nan_to_num(nan=0.0)
-        x = ((x.clamp(-1, 1) + 1) * 127.5 + 0.5).floor().to(torch.uint8)
-    return x.movedim(1, -1).contiguous()
-
-
 def to_pil(x: Pictures) -> list[Image.Image]:
     """One RGB picture each of pictures in [-1, 1], or 0..255 if uint8."""
-    return [Image.fromarray(picture.numpy()) for picture in to_uint8(x).cpu()]
+    return [Image.fromarray(picture.numpy()) for picture in _channels_last(x)]
+
+
+def _channels_last(x: Pictures) -> UInt8[Tensor, "n h w 3"]:
+    return (x if x.dtype == torch.uint8 else to_uint8(x)).movedim(1, -1).contiguous().cpu()
 
 
 def sheet(
@@ -119,7 +112,7 @@ def _grid(images: Tensor, scale: int, cell_h: int = 0, cell_w: int = 0) -> Image
     Each stands at the top and middle of its cell, which is no smaller than the picture.
     """
     rows, cols, _, h, w = images.shape
-    cells = to_uint8(images.flatten(0, 1)).cpu()
+    cells = _channels_last(images.flatten(0, 1))
     cells = cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     h, w = h * scale, w * scale
     pitch_h, pitch_w = max(cell_h, h) + GAP, max(cell_w, w) + GAP

@@ -9,8 +9,7 @@ from torch import Tensor
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.samplers import check_sampler, sample
-from hw2.figures.grid import to_uint8
-from hw2.pixels import refuse_undrawn
+from hw2.pixels import refuse_undrawn, to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.text2image import DrawSettings
 from hw2.text2image.autoencoding import decode
@@ -72,4 +71,4 @@ def draw(
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         pictures = decode(model.vae, end.xt / model.scaling_factor)
     refuse_undrawn(pictures, "guidance_weight", settings.guidance_weight)
-    return to_uint8(pictures).movedim(-1, 1).cpu()
+    return to_uint8(pictures).cpu()
