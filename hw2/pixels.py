@@ -1,10 +1,18 @@
 """Pictures as numbers."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from hw2.errors import ConfigError
+
+
+def stacked(pictures: Sequence[np.ndarray]) -> UInt8[Tensor, "n 3 h w"]:
+    """Decoded pictures (h, w, 3), one or more, all of one size."""
+    return torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
 
 
 def to_unit(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
@@ -24,6 +23,7 @@ from hw2.figures.matrix import confusion_figure, similarity_figure
 from hw2.figures.reliability import reliability_figure
 from hw2.metrics.classification import worst_pairs
 from hw2.metrics.table import format_table
+from hw2.pixels import stacked
 from hw2.runlog.tracker import Tracker
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -157,9 +157,9 @@ class ZeroShotReport:
                 raise DataError(
                     f"{name}: it was a picture when it was embedded, and no longer is ({error})"
                 ) from None
-        shape = (0, *self.preprocess.size, 3)
-        stacked = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
-        return torch.from_numpy(stacked).movedim(-1, 1).contiguous()
+        if not pixels:
+            return torch.empty(0, 3, *self.preprocess.size, dtype=torch.uint8)
+        return stacked(pixels)
 
     def _list_changes(self, a: str, b: str, predictions: Mapping[str, Predictions]) -> None:
         """The pictures that two sets name differently: Parquet, and a table of the first."""

@@ -20,6 +20,7 @@ from hw2.data.labels import read_labels
 from hw2.data.tables import BadRow, left_out
 from hw2.disclosure import warn
 from hw2.errors import DataError
+from hw2.pixels import stacked
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def read_captions(
         captions.append(cells[1].strip())
     if not pictures:
         raise DataError(f"{file}: holds no usable row: it needs image_name,caption and a picture")
-    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    images = stacked(pictures)
     return CaptionSet(images, tuple(captions), _hash(images, captions), tuple(bad))
 
 
@@ -145,7 +146,7 @@ def read_classes(root: Path, image_size: int, *, skip_bad: bool = False) -> Clas
         labels.append(int(label))
     if not pictures:
         raise DataError(f"{folder}: holds no pictures: {_advice()}")
-    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    images = stacked(pictures)
     sha256 = _hash(images, [labels, names])
     return ClassSet(images, torch.tensor(labels), names, sha256, tuple(bad))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
@@ -17,6 +16,7 @@ from hw2.data.files import Repeated, inside, once, parse_json, read_regular
 from hw2.data.images import SUFFIXES, decode_named, orientation
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
+from hw2.pixels import stacked
 
 MAX_BYTES = 4 * 2**20  # of input.json
 MAX_PICTURES = 1000
@@ -125,7 +125,7 @@ def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h 
         if square.width != image_size:
             square = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
         squares.append(np.asarray(square))
-    return torch.from_numpy(np.stack(squares)).movedim(-1, 1).contiguous()
+    return stacked(squares)
 
 
 def _concept(file: Path, source: str, entry: Any) -> Concept:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from hw2.data.images import check_sums, decode
 from hw2.errors import DataError
+from hw2.pixels import stacked
 
 
 def read_made(paths: Sequence[Path]) -> UInt8[Tensor, "n 3 h w"]:
@@ -27,4 +27,4 @@ def read_made(paths: Sequence[Path]) -> UInt8[Tensor, "n 3 h w"]:
                 raise DataError(f"it has {' pixels, others '.join(sizes)}")
         except DataError as error:
             raise DataError(f"{path}: {error}; delete it, and it is drawn again") from None
-    return torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous()
+    return stacked(images)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from hw2.data.files import inside
 from hw2.data.images import SUFFIXES, decode
 from hw2.data.tables import BadRow, left_out
 from hw2.errors import DataError
+from hw2.pixels import stacked
 
 
 @dataclass(frozen=True)
@@ -73,5 +73,5 @@ def read_pictures(
     if not pictures:
         first = f"{bad[0].file} ({bad[0].reason})"
         raise DataError(f"{folder}: none of {len(bad)} pictures is usable, the first {first}")
-    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()
+    images = stacked(pictures)
     return PictureSet(images, hashlib.sha256(images.numpy().tobytes()).hexdigest(), tuple(bad))

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
 from hw2.data.concepts import concept_pictures
@@ -15,6 +13,7 @@ from hw2.metrics.concept_scores import both_scores, both_there
 from hw2.metrics.table import format_table
 from hw2.personalize.generated import Prompt
 from hw2.personalize.grades import Grades
+from hw2.pixels import stacked
 from hw2.runlog.tracker import Tracker
 
 Rows = list[dict[str, Any]]
@@ -167,7 +166,7 @@ def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:
     concept, grade, scored = grades.concepts[key[0]], grades.alone[key], grades.scores.alone[key]
     paths = [grades.generated.alone[key][number] for number in grades.best(key)]
     side = decode(paths[0]).shape[0]
-    best = torch.from_numpy(np.stack([decode(path, side) for path in paths])).movedim(-1, 1)
+    best = stacked([decode(path, side) for path in paths])
     given = concept_pictures(concept, side)
     notes = [
         [f"image {scored.image[i]:.1f}", f"text {scored.text[i]:.1f}", f"picture {number}"]
@@ -179,6 +178,6 @@ def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:
     of = f"the best {len(paths)} of {len(scored.numbers)} for: {concept.prompts[key[1]]}"
     rows = [
         GalleryRow(f"pictures of {concept.token_name}", given, [[] for _ in given]),
-        GalleryRow(of, best.contiguous(), notes),
+        GalleryRow(of, best, notes),
     ]
     return gallery(rows, title)
