@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hw2.claims import refuse_infinite
 from hw2.data.files import as_umask, inside, planted, read_json
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
-from hw2.weights import described, read_meta
+from hw2.weights import described, read_meta, write_tensors
 from hw2.yaml_text import Dumper, Loader, read_yaml
 
 CARD_FILE, PIPELINE = "card.md", "pipeline"
@@ -142,7 +142,7 @@ def _averaged(source: Path, meta: dict[str, Any], folder: Path) -> int:
     halves = {k: v.half() if v.is_floating_point() else v for k, v in averaged.items()}
     refuse_infinite(f"{source} in half precision", halves)
     folder.mkdir(parents=True)
-    save_file(halves, folder / FINAL, metadata=described(meta))
+    write_tensors(folder / FINAL, halves, described(meta))
     return sum(value.numel() for value in halves.values())
 
 

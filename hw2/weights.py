@@ -34,7 +34,7 @@ def save_weights(
     """Write `path` (safetensors) with each module's weights under its prefix, and `meta` as JSON.
 
     `weights` is for instance {"net": net, "ema": ema}; of a module's weights all are written, or
-    those named in `only`. Atomic: temporary file and rename.
+    those named in `only`; whole or not at all (`write_tensors`).
     """
     tensors = {
         f"{prefix}.{name}": value.detach().cpu().contiguous()
@@ -42,10 +42,18 @@ def save_weights(
         for name, value in module.state_dict().items()
         if only is None or name in only
     }
+    write_tensors(path, tensors, described(meta))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write `path` (safetensors) with `metadata` in its header, whole or not at all.
+
+    Raises StorageError if the disk refuses it.
+    """
     part = path.with_name(f".{path.name}.part")
     with told_if_refused(path):
         try:
-            save_file(tensors, part, metadata=described(meta))
+            save_file(tensors, part, metadata=metadata)
             as_umask(part)
             sync(part)
             part.rename(path)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Int64
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hw2.clip.contrastive import ContrastiveObjective
@@ -25,7 +24,7 @@ from hw2.data.captions import (
     read_classes,
     warn_of_cut,
 )
-from hw2.data.files import as_umask, replacing
+from hw2.data.files import replacing
 from hw2.data.offline.scenes import held_out
 from hw2.figures.grid import filled, sheet
 from hw2.metrics.intervals import Interval, wilson
@@ -33,7 +32,7 @@ from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.pixels import to_unit
 from hw2.settings.clip import TrainClipConfig
 from hw2.training import Training
-from hw2.weights import read_meta
+from hw2.weights import read_meta, write_tensors
 
 # Pictures are made square and scaled to [-1, 1]; at their own size they are not changed.
 PREPROCESS = {
@@ -196,8 +195,6 @@ def write_open_clip(weights: Path, folder: Path) -> None:
     tensors = {name: value.float().contiguous() for name, value in net.state_dict().items()}
     about = {"model_cfg": meta["model_cfg"], "preprocess_cfg": meta["preprocess_cfg"]}
     folder.mkdir(exist_ok=True)
-    with replacing(folder / "open_clip_model.safetensors") as passing:
-        save_file(tensors, passing, metadata={"format": "pt"})
-        as_umask(passing)
+    write_tensors(folder / "open_clip_model.safetensors", tensors, {"format": "pt"})
     with replacing(folder / "open_clip_config.json") as passing:
         passing.write_text(json.dumps(about, indent=2) + "\n")

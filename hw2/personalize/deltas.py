@@ -20,8 +20,8 @@ from hw2.personalize.embeddings import (
     read_embeddings,
     read_tensors,
     save_embedding,
-    write_tensors,
 )
+from hw2.weights import described, write_tensors
 
 WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"  # diffusers' name
 LOW_RANK = "hw2_custom_diffusion_low_rank.safetensors"
@@ -97,7 +97,7 @@ def save_deltas(
         path = folder / row_file(token)
         save_embedding(path, TokenEmbedding(token, row), {"base": deltas.base})
         meta["tokens"].append((token, sha256_of(path)))
-    write_tensors(folder / name, tensors, meta)
+    write_tensors(folder / name, tensors, described(meta))
     (folder / other).unlink(missing_ok=True)
     return meta["kept_energy"]
 

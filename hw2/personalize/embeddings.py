@@ -1,6 +1,5 @@
 """Files of token embeddings: diffusers' form, and older pickled ones."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from hw2.data.files import parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import CheckpointError, DataError
-from hw2.weights import described
+from hw2.weights import described, write_tensors
 
 MAX_BYTES = 16 * 2**20  # a row of 768 is 3 KiB; some files hold hundreds
 PICKLED = (".bin", ".pt", ".pth")
@@ -42,10 +40,10 @@ ALLOWED: list[Any] = [(_Parameters, "torch.nn.modules.container.ParameterDict")]
 def save_embedding(path: Path, embedding: TokenEmbedding, about: Mapping[str, Any]) -> None:
     """Write what diffusers' `load_textual_inversion` reads: safetensors of {token: (1, width)}.
 
-    `about` is kept as JSON in the header. Atomic: temporary file and rename.
+    `about` is kept as JSON in the header. Whole or not at all, as `hw2.weights.write_tensors`.
     """
     row = embedding.row.detach().float().cpu()[None].clone()
-    write_tensors(path, {embedding.token: row}, about)
+    write_tensors(path, {embedding.token: row}, described(about))
 
 
 def read_embeddings(
@@ -130,18 +128,8 @@ def _checked(path: Path, token: str, row: Any, width: int | None) -> Float[Tenso
     return row
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write `path` (safetensors), and `meta` as JSON in its header; whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(save(dict(tensors), metadata=described(meta)))
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-
-
 def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file, and the `meta` of `write_tensors`, {} if there is none.
+    """The tensors of a safetensors file, and what it is `described` by, {} if nothing.
 
     Raises CheckpointError if it is missing, over `max_bytes`, torn, or its header is false.
     """

@@ -20,6 +20,7 @@ from hw2.text2image.autoencoding import PICTURES_AT_ONCE, encode
 from hw2.text2image.denoising import LatentBatch
 from hw2.text2image.model import tokens_of
 from hw2.text2image.vocabulary import small_tokenizer
+from hw2.weights import told_if_refused
 
 LATENTS = "latents.safetensors"
 
@@ -60,7 +61,8 @@ def read_latents(config: TrainText2ImageConfig, autoencoder: Path, out: Path) ->
     values = _kept(out / LATENTS, made_of)
     if values is None:
         values = _encoded(vae, pictures)
-        with replacing(out / LATENTS) as passing:
+        # By names that differ: workers that miss the file may write it at the same time.
+        with told_if_refused(out / LATENTS), replacing(out / LATENTS) as passing:
             save_file({"latents": values}, passing, metadata={"made_of": made_of})
             as_umask(passing)
     tokenizer = small_tokenizer(pictures.captions, config.text.merges, config.text.context_length)

@@ -27,8 +27,9 @@ from hw2.personalize.deltas import (
     row_file,
     save_deltas,
 )
-from hw2.personalize.embeddings import read_tensors, write_tensors
+from hw2.personalize.embeddings import read_tensors
 from hw2.text2image.model import StableDiffusion
+from hw2.weights import described, write_tensors
 from tests.personalize.tiny import WIDTH, tiny_model, tiny_pipeline_folder
 
 ABOUT = {"concepts": ["0", "1"], "step": 10}
@@ -197,7 +198,7 @@ def test_weights_that_do_not_fit(
     path = tmp_path / (LOW_RANK if rank else WEIGHTS)
     tensors, meta = read_tensors(path, 2**24)
     spoil(tensors, first(tensors))
-    write_tensors(path, tensors, meta)
+    write_tensors(path, tensors, described(meta))
     message = refusal(lambda: read_deltas(tmp_path, deltas.base, base))
     assert message.startswith(f"{path}: ")
     assert "fit" in message or "is no layer of this model, or not two factors" in message

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
-from hw2.errors import CheckpointError, ConfigError, DataError
+from hw2.errors import CheckpointError, ConfigError, DataError, StorageError
 from hw2.models.text2image import build_autoencoder
 from hw2.pixels import to_unit
 from hw2.settings.data import DataConfig
@@ -44,6 +44,7 @@ from hw2.text2image.training import finished, latent_objective, text2image_train
 from hw2.training import Saved
 from hw2.weights import save_weights
 from jobs.train_text2image import main
+from tests.full_disks import small_disk
 from tests.in_process import final, run_bare
 
 COUNT, HELD_OUT = 40, 4
@@ -192,6 +193,16 @@ def test_latents_of_another_autoencoder_or_torn_ones_are_encoded_anew(
     torch.testing.assert_close(found.latents, want * found.scaling_factor)
     (tmp_path / latents.LATENTS).write_bytes(b"torn")
     assert torch.equal(latents.read_latents(config, autoencoder, tmp_path).latents, before)
+
+
+def test_latents_that_a_full_disk_refuses_are_told_in_a_line(
+    data: DataConfig, autoencoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "_encoded", lambda *_: torch.randn(2**19))  # two megabytes
+    with small_disk(tmp_path / "disk", 1) as disk:
+        with pytest.raises(StorageError, match=r"latents.*\(No space left on device\)"):
+            latents.read_latents(config_of(data, autoencoder), autoencoder, disk)
+        assert not list(disk.iterdir())
 
 
 def test_the_sheet_is_of_held_out_captions_and_the_model_of_the_averages(
