@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw2.bucket.mirror import Mirror
+from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal
@@ -58,12 +58,47 @@ def run_under_tune(
     from ray import tune
 
     mend_controller()
-    rungs, metric, scaling = config.rungs, config.metric, config.scaling
     wanted = len(points) or config.search.num_trials
-    num_workers, limited, resources = _resources(scaling, config.gpus_per_trial, wanted)
+    num_workers, limited, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
     limited = limited or config.search.method == "optuna"
     here = _Here(told, mirror)
-    address, run_file = mirror.address if mirror else None, (out / RUN_FILE).read_text()
+    address, on_gpu = mirror.address if mirror else None, resources.get("gpu", 0) > 0
+    trainable = _trainable(config, out, address, on_gpu)
+    space, search, num_trials = searched(points, config, out)
+    tuner = tune.Tuner(
+        # As a parameter: what it holds (real pictures) may be more than a class may carry.
+        tune.with_resources(tune.with_parameters(trainable, make=make), resources),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=config.metric,
+            mode=config.mode,
+            search_alg=search,
+            scheduler=_scheduler(config),
+            num_samples=num_trials,
+            max_concurrent_trials=num_workers if limited else None,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            **ray_storage(out, mirror),
+            name="tune",
+            verbose=0,
+            callbacks=[_callback(here, config, out)],
+            failure_config=tune.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+    if here.refusal is not None:
+        raise here.refusal
+    clear_ray_storage(out, mirror)
+    return list(here.ended.values())
+
+
+def _trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: bool) -> Any:
+    """The class of Tune's actors: they work in `out`, or in copies of the OUT at `address`."""
+    from ray import tune
+
+    rungs, metric, run_file = config.rungs, config.metric, (out / RUN_FILE).read_text()
 
     class Trial(tune.Trainable):
         """One actor's trials, one after the other: the model is loaded once."""
@@ -81,7 +116,7 @@ def run_under_tune(
                     refuse_other_disk(out / RUN_FILE, run_file)
                     self.held.enter_context(one_of_writers(out))
                     refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
-                self.work = make(resources.get("gpu", 0) > 0)
+                self.work = make(on_gpu)
                 self.reset_config(config)
             except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks
                 print(error, file=sys.stderr, flush=True)
@@ -124,6 +159,13 @@ def run_under_tune(
         def load_checkpoint(self, checkpoint: object) -> None:
             """Nothing, as above."""
 
+    return Trial
+
+
+def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:
+    """What Tune calls in this process as a trial ends."""
+    from ray import tune
+
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
             with here.later():
@@ -144,34 +186,7 @@ def run_under_tune(
                 fail_trial(out, point_of(trial.config), _error(trial) or died)
             self._end(trial)
 
-    space, search, num_trials = searched(points, config, out)
-    tuner = tune.Tuner(
-        # As a parameter: what it holds (real pictures) may be more than a class may carry.
-        tune.with_resources(tune.with_parameters(Trial, make=make), resources),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=metric,
-            mode=config.mode,
-            search_alg=search,
-            scheduler=_scheduler(config),
-            num_samples=num_trials,
-            max_concurrent_trials=num_workers if limited else None,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            **ray_storage(out, mirror),
-            name="tune",
-            verbose=0,
-            callbacks=[Tell()],
-            failure_config=tune.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-    tuner.fit()
-    if here.refusal is not None:
-        raise here.refusal
-    clear_ray_storage(out, mirror)
-    return list(here.ended.values())
+    return Tell()
 
 
 class _Here:
