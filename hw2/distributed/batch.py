@@ -44,14 +44,90 @@ def map_pieces(
         return
     make = with_threads(make, scaling)
     if scaling.num_workers == 0:
-        keep_freed_memory()
-        with room_on_gpu(OTHER):
-            work = make(own_device(scaling).type == "cuda")
-        for piece in pieces:
-            with room_on_gpu(LESS):
-                result = work(prepare(piece) if prepare else piece)
-            yield result
+        yield from _in_this_process(make, pieces, scaling, prepare)
         return
+    with connected(scaling):
+        yield from _on_actors(make, pieces, scaling, prepare)
+
+
+def _in_this_process(
+    make: MakeWork, pieces: Sequence[Piece], scaling: ScalingConfig, prepare: Work | None
+) -> Iterator[Piece]:
+    keep_freed_memory()
+    with room_on_gpu(OTHER):
+        work = make(own_device(scaling).type == "cuda")
+    for piece in pieces:
+        with room_on_gpu(LESS):
+            result = work(prepare(piece) if prepare else piece)
+        yield result
+
+
+def _on_actors(
+    make: MakeWork, pieces: Sequence[Piece], scaling: ScalingConfig, prepare: Work | None
+) -> Iterator[Piece]:
+    import ray.data
+    from ray.util.annotations import RayDeprecationWarning
+
+    _set_up_ray_data()
+    num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
+    num_actors = min(num_actors, len(pieces))
+    cpus, actor_cpus = cluster_cpus_and_gpus()[0], scaling.cpus_per_worker or 1.0
+    spare = 1 - ACTORS_SHARE
+    if num_actors * actor_cpus <= cpus:  # else more nodes are waited for
+        actor_cpus = min(actor_cpus, ACTORS_SHARE * cpus / num_actors)
+        spare = min(1, 1 - num_actors * actor_cpus / cpus)
+    rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
+    data = ray.data.from_items(rows, override_num_blocks=len(pieces))
+    if prepare is not None:
+        data = data.map_batches(
+            lambda batch: _on_batch(prepare, batch),
+            batch_size=1,
+            num_cpus=spare,  # as many at once as there are CPUs, in what the actors leave
+        )
+    with warnings.catch_warnings():
+        # The last two have no place of their own before Ray 2.64, which we stay below.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        results = data.map_batches(
+            _actor(make),
+            fn_constructor_kwargs={"on_gpu": use_gpu},
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            num_cpus=actor_cpus,
+            num_gpus=int(use_gpu),
+            max_task_retries=MAX_DEATHS,
+            max_restarts=MAX_RESTARTS,
+        )
+    try:
+        for row in results.iter_rows():
+            result = pickle.loads(row[PIECE])
+            if isinstance(result, Hw2Error):
+                raise result
+            yield result
+    except ray.exceptions.RayActorError as error:
+        if error.actor_init_failed:
+            raise  # by an exception of `make`, which it tells
+        raise ConfigError(
+            f"a worker died {MAX_DEATHS + 1} times at the same piece of work, or "
+            f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
+            "or take fewer with --scaling.num_workers"
+        ) from error
+
+
+def _set_up_ray_data() -> None:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    if "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S" not in os.environ:
+        # By default a job ends after half an hour in which no piece was done: a slow piece, or
+        # the wait for nodes, may take longer.
+        context.execution_no_progress_timeout_s = -1
+
+
+def _actor(make: MakeWork) -> type:
+    """The class of the actors. Made here, it travels to them with `make`, whatever that holds."""
 
     class Actor:
         def __init__(self, on_gpu: bool) -> None:
@@ -71,60 +147,7 @@ def map_pieces(
 
             return _on_batch(work, batch)
 
-    with connected(scaling):
-        import ray.data
-        from ray.util.annotations import RayDeprecationWarning
-
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-        if "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S" not in os.environ:
-            # By default a job ends after half an hour in which no piece was done: a slow piece, or
-            # the wait for nodes, may take longer.
-            context.execution_no_progress_timeout_s = -1
-        num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
-        num_actors = min(num_actors, len(pieces))
-        cpus, actor_cpus = cluster_cpus_and_gpus()[0], scaling.cpus_per_worker or 1.0
-        spare = 1 - ACTORS_SHARE
-        if num_actors * actor_cpus <= cpus:  # else more nodes are waited for
-            actor_cpus = min(actor_cpus, ACTORS_SHARE * cpus / num_actors)
-            spare = min(1, 1 - num_actors * actor_cpus / cpus)
-        rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
-        data = ray.data.from_items(rows, override_num_blocks=len(pieces))
-        if prepare is not None:
-            data = data.map_batches(
-                lambda batch: _on_batch(prepare, batch),
-                batch_size=1,
-                num_cpus=spare,  # as many at once as there are CPUs, in what the actors leave
-            )
-        with warnings.catch_warnings():
-            # The last two have no place of their own before Ray 2.64, which we stay below.
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-            results = data.map_batches(
-                Actor,
-                fn_constructor_kwargs={"on_gpu": use_gpu},
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=num_actors),
-                num_cpus=actor_cpus,
-                num_gpus=int(use_gpu),
-                max_task_retries=MAX_DEATHS,
-                max_restarts=MAX_RESTARTS,
-            )
-        try:
-            for row in results.iter_rows():
-                result = pickle.loads(row[PIECE])
-                if isinstance(result, Hw2Error):
-                    raise result
-                yield result
-        except ray.exceptions.RayActorError as error:
-            if error.actor_init_failed:
-                raise  # by an exception of `make`, which it tells
-            raise ConfigError(
-                f"a worker died {MAX_DEATHS + 1} times at the same piece of work, or "
-                f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
-                "or take fewer with --scaling.num_workers"
-            ) from error
+    return Actor
 
 
 def _on_batch(work: Work, batch: Batch) -> Batch:
