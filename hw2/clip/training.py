@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +92,18 @@ def zero_shot_accuracy(
     }
 
 
-@dataclass
-class ZeroShotAccuracy:
-    """Top-1 on the val pictures.
+def zero_shot_metrics(
+    tokenize: Callable[[list[str]], Tensor], pictures: ClassSet, net: nn.Module
+) -> dict[str, float]:
+    """Top-1 on pictures of all, seen and held-out classes.
 
     `eval/loss` is the share read wrong of the classes that the training showed: chosen by it, a
     checkpoint says nothing of those held out.
     """
-
-    pictures: ClassSet
-    tokenize: Callable[[list[str]], Tensor]
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """Accuracy over all, seen and held-out classes."""
-        predictions = classify(net, self.tokenize, self.pictures)
-        found = zero_shot_accuracy(predictions, self.pictures)
-        seen, _ = found.get("top1/seen", found["top1"])
-        accuracy = {f"eval/{name}": interval.value for name, (interval, _) in found.items()}
-        return {"eval/loss": 1 - seen.value, **accuracy}
+    found = zero_shot_accuracy(classify(net, tokenize, pictures), pictures)
+    seen, _ = found.get("top1/seen", found["top1"])
+    accuracy = {f"eval/{name}": interval.value for name, (interval, _) in found.items()}
+    return {"eval/loss": 1 - seen.value, **accuracy}
 
 
 def clip_training(config: TrainClipConfig, out: Path) -> Training:
@@ -132,7 +127,7 @@ def clip_training(config: TrainClipConfig, out: Path) -> Training:
             "data_hash": train.content_hash,
             "seed": config.seed,
         },
-        evaluate=ZeroShotAccuracy(val, tokenize),
+        evaluate=partial(zero_shot_metrics, tokenize, val),
     )
 
 

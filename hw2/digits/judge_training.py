@@ -1,13 +1,13 @@
 """The judge's training put together."""
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
-from hw2.digits.judging import JUDGE_SIZE, JudgeObjective, judge_pictures
+from hw2.digits.judging import JUDGE_SIZE, judge_objective, judge_pictures
 from hw2.digits.reading import read_splits
 from hw2.domains import DOMAINS
 from hw2.metrics.intervals import Interval, wilson
@@ -24,18 +24,12 @@ def judge_accuracy(judge: Judge, split: DigitSplit) -> dict[str, Interval]:
     return {k: wilson(int(right[v].sum()), int(v.sum())) for k, v in rows.items() if v.any()}
 
 
-@dataclass
-class HeldOutAccuracy:
-    """Accuracy on the val split; `eval/loss` is the mean share read wrong."""
-
-    split: DigitSplit
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """Accuracy by domain."""
-        assert isinstance(net, Judge)
-        found = {k: v.value for k, v in judge_accuracy(net, self.split).items()}
-        wrong = 1 - sum(found.values()) / len(found)
-        return {"eval/loss": wrong, **{f"eval/accuracy/{k}": v for k, v in found.items()}}
+def held_out_accuracy(split: DigitSplit, net: nn.Module) -> dict[str, float]:
+    """Accuracy on a split by domain; `eval/loss` is the mean share read wrong."""
+    assert isinstance(net, Judge)
+    found = {k: v.value for k, v in judge_accuracy(net, split).items()}
+    wrong = 1 - sum(found.values()) / len(found)
+    return {"eval/loss": wrong, **{f"eval/accuracy/{k}": v for k, v in found.items()}}
 
 
 def judge_training(config: TrainJudgeConfig, out: Path) -> Training:
@@ -43,11 +37,11 @@ def judge_training(config: TrainJudgeConfig, out: Path) -> Training:
     train, val = read_splits(config.data, JUDGE_SIZE).values()
     return Training(
         net=build_judge(config.seed),
-        objective=JudgeObjective(),
+        objective=judge_objective,
         source=Shuffled(train.whole, config.seed),
         config=config.train,
         seed=config.seed,
         out=out,
         meta={"kind": "judge", "data_hash": train.content_hash, "seed": config.seed},
-        evaluate=HeldOutAccuracy(val),
+        evaluate=partial(held_out_accuracy, val),
     )

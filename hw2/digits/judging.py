@@ -31,18 +31,13 @@ def shifted(images: UInt8[Tensor, "b 3 h w"], random: CounterRandom) -> Tensor:
     return crops(padded, places // span, places % span, height, width).to(images.dtype)
 
 
-class JudgeObjective:
-    """Cross-entropy with smoothed labels on slightly shifted pictures."""
-
-    def __call__(
-        self, net: nn.Module, batch: DigitBatch, random: CounterRandom
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (a scalar) and the share read right."""
-        logits, _ = net(to_unit(shifted(batch.images, random)), batch.domain)
-        right = (logits.argmax(1) == batch.digit).float().mean()
-        return F.cross_entropy(logits.float(), batch.digit, label_smoothing=0.1), {
-            "accuracy": right.detach()
-        }
+def judge_objective(
+    net: nn.Module, batch: DigitBatch, random: CounterRandom
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy (a scalar) with smoothed labels on slightly shifted pictures; accuracy."""
+    logits, _ = net(to_unit(shifted(batch.images, random)), batch.domain)
+    loss = F.cross_entropy(logits.float(), batch.digit, label_smoothing=0.1)
+    return loss, {"accuracy": (logits.argmax(1) == batch.digit).float().mean()}
 
 
 def find_judge(judge: str) -> Path:

@@ -1,5 +1,6 @@
 """What the judge's training is made of, and what it is measured on."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit
-from hw2.digits.judge_training import HeldOutAccuracy, judge_accuracy, judge_training
+from hw2.digits.judge_training import held_out_accuracy, judge_accuracy, judge_training
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures
 from hw2.digits.reading import read_splits
 from hw2.metrics.intervals import wilson
@@ -31,8 +32,8 @@ def test_a_training_is_what_its_settings_say(digits_tree: Path, tmp_path: Path) 
     own, want = (of.batch(2, (0, 3), 4) for of in (training.source, Shuffled(train.whole, 6)))
     assert all(map(torch.equal, own, want))
     measured = training.evaluate
-    assert isinstance(measured, HeldOutAccuracy)
-    assert measured.split.content_hash == val.content_hash
+    assert isinstance(measured, partial) and measured.func is held_out_accuracy
+    assert measured.args[0].content_hash == val.content_hash
     assert training.seed == 6
     assert training.meta == {"kind": "judge", "data_hash": train.content_hash, "seed": 6}
 
@@ -45,7 +46,7 @@ def test_the_loss_is_the_share_read_wrong_of_both_domains_alike() -> None:
     digits = torch.where(torch.arange(40) % 3 > 0, said, (said + 1) % 10)  # 20 of 30, 6 of 10
     split = DigitSplit(images, digits, domains, "", ())
     assert judge_accuracy(judge, split) == {"mnistm": wilson(20, 30), "svhn": wilson(6, 10)}
-    assert HeldOutAccuracy(split)(judge) == pytest.approx(
+    assert held_out_accuracy(split, judge) == pytest.approx(
         {
             "eval/loss": 1 - (20 / 30 + 6 / 10) / 2,
             "eval/accuracy/mnistm": 20 / 30,

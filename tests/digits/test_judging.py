@@ -11,8 +11,8 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.digits.judging import (
     MAX_SHIFT,
-    JudgeObjective,
     at_judge_size,
+    judge_objective,
     judge_pictures,
     load_judge,
     shifted,
@@ -175,7 +175,7 @@ def test_objective_is_the_smoothed_cross_entropy() -> None:
         some_pictures(5), torch.tensor([0, 9, 4, 4, 7]), torch.tensor([0, 1, 1, 0, 1])
     )
     judge, random = build_judge(0).eval(), CounterRandom(0, 1, range(5))
-    loss, extra = JudgeObjective()(judge, batch, random)
+    loss, extra = judge_objective(judge, batch, random)
     logits, _ = judge(to_unit(shifted(batch.images, random)), batch.domain)
     wanted = torch.full((5, 10), 0.01)
     wanted[torch.arange(5), batch.digit] = 0.91
