@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from hw2.claims import refuse_infinite, refuse_misfits
 from hw2.data.files import sha256_of
 from hw2.errors import CheckpointError, ConfigError
 from hw2.personalize.embeddings import (
@@ -228,13 +229,8 @@ def _share(kept: float, whole: float) -> float:
 
 
 def _refuse_misfits(place: str, found: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
-    wrong = [f"missing {name}" for name in want if name not in found]
-    wrong += [f"unknown {name}" for name in found if name not in want]
-    for name in found.keys() & want.keys():
-        have, shape = found[name], tuple(want[name].shape)
-        if tuple(have.shape) != shape or have.dtype not in FLOATS:
-            wrong.append(f"{name} is {have.dtype} {tuple(have.shape)}, want floats {shape}")
-        elif not have.isfinite().all():
-            wrong.append(f"{name} holds nan or infinity")
-    if wrong:
-        raise CheckpointError(f"{place}: {len(wrong)} weights do not fit: {'; '.join(wrong[:5])}")
+    refuse_misfits(place, *({k: tuple(v.shape) for k, v in of.items()} for of in (found, want)))
+    for name, value in found.items():
+        if value.dtype not in FLOATS:
+            raise CheckpointError(f"{place}: {name} is {value.dtype}, want floats")
+    refuse_infinite(place, found)

@@ -169,12 +169,30 @@ def first(tensors: dict[str, Tensor]) -> str:
     return min(name for name, value in tensors.items() if value.numel())
 
 
-SPOIL: dict[str, Callable[[dict[str, Tensor], str], Any]] = {
-    "nan": lambda tensors, name: tensors[name].fill_(torch.nan),
-    "missing": lambda tensors, name: tensors.pop(name),
-    "unknown": lambda tensors, name: tensors.update({"a.attn2.to_k.weight": torch.ones(2, 2)}),
-    "shape": lambda tensors, name: tensors.update({name: tensors[name][:, 1:].contiguous()}),
-    "integers": lambda tensors, name: tensors.update({name: tensors[name].int()}),
+NO_LAYER = "is no layer of this model, or not two factors"
+# How a file is spoilt; what is said of whole matrices, and of factors.
+SPOIL: dict[str, tuple[Callable[[dict[str, Tensor], str], Any], str, str]] = {
+    "nan": (
+        lambda tensors, name: tensors[name].fill_(torch.nan),
+        "holds nan or infinite numbers",
+        "holds nan or infinite numbers",
+    ),
+    "missing": (lambda tensors, name: tensors.pop(name), "1 weights do not fit: missing", NO_LAYER),
+    "unknown": (
+        lambda tensors, name: tensors.update({"a.attn2.to_k.weight": torch.ones(2, 2)}),
+        "1 weights do not fit: unknown a.attn2.to_k.weight",
+        NO_LAYER,
+    ),
+    "shape": (
+        lambda tensors, name: tensors.update({name: tensors[name][:, 1:].contiguous()}),
+        "1 weights do not fit: ",
+        "do not fit: (",
+    ),
+    "integers": (
+        lambda tensors, name: tensors.update({name: tensors[name].int()}),
+        "is torch.int32, want floats",
+        NO_LAYER,
+    ),
 }
 
 
@@ -186,12 +204,14 @@ def refusal(act: Callable[[], Any]) -> str:
 
 
 @pytest.mark.parametrize("rank", [None, 3])
-@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+@pytest.mark.parametrize(("spoil", "said", "said_of_factors"), SPOIL.values(), ids=SPOIL)
 def test_weights_that_do_not_fit(
     deltas: Deltas,
     base: dict[str, Tensor],
     tmp_path: Path,
     spoil: Callable[[dict[str, Tensor], str], Any],
+    said: str,
+    said_of_factors: str,
     rank: int | None,
 ) -> None:
     save_deltas(tmp_path, deltas, base, rank)
@@ -201,7 +221,7 @@ def test_weights_that_do_not_fit(
     write_tensors(path, tensors, described(meta))
     message = refusal(lambda: read_deltas(tmp_path, deltas.base, base))
     assert message.startswith(f"{path}: ")
-    assert "fit" in message or "is no layer of this model, or not two factors" in message
+    assert (said_of_factors if rank else said) in message
 
 
 def test_files_that_are_none(deltas: Deltas, base: dict[str, Tensor], tmp_path: Path) -> None:
