@@ -27,6 +27,7 @@ from hw2.settings.faces import (
 
 SHOWN = 5  # names in a warning
 CELL = 96  # screen pixels of a picture, about
+SHEET = 10  # pictures side by side
 
 
 def scale_of(height: int) -> int:
@@ -47,41 +48,55 @@ def report_faces(
     errors: dict[str, float] = {}
     metrics: dict[str, object] = {"pictures": len(names)}
     if known:
-        if unknown := [name for name in names if name not in truth]:
-            shown = ", ".join(f"{name}.png" for name in unknown[:SHOWN])
-            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
-            warn(f"among the given pictures there is no {shown}{more}: not compared")
-        given = torch.stack([truth[names[i]] for i in known])
-        found = squared_error(images[known], given)
-        errors = {names[i]: float(error) for i, error in zip(known, found, strict=True)}
+        found = squared_error(images[known], torch.stack([truth[names[i]] for i in known]))
+        errors = dict(zip((names[i] for i in known), found.tolist(), strict=True))
         mean = bootstrap(found, seed=config.seed)
         passed = all(error < PASS_MARK for error in errors.values())
         metrics |= {"mse": mean.to_json(), "pass_mark": PASS_MARK, "passed": passed}
         metrics |= {"compared": len(known), "mse_by_picture": errors}
-        rows = [{"picture": n, "MSE on 0..255": f"{e:.3g}"} for n, e in errors.items()]
-        print(format_table(rows))
-        verdict = "passed" if passed else "NOT passed"
-        of = f"{len(known)} of {len(names)} pictures compared"
-        print(f"{of}: mean {mean}; pass mark {PASS_MARK:g} for each: {verdict}")
+        _print_errors(names, errors, mean, passed)
     tracker.log_table("mse", [{"picture": n, "mse": e} for n, e in errors.items()])
-    title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
-    per_row = min(10, len(names))
-    rows_of = [range(i, min(i + per_row, len(names))) for i in range(0, len(names), per_row)]
-    for number, row in enumerate(rows_of):
-        notes = [[f"MSE {errors[names[i]]:.2f}" if names[i] in errors else "" for i in row]]
-        labels = [names[i] for i in row]
-        picture = sheet(
-            images[list(row)][None],
-            col_labels=labels,
-            title=title,
-            scale=scale_of(images.shape[-2]),
-            notes=notes if errors else None,
-        )
-        suffix = f"_{number + 1}" if len(rows_of) > 1 else ""
-        _log(f"faces{suffix}", picture, tracker)
+    _log_faces(config, names, images, errors, tracker)
     tracker.log_metrics(metrics)
     if known:
         tracker.log_summary({"eval/mse": mean})
+
+
+def _print_errors(
+    names: Sequence[str], errors: Mapping[str, float], mean: Interval, passed: bool
+) -> None:
+    if unknown := [name for name in names if name not in errors]:
+        shown = ", ".join(f"{name}.png" for name in unknown[:SHOWN])
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        warn(f"among the given pictures there is no {shown}{more}: not compared")
+    rows = [{"picture": n, "MSE on 0..255": f"{e:.3g}"} for n, e in errors.items()]
+    print(format_table(rows))
+    verdict = "passed" if passed else "NOT passed"
+    of = f"{len(errors)} of {len(names)} pictures compared"
+    print(f"{of}: mean {mean}; pass mark {PASS_MARK:g} for each: {verdict}")
+
+
+def _log_faces(
+    config: SampleFacesConfig,
+    names: Sequence[str],
+    images: Tensor,
+    errors: Mapping[str, float],
+    tracker: Tracker,
+) -> None:
+    """Sheets of ten pictures, each with its error if it has one."""
+    title = f"eta={config.eta:g}, {config.num_inference_steps} steps"
+    starts = range(0, len(names), SHEET)
+    for number, start in enumerate(starts, start=1):
+        labels = names[start : start + SHEET]
+        notes = [f"MSE {errors[name]:.2f}" if name in errors else "" for name in labels]
+        picture = sheet(
+            images[None, start : start + SHEET],
+            col_labels=labels,
+            title=title,
+            scale=scale_of(images.shape[-2]),
+            notes=[notes] if errors else None,
+        )
+        _log(f"faces_{number}" if len(starts) > 1 else "faces", picture, tracker)
 
 
 def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
