@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def room_on_gpu(way_out: str) -> Iterator[None]:
-    """Makes a ConfigError with `way_out` of a GPU's want of memory in the block."""
+    """Turns running out of a GPU's memory in the block into a ConfigError with `way_out`."""
     try:
         yield
     except RuntimeError as error:

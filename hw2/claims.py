@@ -39,7 +39,7 @@ class Claims(dict[str, Any]):
             raise self.false(key, error) from None
 
     def false(self, key: str, error: Exception) -> CheckpointError:
-        """The error for a value that cannot be used, for instance with another value in it."""
+        """The error for a value at `key` that cannot be used; `error` says why."""
         what = one_line(str(error))[:200]
         return CheckpointError(f"{self.path}: its hw2 metadata has a false {key} ({what})")
 

@@ -26,7 +26,7 @@ class ConfigError(Hw2Error, ValueError):
 
 @contextmanager
 def in_section(name: str) -> Iterator[None]:
-    """A ConfigError of the block, which begins with a key, says the section of that key."""
+    """Puts the section `name` before the key that a ConfigError of the block begins with."""
     try:
         yield
     except ConfigError as error:

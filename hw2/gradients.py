@@ -74,8 +74,8 @@ class Gradients:
     def __call__(self, step: int) -> tuple[Tensor, dict[str, Tensor], float]:
         """All workers' loss and metrics, and this one's seconds of waiting for data.
 
-        Raises ConfigError where a GPU that trains alone has too little memory; of several, one that
-        told would be waited for.
+        Raises ConfigError where the only worker's GPU has too little memory. Of several workers the
+        others would wait for the one that raised it: there torch's error stays.
         """
         config = self.config
         way_out = (

@@ -62,9 +62,9 @@ def job_run(
 
     `splits` are the pictures it reads, by name: their hashes become tags, their bad rows a table.
     A folder that was begun with other train pictures, other `files` or other `hashes` of inputs is
-    refused like one of other settings, and so are `files` that lie in it. `anew` are hashes of
-    inputs to what each start makes anew, such as scores: tags, and refused by nothing. The keys
-    `not_results` do not decide what the folder holds.
+    refused like one of other settings, and so are `files` that lie in it. `anew` are hashes of what
+    each start reads anew, such as the judge that scores: they become tags, and others are not
+    refused. The keys `not_results` do not decide what the folder holds.
     The folder is locked until the end: a second job is refused (BusyError) and moves none away.
     On a cluster all nodes must have `shared` and `files`, and an `out` that is in no bucket.
     """

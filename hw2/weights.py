@@ -143,7 +143,7 @@ def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def told_if_refused(path: Path) -> Iterator[None]:
-    """A refused write as one line. What was there before stays."""
+    """Turns a write in the block that the disk refuses into a StorageError of one line."""
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -88,9 +88,9 @@ def orientation(path: Path) -> int:
 
 
 def check_sums(path: Path) -> None:
-    """Raise DataError for a PNG whose parts are not those that were written.
+    """Raise DataError for a PNG with a chunk that does not match its checksum.
 
-    Decoding alone passes over some: PIL looks at no sum of the pixels' own part.
+    Decoding does not tell: PIL passes over the checksums of the pixels' own chunks.
     """
     with _opened(path) as opened:
         opened.verify()

@@ -36,7 +36,7 @@ def reverse_paths(out: Path, domain: str) -> tuple[Path, Path]:
 
 
 def frame_path(out: Path, domain: str, timestep: int) -> Path:
-    """Where a state of that process goes that the strip shows, without label or enlargement."""
+    """Where a state that the strip shows goes by itself, without label or enlargement."""
     return out / "reverse" / f"{domain}_t{timestep:04d}.png"
 
 

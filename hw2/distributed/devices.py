@@ -52,7 +52,7 @@ def own_device(scaling: ScalingConfig) -> "torch.device":
 
 
 def with_threads(make: Callable[P, T], scaling: ScalingConfig) -> Callable[P, T]:
-    """`make`, which gives the process that calls it the threads of a worker: here, or in one."""
+    """`make`, before which the process that calls it is given a worker's number of threads."""
 
     def start(*args: P.args, **kwargs: P.kwargs) -> T:
         import torch

@@ -57,7 +57,10 @@ class JudgedPictures:
         return JudgedPictures(**{k: x[rows].detach().cpu() for k, x in vars(self).items()})
 
     def accuracy(self, by_noise: bool = False) -> Interval:
-        """Share of pictures that the judge reads as labelled; `by_noise`: not all independent."""
+        """Share of pictures that the judge reads as labelled.
+
+        `by_noise`: the limits allow for the noise that pictures share (noise_blocks.py).
+        """
         right = self.predictions == self.digits
         effect = design_effect(right, self.classes) if by_noise else 1.0
         return wilson(int(right.sum()), len(right), design_effect=effect)
@@ -78,7 +81,7 @@ class Metric:
             since each domain has a judge of its own, and so a scale.
         of_real: it speaks of the real pictures alone.
         by_noise: its limits allow for the noise that all pictures of an index start from
-            (noise_blocks.py), if it is given both domains at once: so it can be.
+            (noise_blocks.py): those of the mean are taken of both domains at once.
     """
 
     measure: Measure

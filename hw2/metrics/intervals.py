@@ -73,7 +73,7 @@ UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def with_limits(metrics: Mapping[str, SupportsFloat | Interval]) -> dict[str, float]:
-    """Plain numbers: of an Interval NAME, NAME.low and NAME.high, those that are finite."""
+    """Plain numbers; an Interval becomes NAME, NAME.low and NAME.high, those that are finite."""
     found: dict[str, float] = {}
     for name, of in metrics.items():
         if isinstance(of, Interval):

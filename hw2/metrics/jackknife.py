@@ -69,7 +69,7 @@ def interval_of(found: Found) -> Interval:
 
 
 def _variance(moves: Moves) -> float:
-    """Of an estimate that leaving out each of n groups moves so; nan of fewer than two."""
+    """The jackknife's variance of an estimate, by its moves; nan of fewer than two groups."""
     return (len(moves) - 1) * float(moves.var(correction=0)) if len(moves) > 1 else torch.nan
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def noise_blocks(classes: Int64[Tensor, " n"]) -> list[Int64[Tensor, "classes each"]]:
-    """Rows of the pictures of each class, a tensor for each number of pictures that classes have.
+    """The rows of each class's pictures; classes of equally many pictures share a tensor.
 
-    In classes of as many pictures the i-th pictures, a column, are taken for drawn from one noise.
-    Where they are not, as of real pictures, that costs nothing: they are independent within a
-    column as well.
+    The pictures of a column, the i-th of each class, are taken to be drawn from one noise. Where
+    they are not, as of real pictures, that costs nothing: they are independent within a column as
+    well.
     """
     blocks = defaultdict(list)
     for one in classes.unique().tolist():

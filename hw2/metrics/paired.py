@@ -71,7 +71,7 @@ def paired_difference(both: int, only_a: int, only_b: int, n: int) -> Interval:
 def difference_over_noises(
     apart: Float[Tensor, " n"], pictures: int, seed: int, num_resamples: int = 10_000
 ) -> Interval:
-    """The mean over n noises of `apart`, differences of shares of as many `pictures` of each noise.
+    """The mean of `apart`: of each of n noises the difference of two shares, each of `pictures`.
 
     The distances to the limits are those of a bootstrap of the noises and of two more, one with a
     picture more right and one with a picture less (Bonett & Price 2012 add such pairs to a table).

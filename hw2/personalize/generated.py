@@ -59,7 +59,7 @@ def _all(sets: Iterable[Numbered]) -> list[Path]:
 
 
 def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept]) -> Generated:
-    """What there is to grade. All prompts are looked for, of all ways all pictures.
+    """What there is to grade: the pictures of each prompt, and in each way those together.
 
     Raises ConfigError for an unknown concept; DataError for what is missing, for prompts that are
     not known, and for pictures without their counterpart.

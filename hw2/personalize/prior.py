@@ -43,7 +43,7 @@ def pieces_to_draw(captions: Sequence[str], folder: Path, size: int) -> list[Pie
 
 
 def write_captions(captions: Sequence[str], folder: Path) -> None:
-    """The table of all, which comes last: with it the folder is whole."""
+    """Write the table of all captions. It comes last: a folder that has it is whole."""
     with replacing(captions_csv(folder)) as passing, passing.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["image_name", "caption"])
