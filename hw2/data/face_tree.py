@@ -18,7 +18,7 @@ from hw2.data.files import read_mapping, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe
-from hw2.data.writing import write_pictures
+from hw2.data.writing import write_pictures, write_text
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
@@ -108,8 +108,7 @@ def _forget_others(folder: Path, weights_sha: str) -> None:
         return
     for path in (folder / "UNet.pt", *folder.glob("GT/*.png")):
         path.unlink(missing_ok=True)
-    with replacing(record) as passing:
-        passing.write_text(json.dumps(made_from, indent=2) + "\n")
+    write_text(record, json.dumps(made_from, indent=2) + "\n")
 
 
 def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.config import difference
-from hw2.data.files import read_mapping, replacing
+from hw2.data.files import read_mapping
+from hw2.data.writing import write_text
 from hw2.errors import ConfigError
 
 
@@ -39,16 +40,6 @@ class Recipe:
 
     def check(self) -> None:
         """Raise ConfigError if we made the folder by another recipe."""
-        if not self.is_anothers():
-            self.insist()
-
-    def insist(self) -> None:
-        """Raise ConfigError unless the folder is empty or has this recipe."""
-        if self.is_anothers():
-            raise ConfigError(
-                f"{self.path.parent} already holds data that this recipe did not make (it has no "
-                f"{self.path.name}): take another folder"
-            )
         if not self.path.is_file():
             return
         found, wanted = read_mapping(self.path), dict(self.content)
@@ -59,9 +50,17 @@ class Recipe:
                 "take another folder, or remove that one"
             )
 
+    def insist(self) -> None:
+        """Raise ConfigError unless the folder is empty or has this recipe."""
+        if self.is_anothers():
+            raise ConfigError(
+                f"{self.path.parent} already holds data that this recipe did not make (it has no "
+                f"{self.path.name}): take another folder"
+            )
+        self.check()
+
     def claim(self) -> None:
         """Leave the recipe in a new folder."""
         if not self.path.is_file():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as passing:
-                passing.write_text(json.dumps(self.content, indent=2) + "\n")
+            write_text(self.path, json.dumps(self.content, indent=2) + "\n")
