@@ -106,11 +106,11 @@ def job_run(
             experiment=experiment,
             run_name=config.name or out.name,
             config=config.shown(),
-            config_file=out / "config.yaml",
             tags=tags,
             mirror=mirror,
         )
         with tracker:
+            tracker.log_file(out / "config.yaml")
             bad = [{"split": k, **vars(row)} for k, split in splits.items() for row in split.bad]
             tracker.log_table("bad_pictures", bad)
             if bad:

@@ -176,8 +176,8 @@ def test_an_address_with_a_password_does_not_go_to_workers(
 def test_fetching_in_vain_says_what_there_is(tmp_path: Path, store: str, cache: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/config.yaml").write_text("seed: 0\n")
-    with start(tmp_path / "out", store, config_file=tmp_path / "out/config.yaml") as tracker:
-        pass
+    with start(tmp_path / "out", store) as tracker:
+        tracker.log_file(tmp_path / "out/config.yaml")
     with pytest.raises(CheckpointError, match=r"has no final\.safetensors \(it has config\.yaml\)"):
         tracking.download(tracker.run_id, "final.safetensors", store)
     with pytest.raises(CheckpointError, match=r"there is no run:0123abcd in the .*MLflow UI"):

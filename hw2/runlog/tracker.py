@@ -75,7 +75,6 @@ class Tracker:
         experiment: str,
         run_name: str,
         config: Mapping[str, Any],
-        config_file: Path | None = None,
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         tracking_uri: str | None = None,
@@ -91,7 +90,6 @@ class Tracker:
             config: Resolved and nested; becomes dotted params of at most 500 characters. MLflow's
                 params never change: one that differs in a continued run becomes the tag
                 `resumed.NAME`.
-            config_file: Logged as a file.
             tags: Beside `environment_tags()`.
             parent_run_id: The sweep's run, of which this is a trial.
             tracking_uri: Default MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
@@ -125,8 +123,6 @@ class Tracker:
         tracker.set_tags(environment_tags() | {f"resumed.{k}": v for k, v in changed.items()})
         tracker.set_tags({**parent, **(tags or {})})  # a run may have been begun under another
         tracker.journal.append("status", {"status": "RUNNING"})
-        if config_file:
-            tracker.log_file(config_file)
         return tracker
 
     @classmethod

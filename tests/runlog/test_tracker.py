@@ -30,10 +30,10 @@ def test_all_of_a_run_is_in_the_store(
     with start(
         tmp_path / "out",
         store,
-        config_file=config_file,
         tags={"dataset.sha256": "abc"},
         parent_run_id=parent.run_id,
     ) as tracker:
+        tracker.log_file(config_file)
         for step in range(5):
             tracker.log_row(step, {"loss": step / 8, "lr": math.nan})
         tracker.log_figure(sheet)
