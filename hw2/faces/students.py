@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
@@ -18,6 +17,7 @@ from hw2.data.listing.store import Entry, Store, gist, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 from hw2.faces.ground_truth import squared_error
+from hw2.pixels import stacked
 from hw2.settings.grading import GradeFacesConfig
 
 THUMB, GREY = 64, 128  # pixels, and what is around them, of a picture in the sheet
@@ -67,7 +67,7 @@ def read_given(folder: Path) -> Faces:
     paths = sorted(folder.glob("*.png")) if folder.is_dir() else []
     if not paths:
         raise DataError(f"gt={folder}: no such folder, or no .png in it: give the course's GT")
-    return {path.stem: _tensor(decode_named(path)) for path in paths}
+    return {path.stem: stacked([decode_named(path)])[0] for path in paths}
 
 
 def find_face_students(config: GradeFacesConfig, given: Faces) -> dict[str, Path]:
@@ -141,7 +141,7 @@ def _compared(picture: Compared, content: bytes, given: UInt8[Tensor, "3 h w"]) 
         pixels = decode_bytes(content, MAX_PIXELS)
     except DataError as error:
         return Compared(picture.name, picture.file, reason=str(error))
-    found = _tensor(pixels)
+    found = stacked([pixels])[0]
     mse, reason = None, None
     if found.shape == given.shape:
         mse = float(squared_error(found[None], given[None]))
@@ -161,7 +161,3 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     small = picture.resize((width, height), Image.Resampling.BOX)
     cell[top : top + height, left : left + width] = np.asarray(small)
     return cell
-
-
-def _tensor(pixels: np.ndarray) -> UInt8[Tensor, "3 h w"]:
-    return torch.from_numpy(np.array(pixels)).movedim(-1, 0)
