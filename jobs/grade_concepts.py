@@ -10,7 +10,7 @@ from hw2.settings.grading import GradeConceptsConfig
 def main(config: GradeConceptsConfig) -> None:
     """Find and check all pictures, score them in this process, and report, as one MLflow run."""
     from hw2.clip.finding import find_clip
-    from hw2.clip.plan import Plan
+    from hw2.clip.store import EmbeddingStore
     from hw2.data.concepts import read_concepts
     from hw2.distributed.devices import own_device
     from hw2.personalize.generated import check_pictures, find_generated
@@ -40,7 +40,7 @@ def main(config: GradeConceptsConfig) -> None:
         not_results=("input", "generated", "against"),
     )
     with run as (out, tracker):
-        store = Plan.store_of(out / "embeddings", source, "fp32")
+        store = EmbeddingStore(out / "embeddings", source.embedding_key("fp32"))
         total = len(given) + len(found.paths) + len(found.paths_against)
         with progress(total, "scoring", "pictures") as bar:
             scores = score_pictures(embedder, store, concepts, found, bar.advance)

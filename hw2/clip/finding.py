@@ -52,6 +52,10 @@ class ClipSource:
         about = hashlib.sha256(f"{self.network} {self.preprocess}".encode()).hexdigest()
         return {"weights": self.weights_hash, "network": about}
 
+    def embedding_key(self, precision: str) -> str:
+        """What decides an embedding but the picture or the prompts (see `EmbeddingStore`)."""
+        return f"{self.weights_hash} {self.network} {self.preprocess} {precision}"
+
 
 def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
     """What the two settings mean. A tag's weights are fetched into open_clip's own cache.

@@ -84,7 +84,7 @@ class Plan:
             )
         beside = cache_folder() if uri_of(config.out) else config.out.absolute().parent
         cache = config.cache or beside / CACHE
-        store = cls.store_of(cache.absolute(), source, config.precision)
+        store = EmbeddingStore(cache.absolute(), source.embedding_key(config.precision))
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
         plan = cls(store, parts, prompts, began)
@@ -93,12 +93,6 @@ class Plan:
         if plan.pieces():
             store.make()
         return plan
-
-    @staticmethod
-    def store_of(cache: Path, source: ClipSource, precision: str) -> EmbeddingStore:
-        """Where in `cache` the embeddings of a model lie."""
-        key = f"{source.weights_hash} {source.network} {source.preprocess} {precision}"
-        return EmbeddingStore(cache, key)
 
     @property
     def hashes(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hw2.clip.finding import ClipSource, find_clip
 from hw2.clip.loading import LoadedClip, load_clip
-from hw2.clip.plan import Plan
+from hw2.clip.store import EmbeddingStore
 from hw2.errors import CheckpointError, ConfigError
 from hw2.weights import save_weights
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
@@ -210,7 +210,7 @@ def test_embeddings_of_other_networks_are_not_mixed_up(
         found.append(embeddings(loaded.net, loaded.tokenize)[0])
     assert sources[0].weights_hash == sources[1].weights_hash
     assert float((found[0] - found[1]).abs().max()) > 1e-3
-    stores = [Plan.store_of(tmp_path, source, "fp32").folder for source in sources]
+    stores = [EmbeddingStore(tmp_path, source.embedding_key("fp32")).folder for source in sources]
     assert stores[0] != stores[1]
 
 
@@ -223,7 +223,7 @@ def test_embeddings_of_other_preparations_are_not_mixed_up(
     )
     assert one.network == other.network and one.hashes != other.hashes
     stores = {
-        Plan.store_of(tmp_path, source, precision).folder
+        EmbeddingStore(tmp_path, source.embedding_key(precision)).folder
         for source in (one, other)
         for precision in ("fp32", "bf16")
     }
@@ -336,7 +336,7 @@ def test_a_folder_with_another_tokenizer_is_another_network(
         for content in ("a\nb\n", "a\nc\n"):
             words.write_text(content)
             source = find_clip(name, None)
-            store = Plan.store_of(tmp_path, source, "fp32")
+            store = EmbeddingStore(tmp_path, source.embedding_key("fp32"))
             hashes.append((source.hashes["network"], store.folder))
     assert hashes[0] == hashes[1]  # open_clip's own, which reads no files there
     assert len({*hashes}) == len(dict(hashes)) == 3
