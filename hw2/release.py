@@ -82,10 +82,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
     rows, settings = _rows(run), read_yaml(_present(run, "config.yaml"))
     folder = ASSETS / name
     part, old = (ASSETS / f".{name}.{what}" for what in ("part", "old"))
-    if old.exists() and not folder.exists():  # killed between the two renames
-        old.rename(folder)
-    for left in (part, old):
-        shutil.rmtree(left, ignore_errors=True)
+    _settle(folder, part, old)  # an earlier call may have been killed
     try:
         weights = _pipeline(pipeline, part) if has_pipeline else _averaged(source, meta, part)
         card = CARD.format(
@@ -107,11 +104,16 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
             folder.rename(old)
         part.rename(folder)
     finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+        _settle(folder, part, old)
     return folder
+
+
+def _settle(folder: Path, part: Path, old: Path) -> None:
+    """Put the old asset back where no new one took its place, and remove what is left over."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _present(run: Path, name: str) -> Path:
