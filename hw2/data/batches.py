@@ -30,14 +30,13 @@ class Epochs:
             self._orders[epoch] = permutation(self.seed, epoch, self.size)
         return self._orders[epoch]
 
-    def index(self, step: int, samples: Sequence[int], batch_size: int) -> Int64[Tensor, " b"]:
-        """Which samples stand at positions `samples` of step `step` (from 1)."""
-        places = (step - 1) * batch_size + np.asarray(samples, dtype=np.int64)
-        epochs = places // self.size
-        index = np.empty_like(places)
+    def at(self, positions: Int64[np.ndarray, " b"]) -> Int64[Tensor, " b"]:
+        """Which samples stand at `positions`, from 0."""
+        epochs, within = np.divmod(positions, self.size)
+        index = np.empty_like(positions)
         for epoch in np.unique(epochs).tolist():
             there = epochs == epoch
-            index[there] = self._order(epoch)[places[there] - epoch * self.size]
+            index[there] = self._order(epoch)[within[there]]
         return torch.from_numpy(index)
 
 
@@ -57,5 +56,5 @@ class Shuffled(Generic[B]):
 
     def batch(self, step: int, samples: Sequence[int], batch_size: int) -> B:
         """The samples at positions `samples` of step `step` (from 1)."""
-        index = self.epochs.index(step, samples, batch_size)
+        index = self.epochs.at((step - 1) * batch_size + np.asarray(samples, np.int64))
         return self.whole._make(field[index] for field in self.whole)

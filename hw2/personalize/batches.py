@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -59,7 +60,7 @@ class ConceptSource:
             turn, group = divmod((step - 1) * batch_size + sample, len(self.groups))
             turn, which = divmod(turn, len(self.groups[group]))
             of = self.groups[group][which]
-            picture = int(self.epochs[group][which].index(1, [turn], 1)[0])
+            picture = int(self.epochs[group][which].at(np.array([turn]))[0])
             view = int(mirrored[place] * of.latents.shape[1])
             caption = picture if of.own else int(captioned[place] * len(of.tokens))
             latents.append(of.latents[picture, view])

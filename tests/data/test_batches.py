@@ -1,5 +1,8 @@
 """Which samples a step of a training has, and what belongs to each."""
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
 from hw2.data.batches import CaptionBatch, Epochs, Shuffled
@@ -9,10 +12,14 @@ from hw2.diffusion.objective import PictureBatch
 SIZE, BATCH = 10, 4
 
 
+class Numbered(NamedTuple):
+    number: torch.Tensor
+
+
 def seen(seed: int) -> list[int]:
     """The samples of the first 15 steps, one after the other."""
     epochs = Epochs(SIZE, seed)
-    found = [epochs.index(step, range(BATCH), BATCH) for step in range(1, 16)]
+    found = [epochs.at(np.arange(first, first + BATCH)) for first in range(0, 15 * BATCH, BATCH)]
     return torch.cat(found).tolist()
 
 
@@ -24,18 +31,17 @@ def test_each_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_part_of_a_later_step_is_the_same_without_the_steps_before() -> None:
-    whole = torch.tensor(seen(0)).view(-1, BATCH)
+    whole, samples = torch.tensor(seen(0)).view(-1, BATCH), torch.arange(SIZE)
     for step in (8, 2, 15, 3):  # the last of an epoch, and two that straddle two epochs
-        assert (
-            Epochs(SIZE, 0).index(step, (1, 3), BATCH).tolist() == whole[step - 1][[1, 3]].tolist()
-        )
+        batch = Shuffled(Numbered(samples), 0).batch(step, (1, 3), BATCH)
+        assert batch.number.tolist() == whole[step - 1][[1, 3]].tolist()
 
 
 def test_labels_and_captions_stay_with_their_pictures() -> None:
     number = torch.arange(SIZE)
     images = number.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 2, 2)
     tokens = torch.stack([number // 3, -number // 3], dim=1)  # captions of up to three pictures
-    want = Epochs(SIZE, seed=5).index(3, (3, 0, 2), BATCH)
+    want = Epochs(SIZE, seed=5).at(2 * BATCH + np.array([3, 0, 2]))
     digits, pictures, captioned = (
         source.batch(3, (3, 0, 2), BATCH)
         for source in (
