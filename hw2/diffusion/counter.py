@@ -29,6 +29,11 @@ class Stream(enum.IntEnum):
     CAPTION = 9
 
 
+def _philox(seed: int, stream: Stream, step: int, sample: int = 0) -> np.random.Philox:
+    """Bits that the four decide; the first word of the counter counts them off."""
+    return np.random.Philox(key=seed, counter=[0, stream, step, sample])
+
+
 class CounterRandom:
     """Numbers for the samples `samples` of step `step` under `seed`, one row a sample.
 
@@ -40,12 +45,8 @@ class CounterRandom:
         self.seed, self.step, self.samples = seed, step, samples
 
     def _generators(self, stream: Stream) -> list[np.random.Generator]:
-        return [
-            np.random.Generator(
-                np.random.Philox(key=self.seed, counter=[0, stream, self.step, sample])
-            )
-            for sample in self.samples
-        ]
+        bits = (_philox(self.seed, stream, self.step, sample) for sample in self.samples)
+        return [np.random.Generator(own) for own in bits]
 
     def normal(self, stream: Stream, *shape: int) -> Float32[Tensor, "..."]:
         """Standard normal numbers, (len(samples), *shape) float32."""
@@ -82,8 +83,8 @@ class DeviceRandom(CounterRandom):
 
     def _there(self, stream: Stream) -> dict[str, Any]:
         """What torch's makers of numbers are told: their device, and its generator."""
-        philox = np.random.Philox(key=self.seed, counter=[0, stream, self.step, 0])
-        generator = torch.Generator(self.device).manual_seed(int(philox.random_raw()))
+        bits = _philox(self.seed, stream, self.step).random_raw()
+        generator = torch.Generator(self.device).manual_seed(int(bits))
         return {"generator": generator, "device": self.device}
 
     def normal(self, stream: Stream, *shape: int) -> Float32[Tensor, "..."]:
@@ -110,5 +111,4 @@ def random_for(
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which epoch `epoch` visits `size` samples, (size,) int64."""
-    philox = np.random.Philox(key=seed, counter=[0, Stream.ORDER, epoch, 0])
-    return np.random.Generator(philox).permutation(size)
+    return np.random.Generator(_philox(seed, Stream.ORDER, epoch)).permutation(size)
