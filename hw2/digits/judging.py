@@ -99,11 +99,10 @@ def judge_pictures(
     """
     images = at_judge_size(images)
     device = next(judge.parameters()).device
-    logits, features = [], []
-    for start in range(0, len(images), batch_size):
-        rows = slice(start, start + batch_size)
-        found = judge(to_unit(images[rows].to(device)), domains[rows].to(device))
-        logits.append(found[0].argmax(1).cpu())
-        features.append(found[1].float().cpu())
+    predictions, features = [], []
+    for part, of in zip(images.split(batch_size), domains.split(batch_size), strict=True):
+        logits, found = judge(to_unit(part.to(device)), of.to(device))
+        predictions.append(logits.argmax(1).cpu())
+        features.append(found.float().cpu())
     pixels = to_unit(images).flatten(1)
-    return JudgedPictures(torch.cat(logits), digits, domains, torch.cat(features), pixels)
+    return JudgedPictures(torch.cat(predictions), digits, domains, torch.cat(features), pixels)
