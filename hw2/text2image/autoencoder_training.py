@@ -34,22 +34,22 @@ def read_text2image(data: DataConfig, image_size: int) -> CaptionSet:
     """The captioned pictures of the data tree; DataError if they are too few to hold some out."""
     folder = text2image_folder(data.root)
     pictures = read_captions(folder, image_size, skip_bad=data.skip_bad)
-    if not held_out(len(pictures.images)):
+    if (count := len(pictures.images)) == num_trained(count):
         raise DataError(
-            f"{folder}: {len(pictures.images)} pictures; a tenth is held out to measure on, "
+            f"{folder}: {count} pictures; a tenth is held out to measure on, "
             f"which takes {SHARE} at least"
         )
     return pictures
 
 
-def held_out(count: int) -> int:
-    """How many of `count` pictures are kept out of the training, to measure on."""
-    return min(NUM_HELD_OUT, count // SHARE)
-
-
 def read_for(autoencoder: Path, data: DataConfig) -> CaptionSet:
     """The same, in the size of the autoencoder with weights `autoencoder`."""
     return read_text2image(data, image_size_of(autoencoder))
+
+
+def num_trained(count: int) -> int:
+    """How many of `count` pictures are trained on, the first ones; the others are measured on."""
+    return count - min(NUM_HELD_OUT, count // SHARE)
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ class Reconstruction:
 def autoencoder_training(config: TrainAutoencoderConfig, out: Path) -> Training:
     """The training that `config` describes, with results in `out`."""
     pictures = read_text2image(config.data, config.image_size)
-    kept = len(pictures.images) - held_out(len(pictures.images))
+    kept = num_trained(len(pictures.images))
     side = config.image_size // 2 ** (len(config.network.channels) - 1)
     measure = Reconstruction(pictures.images[kept:])
     return Training(
@@ -135,6 +135,6 @@ def find_autoencoder(model: str) -> Path:
 
 def final_error(config: TrainAutoencoderConfig, weights: Path, pictures: CaptionSet) -> Interval:
     """Mean over held-out pictures of the root mean squared error, of 255."""
-    kept = len(pictures.images) - held_out(len(pictures.images))
+    kept = num_trained(len(pictures.images))
     errors = reconstruction_errors(load_autoencoder(weights), pictures.images[kept:])
     return bootstrap(errors, seed=config.seed)

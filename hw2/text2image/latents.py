@@ -15,7 +15,7 @@ from hw2.data.captions import CaptionSet
 from hw2.data.files import as_umask, replacing, sha256_of
 from hw2.progress import progress
 from hw2.settings.text2image import TrainText2ImageConfig
-from hw2.text2image.autoencoder_training import held_out, load_autoencoder, read_for
+from hw2.text2image.autoencoder_training import load_autoencoder, num_trained, read_for
 from hw2.text2image.autoencoding import PICTURES_AT_ONCE, encode
 from hw2.text2image.denoising import LatentBatch
 from hw2.text2image.model import tokens_of
@@ -40,7 +40,7 @@ class LatentPictures:
 
     def split(self) -> tuple[LatentBatch, LatentBatch]:
         """Those to train on, and those held out; all count alike."""
-        kept = len(self.tokens) - held_out(len(self.tokens))
+        kept = num_trained(len(self.tokens))
         whole = self.latents, self.tokens, torch.ones(len(self.tokens))
         trained = LatentBatch(*(field[:kept] for field in whole))
         return trained, LatentBatch(*(field[kept:] for field in whole))

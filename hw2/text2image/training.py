@@ -13,7 +13,7 @@ from hw2.figures.grid import sheet
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.text2image import Text2Image, build_latent_unet, build_text_encoder
 from hw2.settings.text2image import TrainText2ImageConfig
-from hw2.text2image.autoencoder_training import held_out
+from hw2.text2image.autoencoder_training import num_trained
 from hw2.text2image.denoising import LatentObjective, fixed_noise_loss
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
@@ -32,7 +32,7 @@ def drawn_sheet(
     assert isinstance(saved.ema, Text2Image)
     model = assembled(saved.ema, pictures, config).to(next(saved.ema.parameters()).device)
     settings, captions = config.sample, pictures.captions
-    captions = captions[len(captions) - held_out(len(captions)) :][:PROMPTS]
+    captions = captions[num_trained(len(captions)) :][:PROMPTS]
     rows = [
         draw(model, captions, settings, indices=range(len(captions)), seed=seed)
         for seed in range(config.seed, config.seed + PICTURES_A_PROMPT)
