@@ -70,14 +70,13 @@ def calibration_error(
     _check(confidence)
     slices = num_bins * SLICES
     cells = _cells(confidence, slices) + slices * right  # wrong pictures, then right ones
+    if len(right) == 1:  # which says nothing of the spread
+        return Interval(float(abs(right.double() - confidence.double())), math.nan, math.nan)
     counts = torch.bincount(cells).double()
     kept = counts.nonzero()[:, 0]
     means = (torch.bincount(cells, confidence.double()) / counts)[kept]
     gaps = torch.zeros(len(kept), num_bins, dtype=torch.float64)
     gaps[torch.arange(len(kept)), kept % slices // SLICES] = (kept >= slices).double() - means
-
-    if len(right) == 1:  # which says nothing of the spread
-        return Interval(float(abs(right.double() - confidence.double())), math.nan, math.nan)
     n, shares = len(right), (counts[kept] / len(right)).numpy()
     value = float((counts[kept] @ gaps).abs().sum() / n)
     philox = np.random.Generator(np.random.Philox(key=seed))

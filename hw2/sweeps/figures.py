@@ -11,7 +11,7 @@ from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.pairs import Difference
 from hw2.sweeps.shown import Shown
-from hw2.sweeps.space import Point, is_number, label_of
+from hw2.sweeps.space import SHORT, Point, is_number, label_of
 from hw2.sweeps.trial import TrialResult
 
 MAX_LINES = 6  # in a panel; of more settings than that, the first, and the title says so
@@ -78,7 +78,7 @@ def _panel(title: str, x: str, values: Values, zero: float | None) -> Panel:
         name: [found.get((name, value), UNDEFINED) for value in at]
         for name in different[:MAX_LINES]
     }
-    return Panel(title, label_of({x: ""}).rstrip("="), "", at, lines, zero)
+    return Panel(title, SHORT.get(x, x), "", at, lines, zero)
 
 
 def _front(

@@ -25,6 +25,8 @@ NOT_RESULTS = (
     *("gpus_per_trial", "max_failures"),
 )
 MAX_POINTS = 10_000
+# What figures call a setting.
+SHORT = {"guidance_weight": "w", "num_inference_steps": "steps", "guidance_interval": "interval"}
 C = TypeVar("C", bound=Config)
 
 
@@ -78,9 +80,6 @@ def is_number(value: Any) -> bool:
 def label_of(point: Mapping[str, Any]) -> str:
     """What a figure calls a point: eta=0.5, num_inference_steps=20."""
     return ", ".join(f"{SHORT.get(key, key)}={_shown(value)}" for key, value in point.items())
-
-
-SHORT = {"guidance_weight": "w", "num_inference_steps": "steps", "guidance_interval": "interval"}
 
 
 def _shown(value: Any) -> str:

@@ -173,10 +173,10 @@ def _passed_over(name: str) -> bool:
 
 def unusable(entry: Entry) -> str | None:
     """Why an entry cannot be a picture, before it is opened; None if it may be one."""
-    if entry.reason is None and entry.folder:
-        return "it is not a regular file"
     if entry.reason is not None:
         return entry.reason
+    if entry.folder:
+        return "it is not a regular file"
     if not entry.name.lower().endswith(SUFFIXES):
         return f"not a picture's suffix ({' '.join(SUFFIXES)})"
     return over_limit(entry.size)
