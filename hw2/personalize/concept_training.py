@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -57,23 +57,26 @@ class Learnt:
         return [template.format(self.token) for template in self.templates]
 
 
+class Asked(NamedTuple):
+    """A concept of input.json as the settings ask for it; None: as input.json says."""
+
+    source: str
+    token: str | None
+    initializer: str | None
+    templates: str
+
+
 def read_learnt(
-    config: ConceptTrainingConfig,
-    sources: Sequence[str],
-    tokens: Sequence[str | None],
-    initializers: Sequence[str | None],
-    templates: Sequence[str],
-    image_size: int,
+    config: ConceptTrainingConfig, asked: Iterable[Asked], image_size: int
 ) -> list[Learnt]:
-    """The concepts `sources` of `config.input`, as the settings or input.json name them.
+    """The concepts of `config.input` that are `asked` for.
 
     Raises ConfigError for one that neither gives a word to start from, for two of one token, and
     DataError for files.
     """
     concepts = read_concepts(config.input)
     found = []
-    asked = zip(sources, tokens, initializers, templates, strict=True)
-    for source, token, initializer, captions in asked:
+    for source, token, initializer, templates in asked:
         concept = one_concept(concepts, source)
         word = initializer or concept.initializer_token
         if word is None:
@@ -88,7 +91,7 @@ def read_learnt(
                 concept_pictures(concept, image_size),
                 token or concept.token_name,
                 word,
-                read_templates(templates_for(captions, concept.kind)),
+                read_templates(templates_for(templates, concept.kind)),
             )
         )
     named = {

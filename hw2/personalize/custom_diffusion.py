@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hw2.data.captions import read_captions
 from hw2.personalize.batches import Captioned
 from hw2.personalize.concept_training import (
+    Asked,
     Learnt,
     concept_training,
     read_learnt,
@@ -31,14 +32,9 @@ def read_all(config: CustomDiffusionConfig, model: StableDiffusion) -> list[Lear
     """The concepts to learn. Raises as `read_learnt` does."""
     count, nothing = len(config.sources), [None] * len(config.sources)
     templates = config.templates if len(config.templates) > 1 else config.templates * count
-    return read_learnt(
-        config,
-        config.sources,
-        config.token_names or nothing,
-        config.initializer_tokens or nothing,
-        templates,
-        model.image_size,
-    )
+    tokens, initializers = config.token_names or nothing, config.initializer_tokens or nothing
+    asked = zip(config.sources, tokens, initializers, templates, strict=True)
+    return read_learnt(config, map(Asked._make, asked), model.image_size)
 
 
 def prior_latents(

@@ -7,7 +7,13 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
 
-from hw2.personalize.concept_training import Learnt, concept_training, read_learnt, tried_inputs
+from hw2.personalize.concept_training import (
+    Asked,
+    Learnt,
+    concept_training,
+    read_learnt,
+    tried_inputs,
+)
 from hw2.personalize.deltas import base_hash
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.settings.personalize import TextualInversionConfig
@@ -22,8 +28,8 @@ ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 def read_one(config: TextualInversionConfig, model: StableDiffusion) -> Learnt:
     """The concept to learn. Raises as `read_learnt` does."""
-    asked = [config.source], [config.token_name], [config.initializer_token], [config.templates]
-    return read_learnt(config, *asked, model.image_size)[0]
+    asked = Asked(config.source, config.token_name, config.initializer_token, config.templates)
+    return read_learnt(config, [asked], model.image_size)[0]
 
 
 def inversion_training(
