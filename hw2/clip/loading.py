@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +79,7 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
         return trained
     import open_clip
 
-    def unfit(reason: str) -> str:
-        way = "give its own, or the --model that these are of"
-        if "TorchScript" in reason:  # torch advises to load it unsafely
-            reason = (
-                "it is a TorchScript archive, a program beside tensors, as OpenAI's first files"
-            )
-            way = "give the tag openai, or save the state_dict() of what you trust as .safetensors"
-        elif any(word in reason for word in TORN):
-            reason = "the file is torn, or holds more than tensors"
-            way = "give a state_dict alone, best as .safetensors"
-        return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"
-
-    with telling(unfit), _numbers_left_out():
+    with telling(partial(_unfit, source)), _numbers_left_out():
         if source.model.startswith(SCHEMES):
             refuse_larger(
                 [source.weights],
@@ -113,6 +102,18 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
     # Not the buffers: the mask of the text tower is of infinities.
     refuse_infinite(str(source.weights), dict(net.named_parameters()))
     return LoadedClip(net.eval(), load_tokenizer(source))
+
+
+def _unfit(source: ClipSource, reason: str) -> str:
+    """What is said of weights that open_clip cannot load for `reason`, in words of a way out."""
+    way = "give its own, or the --model that these are of"
+    if "TorchScript" in reason:  # torch advises to load it unsafely
+        reason = "it is a TorchScript archive, a program beside tensors, as OpenAI's first files"
+        way = "give the tag openai, or save the state_dict() of what you trust as .safetensors"
+    elif any(word in reason for word in TORN):
+        reason = "the file is torn, or holds more than tensors"
+        way = "give a state_dict alone, best as .safetensors"
+    return f"{source.weights}: no weights that {source.model} can load ({reason}): {way}"
 
 
 def _sizes(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
