@@ -90,7 +90,7 @@ def read_split(
     own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]  # a cache may be of many
     folders = [digits_folder(root) / ".packed", cache_folder() / "packed" / own]
     folders = [cache / own] if cache else folders
-    pack = _find(folders, name)
+    pack = next((found for folder in folders if (found := open_pack(folder / name))), None)
     if pack is None:
         pack = _pack(folders, name, tables, image_size, progress)
     bad = _as_here(pack.bad, tables)
@@ -127,10 +127,6 @@ def _as_here(bad: Sequence[BadRow], tables: list[Table]) -> tuple[BadRow, ...]:
     """`bad` with the tables' files as they are written here, not as where the split was packed."""
     files = {table.file.parent.name: str(table.file) for table in tables}
     return tuple(replace(row, file=files.get(Path(row.file).parent.name, row.file)) for row in bad)
-
-
-def _find(folders: list[Path], name: str) -> Pack | None:
-    return next((pack for folder in folders if (pack := open_pack(folder / name))), None)
 
 
 def _pack(

@@ -49,7 +49,8 @@ def decode(
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise DataError("it is not a regular file")
     with _opened(path) as opened:
-        picture = _rgb(_turned(opened) if upright else opened)
+        turned = upright and _orientation(opened) > 1
+        picture = _rgb(ImageOps.exif_transpose(opened) if turned else opened)
     if middle and picture.width != picture.height:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -108,7 +109,9 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
             # Of a broken block beside the picture; what is wrong with the picture itself is raised.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             with Image.open(source, formats=FORMATS) as opened:
-                _refuse_huge(opened, max_pixels)
+                if opened.width * opened.height > max_pixels:
+                    size, most = f"{opened.width}x{opened.height}", max_pixels // 10**6
+                    raise DataError(f"{size} is over {most} megapixels")
                 _refuse_endless(opened)
                 yield opened
     except (DataError, MemoryError):  # of memory: no fault of the picture's
@@ -128,11 +131,6 @@ def _unread(source: Path | io.BytesIO, error: OSError) -> Hw2Error:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, *NO_NAME):
         return DataError("the file is missing")
     return StorageError(f"{source} cannot be read ({error.strerror}): mend that, and try again")
-
-
-def _refuse_huge(opened: Image.Image, most: int) -> None:
-    if opened.width * opened.height > most:
-        raise DataError(f"{opened.width}x{opened.height} is over {most // 10**6} megapixels")
 
 
 def _refuse_endless(opened: Image.Image) -> None:
@@ -155,10 +153,6 @@ def _orientation(opened: Image.Image) -> int:
     except Exception:  # a broken block beside a good picture; what PIL raises is open-ended
         return 1
     return int(found) if found in range(1, 9) else 1
-
-
-def _turned(opened: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(opened) if _orientation(opened) > 1 else opened
 
 
 def _rgb(opened: Image.Image) -> Image.Image:

@@ -172,14 +172,11 @@ def run_trial(
             reports[rung] = Report(rung, {k: interval_of(found) for k, found in scores.items()})
             seconds += time.monotonic() - began
             write_atomic(folder / SHEET, work.sheet(point, drawn))
-            _keep_arrays(folder / OUTCOMES, outcomes | _tables(scores))
+            estimates = {k: found for k, found in scores.items() if isinstance(found, Estimate)}
+            tables = {name: estimate.table().numpy() for name, estimate in estimates.items()}
+            _keep_arrays(folder / OUTCOMES, outcomes | tables)
             _keep(folder, list(reports.values()), seconds)
         yield reports[rung]
-
-
-def _tables(scores: Scores) -> Arrays:
-    found = {k: v for k, v in scores.items() if isinstance(v, Estimate)}
-    return {name: estimate.table().numpy() for name, estimate in found.items()}
 
 
 def fail_trial(out: Path, point: Point, error: BaseException | str) -> None:

@@ -29,11 +29,6 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def is_label(kind: pa.DataType) -> bool:
-    """Whether a column may hold class ids or names."""
-    return is_text(kind) or pa.types.is_integer(kind)
-
-
 def picture_leaf(field: pa.Field) -> str | None:
     """The column of bytes in `field`: itself, or the child `bytes`; None if it has none."""
     if pa.types.is_struct(field.type):
@@ -75,8 +70,8 @@ def path_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
 
 
 def label_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
-    """The column with the classes. Raises ConfigError if there is none."""
-    fit = [field.name for field in schema if is_label(field.type)]
+    """The column with the classes, by id or name. Raises ConfigError if there is none."""
+    fit = [of.name for of in schema if is_text(of.type) or pa.types.is_integer(of.type)]
     return _chosen(where, schema.names, fit, wanted, LABEL_COLUMNS, "label")
 
 
