@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import MAX_TABLE_BYTES, inside, read_regular
+from hw2.data.files import MAX_TABLE_BYTES, inside, read_text
 from hw2.data.images import SUFFIXES, decode
 from hw2.data.labels import read_labels
 from hw2.data.tables import BadRow, left_out
@@ -167,14 +167,12 @@ def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarra
 
 def _read(file: Path, as_concepts: bool) -> str:
     try:
-        return read_regular(file, MAX_TABLE_BYTES).decode("utf-8-sig")
+        return read_text(file, MAX_TABLE_BYTES)
     except OSError as error:
         way_out = _advice(as_concepts)
         raise DataError(f"{file}: cannot be read ({error.strerror}): {way_out}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not text in UTF-8 ({error})") from None
 
 
 def _rows(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.files import Repeated, inside, once, parse_json, read_regular
+from hw2.data.files import Repeated, inside, once, parse_json, read_text
 from hw2.data.images import SUFFIXES, decode_named, orientation
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
@@ -87,7 +87,7 @@ def read_concepts(file: Path) -> dict[str, Concept]:
     """
     file = file.expanduser().absolute()
     try:
-        found = parse_json(read_regular(file, MAX_BYTES).decode("utf-8-sig"), once)
+        found = parse_json(read_text(file, MAX_BYTES), once)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except OSError as error:
@@ -98,7 +98,7 @@ def read_concepts(file: Path) -> dict[str, Concept]:
     except Repeated as error:
         raise DataError(f"{file}: {str(error)[:80]!r} is there twice: keep one") from None
     except ValueError as error:
-        raise DataError(f"{file}: not JSON in UTF-8 ({error})") from None
+        raise DataError(f"{file}: not JSON ({error})") from None
     if not isinstance(found, dict) or not found:
         raise DataError(f'{file}: want concepts by source, {{"0": {{"src_image": .., ..}}, ..}}')
     return {source: _concept(file, source, entry) for source, entry in found.items()}

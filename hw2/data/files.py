@@ -72,6 +72,15 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
+def read_text(path: Path, max_bytes: int) -> str:
+    """The text of such a file, in UTF-8. Raises as `read_regular`, and DataError for other text."""
+    try:
+        return read_regular(path, max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        told = f"{error.reason} at byte {error.start}"
+        raise DataError(f"not text in UTF-8 ({told})") from None
+
+
 class Repeated(ValueError):
     """An object of a JSON text has a key twice; the message is the key."""
 

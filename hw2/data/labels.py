@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import Repeated, once, parse_json, read_regular
+from hw2.data.files import Repeated, once, parse_json, read_text
 from hw2.disclosure import writable
 from hw2.errors import DataError
 
@@ -56,11 +56,9 @@ def read_labels(path: Path) -> Labels:
 
 def _text(path: Path) -> str:
     try:
-        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        return read_text(path, MAX_BYTES)
     except DataError:
         raise
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = getattr(error, "strerror", None) or error
         raise DataError(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.data.files import read_regular
+from hw2.data.files import read_text
 from hw2.disclosure import writable
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
@@ -35,7 +35,7 @@ class Targets:
 def read_caption_texts(file: Path, count: int) -> list[str]:
     """`count` captions, evenly spread over the file: a text a line, or a CSV's column caption."""
     try:
-        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
+        text = read_text(file, MAX_BYTES)
     except DataError as error:
         raise DataError(f"captions={file}: {error}") from None
     except OSError as error:
@@ -43,8 +43,6 @@ def read_caption_texts(file: Path, count: int) -> list[str]:
             f"captions={file}: cannot be read ({error.strerror}): point --captions at a file, "
             "or run `python -m jobs.prepare_data`"
         ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"captions={file}: is not text in UTF-8") from None
     lines = [line.strip() for line in text.splitlines()]
     if file.suffix.lower() == ".csv":
         rows = csv.DictReader(io.StringIO(text, newline=""))

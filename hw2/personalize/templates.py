@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hw2.data.files import read_regular
+from hw2.data.files import read_text
 from hw2.errors import ConfigError, DataError
 
 MAX_BYTES = 2**20
@@ -25,11 +25,10 @@ def read_templates(name: str) -> tuple[str, ...]:
     """
     file = SETS / f"{name}.txt" if name in template_names() else Path(name).expanduser()
     try:
-        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
-        lines = [line.strip() for line in text.splitlines()]
+        lines = [line.strip() for line in read_text(file, MAX_BYTES).splitlines()]
     except DataError as error:
         raise ConfigError(f"templates={name}: {error}") from None
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         raise ConfigError(
             f"templates={name}: no such set or text file; there is {', '.join(template_names())}"
         ) from None

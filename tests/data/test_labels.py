@@ -75,7 +75,7 @@ def test_an_id_goes_before_a_name(tmp_path: Path) -> None:
         (b"", "not JSON"),
         (b'{"0": "cat"', "not JSON"),
         (b"[" * 200_000, "not JSON"),
-        (b'{"0": "\xff"}', "not UTF-8"),
+        (b'{"0": "\xff"}', "not text in UTF-8 (invalid start byte at byte 7)"),
         (b"3", "it holds 3, want"),
         (b"{}", "it holds no labels"),
         (b"[]", "it holds no labels"),

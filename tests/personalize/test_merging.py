@@ -182,7 +182,10 @@ def test_captions_from_files_of_other_systems(tmp_path: Path) -> None:
     assert read_caption_texts(table, 200) == ["a dog"]
     table.write_text("image_name,caption\na.png\nb.png,a cup\n")  # a row that ends early
     assert read_caption_texts(table, 200) == ["a cup"]
-    for content, told in ((b"\xff\xfea", "is not text in UTF-8"), (b"\n \n", "holds no caption")):
+    for content, told in (
+        (b"\xff\xfea", r"not text in UTF-8 \(.*\)"),
+        (b"\n \n", "holds no caption"),
+    ):
         lines.write_bytes(content)
         with pytest.raises(DataError, match=f"^captions={lines}: {told}$"):
             read_caption_texts(lines, 200)

@@ -30,9 +30,14 @@ def test_captions_without_one_place_for_the_token(text: str, tmp_path: Path) -> 
 
 
 def test_a_pipe_is_not_waited_for_and_a_large_file_not_read(tmp_path: Path) -> None:
-    pipe, large = tmp_path / "pipe", tmp_path / "large.txt"
+    pipe, large, other = (tmp_path / name for name in ("pipe", "large.txt", "other.txt"))
     os.mkfifo(pipe)
     large.write_text("a {}\n" * (MAX_BYTES // 5 + 1))
-    for file, told in ((pipe, "it is not a regular file"), (large, "bytes are over the allowed")):
+    other.write_bytes(b"a {}\xff")
+    for file, told in (
+        (pipe, "it is not a regular file"),
+        (large, "bytes are over the allowed"),
+        (other, "not text in UTF-8"),
+    ):
         with pytest.raises(ConfigError, match=rf"templates={file}: .*{told}"):
             read_templates(str(file))
