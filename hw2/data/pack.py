@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import mmap
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,20 +98,14 @@ def open_pack(path: Path) -> Pack | None:
         batch = pa.ipc.open_file(whole).get_batch(0)
         about = {key.decode(): value.decode() for key, value in batch.schema.metadata.items()}
         shape = tuple(parse_json(about["shape"]))
-        columns = [batch.column(name).buffers()[1] for name in COLUMNS]
-        # Through the writable map rather than Arrow's read-only views, which torch warns about.
-        images, digits, domains = (
-            torch.frombuffer(
-                mapped, dtype=dtype, offset=column.address - whole.address, count=count
-            )
-            for column, dtype, count in zip(
-                columns,
-                (torch.uint8, torch.int64, torch.int64),
-                (int(np.prod(shape)), shape[0], shape[0]),
-                strict=True,
-            )
-        )
-        images = images.view(shape)
+
+        def column(name: str, dtype: torch.dtype, count: int) -> Tensor:
+            # Through the writable map rather than Arrow's read-only views, which torch warns about.
+            offset = batch.column(name).buffers()[1].address - whole.address
+            return torch.frombuffer(mapped, dtype=dtype, offset=offset, count=count)
+
+        images = column("image", torch.uint8, math.prod(shape)).view(shape)
+        digits, domains = (column(name, torch.int64, shape[0]) for name in ("digit", "domain"))
         found = content_hash(images.numpy(), digits.numpy(), domains.numpy())
         if about["seal"] != _seal(found, about["bad"]):
             return None
