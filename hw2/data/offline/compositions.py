@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from hw2.data.offline.rng import composition_rng
-from hw2.data.offline.scenes import COLOURS, DARKEST, JITTER, MORE_COLOURS, crop, grey
+from hw2.data.offline.scenes import COLOURS, DARKEST, JITTER, MORE_COLOURS, crop, small
 
 SIZE = 64
 COLOURS_USED = COLOURS | MORE_COLOURS
@@ -80,10 +79,7 @@ class Captioned(NamedTuple):
 
 def drawing(rng: np.random.Generator, thing: str) -> np.ndarray:
     """A crop of the thing's photo, mirrored or not, float32 (64, 64) in 0..1."""
-    top, left, side = crop(rng, thing, "train")
-    pixels = np.ascontiguousarray(grey(thing)[top : top + side, left : left + side])
-    scaled = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    light = np.asarray(scaled).clip(0, 255) / np.float32(255)
+    light = small(thing, *crop(rng, thing, "train"), SIZE).clip(0, 255) / np.float32(255)
     return light[:, ::-1] if rng.random() < 0.5 else light
 
 

@@ -98,11 +98,10 @@ def grey(thing: str) -> np.ndarray:
     return (((pixels - low) / (high - low)).clip(0, 1) * 255).astype(np.float32)
 
 
-def small(thing: str, top: int, left: int, side: int) -> np.ndarray:
-    """A square of a thing's photo, float32 (32, 32) in 0..255."""
+def small(thing: str, top: int, left: int, side: int, size: int = SCENE_SIZE) -> np.ndarray:
+    """A square of a thing's photo, scaled to float32 (size, size) in 0..255."""
     pixels = np.ascontiguousarray(grey(thing)[top : top + side, left : left + side])
-    size = SCENE_SIZE, SCENE_SIZE
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def shows_something(pixels: np.ndarray) -> bool:
