@@ -116,10 +116,8 @@ def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path) -> Non
     unet, gt = folder / "UNet.pt", folder / "GT"
     gt.mkdir(exist_ok=True)
     # The batch moves the last bits, and 50 steps may enlarge them: a part is always drawn in full.
-    parts = [
-        range(first, min(first + GT_AT_ONCE, num_noises))
-        for first in range(0, num_noises, GT_AT_ONCE)
-    ]
+    whole = range(num_noises)
+    parts = [whole[first : first + GT_AT_ONCE] for first in whole[::GT_AT_ONCE]]
     there = {path.name for path in gt.iterdir()}
     parts = [part for part in parts if any(_gt_name(index) not in there for index in part)]
     if unet.is_file() and not parts:

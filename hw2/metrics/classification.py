@@ -98,15 +98,10 @@ def class_scores(
     wrong = confusion - confusion.diag().diag()
     # torch's max may return any of several equal columns; argmax returns the first.
     for_class = wrong.argmax(1)
-    columns = {
-        "n": confusion.sum(1),
-        "right": confusion.diagonal(),
-        "predicted": confusion.sum(0),
-        "for_class": for_class,
-        "times": wrong.gather(1, for_class[:, None])[:, 0],
-        "hits": top5_hits,
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    sizes, predictions, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+    times = wrong.gather(1, for_class[:, None])[:, 0]
+    columns = (sizes, right, predictions, for_class, times, top5_hits)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return [
         ClassScore(
             index=index,

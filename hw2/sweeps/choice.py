@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from hw2.metrics.intervals import UNDEFINED
 from hw2.settings.sweeps import Mode, Rule
 from hw2.sweeps.trial import TrialResult
 
@@ -25,12 +26,8 @@ def choose(
     et al. 1984, section 3.4.3).
     """
     most = max((trial.samples for trial in trials if not trial.error), default=0)
-    known = [
-        trial
-        for trial in trials
-        if trial.samples == most and not trial.error and metric in trial.scores
-    ]
-    known = [trial for trial in known if math.isfinite(trial.scores[metric].value)]
+    whole = [trial for trial in trials if trial.samples == most and not trial.error]
+    known = [t for t in whole if math.isfinite(t.scores.get(metric, UNDEFINED).value)]
     if not known:
         return None
     sign = -1 if mode == "max" else 1

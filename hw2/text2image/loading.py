@@ -197,21 +197,14 @@ def _refuse_misfits(
     text: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> None:
-    pairs = {
-        "cross_attention_dim and the text encoder's width": (
-            unet.config.cross_attention_dim,
-            text.config.hidden_size,
-        ),
-        "the channels of its denoiser and its autoencoder": (
-            unet.config.in_channels,
-            vae.config.latent_channels,
-        ),
-        "the words of its tokenizer and its text encoder": (
-            len(tokenizer),
-            text.config.vocab_size,
-        ),
-    }
-    for what, (one, other) in pairs.items():
+    widths = unet.config.cross_attention_dim, text.config.hidden_size
+    channels = unet.config.in_channels, vae.config.latent_channels
+    words = len(tokenizer), text.config.vocab_size
+    for what, (one, other) in (
+        ("cross_attention_dim and the text encoder's width", widths),
+        ("the channels of its denoiser and its autoencoder", channels),
+        ("the words of its tokenizer and its text encoder", words),
+    ):
         if one != other:
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
 
