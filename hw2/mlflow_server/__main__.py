@@ -149,9 +149,14 @@ def artifacts_place(config: MlflowServerConfig, folder: Path) -> str:
     return str(place)
 
 
+def in_address(host: str) -> str:
+    """`host` as a URL has it: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def wait_until_up(config: MlflowServerConfig, server: subprocess.Popen[bytes]) -> None:
     """Return when the server answers; raise ConfigError if it ends, or takes minutes."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(config.host, config.host)
+    host = in_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host))
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and server.poll() is None:
@@ -178,7 +183,8 @@ def tell(config: MlflowServerConfig, folder: Path) -> None:
     told = os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD")
     place = "as the first start was told" if told else f"in {folder}/admin_password"
     print(
-        f"MLflow: http://{config.host}:{config.port} for {names}; account admin, password {place}"
+        f"MLflow: http://{in_address(config.host)}:{config.port} for {names}; "
+        f"account admin, password {place}"
     )
     if not config.is_loopback:
         print("Passwords and pictures travel openly: put TLS in front (docs/mlflow.md)")

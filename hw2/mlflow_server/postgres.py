@@ -35,7 +35,7 @@ def own_postgres(
     owner = _owner()
     programs = _programs(folder)
     socket = folder / "socket"
-    if len(str(socket)) > SOCKET_LENGTH:
+    if len(os.fsencode(socket)) > SOCKET_LENGTH:
         raise ConfigError(
             f"{socket} is too long for a socket ({SOCKET_LENGTH} bytes): choose a shorter --folder"
         )

@@ -1,12 +1,15 @@
 """What the tracking server refuses before it starts, and how it keeps its passwords."""
 
+import http.server
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,17 @@ from pydantic import ValidationError
 from hw2.disclosure import HIDDEN
 from hw2.errors import ConfigError
 from hw2.mlflow_server import database, postgres
-from hw2.mlflow_server.__main__ import claimed, command, environment, refuse_taken, tell
+from hw2.mlflow_server.__main__ import (
+    claimed,
+    command,
+    environment,
+    refuse_taken,
+    tell,
+    wait_until_up,
+)
 from hw2.mlflow_server.database import Database, opened
 from hw2.mlflow_server.kept import kept_secret, write_private
+from hw2.runlog.addresses import sqlite_file
 from hw2.settings.mlflow_server import ADDRESS, MlflowServerConfig
 from hw2.tracking import prepare_store
 from tests.ports import free_port
@@ -36,6 +47,10 @@ def test_a_password_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"chmod 600 {path}") as caught:
         kept_secret(path, "NO_SUCH_VARIABLE")
     assert made not in str(caught.value)
+    path.write_text("\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match=f"{path} is empty: .* or set NO_SUCH_VARIABLE"):
+        kept_secret(path, "NO_SUCH_VARIABLE")
 
 
 def test_half_a_password_of_a_start_that_was_killed_is_not_in_the_way(tmp_path: Path) -> None:
@@ -58,6 +73,64 @@ def test_a_server_that_others_reach_tells_what_travels_openly(
     assert ("put TLS in front" in capsys.readouterr().out) == open_to_others
 
 
+@pytest.mark.parametrize(
+    ("host", "address"), [("localhost", "http://localhost:5001"), ("::1", "http://[::1]:5001")]
+)
+def test_the_server_tells_where_it_is_and_where_its_password_lies(
+    host: str,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("MLFLOW_AUTH_ADMIN_PASSWORD", raising=False)
+    for place in (f"in {tmp_path}/admin_password", "as the first start was told"):
+        tell(MlflowServerConfig(host=host, port=5001), tmp_path)
+        told = f"MLflow: {address} for this machine; account admin, password {place}\n"
+        assert capsys.readouterr().out == told
+        monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "hunter22")
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """An MLflow that is up."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None: ...
+
+
+class IPv6Server(http.server.HTTPServer):
+    address_family = socket.AF_INET6
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_that_answers_is_up_whatever_proxy_is_set(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    kind = IPv6Server if ":" in host else http.server.HTTPServer
+    try:
+        listening = kind((host, 0), Healthy)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with listening as answering:
+        threading.Thread(target=answering.serve_forever, daemon=True).start()
+        with subprocess.Popen(["sleep", "20"]) as process:
+            wait_until_up(MlflowServerConfig(host=host, port=answering.server_port), process)
+            process.terminate()
+        answering.shutdown()
+
+
+def test_a_server_that_ends_is_not_up() -> None:
+    with subprocess.Popen(["false"]) as process:
+        process.wait()
+        with pytest.raises(ConfigError, match="the server did not start: MLflow's reason is above"):
+            wait_until_up(MlflowServerConfig(port=free_port()), process)
+
+
 def test_the_environment_goes_before_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +143,7 @@ def test_nothing_secret_on_the_command_line_and_nothing_that_weakens_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://minio")
     database = Database("sqlite:////x/mlflow.db", "sqlite:////x/a%20b.db", {"PGHOST": "/x"})
@@ -81,7 +155,9 @@ def test_nothing_secret_on_the_command_line_and_nothing_that_weakens_it(
     ]
     assert not set(secrets) & set(" ".join(command(config, tmp_path)).split())
     assert {"MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_TRACKING_URI"}.isdisjoint(given)
+    assert given["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert (given["MLFLOW_S3_ENDPOINT_URL"], given["PGHOST"]) == ("http://minio", "/x")
+    assert (tmp_path / "artifacts").stat().st_mode & 0o777 == 0o700
     accounts = tmp_path / "accounts.ini"
     assert "database_uri = sqlite:////x/a%%20b.db\n" in accounts.read_text()
     assert accounts.stat().st_mode & 0o777 == 0o600
@@ -165,9 +241,11 @@ def test_hosts_and_origins_are_the_servers_own() -> None:
 
 def test_accounts_are_closed_to_others_also_where_the_file_was_there(tmp_path: Path) -> None:
     (tmp_path / "accounts.db").touch(0o644)
-    with opened("sqlite", tmp_path):
+    with opened("sqlite", tmp_path) as found:
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {"mlflow.db": 0o600, "accounts.db": 0o600}
+    assert sqlite_file(found.uri) == tmp_path / "mlflow.db"
+    assert sqlite_file(found.accounts_uri) == tmp_path / "accounts.db"
 
 
 def test_a_password_in_the_database_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
@@ -206,11 +284,22 @@ def test_no_postgresql_is_told_with_the_ways_out(
     assert not (tmp_path / "postgres").exists()
 
 
-def test_a_folder_too_long_for_a_socket(tmp_path: Path) -> None:
-    folder = tmp_path / ("long" * 30)
+@pytest.mark.parametrize("name", ["long" * 30, "長" * 40])  # of 120 bytes each
+def test_a_folder_too_long_for_a_socket(name: str, short_folder: Path) -> None:
+    folder = short_folder / name
     with pytest.raises(ConfigError, match="choose a shorter --folder"), opened("own", folder):
         pass
     assert not folder.exists()
+
+
+def test_a_folder_is_made_through_which_others_pass_and_see_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "on" / "the way"
+    with claimed(folder):
+        assert folder.stat().st_mode & 0o777 == 0o711
+    (tmp_path / "file").touch()
+    for taken in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match=f"cannot use folder={taken} "), claimed(taken):
+            pass
 
 
 def test_a_folder_serves_one_server_and_a_port_too(tmp_path: Path) -> None:
@@ -230,14 +319,15 @@ def test_a_folder_serves_one_server_and_a_port_too(tmp_path: Path) -> None:
 
 def test_a_folder_keeps_its_database(tmp_path: Path) -> None:
     """Another one would be empty, as if all runs were deleted."""
-    address = "postgresql://mlflow@db/x"
+    address = "postgresql://mlflow:hunter2@db/x"
     (tmp_path / "mlflow.db").touch()  # of a start that failed
     database._refuse_other("own", tmp_path)
     (tmp_path / "mlflow.db").write_bytes(b"runs")
     database._refuse_other("sqlite", tmp_path)
     for told in ("own", address):
-        with pytest.raises(ConfigError, match=f"are in {tmp_path}/mlflow.db, where"):
+        with pytest.raises(ConfigError, match=f"are in {tmp_path}/mlflow.db, where") as caught:
             database._refuse_other(told, tmp_path)
+        assert "hunter2" not in str(caught.value)
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "postgres").mkdir()
     database._refuse_other("own", tmp_path)
@@ -257,6 +347,16 @@ def test_experiments_of_a_sqlite_store_keep_their_files_at_the_server(tmp_path: 
             client.create_experiment("evil", artifact_location=place)
     assert client.get_experiment_by_name("evil") is None
     client.rename_experiment(client.get_experiment_by_name("before").experiment_id, "after")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        connection.execute(
+            "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage) "
+            "VALUES (7, 'as the server makes it', 'mlflow-artifacts:/7', 'active')"
+        )
+        for other in ("mlflow-artifacts:/1", "/tmp/evil"):
+            with pytest.raises(sqlite3.IntegrityError, match="files_lie_where_the_server_puts"):
+                connection.execute(
+                    "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 7", (other,)
+                )
 
 
 CHILD = """
@@ -276,12 +376,16 @@ def test_children_end_with_their_parent(end: signal.Signals) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     os.kill(child, 0)
+    assert os.getpgid(child) != os.getpgid(parent.pid)  # Ctrl-C is the parent's alone
     parent.send_signal(end)
-    parent.communicate()
+    parent.wait()
+    parent.stdout.close()  # which the child holds open too
     deadline = time.monotonic() + 20
-    while _lives(child) and time.monotonic() < deadline:
+    while (lives := _lives(child)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not _lives(child)
+    if lives:
+        os.kill(child, signal.SIGKILL)
+    assert not lives
 
 
 def _lives(pid: int) -> bool:
