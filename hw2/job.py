@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Config)
 SHOWN = 6  # differences that are told, of all
+AGAIN_SECONDS = 3.0  # between signals that are two
 MAKE_ROOM = "make room, and the same command goes on"
 
 
@@ -71,9 +73,12 @@ def claim_out(
         if not mirror:
             hold(out)
         if record.exists():
-            here = leaves(config.shown(), ignore)
+            known = read_mapping(sums)
+            # Where the same bytes lie decides nothing.
+            alike = {name for name, found in inputs.items() if known.get(name) == found}
+            here = leaves(config.shown(), ignore | alike)
             try:
-                there = leaves(masked(read_yaml(record)), ignore)
+                there = leaves(masked(read_yaml(record)), ignore | alike)
                 differ = difference(there, here)
                 if len(there.keys() ^ here.keys()) > SHOWN:
                     differ = ["another job has made it"]
@@ -219,11 +224,12 @@ def _run(
             raise
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
         return Hw2Error.exit_code
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise  # no RuntimeError of torch's about the processor's memory
         why = f" ({one_line(str(error))})" if str(error) else ""
-        print(
-            f"error: too little memory{why}: do less at once (--help: batch_size)", file=sys.stderr
-        )
+        way_out = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"
+        print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT
@@ -237,9 +243,16 @@ def _run(
 
 
 _terminated = threading.Event()  # told apart from Ctrl-C, as which it goes through Ray
+_stopped = [0.0]  # when
 
 
 def _stop(number: int, frame: object) -> None:
-    if not _terminated.is_set():  # `timeout` sends it twice, and the end is under way
-        _terminated.set()
-        raise KeyboardInterrupt
+    """Stop, but for a second signal within seconds: `timeout` sends two, and the end is under way.
+
+    A later one stops again: Python loses what is raised while it takes an object apart.
+    """
+    if _terminated.is_set() and time.monotonic() - _stopped[0] < AGAIN_SECONDS:
+        return
+    _terminated.set()
+    _stopped[0] = time.monotonic()
+    raise KeyboardInterrupt

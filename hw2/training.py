@@ -110,7 +110,8 @@ def train(
     Where its final weights lie already there is nothing to do, whatever became of the checkpoints.
 
     Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
-    0's is the one to keep) and a Saved after each checkpoint. Ends with `out/final.safetensors`
+    0's is the one to keep) and a Saved after each checkpoint, after the last once more if it was
+    stopped there. Ends with `out/final.safetensors`
     ("net", "ema", and `meta`). More than one worker needs an initialised torch.distributed process
     group. An error thrown in at a Row is held until the next checkpoint, which is then not made:
     the other workers, who know nothing of it, can be told there.
@@ -162,6 +163,8 @@ def train(
 
     if state.step < config.num_steps:
         yield Begun(state.step)
+    elif not done:  # stopped after its last checkpoint: what belongs to that may be missing
+        yield Saved(state.step, state.ema.net)
     started = time.perf_counter()
     error: Exception | None = None
     unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row

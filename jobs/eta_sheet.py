@@ -14,7 +14,7 @@ def main(config: EtaSheetConfig) -> None:
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
     from hw2.faces.folder import Wanted, draw_wanted
-    from hw2.faces.loading import load_face_model, weights_file
+    from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.report import eta_name, report_etas
     from hw2.runs import job_run
 
@@ -28,7 +28,7 @@ def main(config: EtaSheetConfig) -> None:
         for row in rows
     ]
     hashes = {"noise": noises.content_hash}
-    run = job_run(config, "eta_sheet", files={"model": weights}, hashes=hashes)
+    run = job_run(config, "eta_sheet", files=model_files(weights), hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
         report_etas(config, out, tracker)

@@ -14,12 +14,14 @@ from hw2.settings.report import ReportConfig
 
 
 def settings_of(job: str) -> type[JobConfig]:
-    """The settings of jobs.JOB; ConfigError if there is no such job."""
+    """The settings of jobs.JOB; ConfigError if there is no such job, or none with an OUT."""
     found = importlib.util.find_spec(f"jobs.{job}")
     if found is None or found.origin is None:  # a folder without code, as jobs/configs
         raise ConfigError(f"job={job}: there is no jobs/{job}.py")
-    main = importlib.import_module(f"jobs.{job}").main
-    return get_type_hints(main)["config"]  # type: ignore[no-any-return]
+    config = get_type_hints(importlib.import_module(f"jobs.{job}").main)["config"]
+    if not issubclass(config, JobConfig):
+        raise ConfigError(f"job={job}: is no step of a report: it leaves no results in an OUT")
+    return config
 
 
 def main(config: ReportConfig) -> None:

@@ -15,7 +15,7 @@ def main(config: SampleFacesConfig) -> None:
     from hw2.faces.drawing import visited
     from hw2.faces.folder import Wanted, draw_wanted
     from hw2.faces.ground_truth import content_hash, ground_truth_folder, read_ground_truth
-    from hw2.faces.loading import load_face_model, weights_file
+    from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.report import report_faces
     from hw2.runs import job_run
 
@@ -29,7 +29,7 @@ def main(config: SampleFacesConfig) -> None:
     run = job_run(
         config,
         "sample_faces",
-        files={"model": weights},
+        files=model_files(weights),
         hashes={"noise": noises.content_hash},
         anew=given,
         not_results=("gt",),

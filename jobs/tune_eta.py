@@ -13,7 +13,7 @@ def main(config: TuneEtaConfig) -> None:
     from hw2.distributed.sweep import sweep
     from hw2.distributed.tuning import connected_for
     from hw2.faces.drawing import visited
-    from hw2.faces.loading import load_face_model, weights_file
+    from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.sweep import SHOWN, make_eta_work, read_inputs, refuse_unmeasured
     from hw2.runs import job_run
     from hw2.sweeps.report import check_metrics
@@ -29,7 +29,7 @@ def main(config: TuneEtaConfig) -> None:
     run = job_run(
         config,
         "tune_eta",
-        files={"model": weights},
+        files=model_files(weights),
         hashes=inputs.hashes,
         not_results=NOT_RESULTS,
     )

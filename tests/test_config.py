@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -617,8 +618,21 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
     assert fail(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
     assert fail(MemoryError("cannot allocate 8 TB")) == 2
-    told = "error: too little memory (cannot allocate 8 TB): do less at once (--help: batch_size)"
-    assert capsys.readouterr().err == f"{told}\n"
+    way_out = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"
+    told = f"error: too little memory (cannot allocate 8 TB): {way_out}\n"
+    assert capsys.readouterr().err == told
+    with pytest.raises(RuntimeError, match="is broken"):
+        fail(RuntimeError("is broken"))
+    capsys.readouterr()
+
+    def huge(config: Demo) -> None:
+        import torch
+
+        torch.empty(2**50)
+
+    assert run_job(Demo, huge, argv=["--out", "x"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: too little memory (") and told.endswith(f": {way_out}\n")
     with pytest.raises(ZeroDivisionError):
         fail(ZeroDivisionError())
     with pytest.raises(SystemExit):
@@ -786,6 +800,32 @@ def test_a_stopped_job_leaves_nothing_to_the_next_in_the_process():
     assert run_job(JobConfig, terminated, argv=["--out", "x"]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
     assert run_job(JobConfig, interrupted, argv=["--out", "x"]) == 130
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_loses_does_not_make_the_job_deaf(monkeypatch: pytest.MonkeyPatch):
+    """What is raised while an object is taken apart goes nowhere."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    class Apart:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    went_on = []
+
+    def main(config: JobConfig) -> None:
+        thing = Apart()
+        del thing
+        clock[0] += 1
+        signal.raise_signal(signal.SIGTERM)  # the second of two at once
+        went_on.append(True)
+        clock[0] += 60
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("deaf")
+
+    assert run_job(JobConfig, main, argv=["--out", "x"]) == 143
+    assert went_on
 
 
 def test_process_stopped_while_ray_starts(tmp_path: Path):

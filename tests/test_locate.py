@@ -80,3 +80,14 @@ def test_the_setting_is_named_with_what_it_takes(
             find("asset:missing")
         with pytest.raises(CheckpointError, match=f"^{key}=run:12ab: there is no run:12ab in "):
             find("run:12ab")
+
+
+@pytest.mark.parametrize("name", ["run", "asset"])
+def test_a_folder_called_as_a_kind_of_weights_is_a_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / name / FINAL
+    weights.parent.mkdir()
+    weights.touch()
+    assert find_model(name) == weights

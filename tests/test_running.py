@@ -53,6 +53,24 @@ def test_worker_0_logs_each_step_and_shows_each_checkpoint(toy: Training) -> Non
     assert told == [5, 10, 12]
 
 
+def test_a_training_stopped_after_its_last_checkpoint_shows_that_one_when_it_goes_on(
+    toy: Training,
+) -> None:
+    def killed(saved: Saved) -> None:
+        if saved.step == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(toy, show=killed))
+    assert not (toy.out / "final.safetensors").exists()
+    shown, told = [], []
+    again = replace(toy, net=toy_net(), show=lambda saved: shown.append(saved.step))
+    run(again, after_checkpoint=told.append)
+    assert shown == told == [12]
+    assert (toy.out / "final.safetensors").exists()
+    assert [row.step for row in Journal(toy.out / "journal.jsonl").rows()] == [*range(1, 13)]
+
+
 def test_what_takes_long_is_shown_at_the_end_and_seldom_before(toy: Training) -> None:
     shown: list[int] = []
     run(replace(toy, show=lambda saved: shown.append(saved.step), show_every=60.0))

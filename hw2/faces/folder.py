@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.drawn import read_made
+from hw2.disclosure import warn
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
 from hw2.figures.files import write_atomic
@@ -93,6 +94,9 @@ def draw_wanted(
     config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted], out: Path, pool: Pool
 ) -> None:
     """Draw by `pool` what is not in `out` yet."""
+    usual = type(config).model_fields["noises_per_chunk"].default
+    if (size := config.noises_per_chunk) > max(len(wanted), usual):
+        warn(f"noises_per_chunk={size}: {size} are drawn for {len(wanted)} pictures")
     pieces, done = pieces_to_draw(wanted, config.noises_per_chunk, out)
     with progress(len(wanted), "drawing", "faces", done) as bar:
         results = pool(make_worker(config, weights, wanted), pieces, config.scaling)

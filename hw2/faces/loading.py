@@ -88,6 +88,13 @@ def weights_file(model: str, key: str = "model") -> Path:
     return find_model(model, key)
 
 
+def model_files(weights: Path) -> dict[str, Path]:
+    """What decides the model of the file `weights`, by name: of a diffusers folder two files."""
+    if weights.name == DIFFUSERS_WEIGHTS:
+        return {"model": weights, "model_config": weights.parent / DIFFUSERS_CONFIG}
+    return {"model": weights}
+
+
 def load_face_model(model: str) -> FaceModel:
     """The face model that `model` means (see `weights_file`), ready to draw from.
 

@@ -17,6 +17,8 @@ from hw2.settings.values import (
     each_once,
 )
 
+PerClass = Annotated[int, Field(ge=1, le=10**6)]  # more is a slip: it would be drawn for weeks
+
 
 class DiffusionConfig(Config):
     """The diffusion process and the objective."""
@@ -88,7 +90,7 @@ class TrainDdpmConfig(FineTuningJobConfig):
     network: NetworkConfig = NetworkConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     sample: SampleSettings = Field(SampleSettings(), description="how the sheets are drawn")
-    num_per_class: Positive = Field(10, description="pictures of each digit and domain at the end")
+    num_per_class: PerClass = Field(10, description="pictures of each digit and domain at the end")
     judge: str = Field("asset:judge", description="what scores them; see jobs.sample_digits")
 
 
@@ -104,7 +106,7 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     )
     judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
-    num_per_class: Positive = Field(50, description="pictures of each digit and domain")
+    num_per_class: PerClass = Field(50, description="pictures of each digit and domain")
     domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
         DOMAINS, min_length=1, description="what to draw"
     )

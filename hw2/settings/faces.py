@@ -111,6 +111,15 @@ class EtaSheetConfig(FaceJobConfig):
         ("00", "01", "02", "03"), min_length=1, description="rows: names of noises"
     )
 
+    @field_validator("etas")
+    @classmethod
+    def _told_apart(cls, etas: tuple[float, ...]) -> tuple[float, ...]:
+        """Tables and figures have six digits of an eta."""
+        told = [f"{eta:g}" for eta in etas]
+        if again := [eta for eta, text in zip(etas, told, strict=True) if told.count(text) > 1]:
+            raise ValueError(f"{again[0]} and {again[1]} are the same in six digits")
+        return etas
+
 
 class InterpolateFacesConfig(EtaSettings, FaceJobConfig):
     """Settings of jobs.interpolate_faces."""

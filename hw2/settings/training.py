@@ -64,6 +64,11 @@ class LoopJobConfig(JobConfig):
                 f"train.batch_size={self.train.batch_size} is smaller than "
                 f"scaling.num_workers={self.scaling.num_workers}: raise it or take fewer workers"
             )
+        if self.train.accumulate > self.train.batch_size:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate} is more than "
+                f"train.batch_size={self.train.batch_size}: a pass needs a picture"
+            )
         return self
 
 

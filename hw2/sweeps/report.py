@@ -13,7 +13,7 @@ from hw2.sweeps.choice import choose
 from hw2.sweeps.figures import sweep_figures
 from hw2.sweeps.pairs import Difference, differences
 from hw2.sweeps.shown import Shown
-from hw2.sweeps.space import Point, is_number, label_of
+from hw2.sweeps.space import Point, is_number, key_of, label_of
 from hw2.sweeps.trial import TrialResult
 
 
@@ -137,7 +137,8 @@ def _print(
     if best is not None:
         value = shown.metrics[config.metric].shown(best.scores[config.metric])
         rule = config.rule.replace("_", " ")
-        print(f"chosen ({rule}, {config.mode} {config.metric}): {label_of(best.point)}: {value}")
+        point = label_of(best.point, exact=True)
+        print(f"chosen ({rule}, {config.mode} {config.metric}): {point}: {value}")
     elif not any(trial.error for trial in trials):
         print(f"chosen: none, since {config.metric} was measured in no trial")
 
@@ -146,7 +147,7 @@ def _differences(shown: Shown, pairs: Sequence[Difference]) -> list[dict[str, st
     """A row a setting, a column a metric."""
     rows: dict[str, dict[str, str]] = {}
     for pair in pairs:
-        label, metric = label_of(pair.point), shown.metrics[pair.metric]
-        row = rows.setdefault(label, {"setting": label})
+        metric = shown.metrics[pair.metric]
+        row = rows.setdefault(key_of(pair.point), {"setting": label_of(pair.point)})
         row[metric.column] = pair.interval.as_difference(metric.spec)
     return list(rows.values())

@@ -77,15 +77,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def label_of(point: Mapping[str, Any]) -> str:
-    """What a figure calls a point: eta=0.5, num_inference_steps=20."""
-    return ", ".join(f"{SHORT.get(key, key)}={_shown(value)}" for key, value in point.items())
+def label_of(point: Mapping[str, Any], exact: bool = False) -> str:
+    """What a figure calls a point: eta=0.5, num_inference_steps=20; `exact`: with all digits."""
+    return ", ".join(f"{SHORT.get(key, key)}={_shown(v, exact)}" for key, v in point.items())
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, exact: bool) -> str:
     if isinstance(value, (list, tuple)):
-        return "-".join(_shown(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return "-".join(_shown(item, exact) for item in value)
+    return f"{value:.{17 if exact else 4}g}" if isinstance(value, float) else str(value)
 
 
 def checked_points(

@@ -11,7 +11,14 @@ from PIL import Image
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import DataError
 from hw2.faces.drawing import draw_faces
-from hw2.faces.folder import Wanted, make_worker, pieces_to_draw, read_drawn, write_pieces
+from hw2.faces.folder import (
+    Wanted,
+    draw_wanted,
+    make_worker,
+    pieces_to_draw,
+    read_drawn,
+    write_pieces,
+)
 from hw2.faces.loading import FaceModel
 from hw2.models.face_unet import build_face_unet, to_course
 from hw2.settings.faces import SampleFacesConfig
@@ -45,6 +52,18 @@ def test_a_chunk_that_is_not_wholly_there_is_drawn_in_full(tmp_path: Path) -> No
     assert rows_of(pieces) == [[0, 1]]
     assert done == 3
     assert pieces_to_draw(wanted(rows=(2, 3, 4)), 2, tmp_path) == ([], 3)
+
+
+def test_a_chunk_larger_than_all_that_is_wanted_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for size in (5, 6):  # five is usual
+        config = SampleFacesConfig(out=tmp_path, noises_per_chunk=size)
+        draw_wanted(config, Path("unused"), wanted(rows=(2, 3)), tmp_path, lambda *_: iter(()))
+        err = capsys.readouterr().err
+        found.append([line for line in err.splitlines() if line.startswith("warning")])
+    assert found == [[], ["warning: noises_per_chunk=6: 6 are drawn for 2 pictures"]]
 
 
 def test_a_noise_has_the_same_bytes_in_every_chunk(

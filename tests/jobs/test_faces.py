@@ -314,6 +314,7 @@ def test_bad_files_are_refused_before_anything_is_made(
         ("sample_faces", {"eta": 1.5}, "eta=1.5 on the command line: want "),
         ("sample_faces", {"etta": 1}, "unknown key etta on the command line: did you mean eta?"),
         ("eta_sheet", {"noises": "00,07"}, "noise 07: there is no such; there is 00, 01, 02, 03,"),
+        ("eta_sheet", {"etas": "0,0.5,0.5000001"}, "etas=[0, 0.5, 0.5000001] on the command"),
         ("eta_sheet", {"eta": 1}, "unknown key eta on the command line: did you mean etas?"),
         ("eta_sheet", {"steps_offset": 200}, "steps_offset=200: the first of 5 timesteps would be"),
         ("interpolate_faces", {"second": "11"}, "noise 11: there is no such; there is 00, 01,"),

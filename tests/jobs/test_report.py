@@ -117,6 +117,12 @@ def test_no_such_job(job: str) -> None:
         settings_of(job)
 
 
+@pytest.mark.parametrize("job", ["prepare_data", "release_asset"])
+def test_a_job_without_results_is_no_step(job: str) -> None:
+    with pytest.raises(ConfigError, match=f"job={job}: is no step of a report"):
+        settings_of(job)
+
+
 def test_help_promises_no_bucket(folder: Folder) -> None:
     shown = " ".join(folder.run("report", "--help").out.split())
     assert "--out folder of the results, a folder in it for each step (a path; required)" in shown

@@ -1,6 +1,7 @@
 """jobs.sample_digits: the same bytes whoever draws them, and what it refuses."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,6 +172,14 @@ def test_a_folder_keeps_to_its_settings_and_weights(
     assert code == 2
     assert "holds results of other settings (another model)" in told
     mine.write_bytes(model.read_bytes())
+
+    (folder.path / "run").mkdir()
+    shutil.copy(mine, folder.path / "run/final.safetensors")
+    for where in ("run", "run/", "run/final.safetensors"):  # the same weights, wherever they lie
+        assert drawn(model=where)[0] == 0
+    code, told = drawn(model="asset:digits")
+    assert code == 2 and "; another model): choose" in told
+    assert made(folder.path / "out") == before
 
     (folder.path / "foreign").mkdir()
     (folder.path / "foreign" / "thesis.txt").write_text("mine")

@@ -66,6 +66,12 @@ def test_a_list_has_nothing_twice(
             "--train.batch_size 2 --scaling.num_workers 3",
             "train.batch_size=2 is smaller than scaling.num_workers=3",
         ),
+        (
+            TrainFacesConfig,
+            "--train.batch_size 2 --train.accumulate 3",
+            "train.accumulate=3 is more than train.batch_size=2: a pass needs a picture",
+        ),
+        (SampleDigitsConfig, "--num_per_class 1000001", "num_per_class=1000001 .* <= 1000000"),
         (TrainAutoencoderConfig, "--image_size 30", "image_size=30 is no multiple of 4"),
         (TrainText2ImageConfig, "--text.heads 3", r"text.heads=3 does not divide \(64,\)"),
         (TrainText2ImageConfig, "--network.heads 3", r"network.heads=3 does not divide \(64, 112"),

@@ -81,6 +81,22 @@ def test_numbers_over_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture
     assert row.split("│")[1].strip() == "w=2, steps=10"
 
 
+def test_settings_that_look_alike_have_rows_of_their_own_and_the_best_all_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y = np.linspace(0, 1, 10)
+    trials = [
+        trial(tmp_path, {"w": w}, value, outcomes={"y": y + value})
+        for w, value in ((0.0, 0.1), (1.23412, 0.2), (1.23438, 0.3))
+    ]
+    report(tmp_path, trials, baseline={"w": 0.0})
+    told = capsys.readouterr().out
+    differences = told.partition("less that of w=0")[2].partition("*: shown")[0]
+    assert differences.count("w=1.234 ") == 2
+    chosen = next(line for line in told.splitlines() if line.startswith("chosen"))
+    assert "w=1.23412:" in chosen or "w=1.23438:" in chosen
+
+
 def test_each_setting_has_a_row_of_its_differences(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
