@@ -44,17 +44,12 @@ def fill(template: str, name: str, clean: bool) -> str:
     # Replaced as text: format() would let a template reach into objects.
     placeholder = next(p for p in PLACEHOLDERS if p in template)
     if clean:
-        name = clean_name(name)
-        article = re.compile(r"\b(a|an|the) " + re.escape(placeholder), re.IGNORECASE)
+        name, here = clean_name(name), re.escape(placeholder)
         if re.match(r"(a|an|the) ", name, re.IGNORECASE):
-            template = article.sub(lambda _: placeholder, template)
+            template = re.sub(rf"\b(a|an|the) (?={here})", "", template, flags=re.IGNORECASE)
         elif name[:1].lower() in tuple("aeiou"):
-            template = article.sub(lambda m: _before_vowel(m[1]) + placeholder, template)
+            template = re.sub(rf"\b(a) (?={here})", r"\1n ", template, flags=re.IGNORECASE)
     return template.replace(placeholder, name)
-
-
-def _before_vowel(article: str) -> str:
-    return (article + "n" if article.lower() == "a" else article) + " "
 
 
 def prompt_sets(asked: Sequence[str], clean: Sequence[bool]) -> list[PromptSet]:

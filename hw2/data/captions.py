@@ -194,9 +194,8 @@ def _names(file: Path) -> tuple[str, ...]:
     try:
         labels = read_labels(file)
     except DataError as error:
-        raise DataError(
-            f"{error}: {_advice()}" if not os.path.exists(file) else str(error)
-        ) from None
+        way_out = "" if os.path.exists(file) else f": {_advice()}"
+        raise DataError(f"{error}{way_out}") from None
     if labels.ids != tuple(map(str, range(len(labels.ids)))):
         raise DataError(
             f"{file}: its ids are {', '.join(labels.ids)[:80]}: want names by label from 0 on, "

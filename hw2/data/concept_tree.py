@@ -1,6 +1,7 @@
 """Writing the concepts of the offline data tree, in the course's layout."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write_concepts(root: Path, seed: int) -> None:
     recipe.claim()
     names = [f"{index:02d}.jpg" for index in range(NUM_PICTURES)]
     for source in CONCEPTS:
-        draw = lambda place, source=source: concept_picture(seed, int(source), place)  # noqa: E731
+        draw = partial(concept_picture, seed, int(source))
         # Without subsampling: the tint is what is to be learnt.
         how = {"quality": 95, "subsampling": 0}
         write_pictures(folder / source, names, draw, None, **how)

@@ -22,11 +22,8 @@ class BadRow:
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.file}:{self.line}: {self.reason}"
-            if self.line
-            else f"{self.file}: {self.reason}"
-        )
+        line = f":{self.line}" if self.line else ""
+        return f"{self.file}{line}: {self.reason}"
 
 
 def left_out(row: BadRow, skip_bad: bool | None) -> BadRow:

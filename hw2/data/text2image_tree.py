@@ -27,8 +27,9 @@ def write_text2image(root: Path, seed: int, num_pictures: int) -> None:
     composition(seed, 0)  # a photo that cannot be read fails here, before it leaves a trace
     recipe.claim()
     names = [f"{index:05d}.png" for index in range(num_pictures)]
-    draw = lambda place: composition(seed, place).pixels  # noqa: E731
-    write_pictures(train_folder(folder), names, draw, "text2image")
+    write_pictures(
+        train_folder(folder), names, lambda place: composition(seed, place).pixels, "text2image"
+    )
     rows = (f"{name},{composition(seed, place).caption}\n" for place, name in enumerate(names))
     write_text(captions_csv(folder), "image_name,caption\n" + "".join(rows))
     print(f"{folder}: {num_pictures} captioned pictures")

@@ -111,8 +111,9 @@ def load_autoencoder(weights: Path) -> AutoencoderKL:
     meta = read_meta(weights)
     network, size = meta.settings(AutoencoderConfig, "network"), image_size_of(weights)
     described = [network.model_dump(), size]
-    build = lambda: Autoencoding(build_autoencoder(network, size, 0))  # noqa: E731
-    return load_claimed(weights, described, build).vae
+    return load_claimed(
+        weights, described, lambda: Autoencoding(build_autoencoder(network, size, seed=0))
+    ).vae
 
 
 def image_size_of(weights: Path) -> int:
