@@ -109,12 +109,17 @@ def load_weights(
     With `only`, `path` holds those weights alone, and the others stay as they are.
     """
     read_meta(path)
-    with safe_open(path, framework="pt") as file:
-        start = len(prefix) + 1
-        found = {k[start:]: file.get_tensor(k) for k in file.keys() if k.startswith(f"{prefix}.")}  # noqa: SIM118
+    found = read_part(path, f"{prefix}.")
     if only is not None:
         found = {k: v for k, v in module.state_dict().items() if k not in only} | found
     fill(module, found, path)
+
+
+def read_part(path: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors in `path` whose names begin with `prefix`, by the rest of these."""
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
 
 def load_claimed(path: Path, claims: Any, build: Callable[[], M]) -> M:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from hw2.data.captions import read_captions
@@ -23,9 +22,7 @@ from hw2.settings.personalize import CustomDiffusionConfig
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
 from hw2.training import Training
-from hw2.weights import read_meta
-
-UNET = "ema.unet."
+from hw2.weights import read_meta, read_part
 
 
 def read_all(config: CustomDiffusionConfig, model: StableDiffusion) -> list[Learnt]:
@@ -115,12 +112,9 @@ def custom_inputs(config: CustomDiffusionConfig) -> tuple[dict[str, str], list[s
 def trained_deltas(weights: Path) -> Deltas:
     """What a finished training has learnt, averaged."""
     meta = read_meta(weights)
-    with safe_open(weights, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(UNET)]  # noqa: SIM118
-        changed = {name.removeprefix(UNET): file.get_tensor(name) for name in names}
     rows = dict(zip(meta["tokens"], learnt_rows(weights), strict=True))
     about = {key: meta[key] for key in ("captions", "initializers", "data_hash", "seed", "step")}
-    return Deltas(meta["base"], changed, rows, about)
+    return Deltas(meta["base"], read_part(weights, "ema.unet."), rows, about)
 
 
 def write_deltas(config: CustomDiffusionConfig, weights: Path, out: Path) -> float:
