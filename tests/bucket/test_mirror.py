@@ -253,6 +253,27 @@ def test_what_changed_since_is_pushed_and_not_overwritten(uri: str) -> None:
         assert list(OutFiles(mirror.folder).all()) == ["metrics.json"]
 
 
+def test_what_is_wanted_is_copied_once_and_nothing_else(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, trials = {"config.yaml", "inputs.json"}, {"w=1/scores.json", "w=1.5/scores.json"}
+    for name in (*settings, *trials, "ray/tune/state"):
+        Bucket(uri).write_text(name, "{}")
+    get, got = Bucket.get, list[str]()
+    monkeypatch.setattr(
+        Bucket, "get", lambda of, name, path: (got.append(name), get(of, name, path))
+    )
+    with mirrored(uri) as mirror:
+        assert mirror.pull_settings()
+        assert set(OutFiles(mirror.folder).all()) == settings
+        mirror.pull_below("w=1")
+        assert set(OutFiles(mirror.folder).all()) == {*settings, "w=1/scores.json"}
+        for _ in range(2):
+            mirror.pull()
+            assert not (mirror.folder / "ray").exists()
+    assert sorted(got) == sorted(settings | trials)
+
+
 def test_a_checkpoint_goes_with_its_manifest_first(uri: str, gone: list[str]) -> None:
     """A kill in between leaves no manifest of weights that are gone."""
     with mirrored(uri) as mirror:

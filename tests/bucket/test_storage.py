@@ -1,5 +1,6 @@
 """A bucket of a real server: what is read and written, what is refused and in which words."""
 
+import errno
 import functools
 import pickle
 import socket
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hw2.bucket.storage import Bucket, Stamp
+from hw2.bucket.storage import Bucket, Stamp, _is_final, in_words
 from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.locate import FINAL, find_model
 from tests.buckets import BucketServer
@@ -22,9 +23,12 @@ def test_files_by_name(bucket_server: BucketServer, tmp_path: Path) -> None:
     assert bucket.names() == {}
     bucket.put("deep/er/x.bin", file, 4)
     bucket.write_text(".hidden", "")
-    for hostile in ("../out", "deep/../../../out"):
+    for hostile in ("../out", "deep/../../../out", "turns \u202e around"):
         bucket.write_text(hostile, "")
     assert {name: stamp.size for name, stamp in bucket.names().items()} == {"deep/er/x.bin": 4}
+    name, stamp = bucket.find("none", "deep/er/x.bin", ".hidden")
+    assert (name, stamp) == ("deep/er/x.bin", bucket.names()[name])
+    assert bucket.find("none", "deep") == ("", None)
     bucket.get("deep/er/x.bin", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"0123"
     assert (bucket.read_text(".hidden"), bucket.read_text("none")) == ("", None)
@@ -62,6 +66,31 @@ def test_what_waiting_cannot_mend_is_asked_once(bucket_server: BucketServer) -> 
     with pytest.raises(StorageError, match="refused for good"):
         Bucket(bucket_server.uri("x")).patiently(ask, 5.0, give_up=lambda why: "good" in why)
     assert asked == ["once"]
+
+    def fill() -> None:
+        asked.append("twice")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        Bucket(bucket_server.uri("x")).patiently(fill, 5.0)
+    assert asked == ["once", "twice"]
+
+
+def test_what_a_bucket_says_in_words() -> None:
+    refused, silent = (
+        "AWS Error ACCESS_DENIED during PutObject",
+        "curlCode: 28, Timeout was reached",
+    )
+    assert in_words(OSError(refused)).startswith("it refuses the credentials: give those of")
+    assert in_words(OSError(silent)) == "no answer"
+    assert (_is_final(refused), _is_final("NO_SUCH_BUCKET"), _is_final(silent)) == (
+        True,
+        True,
+        False,
+    )
+    other = in_words(OSError("no way to\nhttps://me:hunter2@host" + 999 * "x"))
+    assert other.startswith("no way to ") and len(other) == 300 and "hunter2" not in other
+    assert in_words(TimeoutError()) == "TimeoutError"
 
 
 def test_a_silent_server_is_not_waited_for() -> None:
