@@ -15,9 +15,11 @@ from hw2.figures.charts import (
     PANEL_INCHES,
     Panel,
     _smoothed,
+    arms_of,
     curves,
     panels,
 )
+from hw2.figures.grid import INK
 from hw2.metrics.intervals import UNDEFINED, Interval, wilson
 
 FOUND = [wilson(5, 10), wilson(8, 10), wilson(10, 10)]
@@ -130,6 +132,21 @@ def test_no_text_is_cut_off() -> None:
         edge = np.asarray(drawn).copy()
         edge[2:-2, 2:-2] = 255
         assert (edge == 255).all()
+
+
+def test_whiskers_reach_from_the_lower_limit_to_the_upper() -> None:
+    line = [Interval(5.0, 2.0, 6.0), Interval(5.0, 5.0, 9.0), Interval(0.3, 0.3000001, 0.2)]
+    assert arms_of(line) == [[3.0, 0.0, 0.0], [1.0, 4.0, 0.0]]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_a_level_line_is_drawn_where_there_is_no_difference(level: float) -> None:
+    line = [Interval(v, v, v) for v in (-1.0, 0.2, 1.0)]
+    panel = Panel("title", "x", "y", [0, 1, 2], {"a": line})
+    without, with_line = (
+        near(panels([replace(panel, zero=zero)]), INK).sum(1).max() for zero in (None, level)
+    )
+    assert without < 200 < with_line
 
 
 def test_numbers_without_limits_have_no_whiskers() -> None:

@@ -73,6 +73,14 @@ def test_points_that_are_not_beaten_are_filled() -> None:
     assert full == [False, True]
 
 
+def test_whiskers_of_the_first_quality_lie_and_of_the_second_stand() -> None:
+    wide, exact = Interval(0.5, 0.2, 0.8), Interval(0.5, 0.5, 0.5)
+    for x, y in ((wide, exact), (exact, wide)):
+        rows, columns = np.nonzero(near(front([FrontPoint("w=2", x, y)]), COLOURS[0]))
+        high, broad = np.ptp(rows), np.ptp(columns)
+        assert (broad > 100 and high < 20) if x is wide else (high > 100 and broad < 20)
+
+
 def test_a_front_marks_the_beaten_and_the_chosen() -> None:
     a, b, c = (FrontPoint(f"w={w}", wilson(x, 100), wilson(y, 100))
                for w, x, y in ((0, 40, 90), (2, 80, 80), (4, 70, 50)))  # fmt: skip

@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 
 from hw2.errors import DataError
 from hw2.figures import fonts
-from hw2.figures.grid import GAP, MARGIN, animation, sheet, to_pil
+from hw2.figures.grid import GAP, MARGIN, animation, filled, sheet, to_pil
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -131,6 +131,13 @@ def test_float_and_uint8_pictures_draw_the_same_sheet() -> None:
     assert sheet(images).tobytes() == sheet(images.float() / 127.5 - 1).tobytes()
 
 
+def test_white_pictures_fill_up_what_is_missing_at_the_end() -> None:
+    images = noise(2, 3, 4, 4)
+    found = filled(images, 5)
+    assert torch.equal(found[:2], images) and (found[2:] == 255).all() and len(found) == 5
+    assert torch.equal(filled(images, 2), images)
+
+
 def test_a_label_of_several_lines_is_drawn_in_one() -> None:
     images = noise(1, 2, 3, 8, 8)
     drawn = [sheet(images, [text], [text] * 2).tobytes() for text in ("a\nb\r\x85c", "a b c")]
@@ -150,8 +157,9 @@ def test_chinese_is_not_bold() -> None:
 
 def test_sheets_that_cannot_be_drawn_are_refused() -> None:
     images = noise(2, 3, 3, 4, 4)
-    with pytest.raises(DataError, match="2 column labels for 3 columns"):
-        sheet(images, col_labels=["a", "b"])
+    for labels in (["a", "b"], list("abcd")):
+        with pytest.raises(DataError, match=f"{len(labels)} column labels for 3 columns"):
+            sheet(images, col_labels=labels)
     with pytest.raises(DataError, match=r"rows of \[3, 2\] notes for 2 rows of 3 pictures"):
         sheet(images, notes=[["a", "b", "c"], ["d", "e"]])
 

@@ -107,6 +107,8 @@ def test_keys_values_and_rows_move_and_nothing_else(
     captions = draw_prior(config, tmp_path)
     assert captions == ["a photo of a cat", "a photo of cat", "a picture of cat"] * 2
     assert prior.pieces_to_draw(captions, tmp_path / prior.PRIOR, 25) == []
+    (last,) = prior.pieces_to_draw(["a"] * 9, tmp_path / "none", 4)[2:]
+    assert (last["first"], len(last["texts"]), len(last["paths"])) == (8, 1, 1)
     pieces = prior.pieces_to_draw(captions, tmp_path / "none", 4)
     assert [len(piece["texts"]) for piece in pieces] == [4, 2]
     training = custom_diffusion_training(config, tmp_path)
