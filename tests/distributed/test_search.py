@@ -46,6 +46,7 @@ def test_begun_points_of_whole_numbers_come_first_where_they_still_lie_inside(
     for x in (1, 2, 0.5):  # the upper end is outside, and a fraction is no whole number
         list(run_trial(work, tmp_path, {"x": x}, config.rungs))
     assert asked(tmp_path, 1) == [{"x": 1}]
+    assert num_asked(config_of(tmp_path, 1, {"randint": [-1, 2]}), tmp_path) == 1
 
 
 def test_a_sweep_that_goes_on_asks_for_other_points(tmp_path: Path) -> None:
