@@ -9,7 +9,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from transformers import CLIPTextConfig
 
-from hw2.models.text2image import build_autoencoder, build_latent_unet, build_text_encoder
+from hw2.models.text2image import (
+    Text2Image,
+    build_autoencoder,
+    build_latent_unet,
+    build_text_encoder,
+)
 from hw2.settings.text2image import AutoencoderConfig, LatentUNetConfig, TextEncoderConfig
 
 TEXT = TextEncoderConfig(context_length=8, width=32, heads=2, layers=3)
@@ -78,3 +83,14 @@ def test_the_denoiser_reads_the_text_at_all_levels_but_the_first() -> None:
     # Two layers on the way down, three on the way up, and one in the middle.
     assert len(crossed) == 2 * (2 + 3) + 1
     assert not [name for name in crossed if name.startswith(("down_blocks.0.", "up_blocks.2."))]
+
+
+@torch.no_grad()
+def test_the_denoiser_is_told_what_diffusers_pipelines_tell_it() -> None:
+    """Their `encode_prompt` gives the text encoder's first output."""
+    net, encoder, generator = unet(0), text_encoder(0), torch.Generator().manual_seed(0)
+    latents, t = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([3, 700])
+    tokens = torch.randint(48, (2, 8), generator=generator)
+    said = net(latents, t, encoder_hidden_states=encoder(tokens)[0]).sample
+    assert torch.equal(Text2Image(net, encoder)(latents, t, tokens), said)
+    assert not torch.equal(Text2Image(net, encoder)(latents, t, tokens.flip(1)), said)
