@@ -227,7 +227,8 @@ def _run(
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
             raise  # no RuntimeError of torch's about the processor's memory
-        why = f" ({one_line(str(error))})" if str(error) else ""
+        said = one_line(str(getattr(error, "cause", error)))  # of a task of Ray's, its own words
+        why = f" ({said})" if said else ""
         way_out = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"
         print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
         return Hw2Error.exit_code

@@ -111,10 +111,10 @@ def train(
 
     Yields, on every worker, Begun if there is a step to do, a Row each `log_every` steps (worker
     0's is the one to keep) and a Saved after each checkpoint, after the last once more if it was
-    stopped there. Ends with `out/final.safetensors`
-    ("net", "ema", and `meta`). More than one worker needs an initialised torch.distributed process
-    group. An error thrown in at a Row is held until the next checkpoint, which is then not made:
-    the other workers, who know nothing of it, can be told there.
+    stopped there. Ends with `out/final.safetensors` ("net", "ema", and `meta`). More than one
+    worker needs an initialised torch.distributed process group. An error thrown in at a Row is held
+    until the next checkpoint, which is then not made: the other workers, who know nothing of it,
+    can be told there.
 
     Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
     for bit the same at every checkpoint.
