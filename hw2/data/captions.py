@@ -88,16 +88,20 @@ def read_captions(
     Their proportions are not kept; `as_concepts`: the middle square of each, upright.
 
     Raises DataError for a table that is missing, empty or not text, and for the first bad row
-    (an unusable file name, no caption, a broken picture) unless `skip_bad` leaves these out.
+    (an unusable file name, no caption or part of one, a broken picture) unless `skip_bad` leaves
+    these out.
     """
     file, folder = captions_csv(part), train_folder(part)
     pictures: list[np.ndarray] = []
     captions: list[str] = []
     bad: list[BadRow] = []
-    for line, cells in _rows(file, as_concepts):
+    (_, header), *rows = _table(file, as_concepts)
+    columns = max(len(header), 2)
+    for line, cells in rows:
         try:
             if len(cells) < 2 or not cells[1].strip():
                 raise DataError("the row needs two columns, file name and caption")
+            refuse_cut(cells[1], columns, cells[columns:])
             name = cells[0].strip()
             if name in ("", ".", "..") or "/" in name or "\\" in name:
                 raise DataError(f"{name[:200]!r} is not the name of a file in {folder}")
@@ -113,6 +117,21 @@ def read_captions(
         raise DataError(f"{file}: holds no usable row: it needs image_name,caption and a picture")
     images = stacked(pictures)
     return CaptionSet(images, tuple(captions), _hash(images, captions), tuple(bad))
+
+
+def refuse_cut(caption: str, columns: int, beyond: Sequence[str]) -> None:
+    """Raise DataError if a CSV's row read its caption wrong; `beyond`: its cells past the header's.
+
+    A comma outside quotes cuts a caption, and a quote that is not closed swallows rows.
+    """
+    if any(cell.strip() for cell in beyond):
+        found = columns + len(beyond)
+        raise DataError(f"has {found} cells, the header {columns}: put the caption in quotes")
+    if "\n" in (text := caption.strip()) or "\r" in text:
+        raise DataError(
+            f"its caption {text[:80]!r} goes over several lines: close its quotes, or write it in "
+            "one line"
+        )
 
 
 def warn_of_cut(lengths: Sequence[int], limit: int) -> None:
@@ -175,8 +194,8 @@ def _read(file: Path, as_concepts: bool) -> str:
         raise DataError(f"{file}: {error}") from None
 
 
-def _rows(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV below its header, with their lines."""
+def _table(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:
+    """The header of a CSV and the rows below it, with their lines."""
     reader = csv.reader(io.StringIO(_read(file, as_concepts), newline=""))
     try:
         header, *rows = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
@@ -187,7 +206,7 @@ def _rows(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:
             f"{file}:{header[0]}: the header is missing: put a line `image_name,caption` before "
             "the rows"
         )
-    return rows
+    return [header, *rows]
 
 
 def _names(file: Path) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hw2.data.captions import refuse_cut
 from hw2.data.files import read_text
 from hw2.disclosure import writable
 from hw2.errors import CheckpointError, ConfigError, DataError
@@ -43,21 +44,35 @@ def read_caption_texts(file: Path, count: int) -> list[str]:
             f"captions={file}: cannot be read ({error.strerror}): point --captions at a file, "
             "or run `python -m jobs.prepare_data`"
         ) from None
-    lines = [line.strip() for line in text.splitlines()]
     if file.suffix.lower() == ".csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            if "caption" not in (rows.fieldnames or ()):
-                raise DataError(f"captions={file}: has no column caption")
-            lines = [(row["caption"] or "").strip() for row in rows]
-        except csv.Error as error:
-            line = rows.reader.line_num
-            raise DataError(f"captions={file}:{line}: not a CSV ({error})") from None
+        lines = _captions_column(file, text)
+    else:
+        lines = [line.strip() for line in text.splitlines()]
     found = list(dict.fromkeys(line for line in lines if line))
     if not found:
         raise DataError(f"captions={file}: holds no caption")
     places = torch.linspace(0, len(found) - 1, min(count, len(found))).round().long()
     return [found[place] for place in places.tolist()]
+
+
+def _captions_column(file: Path, text: str) -> list[str]:
+    """The column caption of a CSV, of each row, empty where it ends early."""
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    captions = []
+    try:
+        header = rows.fieldnames or ()
+        if "caption" not in header:
+            raise DataError(f"captions={file}: has no column caption")
+        for row in rows:
+            captions.append((row["caption"] or "").strip())
+            try:
+                refuse_cut(captions[-1], len(header), row.get(None, ()))
+            except DataError as error:
+                raise DataError(f"captions={file}:{rows.line_num}: {error}") from None
+    except csv.Error as error:
+        line = rows.reader.line_num
+        raise DataError(f"captions={file}:{line}: not a CSV ({error})") from None
+    return captions
 
 
 def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> list[Deltas]:

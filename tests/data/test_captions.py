@@ -86,6 +86,7 @@ def test_photographs_of_concepts_are_upright_and_cut_to_their_middle(tree: Path)
         ("00000.png", "the row needs two columns, file name and caption"),
         ("00000.png, ", "the row needs two columns, file name and caption"),
         ("torn.png,a cow", "torn.png: not a picture"),
+        ("00000.png,a cow, asleep", "has 3 cells, the header 2: put the caption in quotes"),
     ],
 )
 def test_bad_rows_are_refused_or_left_out(row: str, said: str, tree: Path) -> None:
@@ -100,6 +101,28 @@ def test_bad_rows_are_refused_or_left_out(row: str, said: str, tree: Path) -> No
     found = read_captions(clip_folder(tree), 32, skip_bad=True)
     assert found.captions == tuple(CAPTIONS)
     assert [bad.line for bad in found.bad] == [6]
+
+
+def test_a_quote_that_is_not_closed_swallows_no_rows(tree: Path) -> None:
+    table = tree / "clip_zeroshot/train.csv"
+    table.write_text(table.read_text().replace('00002.png,"a photo of a cat."', '00002.png,"a cat'))
+    with pytest.raises(DataError) as raised:
+        read_captions(clip_folder(tree), 32)
+    assert str(raised.value).startswith(
+        f"{table}:5: its caption 'a cat\\n00003.png,a cow\"' goes over several lines: close its "
+        "quotes, or write it in one line"
+    )
+    found = read_captions(clip_folder(tree), 32, skip_bad=True)
+    assert (found.captions, [bad.line for bad in found.bad]) == (tuple(CAPTIONS[:2]), [5])
+
+
+def test_columns_behind_the_caption_may_be_there(tree: Path) -> None:
+    table = tree / "clip_zeroshot/train.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},by", *(f"{row},me" for row in rows)]))
+    assert read_captions(clip_folder(tree), 32).captions == tuple(CAPTIONS)
+    table.write_text("\n".join([header, *(f"{row}, ," for row in rows)]))  # which cuts nothing
+    assert read_captions(clip_folder(tree), 32).captions == tuple(CAPTIONS)
 
 
 @pytest.mark.parametrize("name", ["11_0.png", "x_0.png", "notes.txt", "-1_0.png"])

@@ -174,6 +174,22 @@ def test_captions_from_files(tmp_path: Path) -> None:
         read_caption_texts(tmp_path / "nothing", 200)
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("a cat\na dog, asleep\n", "3: has 2 cells, the header 1: put the caption in quotes"),
+        ('"a cat\na dog\n', r"3: its caption 'a cat\\na dog' goes over several lines: close its "),
+    ],
+)
+def test_a_caption_that_is_cut_or_swallows_others_is_refused(
+    rows: str, told: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text(f"caption\n{rows}")
+    with pytest.raises(DataError, match=f"^captions={table}:{told}"):
+        read_caption_texts(table, 200)
+
+
 def test_captions_from_files_of_other_systems(tmp_path: Path) -> None:
     lines, table = tmp_path / "captions.txt", tmp_path / "CAPTIONS.CSV"
     lines.write_text("a cat\r\n", encoding="utf-8-sig")
