@@ -18,9 +18,10 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from hw2 import tracking
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import CheckpointError, ConfigError, StorageError
 from hw2.locate import find_model
 from hw2.tracking import prepare_store, refuse_silent
+from tests.full_disks import small_disk
 from tests.ports import free_port
 from tests.stores import start
 
@@ -76,6 +77,16 @@ def test_a_damaged_database_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "t.db").write_bytes(b"SQLite format 3\0" + b"no pages " * 100)
     with pytest.raises(ConfigError, match=r"cannot write the tracking store .*t\.db \("):
         prepare_store(f"sqlite:///{tmp_path}/t.db", "x")
+
+
+def test_tables_for_which_there_is_no_room_leave_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        (disk / "other").write_bytes(bytes(800_000))
+        with pytest.raises(StorageError) as told:
+            prepare_store(f"sqlite:///{disk}/t.db", "x")
+        assert {path.name for path in disk.iterdir()} == {"other", "t.db.lock"}
+    way_out = "make room, and the same command goes on"
+    assert str(told.value) == f"the tracking store {disk}/t.db is on a disk that is full: {way_out}"
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:

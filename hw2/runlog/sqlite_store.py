@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError, wants_room
 
 WAY_OUT = "move it away, or set MLFLOW_TRACKING_URI=sqlite:////another/file.db"
 
@@ -29,6 +29,21 @@ def refuse_other_file(path: Path) -> None:
         raise ConfigError(f"the tracking store {path} {said}: {WAY_OUT}")
 
 
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it: libraries wrap what SQLite says in errors of their own."""
+    while error is not None:
+        if wants_room(error) or "disk is full" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def full(store: object) -> StorageError:
+    """What is told of a store whose disk is full."""
+    said = "is on a disk that is full: make room, and the same command goes on"
+    return StorageError(f"the tracking store {store} {said}")
+
+
 def prepare_file(path: Path, make_tables: Callable[[Path], None]) -> None:
     """See to it that `path` is a sound store that can be written; a missing one is made.
 
@@ -37,6 +52,7 @@ def prepare_file(path: Path, make_tables: Callable[[Path], None]) -> None:
 
     Raises:
         ConfigError: it is no database, or cannot be written.
+        StorageError: the disk is full; of tables begun nothing stays.
     """
     refuse_other_file(path)
     try:
@@ -44,12 +60,23 @@ def prepare_file(path: Path, make_tables: Callable[[Path], None]) -> None:
         with path.with_name(f"{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists() or not path.stat().st_size:
-                for stale in path.parent.glob(f"{path.name}.new*"):
-                    stale.unlink()
+                _remove_begun(path)
                 fresh = path.with_name(f"{path.name}.new")
-                make_tables(fresh)
-                fresh.replace(path)
+                try:
+                    make_tables(fresh)
+                    fresh.replace(path)
+                finally:
+                    _remove_begun(path)
         with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
             database.execute("BEGIN IMMEDIATE")  # fails unless it is sound and writable
-    except (OSError, sqlite3.Error) as error:
+    except Exception as error:
+        if lacks_room(error):
+            raise full(path) from error
+        if not isinstance(error, OSError | sqlite3.Error):
+            raise
         raise ConfigError(f"cannot write the tracking store {path} ({error}): {WAY_OUT}") from error
+
+
+def _remove_begun(path: Path) -> None:
+    for begun in path.parent.glob(f"{path.name}.new*"):
+        begun.unlink()
