@@ -15,7 +15,7 @@ from hw2.disclosure import describe, mask, warn
 from hw2.errors import CheckpointError, ConfigError
 from hw2.places import cache_folder
 from hw2.runlog.addresses import resolve_uri, sqlite_file, sqlite_uri
-from hw2.runlog.sqlite_store import prepare_file, refuse_other_file
+from hw2.runlog.sqlite_store import full, lacks_room, prepare_file, refuse_other_file
 
 T = TypeVar("T")
 Value = tuple[str, float, int, int]  # name, value, time in ms, step
@@ -93,6 +93,7 @@ def prepare_store(uri: str, experiment: str, timeout: float = 15.0) -> str:
     Raises:
         ConfigError: a server does not answer within `timeout` seconds, a file within four times
             that, or it is no database.
+        StorageError: its disk is full.
     """
     if path := sqlite_file(uri):
         prepare_file(path, _make_tables)
@@ -111,6 +112,7 @@ def open_run(
 
     Raises:
         ConfigError: the store does not answer in that time (a file: in four times that).
+        StorageError: its disk is full.
     """
 
     def find_or_create() -> str:
@@ -198,11 +200,12 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
         timeout *= 4  # a file does not go away: it waits for the processor and for other writers
     results: list[T] = []
     refused = ""
+    lacking = False
     reason = "no answer"
     deadline = time.monotonic() + timeout
 
     def work() -> None:
-        nonlocal reason, refused
+        nonlocal reason, refused, lacking
         while not results and time.monotonic() < deadline:
             try:
                 results.append(call())
@@ -210,6 +213,8 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
                 reason = describe(error)
                 if (code := getattr(error, "error_code", "")) in REFUSED:
                     refused = REFUSED[code]  # to ask again would not help
+                    return
+                if lacking := lacks_room(error):  # nor here
                     return
                 time.sleep(0.3)
 
@@ -221,6 +226,8 @@ def _within(timeout: float, uri: str, call: Callable[[], T]) -> T:
             f"the tracking server {mask(uri)} refuses this account ({reason}): {refused} "
             "(docs/mlflow.md)"
         )
+    if lacking:
+        raise full(mask(uri))
     if not results:
         way_out = "move it away" if uri.startswith("sqlite:") else "start it"
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Stores that are broken, absent or silent, and weights fetched from a run."""
 
+import contextlib
 import os
 import pickle
 import socket
@@ -87,6 +88,19 @@ def test_tables_for_which_there_is_no_room_leave_nothing(tmp_path: Path) -> None
         assert {path.name for path in disk.iterdir()} == {"other", "t.db.lock"}
     way_out = "make room, and the same command goes on"
     assert str(told.value) == f"the tracking store {disk}/t.db is on a disk that is full: {way_out}"
+
+
+def test_a_full_disk_under_a_store_is_told_at_once(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 3) as disk:
+        uri = f"sqlite:///{disk}/t.db"
+        prepare_store(uri, "x")
+        with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as other:
+            while other.write(bytes(4096)):
+                pass
+        begin = time.monotonic()
+        with pytest.raises(StorageError, match=f"^the tracking store {uri} is on a disk that is f"):
+            prepare_store(uri, "y")
+        assert time.monotonic() - begin < 10
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
