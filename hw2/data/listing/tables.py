@@ -52,15 +52,13 @@ def picture_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
     Raises ConfigError if the wanted one is missing, holds none, or there is a choice.
     """
     found = picture_columns(schema)
-    if wanted is None and len(found) > 1:
-        usual = [name for name in PICTURE_COLUMNS if name in found]
-        if not usual:
-            raise ConfigError(
-                f"{where}: several columns hold bytes ({', '.join(found)}): "
-                "choose one with --image_column"
-            )
-        return usual[0]
-    return _chosen(where, schema.names, found, wanted, found or PICTURE_COLUMNS, "image")
+    usual = [name for name in PICTURE_COLUMNS if name in found]
+    if wanted is None and len(set(found)) > 1 and not usual:
+        raise ConfigError(
+            f"{where}: several columns hold bytes ({', '.join(found)}): "
+            "choose one with --image_column"
+        )
+    return _chosen(where, schema.names, found, wanted, usual or found or PICTURE_COLUMNS, "image")
 
 
 def path_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
@@ -77,7 +75,7 @@ def label_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
 
 def _chosen(
     where: str,
-    names: Sequence[str],
+    names: list[str],
     fit: Sequence[str],
     wanted: str | None,
     usual: Sequence[str],
@@ -85,6 +83,11 @@ def _chosen(
 ) -> str:
     """The wanted column, or the first usual one, that is among those that fit."""
     for name in [wanted] if wanted is not None else usual:
+        if name in fit and names.count(name) > 1:
+            raise ConfigError(
+                f"{where}: {names.count(name)} columns are called {name}: rename all but one, or "
+                f"choose another with --{what}_column"
+            )
         if name in fit:
             return name
     if len(names) == 1 and (sign := next((s for s in ";\t" if s in names[0]), None)):

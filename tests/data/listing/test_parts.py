@@ -307,6 +307,33 @@ def test_columns_of_a_parquet_file(tmp_path: Path) -> None:
         list_pictures(str(path), LABELS, "parquet")
 
 
+@pytest.mark.parametrize(
+    ("names", "twice"),
+    [
+        (["image", "image", "label"], "image"),
+        (["data", "data", "label"], "image"),
+        (["image", "label", "label"], "label"),
+        (["image", "label", "class"], None),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(
+    names: list[str], twice: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "set.parquet"
+    columns = [pa.array([0] if name in ("label", "class") else [b"1"]) for name in names]
+    pq.write_table(pa.Table.from_arrays(columns, names=names), path)
+    if twice is None:
+        assert read_all(list_pictures(str(path), LABELS)) == [(0, b"1", None)]
+        return
+    name = max(names, key=names.count)
+    with pytest.raises(ConfigError) as refused:
+        read_all(list_pictures(str(path), LABELS))
+    assert str(refused.value) == (
+        f"{path}: 2 columns are called {name}: rename all but one, or choose another with "
+        f"--{twice}_column"
+    )
+
+
 def test_the_usual_names_of_columns_and_which_is_preferred(tmp_path: Path) -> None:
     write_names(tmp_path / "set")
     table = tmp_path / "set/set.csv"
