@@ -58,31 +58,32 @@ def picture_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
             f"{where}: several columns hold bytes ({', '.join(found)}): "
             "choose one with --image_column"
         )
-    return _chosen(where, schema.names, found, wanted, usual or found or PICTURE_COLUMNS, "image")
+    return _chosen(where, schema, found, wanted, usual or found or PICTURE_COLUMNS, "image")
 
 
 def path_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
     """The column with the pictures' paths. Raises ConfigError if there is none."""
     texts = [field.name for field in schema if is_text(field.type)]
-    return _chosen(where, schema.names, texts, wanted, PATH_COLUMNS, "image")
+    return _chosen(where, schema, texts, wanted, PATH_COLUMNS, "image")
 
 
 def label_column(where: str, schema: pa.Schema, wanted: str | None) -> str:
     """The column with the classes, by id or name. Raises ConfigError if there is none."""
     fit = [of.name for of in schema if is_text(of.type) or pa.types.is_integer(of.type)]
-    return _chosen(where, schema.names, fit, wanted, LABEL_COLUMNS, "label")
+    return _chosen(where, schema, fit, wanted, LABEL_COLUMNS, "label")
 
 
 def _chosen(
     where: str,
-    names: list[str],
+    schema: pa.Schema,
     fit: Sequence[str],
     wanted: str | None,
     usual: Sequence[str],
     what: str,
 ) -> str:
     """The wanted column, or the first usual one, that is among those that fit."""
-    for name in [wanted] if wanted is not None else usual:
+    names, tried = schema.names, [wanted] if wanted is not None else usual
+    for name in tried:
         if name in fit and names.count(name) > 1:
             raise ConfigError(
                 f"{where}: {names.count(name)} columns are called {name}: rename all but one, or "
@@ -94,6 +95,10 @@ def _chosen(
         raise ConfigError(f"{where}: its columns are parted by {sign!r}: want a table with commas")
     asked = f"--{what}_column {wanted}" if wanted is not None else f"a column {'/'.join(usual)}"
     fitting = f"choose one of {', '.join(fit[:20])}" if fit else "it has none that fits"
+    other = [name for name in tried if names.count(name) == 1]
+    if what == "label" and other:  # whole numbers with a gap, as pandas keeps them, are no integers
+        kind = f"{other[0]} is {str(schema.field(other[0]).type)[:80]}: want whole numbers or texts"
+        fitting = f"{kind}, or {fitting}" if fit else kind
     raise ConfigError(
         f"{where}: cannot use {asked}: it holds {', '.join(names[:20])}: {fitting} "
         f"(--{what}_column)"

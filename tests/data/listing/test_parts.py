@@ -308,6 +308,33 @@ def test_columns_of_a_parquet_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "settings", "told"),
+    [
+        (
+            {"image": [b"1", b"2"], "label": [0.0, None]},  # as pandas keeps integers with a gap
+            {},
+            "cannot use a column label/class/cls/class_id/fine_label: it holds image, label: "
+            "label is double: want whole numbers or texts (--label_column)",
+        ),
+        (
+            {"image": [b"1"], "label": [0], "seen": [True]},
+            {"label_column": "seen"},
+            "cannot use --label_column seen: it holds image, label, seen: "
+            "seen is bool: want whole numbers or texts, or choose one of label (--label_column)",
+        ),
+    ],
+)
+def test_labels_of_another_type_are_refused_with_it(
+    cells: dict, settings: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table(cells), path)
+    with pytest.raises(ConfigError) as refused:
+        list_pictures(str(path), LABELS, **settings)  # type: ignore[arg-type]
+    assert str(refused.value) == f"{path}: {told}"
+
+
+@pytest.mark.parametrize(
     ("names", "twice"),
     [
         (["image", "image", "label"], "image"),
