@@ -18,6 +18,7 @@ from hw2.errors import CheckpointError, StorageError
 from hw2.locate import FINAL, STATE
 
 M = TypeVar("M", bound=nn.Module)
+TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")  # how files of torch.save begin: new ones, and old
 
 
 def described(meta: Mapping[str, Any]) -> dict[str, str]:
@@ -79,6 +80,12 @@ def read_meta(path: Path) -> Claims:
         with safe_open(path, framework="pt") as file:
             meta = (file.metadata() or {}).get("hw2")
     except (SafetensorError, OSError) as error:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if file.read(4) in TORCH:
+                raise CheckpointError(
+                    f"{path}: a torch file, want safetensors: torch files are read of face models "
+                    "and judges alone, if they end in .pt or .pth"
+                ) from None
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     if meta is None and path.name == STATE:
         raise CheckpointError(

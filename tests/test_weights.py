@@ -80,6 +80,19 @@ def test_files_that_hold_no_weights_of_ours(tmp_path: Path) -> None:
     assert refused(path, network()).startswith("has no hw2 metadata")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_file_of_another_ending_is_told_which_are_read(
+    zipped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "unet.ckpt"
+    state = network().state_dict()
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    assert refused(path, network()) == (
+        "a torch file, want safetensors: torch files are read of face models and judges alone, "
+        "if they end in .pt or .pth"
+    )
+
+
 def test_a_file_that_may_not_be_read_is_not_called_missing() -> None:
     with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in folders of its owner alone
         path, whose = Path(folder, "closed", "final.safetensors"), os.geteuid()
