@@ -50,6 +50,14 @@ def load_torch(path: Path, max_bytes: int) -> Any:
         raise DataError("not a torch file, or a torn one: make it with torch.save") from None
 
 
+def unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state_dict without what DataParallel and torch.compile, also one in the other, add."""
+    for wrapper in ("module.", "_orig_mod.", "module."):  # before each name; in either order
+        if all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
+
+
 def refuse_unusual(tensors: Iterable[Tensor], max_bytes: int) -> None:
     """Raise DataError unless all are plain tensors that together hold at most `max_bytes`.
 

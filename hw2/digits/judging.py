@@ -7,7 +7,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError, DataError
@@ -72,7 +72,7 @@ def load_judge(path: Path) -> Judge:
             "but tensors, as {'state_dict': ...}"
         ) from None
     classifier = CourseClassifier()
-    fill(classifier, tensors, path)
+    fill(classifier, unwrapped(tensors), path)
     return Judge([classifier, classifier]).eval()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hw2.claims import refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
-from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
@@ -21,7 +21,6 @@ from hw2.models.face_unet import SHOWN, from_course
 from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000
-PARALLEL = "module."  # before each name in the state_dict of a DataParallel
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
 SCHEDULER = "scheduler_config.json"
@@ -113,7 +112,7 @@ def load_face_model(model: str) -> FaceModel:
 
 
 def _course_state(path: Path) -> dict[str, Tensor]:
-    """The state_dict in `path`, plain or as {'state_dict': ...}, also of a DataParallel."""
+    """The state_dict in `path`, plain or as {'state_dict': ...}; see `unwrapped`."""
     try:
         state = load_torch(path, MAX_BYTES)
         if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -122,9 +121,7 @@ def _course_state(path: Path) -> dict[str, Tensor]:
         refuse_unusual(state.values(), MAX_BYTES)
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    if all(name.startswith(PARALLEL) for name in state):
-        state = {name.removeprefix(PARALLEL): value for name, value in state.items()}
-    return dict(state)
+    return unwrapped(dict(state))
 
 
 def _refuse_other_than_weights(state: Any) -> None:

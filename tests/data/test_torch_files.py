@@ -2,11 +2,13 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
 from hw2.errors import DataError
 
 
@@ -61,3 +63,19 @@ def test_whose_fault_it_is_that_a_file_cannot_be_read(
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(DataError, match=f"^{said}"):
         load_torch(tmp_path / "a.pt", 2**20)
+
+
+def test_names_without_their_wrappers() -> None:
+    network, parallel = nn.Linear(2, 1), nn.DataParallel
+    compiled: Any = torch.compile
+    for wrapped in (
+        parallel(network),
+        compiled(network),
+        parallel(compiled(network)),
+        compiled(parallel(network)),
+    ):
+        assert list(wrapped.state_dict()) != ["weight", "bias"]
+        assert list(unwrapped(wrapped.state_dict())) == ["weight", "bias"]
+    assert unwrapped({}) == {}
+    half = {"module.weight": torch.zeros(1), "bias": torch.zeros(1)}
+    assert unwrapped(half) == half

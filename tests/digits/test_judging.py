@@ -68,6 +68,17 @@ def test_the_courses_file_reads_both_domains(tmp_path: Path) -> None:
     assert_close(logits, course_logits(course_state(), images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_the_courses_file_of_a_network_on_several_gpus_or_compiled(
+    before: str, tmp_path: Path
+) -> None:
+    path, state = tmp_path / "Classifier.pth", course_state()
+    torch.save({"state_dict": state}, path)
+    plain = load_judge(path).state_dict()
+    torch.save({"state_dict": {before + name: value for name, value in state.items()}}, path)
+    assert_close(load_judge(path).state_dict(), plain, rtol=0, atol=0)
+
+
 def refused(path: Path) -> str:
     with pytest.raises(CheckpointError) as error:
         load_judge(path)

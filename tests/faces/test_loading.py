@@ -60,9 +60,12 @@ def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: bool) -> None:
     assert_close(drawn(path), expected())
 
 
-def test_the_file_of_a_network_that_was_trained_on_several_gpus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_file_of_a_network_that_was_trained_on_several_gpus_or_compiled(
+    tmp_path: Path, before: str
+) -> None:
     path = tmp_path / "UNet.pt"
-    torch.save({f"module.{name}": value for name, value in to_course(NET).items()}, path)
+    torch.save({before + name: value for name, value in to_course(NET).items()}, path)
     assert_close(drawn(path), expected())
 
 
