@@ -30,16 +30,19 @@ def to_uint8(pictures: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
     return ((pictures.clamp(-1, 1) + 1) * 127.5 + 0.5).floor().to(torch.uint8)
 
 
-def refuse_undrawn(pictures: Tensor, key: str, value: float) -> None:
+def refuse_undrawn(pictures: Tensor, guidance_weight: float | None = None) -> None:
     """Raise ConfigError for nan or infinity in drawn `pictures`, which bytes would show as grey.
 
-    The setting `key` is named as what may have led there.
+    The weight is named as what may have led there; without one the noise that was given is.
     """
-    if not bool(pictures.isfinite().all()):
-        raise ConfigError(
-            f"{key}={value:g}: some drawn pixels are nan or infinite: take a smaller {key}, or "
-            "other weights of the network"
-        )
+    if bool(pictures.isfinite().all()):
+        return
+    at = "noise" if guidance_weight is None else f"guidance_weight={guidance_weight:g}"
+    other = "other noises" if guidance_weight is None else "a smaller guidance_weight"
+    raise ConfigError(
+        f"{at}: some drawn pixels are nan or infinite: take {other}, or other weights of the "
+        "network"
+    )
 
 
 def crops(

@@ -71,6 +71,9 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"broken YAML in {path}{line}: {error.problem}") from None
+    except UnicodeDecodeError as error:
+        said = f"{error.reason} at byte {error.start}"
+        raise ConfigError(f"broken YAML in {path}: {said}: save it in UTF-8") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"broken YAML in {path}: {error}") from None
     if not isinstance(tree, dict | None):

@@ -406,7 +406,9 @@ def test_a_file_over_the_limit_is_no_settings(tmp_path: Path):
 
 def test_file_that_is_not_text_or_a_folder(tmp_path: Path):
     (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
-    assert refusal("--out=x", f"--config={tmp_path}/c.yaml").startswith("broken YAML in")
+    told = refusal("--out=x", f"--config={tmp_path}/c.yaml")
+    assert told.startswith("broken YAML in")
+    assert told.endswith("c.yaml: invalid start byte at byte 6: save it in UTF-8")
     assert "Is a directory" in refusal("--out=x", f"--config={tmp_path}")
 
 

@@ -191,7 +191,7 @@ def draw(
     ):
         frames.append(state.xt[0])
         visited.append(state.t)
-    refuse_undrawn(state.xt, "guidance_weight", settings.guidance_weight)
+    refuse_undrawn(state.xt, settings.guidance_weight)
     images = to_uint8(state.xt).cpu().view(len(DIGITS), count, 3, size, size)
     drawn_frames = to_uint8(torch.stack(frames)).cpu()
     return Drawn(images, drawn_frames, frame_levels(visited), denoiser.num_network_calls)

@@ -71,7 +71,7 @@ def draw_faces(
         set_alpha_to_one=settings.set_alpha_to_one,
         use_clipped_model_output=settings.use_clipped_model_output,
     )
-    refuse_undrawn(end.xt, "eta", eta)
+    refuse_undrawn(end.xt)
     return end.xt.cpu()
 
 

@@ -70,5 +70,5 @@ def draw(
     )
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         pictures = decode(model.vae, end.xt / model.scaling_factor)
-    refuse_undrawn(pictures, "guidance_weight", settings.guidance_weight)
+    refuse_undrawn(pictures, settings.guidance_weight)
     return to_uint8(pictures).cpu()

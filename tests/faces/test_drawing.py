@@ -189,7 +189,9 @@ def test_pictures_that_are_no_numbers_are_not_kept() -> None:
         def forward(self, xt: Tensor, t: Tensor) -> Tensor:
             return xt * float("nan")
 
-    with pytest.raises(ConfigError, match="nan or infinite"):
+    with pytest.raises(
+        ConfigError, match=r"^noise: some drawn pixels are nan or infinite: take other noises"
+    ):
         drawn(FaceSampling(num_inference_steps=2), net=Broken())
 
 
