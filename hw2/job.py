@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -158,7 +157,7 @@ def run_job(
     )
     wait_without_spinning()
     before = signal.signal(signal.SIGTERM, _stop)
-    _terminated.clear()
+    _stopped_at.clear()
     ended: list[int] = []
     if getattr(sys.modules["__main__"], "main", None) is main:  # the process is the job's own
         atexit.register(_leave, ended)  # before Ray registers its own, and so called after them
@@ -233,7 +232,7 @@ def _run(
         print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
-        number = signal.SIGTERM if _terminated.is_set() else signal.SIGINT
+        number = signal.SIGTERM if _stopped_at else signal.SIGINT
     except SystemExit as stop:  # of Ray's handler, which stands in place of ours while Ray starts
         if stop.code != signal.SIGTERM:
             raise
@@ -243,8 +242,7 @@ def _run(
     return 128 + number
 
 
-_terminated = threading.Event()  # told apart from Ctrl-C, as which it goes through Ray
-_stopped = [0.0]  # when
+_stopped_at: list[float] = []  # by SIGTERM: told apart from Ctrl-C, as which it goes through Ray
 
 
 def _stop(number: int, frame: object) -> None:
@@ -252,8 +250,8 @@ def _stop(number: int, frame: object) -> None:
 
     A later one stops again: Python loses what is raised while it takes an object apart.
     """
-    if _terminated.is_set() and time.monotonic() - _stopped[0] < AGAIN_SECONDS:
+    now = time.monotonic()
+    if _stopped_at and now - _stopped_at[-1] < AGAIN_SECONDS:
         return
-    _terminated.set()
-    _stopped[0] = time.monotonic()
+    _stopped_at.append(now)
     raise KeyboardInterrupt

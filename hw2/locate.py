@@ -59,15 +59,13 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     of a training or of one of its checkpoints. Raises CheckpointError if there is none; it names
     what the setting takes `also`, beside all these.
     """
-    kind, colon, rest = model.partition(":")
-    kind += colon  # else a folder called run would be taken for it
-    if kind == "asset:":
-        path = ASSETS / rest / FINAL
+    if model.startswith("asset:"):
+        path = ASSETS / model.removeprefix("asset:") / FINAL
         if not path.is_file():
             have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{FINAL}"))) or "none"
             raise CheckpointError(f"{key}={model}: no such asset; there is {have}")
         return _found(path, model)
-    if kind == "run:":
+    if model.startswith("run:"):
         try:
             return _of_run(model, resolve_uri())
         except CheckpointError as error:

@@ -9,9 +9,10 @@ from hw2.settings.grading import JudgeDigitsConfig
 
 def main(config: JudgeDigitsConfig) -> None:
     """Find all pictures, read them in this process, and report, as one MLflow run."""
+    from hw2.data.handed_in import hash_of_all
     from hw2.digits.equal_pictures import real_sums
     from hw2.digits.judging import find_judge, load_judge
-    from hw2.digits.student_grades import hash_of_all, read_student
+    from hw2.digits.student_grades import read_student
     from hw2.digits.student_report import report_students
     from hw2.digits.students import find_students
     from hw2.distributed.devices import own_device
@@ -23,19 +24,19 @@ def main(config: JudgeDigitsConfig) -> None:
     judge = load_judge(weights).to(own_device(config.scaling))
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:
-        sums = [student.content_hash(bar.advance) for student in students]
+        sums = {student.name: student.content_hash(bar.advance) for student in students}
     run = job_run(
         config,
         "judge_digits",
         files={"judge": weights},
-        hashes={"pictures": hash_of_all(students, sums)},
+        hashes={"pictures": hash_of_all(sums)},
         not_results=("pictures", "num_per_class", "copies_of"),
     )
     with run as (out, tracker):
         with progress(total, "judging", "files") as bar:
             readings = [
-                read_student(judge, student, known, out, bar.advance)
-                for student, known in zip(students, sums, strict=True)
+                read_student(judge, student, sums[student.name], out, bar.advance)
+                for student in students
             ]
         report_students(students, readings, real, config, out, tracker)
 

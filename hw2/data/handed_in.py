@@ -1,14 +1,17 @@
 """Folders that students handed in, found and named with care."""
 
+import hashlib
+import json
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from hw2.data.listing.store import Entry, Store
+from hw2.data.listing.parts import CHANGED
+from hw2.data.listing.store import Entry, Store, gist
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
 from hw2.places import uri_of
@@ -41,6 +44,22 @@ def students_in(
         for name, path in zip(names, folders, strict=True)
     ]
     return dict(zip(_numbered(own), folders, strict=True))
+
+
+def content_of(store: Store, name: str, size: int) -> bytes | str:
+    """The bytes of a student's file that had `size` of them, or the reason why it is not read."""
+    try:
+        content = store.read(name, size + 1)
+    except DataError as error:
+        return str(error)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({gist(error)})"
+    return content if len(content) == size else CHANGED
+
+
+def hash_of_all(sums: Mapping[str, str]) -> str:
+    """sha256 over the names of all students, in any order, and the hashes of their files."""
+    return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest()
 
 
 def metric_keys(names: Sequence[str]) -> list[str]:

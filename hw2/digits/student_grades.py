@@ -1,13 +1,11 @@
 """What a judge reads on the pictures of students, kept a student each, and the grades of it."""
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +18,7 @@ from hw2.domains import DIGITS, DOMAINS, Domain
 from hw2.errors import DataError
 from hw2.metrics.intervals import UNDEFINED, Interval, wilson
 from hw2.models.judge import Judge
+from hw2.pixels import stacked
 
 MAX_PIXELS = 4_000_000  # of a picture that is to have 784; a larger one counts as unreadable
 CHUNK = 500  # pictures in memory at once
@@ -107,12 +106,6 @@ class Grade:
         return f"{', '.join(short)} (of {most})" if short else ""
 
 
-def hash_of_all(students: Sequence[Student], sums: Sequence[str]) -> str:
-    """sha256 over the names of all students, in any order, and the hashes of their files."""
-    known = sorted((student.name, known) for student, known in zip(students, sums, strict=True))
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
 def read_student(
     judge: Judge, student: Student, known: str, out: Path, advance: Callable[[int], object]
 ) -> list[Reading]:
@@ -187,7 +180,7 @@ def _decoded(student: Student, add: Callable[[bytes], object]) -> Iterator[Decod
             yield file, None, Reading("", None, str(error))
             continue
         height, width, _ = pixels.shape
-        picture = at_judge_size(torch.from_numpy(np.array(pixels)).movedim(-1, 0)[None])[0]
+        picture = at_judge_size(stacked([pixels]))[0]
         yield file, picture, Reading(f"{width}x{height}", None, None, picture_sum(pixels))
 
 

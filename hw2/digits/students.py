@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw2.data.handed_in import PACKED, listed, names_of, students_in
+from hw2.data.handed_in import PACKED, content_of, listed, names_of, students_in
 from hw2.data.images import SUFFIXES
-from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import Entry, Store, gist, unusable
+from hw2.data.listing.store import Entry, Store, unusable
 from hw2.disclosure import warn
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import DataError
@@ -68,7 +67,7 @@ class Student:
         """Each file with its bytes, or with the reason why it is not read."""
         store = Store(os.path.abspath(self.folder))
         for file in self.files:
-            yield file, file.reason or _content(store, file)
+            yield file, file.reason or content_of(store, f"{file.domain}/{file.file}", file.size)
 
     def content_hash(self, advance: Callable[[int], object]) -> str:
         """sha256 over names and bytes of all files; `advance` is told how many more are done."""
@@ -84,16 +83,6 @@ def hash_part(file: HandedIn, content: bytes | str) -> bytes:
     reason, data = (content, b"") if isinstance(content, str) else (None, content)
     known = json.dumps([file.domain, file.file, reason]).encode()
     return hashlib.sha256(known).digest() + hashlib.sha256(data).digest()
-
-
-def _content(store: Store, file: HandedIn) -> bytes | str:
-    try:
-        content = store.read(f"{file.domain}/{file.file}", file.size + 1)
-    except DataError as error:
-        return str(error)
-    except (OSError, ValueError) as error:
-        return f"it cannot be read ({gist(error)})"
-    return content if len(content) == file.size else CHANGED
 
 
 def find_students(config: JudgeDigitsConfig) -> list[Student]:

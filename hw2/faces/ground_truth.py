@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.images import decode_named
 from hw2.data.noises import Noises, noise_files
 from hw2.errors import DataError
+from hw2.pixels import stacked
 
 SHOWN = 3
 
@@ -46,11 +45,11 @@ def read_ground_truth(folder: Path, noises: Noises) -> dict[str, UInt8[Tensor, "
         path = folder / f"{name}.png"
         if not path.exists():
             continue
-        pixels = np.array(decode_named(path))
+        pixels = decode_named(path)
         if pixels.shape[:2] != sides:
             height, width = pixels.shape[:2]
             raise DataError(f"{path} is {width}x{height}, its noise {sides[1]}x{sides[0]}")
-        found[name] = torch.from_numpy(pixels).movedim(-1, 0)
+        found[name] = stacked([pixels])[0]
     return found
 
 

@@ -24,7 +24,10 @@ def report_face_students(
     students: Sequence[FaceStudent], given: Faces, config: GradeFacesConfig, tracker: Tracker
 ) -> None:
     """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it."""
-    rows = [_row(student, config) for student in students]
+    means = [_mean(student, config) for student in students]
+    rows = [
+        _row(student, mean, config.pass_mark) for student, mean in zip(students, means, strict=True)
+    ]
     pictures = [
         {
             "student": student.name,
@@ -47,20 +50,20 @@ def report_face_students(
         "eval/students": len(students),
         "eval/students_passed": sum(row["verdict"] == VERDICTS[True] for row in rows),
     }
-    for key, student in zip(metric_keys([s.name for s in students]), students, strict=True):
-        summary[f"eval/mse/{key}"] = _mean(student, config)
+    keys = metric_keys([student.name for student in students])
+    summary |= {f"eval/mse/{key}": mean for key, mean in zip(keys, means, strict=True)}
     tracker.log_summary(summary)
     shown = [
         {
             "student": student.name,
             "below the pass mark": f"{row['below_pass_mark']} of {len(given)}",
-            "mean MSE": f"{_mean(student, config)}",
+            "mean MSE": str(mean),
             "largest MSE": _text(row["largest_mse"]),
             "missing": row["missing"],
             "unusable": row["unusable"],
             "verdict": row["verdict"],
         }
-        for student, row in zip(students, rows, strict=True)
+        for student, mean, row in zip(students, means, rows, strict=True)
     ]
     print(format_table(shown))
     print(f"pass: each of {len(given)} pictures has an MSE below {config.pass_mark:g} (0..255)")
@@ -83,15 +86,15 @@ def _mean(student: FaceStudent, config: GradeFacesConfig) -> Interval:
     return bootstrap(torch.tensor(student.errors, dtype=torch.float64), seed=config.seed)
 
 
-def _row(student: FaceStudent, config: GradeFacesConfig) -> dict[str, Any]:
-    mean, passed = _mean(student, config).to_json(), student.passed(config.pass_mark)
+def _row(student: FaceStudent, mean: Interval, pass_mark: float) -> dict[str, Any]:
+    passed, (value, low, high) = student.passed(pass_mark), mean.to_json().values()
     missing = sum(not picture.file for picture in student.pictures)
     return {
         "student": student.name,
         "below_pass_mark": passed,
-        "mse": mean["value"],
-        "low": mean["low"],
-        "high": mean["high"],
+        "mse": value,
+        "low": low,
+        "high": high,
         "largest_mse": max(student.errors, default=None),
         "missing": missing,
         "unusable": len(student.pictures) - len(student.errors) - missing,

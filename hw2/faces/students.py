@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.handed_in import PACKED, listed, names_of, students_in
+from hw2.data.handed_in import PACKED, content_of, listed, names_of, students_in
 from hw2.data.images import SUFFIXES, decode_bytes, decode_named
-from hw2.data.listing.store import Entry, Store, gist, unusable
+from hw2.data.listing.store import Entry, Store, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 from hw2.faces.ground_truth import squared_error
@@ -97,12 +97,6 @@ def read_student(
     return FaceStudent(name, tuple(pictures), digest.hexdigest())
 
 
-def hash_of_all(students: Sequence[FaceStudent]) -> str:
-    """sha256 over the names of all students, in any order, and the hashes of their pictures."""
-    known = sorted((student.name, student.content_hash) for student in students)
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
 def _by_name(entries: Sequence[Entry]) -> dict[str, Entry]:
     """Files that end as pictures do, by name without suffix; of two the .png."""
     files = [e for e in entries if not e.folder and e.name.lower().endswith(SUFFIXES)]
@@ -123,15 +117,11 @@ def _read(folder: Path, given: Mapping[str, Tensor]) -> Iterator[tuple[Compared,
         if (entry := files.get(name)) is None:
             yield Compared(name, "", reason="missing"), b""
             continue
-        reason, content = unusable(entry), b""
-        if reason is None:
-            try:
-                content = store.read(entry.name, entry.size)
-            except DataError as error:
-                reason = str(error)
-            except (OSError, ValueError) as error:
-                reason = f"it cannot be read ({gist(error)})"
-        yield Compared(name, entry.name, reason=reason), content
+        content = unusable(entry) or content_of(store, entry.name, entry.size)
+        if isinstance(content, str):
+            yield Compared(name, entry.name, reason=content), b""
+        else:
+            yield Compared(name, entry.name), content
 
 
 def _compared(picture: Compared, content: bytes, given: UInt8[Tensor, "3 h w"]) -> Compared:

@@ -46,10 +46,12 @@ def paired(job: JobOutput, metric: str, first: Trial, last: Trial) -> Interval |
     None where the sweep has not compared them: neither is its baseline, or both had other noises.
     """
     for one in job.metric("differences"):
+        if one.get("metric") != metric:
+            continue
         ends = one.get("baseline"), one.get("point")
-        if one.get("metric") == metric and ends == (first.point, last.point):
+        if ends == (first.point, last.point):
             return as_interval(one)
-        if one.get("metric") == metric and ends == (last.point, first.point):
+        if ends == (last.point, first.point):
             return negated(as_interval(one))
     return None
 

@@ -34,10 +34,8 @@ def find_pipeline(model: str) -> str:
     `asset:NAME` is a released model, a folder one with model_index.json, or that of a finished
     jobs.train_text2image. Raises CheckpointError if there is none.
     """
-    kind, colon, name = model.partition(":")
-    kind += colon  # else a folder called asset would be taken for it
-    if kind == "asset:":
-        folder = ASSETS / name
+    if model.startswith("asset:"):
+        folder = ASSETS / model.removeprefix("asset:")
         if not (folder / INDEX).is_file():
             have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{INDEX}"))) or "none"
             raise CheckpointError(f"model={model}: no such text-to-image asset; there is {have}")
@@ -47,7 +45,7 @@ def find_pipeline(model: str) -> str:
         if (path / INDEX).is_file():
             return str(path)
     looks_local = folder.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1
-    if looks_local or kind == "run:":
+    if looks_local or model.startswith("run:"):
         raise CheckpointError(
             f"model={model}: no {INDEX} there; give a folder that diffusers saved, the folder of a "
             "finished jobs.train_text2image, a hub id such as CompVis/stable-diffusion-v1-4, or "
