@@ -85,7 +85,10 @@ def label_of(point: Mapping[str, Any], exact: bool = False) -> str:
 def _shown(value: Any, exact: bool) -> str:
     if isinstance(value, (list, tuple)):
         return "-".join(_shown(item, exact) for item in value)
-    return f"{value:.{17 if exact else 4}g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.4g}"
+    return repr(value) if exact and float(short) != value else short
 
 
 def checked_points(

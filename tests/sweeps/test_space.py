@@ -315,3 +315,9 @@ def test_a_branch_that_was_never_trained_is_not_drawn_from(
         with pytest.raises(ConfigError, match=f"take {way} or train with 0.1"):
             check_sampling(SampleSettings(**words), diffusion)
     check_sampling(SampleSettings(guidance_weight=2.0), DiffusionConfig(label_dropout=0.01))
+
+
+def test_a_point_is_told_with_as_many_digits_as_it_needs_where_all_are_asked_for() -> None:
+    point = {"eta": 0.1, "guidance_weight": 1.23412, "guidance_interval": [0.65, 1.0]}
+    assert label_of(point) == "eta=0.1, w=1.234, interval=0.65-1"
+    assert label_of(point, exact=True) == "eta=0.1, w=1.23412, interval=0.65-1"
