@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +17,7 @@ from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
+from hw2.stopping import stop, stopped_at
 from hw2.submitted import refuse_lost
 from hw2.yaml_text import read_yaml
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Config)
 SHOWN = 6  # differences that are told, of all
-AGAIN_SECONDS = 3.0  # between signals that are two
 MAKE_ROOM = "make room, and the same command goes on"
 
 
@@ -156,8 +155,8 @@ def run_job(
         else f"python {Path(sys.argv[0]).name}"
     )
     wait_without_spinning()
-    before = signal.signal(signal.SIGTERM, _stop)
-    _stopped_at.clear()
+    before = signal.signal(signal.SIGTERM, stop)
+    stopped_at.clear()
     ended: list[int] = []
     if getattr(sys.modules["__main__"], "main", None) is main:  # the process is the job's own
         atexit.register(_leave, ended)  # before Ray registers its own, and so called after them
@@ -232,7 +231,7 @@ def _run(
         print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
-        number = signal.SIGTERM if _stopped_at else signal.SIGINT
+        number = signal.SIGTERM if stopped_at else signal.SIGINT
     except SystemExit as stop:  # of Ray's handler, which stands in place of ours while Ray starts
         if stop.code != signal.SIGTERM:
             raise
@@ -240,18 +239,3 @@ def _run(
     with contextlib.suppress(KeyboardInterrupt):  # once more
         print("stopped by", "Ctrl-C" if number == signal.SIGINT else "SIGTERM", file=sys.stderr)
     return 128 + number
-
-
-_stopped_at: list[float] = []  # by SIGTERM: told apart from Ctrl-C, as which it goes through Ray
-
-
-def _stop(number: int, frame: object) -> None:
-    """Stop, but for a second signal within seconds: `timeout` sends two, and the end is under way.
-
-    A later one stops again: Python loses what is raised while it takes an object apart.
-    """
-    now = time.monotonic()
-    if _stopped_at and now - _stopped_at[-1] < AGAIN_SECONDS:
-        return
-    _stopped_at.append(now)
-    raise KeyboardInterrupt

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from hw2.bucket.mirror import Mirror
 from hw2.errors import Hw2Error, StorageError, wants_room
@@ -51,8 +51,11 @@ def run(
             if isinstance(seen, Saved):
                 after_checkpoint(seen.step)
         return
-    events, errors, shown = train(training, place), list[Hw2Error](), time.monotonic()
-    with Tracker.attach(training.out, mirror=mirror) as tracker:
+    errors, shown = list[Hw2Error](), time.monotonic()
+    with ExitStack() as held:
+        with _kept(errors):
+            tracker = held.enter_context(Tracker.attach(training.out, mirror=mirror))
+        events = train(training, place, *errors)  # raises it on all: the others would wait
         event = next(events, None)
         while event is not None:
             with _kept(errors):

@@ -102,15 +102,25 @@ class TrainState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
 
-    def refuse_apart(self, world_size: int) -> None:
-        """Raise RuntimeError, on every worker, if the workers would go on from different steps.
+    def refuse_apart(
+        self, world_size: int, done: bool, error: Exception | None
+    ) -> Exception | None:
+        """The first of the workers' errors, on every worker; None if none has one.
 
-        So it may be where one does not see the newest checkpoint yet; soon it does.
+        Raises RuntimeError, on every worker, if they would go on from different steps, or not all
+        see that the training is `done`. So it may be where one does not see the newest files yet;
+        soon it does.
         """
-        steps = [self.step] * world_size
-        torch.distributed.all_gather_object(steps, self.step)
-        if len(set(steps)) > 1:
+        told = [(self.step, done, error)] * world_size
+        torch.distributed.all_gather_object(told, (self.step, done, error))
+        for _, _, found in told:
+            if found is not None:
+                return found
+        if len(set(steps := [step for step, _, _ in told])) > 1:
             raise RuntimeError(f"the workers' newest checkpoints are of different steps: {steps}")
+        if len({ended for _, ended, _ in told}) > 1:
+            raise RuntimeError("not all see that the training is done")
+        return None
 
     def is_finite(self) -> bool:
         """Whether all that would be stored is a number."""

@@ -4,6 +4,7 @@ Everything random comes from counters keyed by (seed, step, sample), so that the
 the weights, their average, the optimiser's moments and the step.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Generator
@@ -22,6 +23,7 @@ from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.locate import FINAL
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
+from hw2.stopping import Asked
 from hw2.train_state import TrainState
 from hw2.weights import save_weights, wrote_weights
 
@@ -103,7 +105,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def train(
-    training: Training, place: Place | None = None
+    training: Training, place: Place | None = None, error: Exception | None = None
 ) -> Generator[Begun | Row | Saved, None, None]:
     """Train the network, continuing from the newest good checkpoint under `out`.
 
@@ -116,8 +118,14 @@ def train(
     until the next checkpoint, which is then not made: the other workers, who know nothing of it,
     can be told there.
 
+    Worker 0 saves a checkpoint between two steps, of which nothing else is told, where a job that
+    is stopped asks for one (`hw2.stopping`).
+
     Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
     for bit the same at every checkpoint.
+
+    `error` is one that has come to this worker alone: all raise it, as one of reading the newest
+    checkpoint, before the first step.
 
     Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
     was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
@@ -132,14 +140,19 @@ def train(
     net = training.net.to(place.device)
     state = TrainState(net, config)
     store = CheckpointStore(out / "checkpoints", config.keep_last)
-    if (checkpoint := store.latest()) is not None:
-        checkpoint.refuse_other(meta, out)
-        state.load(checkpoint.step, checkpoint.tensors)
-    final = out / FINAL
-    if done := wrote_weights(final, {**meta, "step": config.num_steps}):
-        state.step = config.num_steps
+    final, done = out / FINAL, False
+    try:
+        if (checkpoint := store.latest()) is not None:
+            checkpoint.refuse_other(meta, out)
+            state.load(checkpoint.step, checkpoint.tensors)
+        if done := wrote_weights(final, {**meta, "step": config.num_steps}):
+            state.step = config.num_steps
+    except Hw2Error as mine:
+        error = error or mine
     if place.world_size > 1:
-        state.refuse_apart(place.world_size)
+        error = state.refuse_apart(place.world_size, done, error)
+    if error is not None:
+        raise error
     # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
     # They overwrite what they gave the call before, so that no gradients can be added up.
     alone = place.world_size == 1 and config.accumulate == 1
@@ -166,10 +179,17 @@ def train(
     elif not done:  # stopped after its last checkpoint: what belongs to that may be missing
         yield Saved(state.step, state.ema.net)
     started = time.perf_counter()
-    error: Exception | None = None
+    asked, saved = Asked(out), state.step
     unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row
 
     while state.step < config.num_steps:
+        if place.rank == 0 and asked():
+            sound = state.step > saved and error is None and state.is_finite()
+            if sound and all(math.isfinite(float(norm)) for _, _, norm, _ in unseen):
+                with contextlib.suppress(Hw2Error, OSError):  # the job ends; the last one stays
+                    state.check_frozen()
+                    store.save(state.step, state.tensors(), meta, None)
+            asked.answer()
         step = state.step + 1
         rate = learning_rate(config, step)
         for group in state.optimizer.param_groups:
@@ -217,6 +237,7 @@ def train(
             if saving and place.rank == 0 and error is None:
                 state.check_frozen()
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
+                saved = step
         except (Hw2Error, OSError) as mine:
             error = mine
         if saving:

@@ -13,7 +13,7 @@ from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Saved, Training
+from hw2.training import Saved, Training, train
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 
@@ -130,3 +130,19 @@ def test_all_workers_hear_what_ended_worker_0(toy: Training, step: int) -> None:
     assert told.splitlines() == ["cannot write journal (No space left on device): make room"] * 2
     assert [path.name for path in (toy.out / "checkpoints").glob("step_*")] == ["step_00000003"]
     assert [row.step for row in Journal(toy.out / "journal.jsonl").rows()] == [*range(1, step)]
+
+
+def test_a_run_that_worker_0_cannot_write_to_ends_all(tmp_path: Path) -> None:
+    told = toy_process("lost", tmp_path, 2, 0)
+    assert told.count("names no run") == 2
+
+
+def test_a_checkpoint_that_one_worker_cannot_go_on_from_ends_all(toy: Training) -> None:
+    own = toy.out / "1"  # which worker 1 alone sees
+    for _ in train(replace(toy, out=own, meta={"kind": "toy"})):
+        pass
+    broken = max(own.glob("checkpoints/*/manifest.json"))
+    broken.unlink()
+    broken.symlink_to(broken)  # to open it is an error of the file system: it is not torn
+    told = toy_process("lost", toy.out, 2, 0)
+    assert told.count("cannot be read") == 2

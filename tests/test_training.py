@@ -333,6 +333,15 @@ def test_workers_that_see_different_checkpoints_are_refused(tmp_path: Path) -> N
     assert "newest checkpoints are of different steps: [6, 3]" in caught.value.stderr
 
 
+def test_a_worker_that_does_not_see_the_final_weights_ends_all(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        finish(tmp_path / str(rank))
+    (tmp_path / "1/final.safetensors").unlink()
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        toy_process("gloo", tmp_path, 2, 8)
+    assert "not all see that the training is done" in caught.value.stderr
+
+
 def test_an_error_at_a_row_is_held_until_the_checkpoint_which_is_not_made(tmp_path: Path) -> None:
     events, wrong = toy_train(tmp_path), StorageError("no room")
     found = [next(events), next(events), events.throw(wrong), next(events), next(events)]

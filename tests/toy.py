@@ -111,11 +111,15 @@ def _meet(rank: int, world_size: int, out: str) -> None:
     )
 
 
+def _own(out: str, rank: int) -> Path:
+    own = Path(out, str(rank))
+    return own if own.is_dir() else Path(out)
+
+
 def _worker(rank: int, world_size: int, out: str, batch_size: int) -> None:
     """Train in `out`, or in a folder there that this worker alone sees; worker 0 keeps its rows."""
     _meet(rank, world_size, out)
-    own = Path(out, str(rank))
-    folder = own if own.is_dir() else Path(out)
+    folder = _own(out, rank)
     events = toy_train(folder, Place(rank, world_size), batch_size=batch_size)
     rows = [vars(event) for event in events if isinstance(event, Row)]
     if rank == 0:
@@ -124,7 +128,10 @@ def _worker(rank: int, world_size: int, out: str, batch_size: int) -> None:
 
 
 def _loser(rank: int, world_size: int, out: str, step: int) -> None:
-    """Say what ended this worker, when worker 0 could not keep the row of `step`."""
+    """Say what ended this worker, when worker 0 could not keep the row of `step`.
+
+    It trains in `out`, or in a folder there that it alone sees.
+    """
     _meet(rank, world_size, out)
     keep = Tracker.log_row
 
@@ -138,7 +145,7 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
 
     Tracker.log_row = log_row  # type: ignore[method-assign]
     config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=3, precision="fp32")
-    training = Training(toy_net(), noisy_error, PairSource(), config, seed=5, out=Path(out))
+    training = Training(toy_net(), noisy_error, PairSource(), config, 5, _own(out, rank))
     try:
         run(training, Place(rank, world_size), agree)
     except Hw2Error as error:

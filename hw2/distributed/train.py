@@ -33,6 +33,7 @@ from hw2.runlog.run_file import RUN_FILE
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import LoopJobConfig
+from hw2.stopping import saving_first
 from hw2.training import Training
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ def run_training_on(
                 return alike
         return None
 
-    with following(journal, config.train.num_steps, name):
-        if config.scaling.num_workers == 0:
+    alone = config.scaling.num_workers == 0
+    # Workers have copies of their own of an OUT in a bucket.
+    stopping = saving_first(out) if alone or not address else contextlib.nullcontext()
+    with stopping, following(journal, config.train.num_steps, name):
+        if alone:
             with only_writer(out):
                 if mirror := tracker.mirror:
                     mirror.pull_checkpoint()

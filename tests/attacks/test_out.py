@@ -41,8 +41,8 @@ def folder_link(out: Path, victim: Path) -> None:
 
 PLANTED = {
     **{name: link(name) for name in (
-        ".lock", ".job.lock", "journal.jsonl", "journal.lock", "inputs.tmp", ".config.yaml.tmp",
-        "config.yaml", ".final.safetensors.part", "metrics.json",
+        ".lock", ".job.lock", ".save", "journal.jsonl", "journal.lock", "inputs.tmp",
+        ".config.yaml.tmp", "config.yaml", ".final.safetensors.part", "metrics.json",
         "checkpoints/step_00000005/manifest.json", "tables/scores.csv",
         "trials/0123456789abcdef/result.json",
     )},

@@ -202,9 +202,11 @@ def test_refused_before_anything_is_made(
 def test_ctrl_c_ends_a_training_under_ray_in_one_line(
     folder: Folder, digits_tree: Path, judge: Path
 ) -> None:
-    job = folder.start("train_ddpm", *words(digits_tree, judge, **{"train.num_steps": 5000}))
+    more = {"train.num_steps": 5000, "train.checkpoint_every": 5000}
+    job = folder.start("train_ddpm", *words(digits_tree, judge, **more))
     wait_for_step(folder.path / "out", 1, job)
     job.send_signal(signal.SIGINT)
     _, told = job.communicate()
     assert (job.returncode, told.splitlines()[-1]) == (130, "stopped by Ctrl-C"), told
+    assert list(folder.path.glob("out/checkpoints/step_*"))
     assert folder.query("SELECT status FROM runs") == [("KILLED",)]

@@ -1,0 +1,118 @@
+"""How a job is stopped: by a signal, and in a training after a checkpoint of what it has."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+
+AGAIN_SECONDS = 3.0  # between signals that are two
+# File in OUT, there while a training runs: on NFS a new one may be unseen for a minute, where new
+# bytes of an old one are seen by whoever opens it.
+WANTED = ".save"
+WANTS, ANSWERED = b"save", b"done"
+LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 20.0  # batch systems kill 30 s after the signal
+JOB_SECONDS = 3.0  # Ray gives a submitted job so many, unless RAY_JOB_STOP_WAIT_TIME_S is set
+
+stopped_at: list[float] = []  # by SIGTERM: told apart from Ctrl-C, as which it goes through Ray
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Stop, but for a second signal within seconds: `timeout` sends two, and the end is under way.
+
+    A later one stops again: Python loses what is raised while it takes an object apart.
+    """
+    now = time.monotonic()
+    if stopped_at and now - stopped_at[-1] < AGAIN_SECONDS:
+        return
+    stopped_at.append(now)
+    raise KeyboardInterrupt
+
+
+class Asked:
+    """Whether the training in `out` is to save a checkpoint; looks at most twice a second."""
+
+    def __init__(self, out: Path) -> None:
+        self._file, self._looked = out / WANTED, 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        return _content(self._file) == WANTS
+
+    def answer(self) -> None:
+        """It is saved, or cannot be."""
+        with contextlib.suppress(OSError):
+            self._file.write_bytes(ANSWERED)
+
+
+def _content(file: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return file.read_bytes()
+    return b""
+
+
+@contextmanager
+def saving_first(out: Path) -> Iterator[None]:
+    """In the block SIGTERM and Ctrl-C stop once the training in `out` has saved a checkpoint.
+
+    It may run in this process or in another that sees `out`, and has 20 s, of a submitted job a
+    third of what Ray gives it. A second Ctrl-C, or a SIGTERM seconds later, stops at once.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it has no say in signals
+        yield
+        return
+    file, began, waiting, passing = out / WANTED, list[float](), list[Thread](), threading.Event()
+    file.write_bytes(b"")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: was for number, was in before.items() if was != signal.SIG_IGN}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not began:
+            began.append(now)
+            with contextlib.suppress(OSError):  # a full disk takes no checkpoint either
+                file.write_bytes(WANTS)
+            waiting.append(Thread(target=wait, args=(number,)))
+            waiting[0].start()
+        elif passing.is_set() or number == signal.SIGINT or now - began[0] > AGAIN_SECONDS:
+            passing.set()
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+
+    def wait(number: int) -> None:
+        print("stopping: a checkpoint is saved first (Ctrl-C: at once)", file=sys.stderr)
+        until = time.monotonic() + _patience()
+        while _content(file) == WANTS and time.monotonic() < until:
+            if passing.wait(0.05):
+                return
+        passing.set()
+        os.kill(os.getpid(), number)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        file.unlink(missing_ok=True)
+        for thread in waiting:  # where the training has ended meanwhile, the job stops now
+            thread.join()
+
+
+def _patience() -> float:
+    """How long a job that is told to stop may wait for a checkpoint, in seconds."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        return PATIENCE_SECONDS
+    given = os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "")
+    return min(PATIENCE_SECONDS, (float(given) if given.isdecimal() else JOB_SECONDS) / 3)

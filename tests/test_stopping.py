@@ -1,0 +1,162 @@
+"""A job that is stopped: what a training saves first, and what ends the wait for it."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from hw2 import stopping
+from hw2.errors import StorageError
+from hw2.stopping import WANTED, WANTS, Asked
+from hw2.training import Row
+from tests.jobs.command import bits
+from tests.test_config import start
+from tests.test_training import finish
+from tests.toy import toy_train
+
+FIRST = "stopping: a checkpoint is saved first (Ctrl-C: at once)\n"
+BEGIN = """
+import os, signal, time
+from pathlib import Path
+from hw2.stopping import Asked, saving_first
+asked = Asked(Path())
+with saving_first(Path()):
+    print("ready", flush=True)
+    while not asked():
+        time.sleep(0.02)
+    {}
+print("not stopped")
+"""
+STOPS = [(signal.SIGTERM, 143, "stopped by SIGTERM\n"), (signal.SIGINT, 130, "stopped by Ctrl-C\n")]
+
+
+def begin(folder: Path, then: str) -> subprocess.Popen[str]:
+    process = start(folder, BEGIN.format(then), "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "print('saved', flush=True); asked.answer(); time.sleep(60)",
+        "print('saved')",  # and trained to the end
+        "print('saved'); raise RuntimeError('of Ray, whose processes got the signal too')",
+    ],
+    ids=["saved", "done", "failed"],
+)
+@pytest.mark.parametrize(("number", "code", "said"), STOPS)
+def test_a_training_saves_and_then_stops(
+    tmp_path: Path, then: str, number: signal.Signals, code: int, said: str
+) -> None:
+    process = begin(tmp_path, then)
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("saved\n", FIRST + said)
+    assert process.returncode == code
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    process = begin(tmp_path, "time.sleep(60)")
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None and process.stderr.readline() == FIRST
+    process.send_signal(signal.SIGTERM)  # `timeout` sends two
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert process.communicate(timeout=60) == ("", "stopped by Ctrl-C\n")
+    assert process.returncode == 130 and time.monotonic() - began < 10
+
+
+def test_who_does_not_save_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # as of a submitted job
+    process = begin(tmp_path, "time.sleep(60)")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("", FIRST + "stopped by SIGTERM\n")
+    assert process.returncode == 143 and time.monotonic() - began >= 1
+
+
+def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "30")
+    assert stopping._patience() == 20
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert stopping._patience() == 10
+    monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "600")
+    assert stopping._patience() == 20
+    monkeypatch.delenv("RAY_JOB_STOP_WAIT_TIME_S")
+    assert stopping._patience() == 1
+
+
+def test_a_signal_that_was_ignored_stays_so(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of `nohup job &`
+    try:
+        process = begin(tmp_path, "asked.answer(); time.sleep(60)")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("", FIRST + "stopped by SIGTERM\n")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    finish(out)
+    return out
+
+
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_a_run_that_is_asked_saves_between_steps_and_does_none_twice(
+    stop: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.0)
+    for event in toy_train(tmp_path):
+        if isinstance(event, Row) and event.step == stop:
+            (tmp_path / WANTED).write_bytes(WANTS)
+        if isinstance(event, Row) and event.step == stop + 1:
+            break
+    assert (tmp_path / WANTED).read_bytes() == b"done"
+    newest = max((tmp_path / "checkpoints").glob("step_*")).name
+    assert newest == f"step_{stop:08d}"
+    rows = finish(tmp_path)
+    assert [row.step for row in rows] == list(range(stop + 1, 13))
+    assert bits(tmp_path) == bits(undisturbed)
+
+
+def test_weights_that_are_no_numbers_are_not_saved_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AtTheThirdLook(Asked):
+        looks = 0
+
+        def __call__(self) -> bool:
+            self.looks += 1
+            return self.looks == 3
+
+    monkeypatch.setattr("hw2.training.Asked", AtTheThirdLook)
+    with pytest.raises(ArithmeticError):
+        list(toy_train(tmp_path, learning_rate=1e38, checkpoint_every=12, log_every=12))
+    assert (tmp_path / WANTED).read_bytes() == b"done"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_lost_row_is_not_gone_past_by_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.0)
+    events = toy_train(tmp_path)
+    for event in events:
+        if isinstance(event, Row) and event.step == 4:
+            (tmp_path / WANTED).write_bytes(WANTS)
+            events.throw(StorageError("the row is lost"))
+            break
+    next(events)
+    assert (tmp_path / WANTED).read_bytes() == b"done"
+    assert max((tmp_path / "checkpoints").glob("step_*")).name == "step_00000003"
