@@ -10,7 +10,7 @@ from hw2.settings.digits import SampleDigitsConfig
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
     from hw2.data.files import sha256_of
-    from hw2.digits.compared import pairs_with
+    from hw2.digits.compared import hash_of_pairs
     from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
@@ -26,15 +26,16 @@ def main(config: SampleDigitsConfig) -> None:
     diffusion = read_digit_meta(weights).diffusion
     check_sampling(config.sample, diffusion)
     check_strip(config, diffusion.num_train_timesteps)
-    if config.against:
-        pairs_with(config)  # refused before anything is made
+    anew = {"judge": sha256_of(judge_file)}
+    if config.against:  # refused before anything is made
+        anew["against"] = hash_of_pairs(config)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True)
     run = job_run(
         config,
         "sample_digits",
         splits={"val": real},
         files={"model": weights},
-        anew={"judge": sha256_of(judge_file)},
+        anew=anew,
         not_results=("against", "num_per_class"),
     )
     with connected(config.scaling), run as (out, tracker):

@@ -1,13 +1,15 @@
 """Two folders of digits drawn from the same noises, compared in pairs."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hw2.digits.folder import picture_path
+from hw2.data.files import sha256_of
+from hw2.digits.folder import drawn_paths, picture_path
 from hw2.domains import DIGITS, DOMAINS
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, DataError
 from hw2.metrics.digit_scores import MEAN, JudgedPictures, score_digits
 from hw2.metrics.intervals import Interval
 from hw2.metrics.jackknife import Estimate
@@ -44,6 +46,21 @@ def pairs_with(config: SampleDigitsConfig) -> SampleDigitsConfig:
     if missing := next((path for path in paths if not path.is_file()), None):
         raise ConfigError(f"against={folder}: {missing} is not drawn yet: its own command draws it")
     return config.model_copy(update=shared)
+
+
+def hash_of_pairs(config: SampleDigitsConfig) -> str:
+    """sha256 over the pictures of `against` that are compared.
+
+    Raises ConfigError as `pairs_with`, DataError for a picture that cannot be read.
+    """
+    assert config.against is not None
+    digest = hashlib.sha256()
+    for path in drawn_paths(config.against, pairs_with(config)):
+        try:
+            digest.update(bytes.fromhex(sha256_of(path)))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
 
 
 def part_of(
@@ -92,7 +109,7 @@ def compare(
         Apart(
             "accuracy",
             name,
-            difference_over_noises(part.mean(0), len(part), config.seed),
+            difference_over_noises(part.mean(0), len(part)),
             noises,
             int((part > 0).sum()),
             int((part < 0).sum()),

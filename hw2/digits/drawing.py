@@ -189,7 +189,7 @@ def draw(
         eta=settings.eta,
         clip_x0=settings.clip_x0,
     ):
-        frames.append(state.xt[0])
+        frames.append(state.xt[0].clone())  # a view would keep all pictures of the step
         visited.append(state.t)
     refuse_undrawn(state.xt, settings.guidance_weight)
     images = to_uint8(state.xt).cpu().view(len(DIGITS), count, 3, size, size)

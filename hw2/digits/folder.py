@@ -1,5 +1,6 @@
 """Drawing the course's digit folders: what is to draw, what is there, what is written."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -132,19 +133,23 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
     write_atomic(gif_path, animation(frames))
 
 
+def _names(config: SampleDigitsConfig) -> Iterator[tuple[str, int, int]]:
+    return itertools.product(config.domains, DIGITS, range(1, config.num_per_class + 1))
+
+
+def drawn_paths(out: Path, config: SampleDigitsConfig) -> list[Path]:
+    """The pictures of `out`, domain by domain and digit by digit."""
+    return [picture_path(out, *name) for name in _names(config)]
+
+
 def read_drawn(out: Path, config: SampleDigitsConfig) -> tuple[Tensor, Tensor, Tensor]:
     """The pictures of `out` as uint8 (n, 3, h, w), with their digits (n,) and domains (n,).
 
     Raises DataError for one that was spoilt since it was drawn.
     """
-    names = [
-        (domain, digit, index)
-        for domain in config.domains
-        for digit in DIGITS
-        for index in range(1, config.num_per_class + 1)
-    ]
+    names = list(_names(config))
     return (
-        read_made([picture_path(out, *name) for name in names]),
+        read_made(drawn_paths(out, config)),
         torch.tensor([digit for _, digit, _ in names]),
         torch.tensor([DOMAINS.index(domain) for domain, _, _ in names]),
     )

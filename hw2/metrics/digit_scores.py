@@ -12,7 +12,7 @@ from hw2.metrics.diversity import relative_diversity
 from hw2.metrics.frechet import frechet_estimate, kernel_estimate
 from hw2.metrics.intervals import UNDEFINED, Interval, mean_of_intervals, wilson
 from hw2.metrics.jackknife import Estimate, Found, interval_of
-from hw2.metrics.noise_blocks import design_effect
+from hw2.metrics.noise_blocks import INDEPENDENT, Shared
 
 MEAN = "mean"
 
@@ -62,8 +62,8 @@ class JudgedPictures:
         `by_noise`: the limits allow for the noise that pictures share (noise_blocks.py).
         """
         right = self.predictions == self.digits
-        effect = design_effect(right, self.classes) if by_noise else 1.0
-        return wilson(int(right.sum()), len(right), design_effect=effect)
+        shared = Shared.of(right, self.classes) if by_noise else INDEPENDENT
+        return wilson(int(right.sum()), len(right), shared.design_effect, shared.freedom)
 
 
 Measure = Callable[[JudgedPictures, JudgedPictures], Found]

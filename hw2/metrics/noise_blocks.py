@@ -1,9 +1,11 @@
 """Which pictures start from one noise: what the limits of digits' scores allow for."""
 
+import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 
@@ -30,17 +32,30 @@ def without_group(
     )
 
 
-def design_effect(values: Tensor, classes: Int64[Tensor, " n"]) -> float:
-    """How often the variance of the mean of `values` is that of independent ones; at least 1.
+@dataclass(frozen=True)
+class Shared:
+    """How pictures that share noises count: what `hw2.metrics.intervals.wilson` asks for."""
 
-    Kish 1965: between columns of `noise_blocks`, as a share of between pictures. 1 where classes
-    have different numbers of pictures, for then nothing tells which share a noise, and where all
-    values are alike; of a few that differ it is a rough guess.
-    """
-    blocks = noise_blocks(classes)
-    if len(blocks) > 1 or blocks[0].shape[1] < 2:
-        return 1.0
-    found = values.double()[blocks[0]]
-    alone = found.var(correction=0) / found.numel()
-    together = found.mean(0).var() / found.shape[1]
-    return max(float(together / alone), 1.0) if alone > 0 else 1.0
+    design_effect: float
+    freedom: float
+
+    @classmethod
+    def of(cls, values: Shaped[Tensor, " n"], classes: Int64[Tensor, " n"]) -> "Shared":
+        """How often the variance of the mean of `values` is that of independent ones, at least 1.
+
+        Kish 1965: between columns of `noise_blocks`, as a share of between pictures; its degrees
+        of freedom are those of the columns. INDEPENDENT where classes have different numbers of
+        pictures, for then nothing tells which share a noise. Where all values are alike the effect
+        is 1; of a few that differ it is a rough guess.
+        """
+        blocks = noise_blocks(classes)
+        if len(blocks) > 1 or blocks[0].shape[1] < 2:
+            return INDEPENDENT
+        found = values.double()[blocks[0]]
+        alone = found.var(correction=0) / found.numel()
+        together = found.mean(0).var() / found.shape[1]
+        effect = max(float(together / alone), 1.0) if alone > 0 else 1.0
+        return cls(effect, found.shape[1] - 1)
+
+
+INDEPENDENT = Shared(1.0, math.inf)

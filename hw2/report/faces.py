@@ -179,7 +179,7 @@ def _compared(what: str, of: Mapping[str, float], spec: str) -> Said:
 
 def eta_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_eta over eta."""
-    trials = read_trials(job, "eta")
+    trials, stopped = read_trials(job, "eta")
     frames, twice = [], CHUNK
     for trial in trials:
         images = trial.images(SLIDER)  # (samples, 3, h, w)
@@ -204,7 +204,7 @@ def eta_slider(job: JobOutput) -> Slider:
         if any(np.isfinite(trial.scores[key].value) for trial in trials)
     )
     keys = (*(key for key in SAMPLING if key != "eta"), "samples")
-    said = _said_of_eta(job, trials, twice)
+    said = (*stopped, *_said_of_eta(job, trials, twice))
     return Slider(sources(job, keys=keys), tuple(frames), 0, charts, said)
 
 

@@ -35,10 +35,8 @@ CHANCE = 1 / len(DIGITS)
 def guidance_slider(job: JobOutput) -> Slider:
     """The sweep of jobs.tune_guidance over the weight."""
     everywhere = tuple(job.config["guidance_interval"]) == (0, 1)
-    trials = [
-        _without_limits(trial) if everywhere and trial.at == -1 else trial
-        for trial in read_trials(job, "guidance_weight")
-    ]
+    whole, stopped = read_trials(job, "guidance_weight")
+    trials = [_without_limits(trial) if everywhere and trial.at == -1 else trial for trial in whole]
     names = [name_of(job, domain) for domain in DOMAINS]
     frames = []
     for trial in trials:
@@ -75,7 +73,7 @@ def guidance_slider(job: JobOutput) -> Slider:
     start = next((i for i, t in enumerate(trials) if t.point == job.metric("best", "point")), 0)
     drawing = ("model", "sampler", "num_inference_steps", "guidance_interval", "precision")
     left_out = [_left_out(trial, names) for trial in trials if trial not in drawn]
-    said = (*left_out, *_said_of_guidance(job, trials, names))
+    said = (*stopped, *left_out, *_said_of_guidance(job, trials, names))
     return Slider(
         sources(job, keys=(*drawing, "samples", "judge")), tuple(frames), start, charts, said
     )

@@ -10,7 +10,7 @@ import numpy as np
 from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import negated
+from hw2.report.parts import Said, negated
 from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
 
 
@@ -56,10 +56,11 @@ def paired(job: JobOutput, metric: str, first: Trial, last: Trial) -> Interval |
     return None
 
 
-def read_trials(job: JobOutput, key: str) -> list[Trial]:
-    """The trials of a sweep over `key` alone, in its order.
+def read_trials(job: JobOutput, key: str) -> tuple[list[Trial], list[Said]]:
+    """The trials of a sweep over `key` alone, in its order, and what is said of others.
 
-    Raises DataError if fewer than two have scores, or two the same value.
+    Those are trials that were stopped with fewer noises, with which distances are larger. Raises
+    DataError if fewer than two are left, or two have the same value.
     """
     found: dict[float, Trial] = {}
     for one in job.metric("trials"):
@@ -74,6 +75,14 @@ def read_trials(job: JobOutput, key: str) -> list[Trial]:
             at = float(point[key])
             folder = trial_folder(job.out, point)
             found[at] = Trial(at, int(one["samples"]), point, folder, intervals)
-    if len(found) < 2:
-        raise DataError(f"{job.out}: {len(found)} trials over {key} have scores: need two or more")
-    return [found[at] for at in sorted(found)]
+    trials = [found[at] for at in sorted(found)]
+    most = max((trial.samples for trial in trials), default=0)
+    whole = [trial for trial in trials if trial.samples == most]
+    if len(whole) < 2:
+        stopped = f", {len(trials) - len(whole)} with fewer noises" * (len(trials) > len(whole))
+        raise DataError(
+            f"{job.out}: {len(whole)} trials over {key} have scores{stopped}: need two or more"
+        )
+    left_out = tuple(f"{trial.at:g} ({trial.samples})" for trial in trials if trial not in whole)
+    said = [Said("table.stopped_trials", {"most": str(most), "settings": left_out})]
+    return whole, said if left_out else []

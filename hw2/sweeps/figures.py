@@ -24,12 +24,18 @@ def sweep_figures(
     best: TrialResult | None,
     pairs: Sequence[Difference],
 ) -> dict[str, Image.Image]:
-    """Pictures by name: `curves` and `differences` where the first setting is a number, `front`."""
-    done = [trial for trial in trials if trial.scores]
+    """Pictures by name: `curves` and `differences` where the first setting is a number, `front`.
+
+    Of the trials with the most noises.
+    """
+    most = max((trial.samples for trial in trials if trial.scores), default=0)
+    done = [trial for trial in trials if trial.scores and trial.samples == most]
     if not done:
         return {}
     x = next(iter(config.baseline), next(iter(config.space)))
-    title = f"{config.samples} noises a trial, the same for all; seed {config.seed}"
+    title = f"{most} noises a trial, the same for all; seed {config.seed}"
+    if stopped := sum(bool(trial.scores) for trial in trials) - len(done):
+        title += f"; {stopped} with fewer left out"  # their distances would be larger for it
     figures = {}
     if all(is_number(trial.point[x]) for trial in done):
         values = {

@@ -67,7 +67,7 @@ def _apart(
         apart = torch.from_numpy(ours).double() - torch.from_numpy(theirs).double()
         if pictures is None:
             return bootstrap(apart, seed=seed), len(apart)
-        return difference_over_noises(apart, pictures, seed), len(apart)
+        return difference_over_noises(apart, pictures), len(apart)
     if trial.samples != base.samples or not np.array_equal(ours[0], theirs[0]):
         return None
     a, b = (

@@ -19,6 +19,7 @@ from hw2.models.digit_unet import build_digit_unet
 from hw2.precision import wants_bf16
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 from hw2.weights import save_weights
+from tests.diffusion.test_samplers import counted_steps
 
 NETWORK = NetworkConfig(channels=(64,), attention=(False,), patch=4)
 DIFFUSION = DiffusionConfig(num_train_timesteps=40)
@@ -165,6 +166,13 @@ def test_frames_go_from_noise_to_the_first_picture(sampler: str) -> None:
     noise = CounterRandom(0, 0, [4]).normal(Stream.START, 3, 8, 8)[0].clamp(-1, 1)
     assert_close(drawn.frames[0].float() / 127.5 - 1, noise, rtol=0, atol=0.005)
     assert torch.equal(drawn.frames[-1], drawn.images[0, 0])
+
+
+def test_frames_do_not_keep_the_pictures_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = list[int]()
+    monkeypatch.setattr("hw2.digits.drawing.sample", lambda *_, **__: counted_steps(alive))
+    drawn = draw(spied()[0], SETTINGS, domain=0, indices=[1], seed=0)
+    assert len(drawn.frames) == 6 and max(alive) == 1
 
 
 def test_a_strip_shows_what_the_sampler_passes_or_is_refused() -> None:

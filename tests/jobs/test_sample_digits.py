@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -238,5 +240,8 @@ def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> Non
     assert "\nfrechet_judge,svhn,2,,," in table
     assert "against" not in found["one"]
     assert drawn("one", against="two").code == 0  # the same folder, now compared
+    with closing(sqlite3.connect("mlflow.db")) as store:
+        found = store.execute("SELECT DISTINCT value FROM tags WHERE key='hash.against'").fetchall()
+    assert len(found) == 2  # of the pictures of one, and of those of two
     assert drawn("three", seed=4, against="one").code == 2
     assert not Path("three").exists()

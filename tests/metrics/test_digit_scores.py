@@ -33,9 +33,9 @@ def judged(n: int, wrong: int = 0, seed: int = 0, spread: float = 1.0) -> Judged
 
 def test_accuracies_are_wilsons() -> None:
     scores = score_digits(judged(200, wrong=3), judged(400, wrong=10, seed=1))
-    assert scores.get("accuracy", "mnistm") == wilson(97, 100)
-    assert scores.get("accuracy", "svhn") == wilson(94, 100)
-    assert scores.get("accuracy") == wilson(191, 200)
+    assert scores.get("accuracy", "mnistm") == wilson(97, 100, freedom=9)
+    assert scores.get("accuracy", "svhn") == wilson(94, 100, freedom=9)
+    assert scores.get("accuracy") == wilson(191, 200, freedom=9)
     assert scores.get("accuracy", "mnistm", digit=0) == wilson(9, 10)
     assert scores.get("accuracy", "mnistm", digit=9) == wilson(10, 10)
     assert scores.get("accuracy_real", "svhn") == wilson(180, 200)
@@ -158,13 +158,13 @@ def test_rows_flat_and_json_hold_the_same_figures() -> None:
 def test_the_summary_has_a_row_a_metric_and_a_column_a_domain() -> None:
     summary = score_digits(judged(200, wrong=2), judged(400, seed=1)).summary()
     assert [row["score"] for row in summary] == [metric.title for metric in METRICS.values()]
-    assert summary[0]["mnistm"] == f"{wilson(98, 100):.1%}"
+    assert summary[0]["mnistm"] == f"{wilson(98, 100, freedom=9):.1%}"
     assert "mean" in summary[0] and "mean" not in summary[-1]
 
 
 def test_one_domain_alone_is_scored_alone() -> None:
     scores = score_digits(judged(200, wrong=3).of_domain(1), judged(400, seed=1))
-    assert scores.get("accuracy") == scores.get("accuracy", "svhn") == wilson(94, 100)
+    assert scores.get("accuracy") == scores.get("accuracy", "svhn") == wilson(94, 100, freedom=9)
     assert not any("mnistm" in key for key in scores.flat())
 
 

@@ -7,10 +7,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import bootstrap, wilson
+from hw2.metrics.intervals import wilson
 from hw2.metrics.paired import difference_over_noises, holm, mcnemar, paired_difference
 
 
@@ -125,36 +126,51 @@ def test_holm_keeps_the_order_and_refuses_what_is_no_p_value() -> None:
         holm([math.nan])
 
 
+def covered(apart: "list[Tensor]", truth: float) -> float:
+    found = [difference_over_noises(one, 20) for one in apart]
+    return float(np.mean([one.low <= truth <= one.high for one in found]))
+
+
 @pytest.mark.parametrize(("share", "least"), [(0.01, 0.97), (0.04, 0.94), (0.2, 0.92)])
 def test_a_difference_over_noises_covers_small_shares(share: float, least: float) -> None:
     """Of 50 noises each has one of 20 pictures less with this chance; 300 such draws."""
-    rng, hits = np.random.default_rng(0), 0
-    for seed in range(300):
-        apart = -torch.from_numpy(rng.random(50) < share).double() / 20
-        found = difference_over_noises(apart, 20, seed, num_resamples=400)
-        hits += found.low <= -share / 20 <= found.high
-    assert hits / 300 >= least
+    rng = np.random.default_rng(0)
+    draws = [-torch.from_numpy(rng.random(50) < share).double() / 20 for _ in range(300)]
+    assert covered(draws, -share / 20) >= least
 
 
-def test_a_difference_over_noises_is_that_of_the_bootstrap_where_many_differ() -> None:
-    apart = torch.from_numpy(np.random.default_rng(0).normal(0.2, 0.3, 200))
-    found, plain = (
-        difference_over_noises(apart, 20, 0, 4000),
-        bootstrap(apart, seed=0, num_resamples=4000),
-    )
-    wide = plain.high - plain.low
-    assert found.value == plain.value == pytest.approx(float(apart.mean()))
-    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.06 * wide)
+@pytest.mark.parametrize("noises", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize(
+    ("a", "b", "least"), [(0.8, 0.8, 0.93), (0.9, 0.97, 0.9), (0.1, 0.95, 0.89)]
+)
+def test_a_difference_over_few_noises_covers_the_truth(
+    noises: int, a: float, b: float, least: float
+) -> None:
+    """Accuracies differ from noise to noise: beta distributions of intraclass correlation 0.15."""
+    rng, spread = np.random.default_rng(1), (1 - 0.15) / 0.15
+
+    def right(mean: float) -> np.ndarray:
+        return rng.binomial(20, rng.beta(mean * spread, (1 - mean) * spread, noises))
+
+    draws = [torch.from_numpy((right(b) - right(a)) / 20) for _ in range(600)]
+    assert covered(draws, b - a) >= least
+
+
+def test_a_difference_over_noises_is_student_s_of_the_noises_and_two_pairs() -> None:
+    apart = np.array([0.15, 0.0, 0.05, -0.1, 0.0, 0.25])
+    squares = ((apart - apart.mean()) ** 2).sum() + 2 * 0.05**2
+    half = stats.t.ppf(0.975, 5) * math.sqrt(squares / 5 / 6)
+    found = difference_over_noises(torch.from_numpy(apart), 20)
+    limits = apart.mean() - half, apart.mean() + half
+    assert (found.low, found.high) == pytest.approx(limits, rel=1e-12)
 
 
 def test_a_difference_over_noises_at_the_edges() -> None:
-    same = difference_over_noises(torch.zeros(50), 20, seed=0)
+    same = difference_over_noises(torch.zeros(50), 20)
     assert same.value == 0 and -0.005 < same.low < 0 < same.high < 0.005
-    all_moved = difference_over_noises(torch.ones(10), 20, seed=0)
-    assert all_moved.low < all_moved.value == all_moved.high == 1
-    half_moved = difference_over_noises(torch.full((10,), 0.5), 20, seed=0)
-    assert half_moved.low < half_moved.value == 0.5 < half_moved.high
-    one = difference_over_noises(torch.ones(1), 20, seed=0)
+    all_moved = difference_over_noises(torch.ones(10), 20)
+    assert 0.9 < all_moved.low < all_moved.value == all_moved.high == 1
+    one = difference_over_noises(torch.ones(1), 20)
     assert one.value == 1 and math.isnan(one.low) and math.isnan(one.high)
     with pytest.raises(DataError, match="samples of"):
-        difference_over_noises(torch.ones(0), 20, seed=0)
+        difference_over_noises(torch.ones(0), 20)

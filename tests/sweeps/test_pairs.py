@@ -54,7 +54,7 @@ def test_differences_of_shares_are_not_empty() -> None:
         differences(trials, {"x": 0}, 0, {"right": 20}),
     )
     assert plain.interval == Interval(0, 0, 0)
-    assert share.interval == difference_over_noises(torch.zeros(50).double(), 20, 0)
+    assert share.interval == difference_over_noises(torch.zeros(50).double(), 20)
 
 
 def test_equal_outcomes_are_not_shown_to_differ() -> None:
