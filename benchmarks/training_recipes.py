@@ -91,7 +91,7 @@ class Peer:
 
         from hw2.diffusion.counter import CounterRandom, Stream
         from hw2.diffusion.guidance import Guidance, GuidedDenoiser
-        from hw2.diffusion.samplers import sample
+        from hw2.diffusion.samplers import last, sample
 
         label = torch.arange(10).repeat_interleave(len(indices)).to(self.device) + 10 * domain
         start = CounterRandom(0, 0, indices).normal(Stream.START, 3, 28, 28).to(self.device)
@@ -100,8 +100,8 @@ class Peer:
         denoise = GuidedDenoiser(net, schedule, guidance, "epsilon", (label,), (none,))
         told = {"num_inference_steps": self.draw_steps}
         with torch.no_grad(), autocast(self.device):
-            *_, last = sample("ddim", denoise, schedule, start, lambda t: start, **told)
-        return (self.unit(last.xt.float()).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+            end = last(sample("ddim", denoise, schedule, start, lambda t: start, **told))
+        return (self.unit(end.xt.float()).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
 class Reference(Peer):

@@ -58,7 +58,8 @@ def _locked(path: Path, how: int) -> TextIO | None:
     """The file, opened and locked; None if others hold it or it is being moved aside."""
     with contextlib.ExitStack() as opened:
         try:
-            file = opened.enter_context(path.open("w"))
+            # NFS gives a shared lock on what may be read alone, a sole one on what may be written.
+            file = opened.enter_context(path.open("a+"))
         except FileNotFoundError:
             return None
         try:

@@ -12,7 +12,7 @@ def main(config: TrainFacesConfig) -> None:
     from functools import partial
 
     from hw2.diffusion.samplers import timesteps
-    from hw2.distributed.session import connected
+    from hw2.distributed.session import connected, driver_device
     from hw2.distributed.train import run_training
     from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
     from hw2.faces.training import face_training, final_loss, find_init, read_faces
@@ -27,7 +27,7 @@ def main(config: TrainFacesConfig) -> None:
     run = job_run(config, "train_faces", splits={"train": pictures}, files=files)
     with connected(config.scaling), run as (out, tracker):
         run_training(partial(face_training, init=init), config, "train_faces", tracker)
-        loss = final_loss(config, out / FINAL, pictures)
+        loss = final_loss(config, out / FINAL, pictures, driver_device(config.scaling))
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss})
         print(f"loss of the averaged weights, on pictures that were trained on: {loss}")

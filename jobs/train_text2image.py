@@ -13,7 +13,7 @@ from hw2.settings.text2image import TrainText2ImageConfig
 def main(config: TrainText2ImageConfig) -> None:
     """Train (or continue), then write OUT/pipeline, which diffusers loads."""
     from hw2.data.captions import warn_of_cut
-    from hw2.distributed.session import connected
+    from hw2.distributed.session import connected, driver_device
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
     from hw2.runs import job_run
@@ -43,7 +43,7 @@ def main(config: TrainText2ImageConfig) -> None:
         warn_of_cut(latents.lengths(), config.text.context_length)
         make = partial(text2image_training, autoencoder=autoencoder)
         run_training(make, config, "train_text2image", tracker)
-        model, loss = finished(config, autoencoder, out, out / FINAL)
+        model, loss = finished(config, autoencoder, out, out / FINAL, driver_device(config.scaling))
         write_pipeline(model, out / "pipeline")
         tracker.log_metrics({"eval/loss": loss.to_json()})
         tracker.log_summary({"eval/loss": loss})

@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import fcntl
+import os
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from mlflow import MlflowClient
@@ -27,6 +30,23 @@ with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+def test_a_lock_is_one_that_nfs_grants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which asks for reading for a shared lock, and for writing for a sole one."""
+    modes = []
+    flock = fcntl.flock
+
+    def seen(file: TextIO, how: int) -> None:
+        modes.append(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE)
+        flock(file, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", seen)
+    with one_of_writers(tmp_path), one_of_writers(tmp_path):
+        pass
+    with only_writer(tmp_path):
+        pass
+    assert modes == [os.O_RDWR] * 3
 
 
 def test_one_process_writes_and_its_death_lets_the_next_in(tmp_path: Path) -> None:

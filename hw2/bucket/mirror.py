@@ -127,11 +127,16 @@ class Mirror:
 
     def pull_below(self, folder: str) -> None:
         """Copy what is new below one folder of OUT."""
-        self._pull(lambda name: name.startswith(f"{folder}/"))
+        self._pull(lambda name: name.startswith(f"{folder}/"), folder=folder)
 
-    def _pull(self, wanted: Callable[[str], bool], patience: float = PATIENCE_SECONDS) -> None:
+    def _pull(
+        self,
+        wanted: Callable[[str], bool],
+        patience: float = PATIENCE_SECONDS,
+        folder: str = "",
+    ) -> None:
         def pull() -> None:
-            found = self.bucket.names()
+            found = self.bucket.names(folder)
             fresh = [n for n, stamp in found.items() if wanted(n) and self._seen.get(n) != stamp]
             self._each(lambda name: self._get(name, found[name]), fresh)
 

@@ -1,6 +1,7 @@
 """Prompts: sets of templates, and what class names become in them."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,13 @@ def _templates(entry: str) -> tuple[str, tuple[str, ...]]:
     if re.fullmatch(r"\w+", entry) and published.is_file():
         return entry, _read(published)
     if any(placeholder in entry for placeholder in PLACEHOLDERS):
+        first, *others = map(str.strip, entry.split(","))
+        if re.fullmatch(r"\w+", first) and (PUBLISHED / f"{first}.txt").is_file():
+            several = json.dumps([first, *others], ensure_ascii=False)
+            raise ConfigError(
+                f"templates={entry}: {first} is a set, and this would be one text: to compare "
+                f"several, give a list: '{several}'"
+            )
         templates = tuple(part.strip() for part in entry.split("|"))
         _check(templates, "templates", '; to compare texts, give a list: \'["..", ".."]\'')
         words = _for_file(entry.lower(), 40).strip("_")

@@ -1,8 +1,10 @@
 """Reading the digits of a data tree: checked once, packed once, then mapped into memory."""
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from hw2.progress import progress as progress_bar
 
 PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
 SHOWN = 5  # bad rows that an error lists
+KEPT_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,15 @@ def _pack(
 
 
 def _drop_older(path: Path) -> None:
-    """Remove packs of the same split whose files have since changed; open maps stay valid."""
-    prefix = path.name.rpartition("-")[0]
+    """Remove packs of the same split whose files have changed, once they are a week old.
+
+    Another node may have a younger one open, and on NFS would lose what it has not read yet.
+    """
+    prefix, now = path.name.rpartition("-")[0], time.time()
     for other in path.parent.glob(f"{prefix}-*.arrow"):
-        if other != path:
-            other.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if other != path and now - other.stat().st_mtime > KEPT_SECONDS:
+                other.unlink()
 
 
 def _refusal(split: Split, bad: Sequence[BadRow]) -> str:

@@ -117,6 +117,13 @@ def alpha_cumprod(schedule: NoiseSchedule, t: int) -> Float[Tensor, ""]:
     return schedule.alphas_cumprod[t] if t >= 0 else torch.ones((), dtype=torch.float64)
 
 
+def last(steps: Iterator[SampleStep]) -> SampleStep:
+    """The end of the sampler `steps`; of the states before it keeps only one at a time."""
+    for step in steps:  # noqa: B007
+        pass
+    return step
+
+
 def find_sampler(name: str) -> Sampler:
     """The sampler of the file `solvers/{name}.py`."""
     return import_module(f"hw2.diffusion.solvers.{name}").SAMPLER

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.samplers import timesteps
+from hw2.diffusion.samplers import last, timesteps
 from hw2.diffusion.schedule import linear_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.errors import ConfigError
@@ -60,7 +60,7 @@ def draw_faces(
     def fresh(t: int) -> Tensor:
         return CounterRandom(seed, t, indices).normal(Stream.ANCESTRAL, *shape).to(device)
 
-    *_, end = ddim(
+    steps = ddim(
         denoise,
         linear_schedule(NUM_TRAIN_TIMESTEPS),
         x_start.to(device),
@@ -71,6 +71,7 @@ def draw_faces(
         set_alpha_to_one=settings.set_alpha_to_one,
         use_clipped_model_output=settings.use_clipped_model_output,
     )
+    end = last(steps)
     refuse_undrawn(end.xt)
     return end.xt.cpu()
 

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from hw2.data.batches import Shuffled
@@ -72,9 +73,11 @@ def fixed_loss(config: TrainFacesConfig, pictures: PictureSet) -> FixedNoiseLoss
     return FixedNoiseLoss(face_objective(config), batch, config.seed, PART)
 
 
-def final_loss(config: TrainFacesConfig, weights: Path, pictures: PictureSet) -> Interval:
+def final_loss(
+    config: TrainFacesConfig, weights: Path, pictures: PictureSet, device: torch.device
+) -> Interval:
     """The objective of the averaged weights in `weights`, over pictures and noises."""
-    net = load_face_model(str(weights)).net
+    net = load_face_model(str(weights)).net.to(device)
     errors = fixed_loss(config, pictures).errors(net)
     return bootstrap(errors, seed=config.seed)
 

@@ -85,7 +85,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
     precision: Precision = Field(
-        "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
+        "fp32", description="auto: bf16 where the device multiplies it natively, less exact"
     )
     noises_per_chunk: Positive = Field(
         5, description="noises drawn at once; their number moves the last bits"

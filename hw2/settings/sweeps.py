@@ -175,7 +175,7 @@ class TuneEtaConfig(EtaSettings, SweepConfig):
 
     model: str = Field("asset:faces", description="as in jobs.sample_faces")
     precision: Precision = Field(
-        "auto", description="auto: bf16 where the processor multiplies it natively"
+        "auto", description="auto: bf16 where the device multiplies it natively"
     )
     noise: Place | None = Field(
         Path("hw2_data/face/noise"), description="given noises, drawn first; null: none"

@@ -80,7 +80,7 @@ class DrawSettings(Config):
     )
     negative_prompt: str = Field("", description="what the unconditional branch is told")
     precision: Precision = Field(
-        "auto", description="auto: bf16 where the processor multiplies it natively"
+        "auto", description="auto: bf16 where the device multiplies it natively"
     )
 
 

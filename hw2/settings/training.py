@@ -38,11 +38,12 @@ class TrainConfig(Config):
         0.08, description="EMA profile's width as a share of the training (Karras 2024)"
     )
     precision: Precision = Field(
-        "auto", description="auto: bf16 where the processor multiplies it natively"
+        "auto", description="auto: bf16 where the device multiplies it natively"
     )
     compile: bool = Field(
         False,
-        description="torch.compile the network, on a GPU into CUDA graphs (needs a C++ compiler)",
+        description="torch.compile the network, where one GPU trains without accumulate into CUDA "
+        "graphs (needs a C++ compiler)",
     )
     log_every: Positive = Field(1, description="steps between metric rows")
     checkpoint_every: Positive = Field(200, description="steps between checkpoints")

@@ -41,7 +41,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
     precision: Precision = Field(
-        "fp32", description="auto: bf16 where the processor multiplies it natively, less exact"
+        "fp32", description="auto: bf16 where the device multiplies it natively, less exact"
     )
     save_embeddings: bool = Field(False, description="write the pictures' embeddings too")
     cache: Place | None = Field(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
-from hw2.diffusion.samplers import check_sampler, sample
+from hw2.diffusion.samplers import check_sampler, last, sample
 from hw2.pixels import refuse_undrawn, to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.text2image import DrawSettings
@@ -58,7 +58,7 @@ def draw(
         (features[:-1],),
         (features[-1:].expand_as(features[:-1]),),
     )
-    *_, end = sample(
+    steps = sample(
         settings.sampler,
         denoise,
         model.schedule,
@@ -68,6 +68,7 @@ def draw(
         eta=settings.eta,
         clip_x0=False,
     )
+    end = last(steps)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         pictures = decode(model.vae, end.xt / model.scaling_factor)
     refuse_undrawn(pictures, settings.guidance_weight)

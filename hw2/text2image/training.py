@@ -106,12 +106,16 @@ def text2image_training(config: TrainText2ImageConfig, out: Path, autoencoder: P
 
 
 def finished(
-    config: TrainText2ImageConfig, autoencoder: Path, out: Path, weights: Path
+    config: TrainText2ImageConfig,
+    autoencoder: Path,
+    out: Path,
+    weights: Path,
+    device: torch.device,
 ) -> tuple[StableDiffusion, Interval]:
     """The averaged weights of a finished training as a model, and its held-out loss."""
     pictures = read_latents(config, autoencoder, out)
     net = build_text2image(config, pictures)
     load_weights(weights, net, "ema")
-    errors = held_out_loss(config, pictures).errors(net.eval())
+    errors = held_out_loss(config, pictures).errors(net.eval().to(device))
     loss = bootstrap(errors, seed=config.seed)
-    return assembled(net, pictures, config), loss
+    return assembled(net.cpu(), pictures, config), loss

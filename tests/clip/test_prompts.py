@@ -86,6 +86,7 @@ def test_refusals(tmp_path: Path) -> None:
     refused(["a {} and a {}"], "needs one {} for the class's name")
     refused(["a {}|a photo"], "'a photo' needs one {}")
     refused(['"a {}.", "no {}."'], "for the class's name; to compare texts, give a list: '[")
+    refused(["simple,a {}"], """to compare several, give a list: '["simple", "a {}"]'""")
     refused(["simple", "simple"], "the set simple is asked for twice")
     refused(["a {}" + "x" * 10**5], "xxx' has 100004 letters: want at most 1000")
     for content, said in ((b"\n \n", "holds no templates"), (b"\xff\xfe{}", "not a text file")):

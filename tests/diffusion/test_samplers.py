@@ -1,5 +1,7 @@
 """Whole trajectories of DDPM and DDIM against diffusers and the course's formula, in float64."""
 
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 
 import diffusers.schedulers.scheduling_ddpm as diffusers_ddpm
@@ -10,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 from torch.testing import assert_close
 
-from hw2.diffusion.samplers import SampleStep, Spacing, sample, timesteps
+from hw2.diffusion.samplers import SampleStep, Spacing, last, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.diffusion.solvers.ddpm import ddpm
@@ -334,3 +336,20 @@ def test_refusals_say_the_value_and_the_way_out() -> None:
         assert refused(schedule, name, count, eta=0.5).startswith("eta=0.5: only sampler ddim")
     for eta in (-0.1, 1.1, float("nan")):
         assert refused(schedule, "ddim", 10, eta=eta).startswith(f"eta={eta}: need 0")
+
+
+def counted_steps(alive: list[int]) -> Iterator[SampleStep]:
+    """Five steps; `alive` is told how many earlier states are still kept as each is asked for."""
+    states = list[weakref.ref[Tensor]]()
+    for t in range(4, -1, -1):
+        alive.append(sum(state() is not None for state in states))
+        step = SampleStep(t, torch.full((10, 3, 8, 8), float(t)), torch.zeros(10, 3, 8, 8))
+        states.append(weakref.ref(step.xt))
+        yield step
+        del step
+
+
+def test_the_last_step_is_found_without_keeping_the_others() -> None:
+    alive = list[int]()
+    assert last(counted_steps(alive)).xt.unique().tolist() == [0]
+    assert max(alive) == 1

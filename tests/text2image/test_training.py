@@ -108,7 +108,7 @@ def test_model_learns_and_its_pipeline_is_diffusers(
 
     # The latents are encoded once.
     monkeypatch.setattr(latents, "_encoded", lambda *_: pytest.fail("encoded again"))
-    model, loss = finished(config, autoencoder, tmp_path, final(training))
+    model, loss = finished(config, autoencoder, tmp_path, final(training), torch.device("cpu"))
     assert loss.high < start
     scaled = latents.read_latents(config, autoencoder, tmp_path).latents
     assert float(scaled.std()) == pytest.approx(1, abs=1e-5)
@@ -214,7 +214,7 @@ def test_the_sheet_is_of_held_out_captions_and_the_model_of_the_averages(
     with patch("hw2.text2image.training.sheet", return_value=Image.new("L", (1, 1))) as drawn:
         training.show(Saved(1, training.net))
     assert drawn.call_args.args[1] == read_text2image(data, 16).captions[-HELD_OUT:]
-    model, _ = finished(config, autoencoder, tmp_path, final(training))
+    model, _ = finished(config, autoencoder, tmp_path, final(training), torch.device("cpu"))
     kept = load_file(final(training))
     for name, value in model.unet.state_dict().items():
         assert torch.equal(value, kept[f"ema.unet.{name}"])
