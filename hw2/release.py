@@ -98,7 +98,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
             note=f"\n{note}\n" if note else "",
             settings=yaml.dump(settings, Dumper=Dumper, sort_keys=False),
         )
-        (part / CARD_FILE).write_text(card)
+        (part / CARD_FILE).write_text(card, encoding="utf-8")
         as_umask(part)
         if folder.exists():
             folder.rename(old)

@@ -58,14 +58,14 @@ class EmbeddingStore:
         mark, own = self.folder / MARK, uuid.uuid4().hex
         draft = mark.with_name(f".{MARK}.{own}.tmp")
         try:
-            draft.write_text(own)
+            draft.write_text(own, encoding="utf-8")
             with suppress(OSError):  # someone was first, or the disk has no hard links
                 os.link(draft, mark)
             if not mark.exists() or not mark.stat().st_size:  # empty: who made it was killed
                 os.replace(draft, mark)
         finally:
             draft.unlink(missing_ok=True)
-        return mark.read_text()
+        return mark.read_text("utf-8")
 
     def refuse_other_disk(self) -> None:
         """On another node, raise ConfigError unless its folder is the one that was made."""
@@ -99,7 +99,7 @@ class EmbeddingStore:
     def content_of(self, part: Part) -> str | None:
         """The content hash of a part whose embeddings are here; None: it must be read."""
         try:
-            content = self._index(part).read_text()
+            content = self._index(part).read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
         return content if re.fullmatch("[0-9a-f]{64}", content) and self.has(content) else None
@@ -115,7 +115,7 @@ class EmbeddingStore:
     def remember(self, part: Part, content: str) -> None:
         """Lead from the untouched `part` to its content."""
         with self._replacing(self._index(part)) as passing:
-            passing.write_text(content)
+            passing.write_text(content, encoding="utf-8")
 
     def write(self, content: str, embeddings: np.ndarray, reasons: list[str | None]) -> None:
         """Keep a part: an embedding (float32) for each row without a reason why it is bad."""

@@ -197,6 +197,8 @@ def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, ..
     if not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{where}: src_image={str(given)[:80]!r}: want a folder or files")
     paths = [_inside(where, root, name) for name in names]
+    if len(paths) > 1 and (gone := [path for path in paths if not path.is_file()]):
+        raise DataError(f"{where}: src_image: {gone[0]} is no file")
     if len(paths) == 1 and not paths[0].exists():
         paths = [_inside(where, root, source)]  # the course's folders are called so
     if len(paths) == 1 and paths[0].is_dir():
@@ -204,7 +206,7 @@ def _pictures(where: str, root: Path, source: str, given: Any) -> tuple[Path, ..
         paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         paths = [_inside(where, root, p) for p in paths if p.suffix.lower() in SUFFIXES]
     else:
-        folder = paths[0].parent
+        folder = root / names[0]  # what was asked for, wherever it was looked for
     if not paths or not all(path.is_file() for path in paths):
         raise DataError(
             f"{where}: src_image={str(given)[:80]!r}: {folder} holds no pictures: want "

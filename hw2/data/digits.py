@@ -148,7 +148,9 @@ def _pack(
                 try:
                     images[len(labels)] = decode(row.path, image_size).transpose(2, 0, 1)
                 except DataError as error:
-                    reason = f"{row.path.name[:200]!r}: {error}"
+                    reason = (
+                        f"{os.path.relpath(row.path, table.file.parent / 'data')[:200]!r}: {error}"
+                    )
                     broken.append(BadRow(str(table.file), row.line, reason))
                 else:
                     labels.append((row.digit, domain))

@@ -9,41 +9,53 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import NamedTuple
 
 from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import Entry, Store, gist
+from hw2.data.listing.store import Entry, Store, gist, readable
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
 from hw2.places import uri_of
 
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 PACKED = "it is an archive: unpack it"
+LINKED = "it is a link, which may lead anywhere: put the folder itself in its place"
+LITTER = {"__MACOSX", "__pycache__"}  # folders that no student made
 SHOWN = 5  # names that a message lists
+
+
+class HandedFolder(NamedTuple):
+    """What a student handed in, and the reason why nothing of it is read, if so."""
+
+    path: Path
+    reason: str | None = None
 
 
 def students_in(
     pictures: Sequence[Path], out: Path, is_students: Callable[[Sequence[Entry]], bool], want: str
-) -> dict[str, Path]:
+) -> dict[str, HandedFolder]:
     """The students' folders of all folders of the setting `pictures`, by name; none is opened.
 
     `is_students` says of what lies in a folder whether it is a student's. A folder that is none has
     students' below it, of which one at least has to be so; `want` tells users that. A student is
     called as the folder is, or where two are called alike, by the path; no two have one name.
-    Archives that are not unpacked beside themselves are students too.
+    Links to folders, and archives that are not unpacked beside themselves, are students too of
+    whom nothing is read.
 
     Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
     DataError for a folder that is none, that cannot be listed, or that holds no student's.
     """
-    folders = [path for given in pictures for path in _folders_of(given, out, is_students, want)]
-    twice = Counter(os.path.realpath(path) for path in folders)
+    found = [one for given in pictures for one in _folders_of(given, out, is_students, want)]
+    folders = [one.path for one in found]
+    twice = Counter(os.path.realpath(one.path) for one in found if one.reason != LINKED)
     if again := [path for path, count in twice.items() if count > 1]:
         raise ConfigError(f"pictures: {again[0]} is there twice: name it once")
-    names = [plain(os.path.basename(os.path.abspath(path))) for path in folders]
+    names = [plain(readable(os.path.basename(os.path.abspath(path)))[0]) for path in folders]
     own = [
         name if names.count(name) == 1 else plain(str(path))
         for name, path in zip(names, folders, strict=True)
     ]
-    return dict(zip(_numbered(own), folders, strict=True))
+    return dict(zip(_numbered(own), found, strict=True))
 
 
 def content_of(store: Store, name: str, size: int) -> bytes | str:
@@ -84,31 +96,42 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 def _folders_of(
     given: Path, out: Path, is_students: Callable[[Sequence[Entry]], bool], want: str
-) -> list[Path]:
+) -> list[HandedFolder]:
     """The students' folders that a folder of `pictures` means."""
     if uri := uri_of(given):
         raise ConfigError(f"pictures={uri}: want a folder: copy what is in a bucket to one")
     if os.path.isfile(given) and _is_archive(given.name):
-        return [given]
+        return [HandedFolder(given, PACKED)]
     if not os.path.isdir(given):
-        raise DataError(f"pictures={given}: no such folder: {want}")
+        raise DataError(
+            f"pictures={given}: no such folder: {want} (of a name with a comma in it a list: "
+            '\'["..", ".."]\')'
+        )
     entries = listed(given)
     if is_students(entries):
-        return [given]
-    below = [given / entry.name for entry in entries if entry.folder and entry.name[:2] != "__"]
-    if not any([is_students(listed(path)) for path in below]):  # all, so that all can be listed
-        raise DataError(f"pictures={given}: {want}; found {names_of(entries)}")
+        return [HandedFolder(given)]
+    with os.scandir(given) as scanned:  # of each its own name, also one that is not UTF-8
+        here = {item.name: item for item in scanned if item.name[:1] != "."}
+    folders = sorted(name for name in here.keys() - LITTER if here[name].is_dir())
+    below = [
+        HandedFolder(given / name, LINKED * here[name].is_symlink() or None) for name in folders
+    ]
+    # All, so that all can be listed.
+    if not any([is_students(listed(one.path)) for one in below if one.reason is None]):
+        links = sum(one.reason is not None for one in below)
+        more = f" ({links} of them links, which are not followed)" * (links > 0)
+        raise DataError(f"pictures={given}: {want}; found {names_of(entries)}{more}")
     if not uri_of(out) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(given)):
         raise ConfigError(
             f"out={out} lies in pictures={given}, whose sub-folders are students': "
             "choose another --out"
         )
-    names = {path.name for path in below}
-    loose = [entry for entry in entries if not entry.folder]
+    names = {one.path.name for one in below} | {readable(one.path.name)[0] for one in below}
+    loose = [entry for entry in entries if not entry.folder and entry.name not in names]
     packed = [e for e in loose if _is_archive(e.name) and _unpacked(e.name) not in names]
     if passed := [entry for entry in loose if entry not in packed]:
         warn(f"{given}: no folders, and so passed over: {names_of(passed)}")
-    return below + [given / entry.name for entry in packed]
+    return below + [HandedFolder(given / entry.name, PACKED) for entry in packed]
 
 
 def _is_archive(name: str) -> bool:

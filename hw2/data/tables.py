@@ -113,6 +113,8 @@ def _check(cells: list[str], folder: Path, resolved: Path) -> tuple[Path, int]:
     name, label = cells[0].strip(), cells[1].strip()
     if label not in tuple("0123456789"):
         wrong = "is outside 0..9" if _is_number(label) else "is not a whole number 0..9"
+        if label.isascii() and label.isdecimal() and int(label[:80]) < 10:
+            wrong = f"has zeros before it: want {int(label)}"
         raise DataError(f"the label {label[:80]!r} {wrong}")
     return _inside(name, folder, resolved), int(label)
 
@@ -123,7 +125,10 @@ def _inside(name: str, folder: Path, resolved: Path) -> Path:
     The reason is the same however the path of the folder is written: packs go by it.
     """
     for pure in (PurePosixPath(name), PureWindowsPath(name)):
-        if pure.anchor or ".." in pure.parts:
+        if pure.anchor:
+            said = f"leaves the folder {folder.name}: it is an absolute path"
+            raise DataError(f"{name[:200]!r} {said}")
+        if ".." in pure.parts:
             raise DataError(f"{name[:200]!r} leaves the folder {folder.name}")
     path = folder / name
     try:

@@ -39,9 +39,9 @@ def write_pictures(
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` unless it stands there already."""
-    if not path.is_file() or path.read_text() != text:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with replacing(path) as passing:
-            passing.write_text(text)
+            passing.write_text(text, encoding="utf-8")
 
 
 @contextmanager

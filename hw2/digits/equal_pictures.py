@@ -10,6 +10,7 @@ import numpy as np
 
 from hw2.digits.judging import JUDGE_SIZE
 from hw2.digits.reading import read_splits
+from hw2.disclosure import warn
 from hw2.domains import DOMAINS
 from hw2.errors import DataError
 from hw2.settings.data import DataConfig
@@ -39,7 +40,11 @@ def real_sums(tree: Path | None) -> dict[str, str]:
             "with `python -m jobs.prepare_data`"
         )
     found: dict[str, str] = {}
-    for name, split in read_splits(DataConfig(root=tree), JUDGE_SIZE, progress=True).items():
+    splits = read_splits(DataConfig(root=tree, skip_bad=True), JUDGE_SIZE, progress=True)
+    for name, split in splits.items():
+        if split.bad:
+            first, more = split.bad[0], len(split.bad) - 1
+            warn(f"copies_of={tree}: {first}{f'; and {more} more' * (more > 0)}: passed over")
         pictures = split.images.movedim(1, -1).contiguous().numpy()
         for pixels, domain in zip(pictures, split.domains.tolist(), strict=True):
             found.setdefault(picture_sum(pixels), f"{tree}: {DOMAINS[domain]}, {name}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw2.data.handed_in import PACKED, content_of, listed, names_of, students_in
+from hw2.data.handed_in import HandedFolder, content_of, listed, names_of, students_in
 from hw2.data.images import SUFFIXES
 from hw2.data.listing.store import Entry, Store, unusable
 from hw2.disclosure import warn
@@ -22,6 +22,7 @@ WANT = (
     "or a folder whose sub-folders are such"
 )
 DIGIT = re.compile(r"([0-9])(?![0-9A-Za-z])")  # 3_001.png, not 10_001.png
+NUMBERS = re.compile(r"(\d+)")
 UNTOLD = "its name tells no digit: want {digit}_{001..}.png"
 
 
@@ -93,7 +94,8 @@ def find_students(config: JudgeDigitsConfig) -> list[Student]:
     """
     found = students_in(config.pictures, config.out, _has_domain, WANT)
     students = [
-        Student(name, path, tuple(_files(path, config.domains))) for name, path in found.items()
+        Student(name, given.path, tuple(_files(given, config.domains)))
+        for name, given in found.items()
     ]
     if all(file.digit is None for student in students for file in student.files):
         first = students[0].files[0]
@@ -106,10 +108,11 @@ def _has_domain(entries: Sequence[Entry]) -> bool:
     return any(entry.folder and entry.name in DOMAINS for entry in entries)
 
 
-def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
-    if not os.path.isdir(folder):
-        warn(f"{folder}: nothing of it is judged: {PACKED}")
-        yield from (HandedIn(domain, "", -1, None, PACKED) for domain in domains)
+def _files(given: HandedFolder, domains: Sequence[Domain]) -> Iterator[HandedIn]:
+    folder, reason = given
+    if reason is not None:
+        warn(f"{folder}: nothing of it is judged: {reason}")
+        yield from (HandedIn(domain, "", -1, None, reason) for domain in domains)
         return
     store, found = Store(os.path.abspath(folder)), listed(folder)
     for domain in domains:
@@ -119,15 +122,23 @@ def _files(folder: Path, domains: Sequence[Domain]) -> Iterator[HandedIn]:
             yield HandedIn(domain, "", -1, None, reason)
             continue
         try:
-            entries = sorted(store.scan(domain))
+            entries = sorted(store.scan(domain), key=lambda entry: _in_order(entry.name))
         except DataError as error:
             warn(f"{folder}: nothing of {domain} is judged: {error}")
             yield HandedIn(domain, "", -1, None, str(error))
             continue
         if not entries:
             yield HandedIn(domain, "", -1, None, "the folder is empty")
-        for entry in entries:
-            yield _handed_in(domain, entry)
+        files = [_handed_in(domain, entry) for entry in entries]
+        if entries and all(file.digit is None for file in files):
+            reason = f"found {names_of(entries)}: {files[0].reason}"
+            warn(f"{folder}: nothing of {domain} is judged: {reason}")
+        yield from files
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """What sorts names by the numbers in them: 9 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in NUMBERS.split(name)]
 
 
 def _handed_in(domain: Domain, entry: Entry) -> HandedIn:

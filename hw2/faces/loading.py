@@ -23,6 +23,7 @@ from hw2.weights import read_meta
 NUM_TRAIN_TIMESTEPS = 1000
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
+WRAPPERS = ("state_dict", "model_state_dict")  # the second as torch's tutorials save a training
 SCHEDULER = "scheduler_config.json"
 # What diffusers' schedulers are by default, and faces are drawn by always.
 PROCESS = {
@@ -70,7 +71,7 @@ def weights_file(model: str, key: str = "model") -> Path:
     CheckpointError if there is none.
     """
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
-    if path.suffix in COURSE_SUFFIXES:
+    if path.suffix.lower() in COURSE_SUFFIXES:
         if not path.is_file():
             raise CheckpointError(
                 f"{key}={model}: no such file; give the course's UNet.pt, a diffusers folder, a "
@@ -101,7 +102,7 @@ def load_face_model(model: str) -> FaceModel:
         CheckpointError: there is none, it is torn, of another network, or unsafe to load.
     """
     path = weights_file(model)
-    if path.suffix in COURSE_SUFFIXES:
+    if path.suffix.lower() in COURSE_SUFFIXES:
         return FaceModel(from_course(_course_state(path), str(path)))
     if path.name == DIFFUSERS_WEIGHTS:
         return FaceModel(_from_diffusers(path.parent))
@@ -112,11 +113,12 @@ def load_face_model(model: str) -> FaceModel:
 
 
 def _course_state(path: Path) -> dict[str, Tensor]:
-    """The state_dict in `path`, plain or as {'state_dict': ...}; see `unwrapped`."""
+    """The state_dict in `path`, plain or below one of WRAPPERS; see `unwrapped`."""
     try:
         state = load_torch(path, MAX_BYTES)
-        if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-            state = state["state_dict"]
+        for name in WRAPPERS:
+            if isinstance(state, dict) and isinstance(state.get(name), dict):
+                state = state[name]
         _refuse_other_than_weights(state)
         refuse_unusual(state.values(), MAX_BYTES)
     except DataError as error:

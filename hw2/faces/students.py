@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.handed_in import PACKED, content_of, listed, names_of, students_in
+from hw2.data.handed_in import HandedFolder, content_of, listed, names_of, students_in
 from hw2.data.images import SUFFIXES, decode_bytes, decode_named
 from hw2.data.listing.store import Entry, Store, unusable
 from hw2.disclosure import warn
@@ -70,7 +70,7 @@ def read_given(folder: Path) -> Faces:
     return {path.stem: stacked([decode_named(path)])[0] for path in paths}
 
 
-def find_face_students(config: GradeFacesConfig, given: Faces) -> dict[str, Path]:
+def find_face_students(config: GradeFacesConfig, given: Faces) -> dict[str, HandedFolder]:
     """The students' folders by name; raises as `students_in` does."""
     shown = [f"{name}.png" for name in given]
     want = (
@@ -85,7 +85,7 @@ def find_face_students(config: GradeFacesConfig, given: Faces) -> dict[str, Path
 
 
 def read_student(
-    name: str, folder: Path, given: Faces, advance: Callable[[int], object]
+    name: str, folder: HandedFolder, given: Faces, advance: Callable[[int], object]
 ) -> FaceStudent:
     """A student's pictures, compared; `advance` is told how many more are done."""
     digest, pictures = hashlib.sha256(), []
@@ -98,16 +98,19 @@ def read_student(
 
 
 def _by_name(entries: Sequence[Entry]) -> dict[str, Entry]:
-    """Files that end as pictures do, by name without suffix; of two the .png."""
+    """Files that end as pictures do, by name without suffix; of two the .png (or .PNG)."""
     files = [e for e in entries if not e.folder and e.name.lower().endswith(SUFFIXES)]
-    return {Path(e.name).stem: e for e in sorted(files, key=lambda e: e.name.endswith(".png"))}
+    return {
+        Path(e.name).stem: e for e in sorted(files, key=lambda e: e.name.lower().endswith(".png"))
+    }
 
 
-def _read(folder: Path, given: Mapping[str, Tensor]) -> Iterator[tuple[Compared, bytes]]:
+def _read(handed: HandedFolder, given: Mapping[str, Tensor]) -> Iterator[tuple[Compared, bytes]]:
     """For each given picture the student's bytes, or the reason why there are none."""
-    if not folder.is_dir():
-        warn(f"{folder}: {PACKED}")
-        yield from ((Compared(name, "", reason=PACKED), b"") for name in given)
+    folder, reason = handed
+    if reason is not None:
+        warn(f"{folder}: {reason}")
+        yield from ((Compared(name, "", reason=reason), b"") for name in given)
         return
     store, entries = Store(str(folder.absolute())), listed(folder)
     files = _by_name(entries)

@@ -63,12 +63,13 @@ def curves(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Image.Imag
     return picture_of(figure)
 
 
-def panels(panels: Sequence[Panel], title: str = "") -> Image.Image:
+def panels(panels: Sequence[Panel], title: str = "", order: Sequence[str] = ()) -> Image.Image:
     """Small multiples, up to three in a row; a line has one colour in all of them.
 
-    Estimates that are nan are passed over.
+    Colours are given out in the `order` of names, then as lines come. Estimates that are nan are
+    passed over.
     """
-    names = dict.fromkeys(name for panel in panels for name in panel.lines)
+    names = dict.fromkeys((*order, *(name for panel in panels for name in panel.lines)))
     colours = dict(zip(names, cycle(COLOURS), strict=False))
     figure, all_axes = blank_axes(len(panels), title)
     for axes, panel in zip(all_axes, panels, strict=True):

@@ -46,12 +46,13 @@ def front(
     x: str = "",
     y: str = "",
     best: FrontPoint | None = None,
+    order: Sequence[str] = (),
 ) -> Image.Image:
     """Settings by two qualities, higher being better in both, but for a `worth` of the points.
 
     Filled are those that no other beats, by being at least as good in both and better in one
     (Pareto's front). `best`, one of `points`, is ringed as the chosen one. Of more than 30 points
-    these alone have their labels.
+    these alone have their labels. Groups have colours in the given `order`, then as they come.
     """
     figure, (axes,) = blank_axes()
     dress_axes(axes, title, x, y)
@@ -59,10 +60,11 @@ def front(
     axes.margins(0.12)  # room for the labels of the outermost points
     points = sorted(points, key=lambda p: (p.x.value, -p.y.value))
     beaten = {p for p in points if _beaten(p, points)}
-    groups = list(dict.fromkeys(p.group for p in points))
+    groups = dict.fromkeys((*order, *(p.group for p in points)))
     lines = []
     for name, colour in zip(groups, cycle(COLOURS), strict=False):
-        own = [p for p in points if p.group == name]
+        if not (own := [p for p in points if p.group == name]):
+            continue
         lines.append([p.place for p in own])
         at, heights = zip(*lines[-1], strict=True)
         axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)

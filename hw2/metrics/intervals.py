@@ -17,7 +17,8 @@ class Interval:
     """An estimate with its confidence limits; nan where the data cannot give it.
 
     `f"{interval:.1%}"` is "96.5 % (95.1-97.6)", `f"{interval:.3f}"` is "0.965 (0.951-0.976)".
-    `str(interval)` shows as many decimals as the width of the interval gives sense to.
+    `str(interval)` shows as many decimals as the width of the interval gives sense to, without one
+    four digits, of small numbers three decimals.
     """
 
     value: float
@@ -43,7 +44,9 @@ class Interval:
     def _decimals(self) -> int:
         width = self.high - self.low
         if not (math.isfinite(width) and width > 0):
-            return 3
+            known = self.value and math.isfinite(self.value)
+            large = math.floor(math.log10(abs(self.value))) if known else 0
+            return min(max(3 - large, 0), 3)
         return min(max(1 - math.floor(math.log10(width)), 0), 9)
 
     def in_points(self) -> "Interval":

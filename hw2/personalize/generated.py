@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hw2.data.concepts import Concept, one_concept, sources_by_token
 from hw2.data.files import inside, read_json
-from hw2.data.images import decode_named
+from hw2.data.images import SUFFIXES, decode_named
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
@@ -200,7 +200,9 @@ def _numbered(folder: Path, stem: str) -> Numbered:
     place = folder / Path(stem).parent
     form = re.compile(rf"{re.escape(Path(stem).name)}_(0|[1-9]\d*)\.png")
     found = {}
-    for path in sorted(place.glob("[!.]*.png")):
+    for path in sorted(place.glob("[!.]*")):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
         match = form.fullmatch(path.name)
         if match is None:
             raise DataError(f"{path}: want the name {Path(stem).name}_N.png, N from 0 on")

@@ -44,7 +44,10 @@ def pieces_to_draw(captions: Sequence[str], folder: Path, size: int) -> list[Pie
 
 def write_captions(captions: Sequence[str], folder: Path) -> None:
     """Write the table of all captions. It comes last: a folder that has it is whole."""
-    with replacing(captions_csv(folder)) as passing, passing.open("w", newline="") as file:
+    with (
+        replacing(captions_csv(folder)) as passing,
+        passing.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["image_name", "caption"])
         table.writerows((f"{number:05d}.png", text) for number, text in enumerate(captions))

@@ -154,7 +154,7 @@ class Runner:
             return StepResult(step, "failed", error=str(error))
         # The job may know more of what it reads than the report: the folder is the report's.
         words = [sys.executable, "-m", f"jobs.{step.job}", *step.words, "--overwrite", "true"]
-        with self.log_of(step).open("w") as log:
+        with self.log_of(step).open("w", encoding="utf-8") as log:
             process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
             try:
                 code = process.wait()
@@ -176,7 +176,7 @@ class Runner:
 
     def _why(self, step: Planned, code: int) -> str:
         """The job's own line, or the last one."""
-        lines = self.log_of(step).read_text(errors="replace").split("\n")
+        lines = self.log_of(step).read_text("utf-8", errors="replace").split("\n")
         lines = [line.strip() for line in lines if line.strip()]
         told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         last = (told or lines or ["it said nothing"])[-1]

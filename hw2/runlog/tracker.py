@@ -5,6 +5,7 @@ waits for a server, rows outlive its absence, and a job that continues in OUT co
 """
 
 import csv
+import io
 import json
 import logging
 import math
@@ -187,13 +188,17 @@ class Tracker:
         if not rows:
             if not csv_file.exists():
                 return
-            with csv_file.open(newline="") as file:
+            with csv_file.open(newline="", encoding="utf-8-sig") as file:
                 columns = next(csv.reader(file), [])
         csv_file.parent.mkdir(exist_ok=True)
-        with replacing(csv_file) as passing, passing.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)  # of RFC 4180: a lone return is quoted too
-            writer.writeheader()
-            writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)  # of RFC 4180: a lone return is quoted too
+        writer.writeheader()
+        writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
+        # A spreadsheet takes other letters for its system's, unless a mark says that they are not.
+        encoding = "utf-8" if text.getvalue().isascii() else "utf-8-sig"
+        with replacing(csv_file) as passing:
+            passing.write_text(text.getvalue(), encoding=encoding, newline="")
         data = [[row.get(column) for column in columns] for row in rows]
         write_json(json_file, {"columns": columns, "data": finite(data)})
         self.log_file(csv_file, "tables")

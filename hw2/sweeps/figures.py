@@ -36,6 +36,7 @@ def sweep_figures(
     title = f"{most} noises a trial, the same for all; seed {config.seed}"
     if stopped := sum(bool(trial.scores) for trial in trials) - len(done):
         title += f"; {stopped} with fewer left out"  # their distances would be larger for it
+    order = list(dict.fromkeys(_rest(trial.point, x) for trial in done))  # one colour in all
     figures = {}
     if all(is_number(trial.point[x]) for trial in done):
         values = {
@@ -47,11 +48,12 @@ def sweep_figures(
             for name in shown.metrics
         }
         if charts := _panels(shown, x, values):
-            figures["curves"] = panels(charts, title)
+            figures["curves"] = panels(charts, title, order)
         if charts := _panels(shown, x, apart, zero=0.0):
             against = label_of(config.baseline)
-            figures["differences"] = panels(charts, f"less that of {against}, in pairs; {title}")
-    if shown.front is not None and (picture := _front(shown, shown.front, x, done, best)):
+            told = f"less that of {against}, in pairs; {title}"
+            figures["differences"] = panels(charts, told, order)
+    if shown.front is not None and (picture := _front(shown, shown.front, x, done, best, order)):
         figures["front"] = picture
     return figures
 
@@ -71,7 +73,7 @@ def _panels(
 
 def _panel(title: str, x: str, values: Values, zero: float | None) -> Panel:
     """One metric over `x`, a line for each combination of the other settings."""
-    rest = [label_of({k: v for k, v in point.items() if k != x}) for point, _ in values]
+    rest = [_rest(point, x) for point, _ in values]
     different = list(dict.fromkeys(rest))
     if len(different) > MAX_LINES:
         title += f", {MAX_LINES} of {len(different)} combinations"
@@ -87,12 +89,18 @@ def _panel(title: str, x: str, values: Values, zero: float | None) -> Panel:
     return Panel(title, SHORT.get(x, x), "", at, lines, zero)
 
 
+def _rest(point: Point, x: str) -> str:
+    """A trial's settings but `x`."""
+    return label_of({key: value for key, value in point.items() if key != x})
+
+
 def _front(
     shown: Shown,
     axes: tuple[str, str],
     x: str,
     done: Iterable[TrialResult],
     best: TrialResult | None,
+    order: Sequence[str],
 ) -> Image.Image | None:
     across, up = axes
     points = {
@@ -100,7 +108,7 @@ def _front(
             label_of({x: trial.point[x]}),
             trial.scores[across],
             trial.scores[up],
-            label_of({k: v for k, v in trial.point.items() if k != x}),
+            _rest(trial.point, x),
             shown.likeness(trial),
         )
         for trial in done
@@ -110,4 +118,6 @@ def _front(
         return None
     names = (shown.metrics[across].title, shown.metrics[up].title)
     chosen = points.get(best.folder) if best else None
-    return front(list(points.values()), f"{names[1]} against {names[0]}", *names, best=chosen)
+    return front(
+        list(points.values()), f"{names[1]} against {names[0]}", *names, best=chosen, order=order
+    )

@@ -96,6 +96,8 @@ def row(content: str) -> Callable[[Path], str]:
 BAD = [
     pytest.param(row("00002.png,10"), "label '10' is outside 0..9", id="label over 9"),
     pytest.param(row("00002.png,-1"), "label '-1' is outside 0..9", id="label under 0"),
+    pytest.param(row("00002.png,02"), "label '02' has zeros before it: want 2", id="label of two"),
+    pytest.param(row("data/00002.png,2"), "'data/00002.png': the file is missing", id="a folder"),
     pytest.param(row("00002.png,two"), "label 'two' is not a whole number", id="label a word"),
     pytest.param(row("00002.png,2.0"), "label '2.0' is not a whole number", id="label a float"),
     pytest.param(row("00002.png,"), "label '' is not a whole number", id="no label"),
@@ -108,7 +110,7 @@ BAD = [
     pytest.param(row("..\\data\\00002.png,2"), "leaves the folder", id="dot dot, Windows"),
     pytest.param(row("C:\\00002.png,2"), "leaves the folder", id="drive"),
     pytest.param(row("//host/00002.png,2"), "leaves the folder", id="host"),
-    pytest.param(absolute, "leaves the folder", id="absolute"),
+    pytest.param(absolute, "leaves the folder data: it is an absolute path", id="absolute"),
     pytest.param(link_out, "leaves the folder .* by a link", id="link out"),
     pytest.param(folder_link_out, "leaves the folder .* by a link", id="folder link out"),
     pytest.param(loop, "not a usable file name", id="link to itself"),

@@ -85,6 +85,52 @@ def test_students_whom_escapes_would_make_one_are_numbered(tmp_path: Path) -> No
     assert [student.name for student in found(tmp_path)] == [first, f"{first} (2)", "ann\\x01 (2)"]
 
 
+def test_no_student_vanishes_by_a_name_or_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everyone = tmp_path / "all"
+    for name in ("ann", "__late", os.fsdecode("李小明".encode("big5"))):
+        write_student(everyone / name, 1)
+    (everyone / "cy").symlink_to(everyone / "ann")
+    (everyone / "gone").symlink_to(everyone / "nowhere")
+    students = {student.name: student for student in found(everyone)}
+    assert [*students] == ["__late", "ann", "cy", r"\xa7\xf5\xa4p\xa9\xfa"]
+    read = {name: len(list(one.contents())) for name, one in students.items() if name != "cy"}
+    assert set(read.values()) == {20}
+    assert all(type(content) is bytes for _, content in [*students.values()][-1].contents())
+    assert {file.reason for file in students["cy"].files} == {
+        "it is a link, which may lead anywhere: put the folder itself in its place"
+    }
+    told = capsys.readouterr().err
+    assert "cy: nothing of it is judged: it is a link" in told
+    assert "no folders, and so passed over: gone\n" in told
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/ann").symlink_to(everyone / "ann")
+    with pytest.raises(DataError, match=r"found ann \(1 of them links, which are not followed\)"):
+        found(tmp_path / "links")
+    (tmp_path / "link").symlink_to(everyone / "ann")  # which the teacher names
+    assert [len(student.files) for student in found(tmp_path / "link")] == [20]
+
+
+def test_pictures_count_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "mnistm").mkdir()
+    for number in range(1, 12):
+        picture(number).save(tmp_path / f"mnistm/3_{number}.png")
+    (student,) = found(tmp_path, domains=("mnistm",))
+    cut = student.counted(10)
+    assert [file.file for file in cut.files if file.digit is None] == ["3_11.png"]
+
+
+def test_a_folder_of_which_nothing_counts_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_student(tmp_path / "ann", 1)
+    (tmp_path / "bob/mnistm/0").mkdir(parents=True)
+    found(tmp_path, domains=("mnistm",))
+    told = "bob: nothing of mnistm is judged: found mnistm/0/: it is a folder\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
 def test_what_is_no_students_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: no such folder: want a student's folder"):
         found(tmp_path / "none")
@@ -127,7 +173,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
         "0_002.png": (0, "it is not a regular file"),
         "1_001.png": (1, "not a picture (PNG, JPEG, WEBP, BMP)"),
         "2_001.png": (2, "it leaves the folder by a link"),
-        "3_001.png": (3, "it is not a regular file"),
+        "3_001.png": (3, "it is a folder"),
         "4_001.png": (4, "the file is empty"),
         "8_001.png": (8, "2001x2000 is over 4 megapixels"),
         "10_001.png": (None, untold),

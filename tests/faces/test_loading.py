@@ -51,11 +51,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "unet"
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth"])
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: bool) -> None:
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".PT"])
+@pytest.mark.parametrize("wrapped", ["", "state_dict", "model_state_dict"])
+def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: str) -> None:
     path, state = tmp_path / f"UNet{suffix}", to_course(NET)
-    torch.save({"state_dict": state, "epoch": 3} if wrapped else state, path)
+    torch.save({wrapped: state, "epoch": 3} if wrapped else state, path)
     assert weights_file(str(path)) == path
     assert_close(drawn(path), expected())
 

@@ -122,6 +122,12 @@ def test_a_line_has_one_colour_in_all_panels() -> None:
     assert near(right, COLOURS[1]).any() and not near(right, COLOURS[0]).any()
 
 
+def test_lines_have_their_colours_in_the_order_that_is_given() -> None:
+    one = Panel("one", "w", "", [0, 1], {"b": [Interval(1, 1, 1), Interval(2, 2, 2)]})
+    drawn = panels([one], order=["a", "b"])
+    assert near(drawn, COLOURS[1]).any() and not near(drawn, COLOURS[0]).any()
+
+
 def test_no_text_is_cut_off() -> None:
     one = Panel(TITLE, X, Y, [0, 1, 2], {"mnistm": FOUND, "svhn": FOUND})
     for drawn in (

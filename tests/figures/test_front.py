@@ -26,6 +26,14 @@ def test_each_group_has_a_colour_and_a_name() -> None:
     assert not near(one, COLOURS[1]).any()
 
 
+def test_groups_have_their_colours_in_the_order_that_is_given() -> None:
+    points = [FrontPoint("w=1", Interval(i, i, i), Interval(i, i, i), "ab"[i]) for i in (0, 1)]
+    first = points[:1]
+    assert near(front(first, order=["b", "a"]), COLOURS[1]).any()
+    assert not near(front(first, order=["b", "a"]), COLOURS[0]).any()
+    assert not near(front(first), COLOURS[1]).any()
+
+
 def test_the_front_is_that_of_a_plain_search() -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 6, (40, 2)) / 6  # with ties in one and in both

@@ -120,3 +120,14 @@ def test_refusals(handed: Folder, settings: dict[str, object], told: str | None)
         return
     assert told in ended.refusal()
     assert not (handed.path / "out").exists()
+
+
+def test_of_two_pictures_the_png_counts_however_it_is_written(handed: Folder) -> None:
+    ann = handed.path / "all/ann"
+    for name in NAMES:
+        (ann / f"{name}.png").rename(ann / f"{name}.PNG")
+        Image.new("RGB", (32, 32)).save(ann / f"{name}.jpg")
+    settings = SETTINGS | {"pictures": "all/ann"}
+    assert handed.run_here("grade_faces", settings).code == 0
+    files = [row["file"] for row in rows(handed.path / "out/tables/pictures.csv")]
+    assert files == [f"{name}.PNG" for name in NAMES]

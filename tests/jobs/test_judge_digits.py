@@ -1,6 +1,7 @@
 """jobs.judge_digits: figures that follow from the pictures, the same again, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -148,4 +149,11 @@ def test_copies_of_real_pictures_are_told(folder: Folder, judge: Path, digits_tr
     assert told == {"mnistm": "0", "svhn": "1", "mean": "1"}
     (row,) = (row for row in rows(out / "pictures.csv") if row["equal_to"])
     assert row["file"] == "0_001.bmp"
+
+    torn = folder.path / "torn"
+    shutil.copytree(digits_tree, torn, ignore=shutil.ignore_patterns(".packed"))
+    next((torn / "digits/mnistm/data").iterdir()).write_bytes(b"torn")
+    ended = folder.run_here("judge_digits", settings | {"copies_of": torn})
+    assert ended.code == 0 and f"warning: copies_of={torn}: " in ended.err
+    assert {row["copied"] for row in rows(out / "students.csv")} == {"0", "1"}
     assert row["equal_to"] in [f"{digits_tree}: svhn, {split}" for split in ("train", "val")]

@@ -205,6 +205,9 @@ def test_of_classes_of_unequal_sizes_nothing_tells_what_hangs_together() -> None
         (Interval(0.0003, -0.0001, 0.0007), "", "0.00030 (-0.00010 to 0.00070)"),
         (Interval(1.0, 1.0, 1.0), "", "1.000 (1.000-1.000)"),
         (Interval(0.5, math.nan, math.nan), ".1%", "50.0 % (n/a)"),
+        (Interval(286.674, math.nan, math.nan), "", "286.7 (n/a)"),
+        (Interval(-15916.2, math.nan, math.nan), "", "-15916 (n/a)"),
+        (Interval(0.0094, math.nan, math.nan), "", "0.009 (n/a)"),
         (UNDEFINED, "", "n/a"),
     ],
 )

@@ -298,6 +298,12 @@ def tear(gen: Path) -> None:
             ),
             "0/1/source0_prompt0_3.png: want the name source0_prompt1_N.png",
         ),
+        (
+            lambda gen: (gen / "0/1/source0_prompt1_3.png").rename(
+                gen / "0/1/source0_prompt1_3.PNG"
+            ),
+            "0/1/source0_prompt1_3.PNG: want the name source0_prompt1_N.png",
+        ),
         (reshape, "1/1/source1_prompt1_2.png is 20x19: want a square"),
         (tear, "joint/0/joint_prompt0_2.png: broken picture"),
         (

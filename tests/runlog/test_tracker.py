@@ -81,6 +81,21 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, st
     assert files[0].read_text() == "digit\n0\n"
 
 
+def test_a_table_of_other_letters_has_a_mark_for_spreadsheets(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locale.getencoding", lambda: "ascii")  # which nothing here may ask
+    with start(tmp_path, store) as tracker:
+        tracker.log_table("students", [{"name": "李小明"}])
+        tracker.log_table("plain", [{"name": "ann"}])
+        assert (
+            tmp_path / "tables/students.csv"
+        ).read_bytes() == "\ufeffname\r\n李小明\r\n".encode()
+        assert (tmp_path / "tables/plain.csv").read_bytes() == b"name\r\nann\r\n"
+        tracker.log_table("students", [])
+    assert (tmp_path / "tables/students.csv").read_bytes() == b"name\r\n"
+
+
 def test_tables_and_metrics_are_json_for_others(tmp_path: Path, store: str) -> None:
     with start(tmp_path, store) as tracker:
         tracker.log_table("scores", [{"low": math.nan, "high": 2.0}])

@@ -102,7 +102,7 @@ def test_each_setting_has_a_row_of_its_differences(
 ) -> None:
     drawn: list[tuple[str, list[Panel]]] = []
     monkeypatch.setattr(
-        "hw2.sweeps.figures.panels", lambda of, title: drawn.append((title, of)) or SQUARE
+        "hw2.sweeps.figures.panels", lambda of, title, order: drawn.append((title, of)) or SQUARE
     )
     moves = torch.tensor([0.01, -0.01, 0.0], dtype=torch.float64)
     table = Estimate(0.0, (moves,)).table().numpy()
@@ -158,7 +158,9 @@ def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
 ) -> None:
     drawn: list[Any] = []
 
-    def front(points: list[FrontPoint], *names: str, best: FrontPoint) -> Image.Image:
+    def front(
+        points: list[FrontPoint], *names: str, best: FrontPoint, order: list[str]
+    ) -> Image.Image:
         drawn.extend((points, names[1:], best.label))
         return SQUARE
 
@@ -179,7 +181,9 @@ def test_curves_of_more_lines_than_can_be_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int, said: str
 ) -> None:
     drawn: list[Panel] = []
-    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    monkeypatch.setattr(
+        "hw2.sweeps.figures.panels", lambda of, title, order: drawn.extend(of) or SQUARE
+    )
     points = [{"w": w, "steps": s} for w in (0.0, 1.0) for s in range(1, others + 1)]
     report(tmp_path, [trial(tmp_path, p, p["w"] / 4 + p["steps"] / 100) for p in points])
     assert drawn[0].title == f"the mean{said}" and list(drawn[0].at) == [0, 1]

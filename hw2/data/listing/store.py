@@ -176,7 +176,7 @@ def unusable(entry: Entry) -> str | None:
     if entry.reason is not None:
         return entry.reason
     if entry.folder:
-        return "it is not a regular file"
+        return "it is a folder"
     if not entry.name.lower().endswith(SUFFIXES):
         return f"not a picture's suffix ({' '.join(SUFFIXES)})"
     return over_limit(entry.size)

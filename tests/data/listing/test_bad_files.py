@@ -21,11 +21,11 @@ def folder(tmp_path: Path) -> Path:
 
 OUTSIDE = "it leaves the folder of the manifest, below which paths are"
 MISNAMED = "misnamed: want {class}_{n}.png"
-NO_FILE = "it is not a regular file"
+NO_FILE, FOLDER = "it is not a regular file", "it is a folder"
 LEAVES = "it leaves the folder by a link"
 BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "1_90.png": (NO_FILE, os.mkfifo),
-    "1_91.png": (NO_FILE, lambda path: path.mkdir()),
+    "1_91.png": (FOLDER, lambda path: path.mkdir()),
     "1_92.png": ("the file is missing", lambda path: path.symlink_to("nowhere.png")),
     "1_93.png": ("the file is missing", lambda path: path.symlink_to("1_93.png")),
     "1_94.png": (LEAVES, lambda path: path.symlink_to(path.parents[1] / "outside.png")),
@@ -45,7 +45,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
         "its name is not UTF-8",
         lambda path: open(os.fsencode(path.parent) + b"/1_98\xff.png", "wb").close(),
     ),
-    "more": (NO_FILE, lambda path: path.mkdir()),
+    "more": (FOLDER, lambda path: path.mkdir()),
 }
 
 
@@ -95,9 +95,7 @@ def test_bad_files_among_folders(tmp_path: Path) -> None:
     (folder / "0/notes.txt").touch()
     (folder / "0/album.PNG").mkdir()
     (folder / "empty").mkdir()
-    with pytest.raises(
-        DataError, match=r"no usable picture: '0': it is not a regular file; .* 3 more"
-    ):
+    with pytest.raises(DataError, match=r"no usable picture: '0': it is a folder; .* 3 more"):
         list_pictures(str(folder), LABELS)  # a picture beside the folders: auto takes it for names
     listing = list_pictures(str(folder), LABELS, "folders")
     assert reasons(listing) == {
@@ -106,7 +104,7 @@ def test_bad_files_among_folders(tmp_path: Path) -> None:
         "lost.png": "it lies in no class's folder",
         "notes.txt": "not a picture's suffix (.bmp .jpeg .jpg .png .webp)",
         "0/notes.txt": "not a picture's suffix (.bmp .jpeg .jpg .png .webp)",
-        "0/album.PNG": NO_FILE,
+        "0/album.PNG": FOLDER,
     }
 
 

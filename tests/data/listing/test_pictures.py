@@ -190,7 +190,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: (
             (folder / "e/0.txt").mkdir(parents=True) or (folder / "e/a.png").touch() or folder / "e"
         ),
-        "holds no usable picture: '0.txt': it is not a regular file; 'a.png': misnamed",
+        "holds no usable picture: '0.txt': it is a folder; 'a.png': misnamed",
     ),
     "pipe": (lambda folder: os.mkfifo(folder / "p.tar") or folder / "p.tar", "neither a regular"),
     "a picture": (lambda folder: folder / "0_1.png", "give a folder, or a .csv"),
