@@ -30,8 +30,6 @@ def sweep_figures(
     """
     most = max((trial.samples for trial in trials if trial.scores), default=0)
     done = [trial for trial in trials if trial.scores and trial.samples == most]
-    if not done:
-        return {}
     x = next(iter(config.baseline), next(iter(config.space)))
     title = f"{most} noises a trial, the same for all; seed {config.seed}"
     if stopped := sum(bool(trial.scores) for trial in trials) - len(done):

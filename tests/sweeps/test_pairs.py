@@ -57,6 +57,13 @@ def test_differences_of_shares_are_not_empty() -> None:
     assert share.interval == difference_over_noises(torch.zeros(50).double(), 20)
 
 
+@pytest.mark.parametrize("shares", [None, {"right": 20}])
+def test_the_seed_decides_the_limits(shares: dict[str, int] | None) -> None:
+    trials = [trial(x, outcomes=np.linspace(0, x, 50) ** 2) for x in (0, 1)]
+    found = [differences(trials, {"x": 0}, seed, shares)[0].interval for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
 def test_equal_outcomes_are_not_shown_to_differ() -> None:
     trials = [trial(x, outcomes=np.ones(20, np.float32)) for x in (0, 1)]
     (pair,) = differences(trials, {"x": 0}, seed=0)
@@ -68,6 +75,7 @@ def test_what_has_no_partner_is_not_compared() -> None:
     ten, five = np.arange(10.0), np.arange(5.0)
     trials = [trial(0, outcomes=ten), trial(1, outcomes=five), trial(2)]
     assert differences(trials, {"x": 0}, seed=0) == []  # fewer samples, no outcomes
+    assert differences(trials, {"x": 2}, seed=0) == []
     assert differences(trials, {}, seed=0) == []
     assert differences(trials, {"x": 8}, seed=0) == []  # no such trial
     assert differences([trial(0, outcomes=ten[:0]), trial(1, outcomes=ten[:0])], {"x": 0}, 0) == []

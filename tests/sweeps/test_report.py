@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,16 @@ def trial(out: Path, point: Point, y: float = 0.5, **more: Any) -> TrialResult:
     return TrialResult(point, trial_folder(out, point), **settings)
 
 
-def report(out: Path, trials: list[TrialResult], **more: Any) -> dict[str, Any]:
+def report(
+    out: Path, trials: list[TrialResult], shown: Shown = SHOWN, **more: Any
+) -> dict[str, Any]:
     """The report's metrics.json; the tracker has a journal and no store."""
     out.mkdir(exist_ok=True)
     keys = list(trials[0].point)
     space = {key: {"grid": [trials[0].point[key]]} for key in keys}
     tracker = Tracker(out, "run", None, owner=True)
     try:
-        report_sweep(toy_config(out, space=space, **more), SHOWN, trials, out, tracker)
+        report_sweep(toy_config(out, space=space, **more), shown, trials, out, tracker)
     finally:
         tracker.close()
     return json.loads((out / "metrics.json").read_text())
@@ -111,7 +114,7 @@ def test_each_setting_has_a_row_of_its_differences(
         trial(tmp_path, {"w": 1.0}, 0.25, outcomes=outcomes),
         trial(tmp_path, {"w": 2.0}, 0.5, outcomes=outcomes | {"spread": 3 * table}),
     ]
-    report(tmp_path, trials, baseline={"w": 1.0})
+    report(tmp_path, trials, baseline={"w": 1.0}, seed=7)
     told = capsys.readouterr().out
     assert "of a part" not in told and "not adjusted for 2\n" in told
     assert "of a part" in (tmp_path / "tables/differences.csv").read_text()
@@ -121,7 +124,8 @@ def test_each_setting_has_a_row_of_its_differences(
     assert f"{-0.25:.2f} ({-0.25 - half:.2f} to {-0.25 + half:.2f}) *" in row
     assert "*" not in row.split("│")[2]  # equal to the baseline in y
     (_, curves), (title, apart) = drawn
-    assert title.startswith("less that of w=1, in pairs; 10 noises a trial")
+    noises = "10 noises a trial, the same for all; seed 7"
+    assert title == f"less that of w=1, in pairs; {noises}"
     assert [panel.title for panel in apart] == [panel.title for panel in curves]
     assert [panel.zero for panel in (*curves, *apart)] == [None, None, 0.0, 0.0]
     assert apart[1].at == [2.0] and apart[1].lines[""][0].value == -0.25
@@ -161,19 +165,55 @@ def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
     def front(
         points: list[FrontPoint], *names: str, best: FrontPoint, order: list[str]
     ) -> Image.Image:
-        drawn.extend((points, names[1:], best.label))
+        drawn.extend((points, names, best.label))
         return SQUARE
 
     monkeypatch.setattr("hw2.sweeps.figures.front", front)
-    trials = [trial(tmp_path, {"w": w}, y) for w, y in ((0.0, 0.5), (1.0, 0.45), (2.0, 0.3))]
+    values = ((0.0, 0.5), (1.0, 0.45), (2.0, 0.3))
+    trials = [trial(tmp_path, {"w": w, "steps": 20}, y) for w, y in values]
+    unknown = Report(10, {"y": Interval(0.4, 0.3, 0.5), "spread": UNDEFINED})
+    trials.append(trial(tmp_path, {"w": 3.0, "steps": 20}, reports=(unknown,)))
     kept = report(tmp_path, trials, rule="cheapest_within_interval")
-    assert report(tmp_path / "least", trials, mode="min")["best"]["point"] == {"w": 2}
+    least = report(tmp_path / "least", trials, mode="min")
+    assert least["best"]["point"] == {"w": 2, "steps": 20}
     points, names, best = drawn[:3]
-    assert names == ("the spread", "the mean")
+    assert names == ("the mean against the spread", "the spread", "the mean")
     at = [(point.label, *point.place) for point in points]
     assert at == [("w=0", 0.5, 0.5), ("w=1", 0.55, 0.45), ("w=2", 0.7, 0.3)]
+    assert {point.group for point in points} == {"steps=20"}
+    assert [point.worth for point in points] == pytest.approx([-0.5, -0.45, -0.3])
     # All cost the same, and w=2 is shown to be worse: of the others that of the spread nearer 1.
-    assert best == "w=1" and kept["best"]["point"] == {"w": 1}
+    assert best == "w=1" and kept["best"]["point"] == {"w": 1, "steps": 20}
+
+
+def test_a_metric_that_some_trials_lack_is_shown_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Panel] = []
+    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    monkeypatch.setattr("hw2.sweeps.figures.front", lambda *_, **__: SQUARE)
+    trials = []
+    for weight, calls in ((0.0, UNDEFINED), (1.0, None), (2.0, Interval(20, 20, 20))):
+        one = trial(tmp_path, {"guidance_weight": weight, "steps": 9})
+        scores = one.scores if calls is None else one.scores | {"calls": calls}
+        trials.append(replace(one, reports=(Report(10, scores),)))
+    counted = Shown({**SHOWN.metrics, "calls": Metric("calls", "calls")}, SHOWN.front)
+    report(tmp_path, trials, shown=counted)
+    calls = next(panel for panel in drawn if panel.title == "calls")
+    assert (calls.x, calls.at) == ("w", [0.0, 2.0])
+    assert calls.lines["steps=9"][1].value == 20
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.count("│") == 6]
+    assert [row.split("│")[5].strip() for row in rows] == ["calls", "n/a", "", "20"]
+
+
+def test_the_setting_of_the_baseline_lies_across(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Panel] = []
+    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    points = [{"w": w, "steps": s} for w in (0.0, 1.0) for s in (10, 20, 30)]
+    report(tmp_path, [trial(tmp_path, point) for point in points], baseline={"steps": 10})
+    assert drawn[0].at == [10, 20, 30] and list(drawn[0].lines) == ["w=0", "w=1"]
 
 
 @pytest.mark.parametrize(("others", "said"), [(6, ""), (7, ", 6 of 7 combinations")])
@@ -230,6 +270,7 @@ def test_nothing_to_choose_from(tmp_path: Path) -> None:
     kept = report(tmp_path, [trial(tmp_path, {"w": 1.0}, reports=(unknown,))])
     assert kept["best"] is None
     assert kept["trials"][0]["scores"]["y"]["value"] is None
+    assert figures(tmp_path) == set()
 
     all_failed = [TrialResult({"w": 1.0}, trial_folder(tmp_path, {"w": 1.0}), error="no")]
     with pytest.raises(TrialsFailed, match="1 of 1 trials failed"):
