@@ -133,6 +133,8 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
     It trains in `out`, or in a folder there that it alone sees.
     """
     _meet(rank, world_size, out)
+    words = [f"of {one}" for one in range(world_size)]
+    assert _agree(None, world_size, words[rank]) == words
     keep = Tracker.log_row
 
     def log_row(tracker: Tracker, at: int, values: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hw2.config import ScalingConfig
 from hw2.distributed import session
 from hw2.distributed.failures import MAX_FAILURES
-from hw2.distributed.train import _refuse_unlike, _trainer, _workers
+from hw2.distributed.train import RESIZE_SECONDS, _refuse_unlike, _trainer, _workers
 from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
 from hw2.settings.digits import TrainDdpmConfig
@@ -22,6 +23,10 @@ def test_workers_that_read_other_files_are_refused() -> None:
     _refuse_unlike([same, same])
     with pytest.raises(ConfigError, match="data_hash=bb on worker 2, aa on worker 0: the nodes"):
         _refuse_unlike([same, same, other])
+    more = json.dumps({"kind": "judge", "data_hash": "aa", "size": 8})
+    for metas, told in (([same, more], "size=8 on worker 1, None"), ([more, same], "size=None on")):
+        with pytest.raises(ConfigError, match=told):
+            _refuse_unlike(metas)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,7 @@ def test_workers_that_read_other_files_are_refused() -> None:
         ([(4, 1)] * 4, {}, 1),  # a small network keeps one waiting
         ([(4, 1)] * 4, {"num_workers": 4}, 4),
         ([(4, 0)] * 2, {"min_workers": 1}, (1, 21)),
+        ([(32, 0)], {"min_workers": 30}, (30, 30)),  # more than the batch would take
     ],
 )
 @pytest.mark.parametrize("grows", [False, True])
@@ -49,6 +55,18 @@ def test_how_many_workers_a_training_has(
     assert _workers(ScalingConfig(**told), 256) == (workers, nodes[0][1] > 0)
 
 
+def trainer_of(out: Path, **scaling: Any) -> Any:
+    """Ray's trainer of a training in `out`."""
+    settings = {
+        "data": {"root": out},
+        "train": {"num_steps": 1},
+        "scaling": {"cpus_per_worker": 2, **scaling},
+        "out": out,
+    }
+    config = TrainDdpmConfig.model_validate(settings)
+    return _trainer(print, config, Tracker(out, "0123", None, owner=True), "job")
+
+
 @pytest.mark.parametrize(
     ("gpus", "each", "backend"), [(0, {"CPU": 2}, "gloo"), (4, {"CPU": 2, "GPU": 1}, "nccl")]
 )
@@ -58,20 +76,41 @@ def test_the_settings_reach_ray(
     backend: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(session, "_nodes", lambda: [(8, gpus)])
     monkeypatch.setenv("RAY_ADDRESS", "there")
     monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
-    settings = {
-        "data": {"root": tmp_path},
-        "train": {"num_steps": 1},
-        "scaling": {"cpus_per_worker": 2, "min_workers": 1, "num_workers": 3},
-        "out": tmp_path,
-    }
-    config = TrainDdpmConfig.model_validate(settings)
-    trainer = _trainer(print, config, Tracker(tmp_path, "0123", None, owner=True), "job")
+    trainer = trainer_of(tmp_path, min_workers=1, num_workers=3)
     assert trainer.scaling_config.num_workers == (1, 3)
     assert trainer.scaling_config.resources_per_worker == each
+    assert trainer.scaling_config.elastic_resize_monitor_interval_s == RESIZE_SECONDS
     assert trainer.backend_config.backend == backend
-    assert trainer.run_config.failure_config.max_failures == MAX_FAILURES
+    run = trainer.run_config
+    assert run.storage_path == str(tmp_path / "ray")
+    assert run.failure_config.max_failures == MAX_FAILURES
+    assert run.logging_config.log_level == "INFO"  # which tells what is waited for
+    run.callbacks[0].after_exception(None, {3: ValueError()})
+    assert capsys.readouterr().err.startswith("worker 3 failed: ValueError\n")
     assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "20"
+
+
+def test_a_fixed_number_of_workers_is_waited_for_as_ray_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_nodes", lambda: [(8, 0)])
+    monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+    first, second = (trainer_of(tmp_path, num_workers=2).run_config for _ in range(2))
+    assert "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S" not in os.environ
+    assert first.name.startswith("job-") and first.name != second.name  # Ray would resume it
+    assert first.logging_config.log_level == "WARNING"
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "7")
+    trainer_of(tmp_path, min_workers=1)
+    assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "7"  # as a user has told
+
+
+def test_ctrl_c_is_left_to_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_nodes", lambda: [(8, 0)])
+    before = signal.getsignal(signal.SIGINT)
+    trainer_of(tmp_path)._register_sigint_handler(None)
+    assert signal.getsignal(signal.SIGINT) is before
