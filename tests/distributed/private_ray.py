@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import psutil
 from hw2.config import ScalingConfig
 from hw2.distributed import batch
 from hw2.distributed.batch import map_pieces
-from hw2.distributed.session import connected, share_of_cluster
+from hw2.distributed.session import _object_store_bytes, connected, share_of_cluster
 from hw2.errors import ConfigError, DataError
 from tests.jobs.command import descendants
 
@@ -80,13 +81,40 @@ def refusal(**scaling: Any) -> str:
         return str(error)
 
 
+def nested_refusal(**scaling: Any) -> str:
+    """What a block within says that wants these settings of the Ray that is connected."""
+    try:
+        with connected(ScalingConfig(**scaling)):
+            return "not refused"
+    except ConfigError as error:
+        return str(error)
+
+
+def prepared() -> list[Any]:
+    """What a process of Ray has done first."""
+    import logging
+
+    cleaner = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    return [os.environ.get("RAY_ADDRESS"), logging.getLogger(cleaner).level == logging.ERROR]
+
+
 def main() -> None:
     """Print one JSON object."""
     seen: dict[str, Any] = {}
     two = ScalingConfig(num_workers=2, cpus_per_worker=1)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    mine = signal.getsignal(signal.SIGTERM)
     with connected(two), connected(two):
+        import ray  # not before its environment is set
+
         time.sleep(2)
         seen["unused"] = idle_workers()
+        seen["SIGTERM is ours"] = signal.getsignal(signal.SIGTERM) is mine
+        seen["nested"] = nested_refusal(num_workers=1000)
+        seen["still there"] = ray.is_initialized()
+        seen["address"] = ray.get_runtime_context().gcs_address
+        seen["worker"] = ray.get(ray.remote(prepared).remote())
+        seen["store"] = ray.cluster_resources()["object_store_memory"] / _object_store_bytes()
         pieces = [{"number": number} for number in (5, 3, 8, 1, 9)]
         results = list(map_pieces(make, pieces, two))
         seen["numbers"] = [int(result["number"]) for result in results]
@@ -125,6 +153,7 @@ def main() -> None:
         )
         alone = map_pieces(make, pieces, ScalingConfig(num_workers=0), prepare)
         seen["prepared here"] = [result["number"] for result in alone]
+    seen["shut down"] = not ray.is_initialized()
     print(json.dumps(seen))
 
 

@@ -39,6 +39,10 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert done.returncode == 0
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["unused"] == []
+    assert seen["SIGTERM is ours"] and seen["still there"] and seen["shut down"]
+    assert seen["nested"] == seen["too many"]
+    assert seen["worker"] == [seen["address"], True]
+    assert seen["store"] == pytest.approx(1, rel=0.01)
     assert seen["numbers"] == [5, 3, 8, 1, 9]  # in order, whoever was first
     assert seen["squares"] == [[[n * n] * 2] * 2 for n in (5, 3, 8, 1, 9)]
     assert seen["listening"]
