@@ -71,11 +71,8 @@ def _on_actors(
     _set_up_ray_data()
     num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
     num_actors = min(num_actors, len(pieces))
-    cpus, actor_cpus = cluster_cpus_and_gpus()[0], scaling.cpus_per_worker or 1.0
-    spare = 1 - ACTORS_SHARE
-    if num_actors * actor_cpus <= cpus:  # else more nodes are waited for
-        actor_cpus = min(actor_cpus, ACTORS_SHARE * cpus / num_actors)
-        spare = min(1, 1 - num_actors * actor_cpus / cpus)
+    wanted, cpus = scaling.cpus_per_worker or 1.0, cluster_cpus_and_gpus()[0]
+    actor_cpus, spare = _cpus_of_each(num_actors, wanted, cpus)
     rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
     data = ray.data.from_items(rows, override_num_blocks=len(pieces))
     if prepare is not None:
@@ -111,6 +108,14 @@ def _on_actors(
             f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
             "or take fewer with --scaling.num_workers"
         ) from error
+
+
+def _cpus_of_each(num_actors: int, wanted: float, cpus: int) -> tuple[float, float]:
+    """CPUs of an actor, and of a task that prepares beside them; `cpus` are there in all."""
+    if num_actors * wanted > cpus:  # more nodes are waited for
+        return wanted, 1 - ACTORS_SHARE
+    actor_cpus = min(wanted, ACTORS_SHARE * cpus / num_actors)
+    return actor_cpus, 1 - num_actors * actor_cpus / cpus
 
 
 def _set_up_ray_data() -> None:

@@ -57,11 +57,15 @@ def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.Mo
 def test_rays_word_for_a_ray_of_ones_own_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "init", lambda **options: started.append(options))
+    monkeypatch.setattr(session, "_own_cores", lambda: 3)
+    monkeypatch.setattr(session, "_object_store_bytes", lambda: 5)
     for address in ("local", ""):
         monkeypatch.setattr(os, "environ", told := {"RAY_ADDRESS": address})
         session._set_environment()
         session._start_or_join()
-        assert started.pop()["address"] == "local"
+        options = started.pop()
+        assert options["address"] == "local" and not options["include_dashboard"]
+        assert (options["num_cpus"], options["object_store_memory"]) == (3, 5)
         assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and "RAY_AUTH_TOKEN" in told
 
 

@@ -1,0 +1,54 @@
+"""What a pool of actors takes of a cluster, and what Ray Data is told, without either."""
+
+from typing import Any
+
+import pytest
+import ray.data
+
+from hw2.config import ScalingConfig
+from hw2.distributed import devices
+from hw2.distributed.batch import _cpus_of_each, _set_up_ray_data, map_pieces
+
+
+@pytest.mark.parametrize(
+    ("num_actors", "wanted", "cpus", "found"),
+    [
+        (4, 1.0, 4, (0.75, 0.25)),  # all of them would wait for ever
+        (3, 1.0, 4, (1.0, 0.25)),
+        (2, 1.0, 8, (1.0, 0.75)),
+        (1, 4.0, 4, (3.0, 0.25)),
+        (8, 1.0, 4, (1.0, 0.25)),  # of a cluster that grows
+        (1, 1.0, 0, (1.0, 0.25)),
+    ],
+)
+def test_actors_leave_some_cpus_to_ray_data(
+    num_actors: int, wanted: float, cpus: int, found: tuple[float, float]
+) -> None:
+    assert _cpus_of_each(num_actors, wanted, cpus) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(None, -1), ("120", 5)])
+def test_a_slow_piece_ends_no_job_unless_a_user_says_when(
+    told: str | None, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
+    monkeypatch.setenv(name, told) if told else monkeypatch.delenv(name)
+    context = ray.data.DataContext.get_current()
+    monkeypatch.setattr(context, "execution_no_progress_timeout_s", 5)
+    monkeypatch.setattr(context, "enable_progress_bars", True)
+    monkeypatch.setattr(context.execution_options, "preserve_order", False)
+    _set_up_ray_data()
+    assert context.execution_no_progress_timeout_s == seconds
+    assert context.execution_options.preserve_order and not context.enable_progress_bars
+
+
+@pytest.mark.parametrize("use_gpu", [True, None])
+def test_the_work_is_told_whether_it_is_on_a_gpu(
+    use_gpu: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(on_gpu: bool) -> Any:
+        return lambda piece: {"on_gpu": on_gpu}
+
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: None)
+    here = ScalingConfig(num_workers=0, use_gpu=use_gpu)
+    assert list(map_pieces(make, [{}], here)) == [{"on_gpu": bool(use_gpu)}]
