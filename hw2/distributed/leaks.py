@@ -1,6 +1,7 @@
 """What looks like a secret: by a file's name, by its text, or because it is one of this user's."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
@@ -64,7 +65,7 @@ def own_secrets(environment: Mapping[str, str], home: Path) -> dict[str, bytes]:
     token = environment.get("RAY_AUTH_TOKEN_PATH") or home / ".ray" / "auth_token"
     with contextlib.suppress(OSError, ValueError):
         held["your token of Ray"] = Path(token).read_text().strip()
-    return {what: value.encode() for what, value in held.items() if len(value) >= 8}
+    return {what: os.fsencode(value) for what, value in held.items() if len(value) >= 8}
 
 
 def leaks(name: str, content: bytes, own: Mapping[str, bytes]) -> Iterator[str]:

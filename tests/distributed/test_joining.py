@@ -48,10 +48,28 @@ def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.Mo
     assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert told["RAY_AUTH_MODE"] == "token" and len(told["RAY_AUTH_TOKEN"]) == 64
     assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"
+    assert told["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.1"
     monkeypatch.setattr(os, "environ", told := {"RAY_ADDRESS": "there"})
     session._set_environment()
     assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"
+    assert told["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.5"
     assert not {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*told}
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_workers_speak_in_colours_on_a_terminal_alone(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", told := dict[str, str]())
+    monkeypatch.setattr(session.sys, "stderr", SimpleNamespace(isatty=lambda: terminal))
+    session._set_environment()
+    assert told.get("RAY_COLOR_PREFIX") == (None if terminal else "0")
+
+
+def test_a_token_that_a_user_has_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", told := {"RAY_AUTH_MODE": "disabled"})
+    session._set_environment()
+    assert told["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in told
 
 
 def test_rays_word_for_a_ray_of_ones_own_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,9 @@ def test_a_large_machine_holds_more_at_once(
         monkeypatch.setattr(session.shutil, "disk_usage", lambda path, usage=usage: usage)
         told.append(session._object_store_bytes() // 2**20)
     assert told == [200, 1600, 512, 200]
+    monkeypatch.undo()
+    monkeypatch.setattr(session, "SHARED_MEMORY", tmp_path / "none")  # another system
+    assert session._object_store_bytes() == 200 * 2**20
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -174,6 +174,7 @@ def test_ones_own_secrets(tmp_path: Path) -> None:
         "AWS_SECRET_ACCESS_KEY": "secret-of-cloud",
         "AWS_ACCESS_KEY_ID": "name-in-cloud",
         "DB_PASSWD": "secret-of-database",
+        "OLD_PASSWORD": "geheim\udcfcss",  # as Python has bytes that are no UTF-8
         "OPENAI_API_KEY": "secret-of-service",
         "MY_APIKEY": "87654321",
         "SHORT_TOKEN": "1234567",  # would be found everywhere
@@ -185,6 +186,7 @@ def test_ones_own_secrets(tmp_path: Path) -> None:
         "the value of AWS_SECRET_ACCESS_KEY": b"secret-of-cloud",
         "the value of AWS_ACCESS_KEY_ID": b"name-in-cloud",
         "the value of DB_PASSWD": b"secret-of-database",
+        "the value of OLD_PASSWORD": b"geheim\xfcss",
         "the value of OPENAI_API_KEY": b"secret-of-service",
         "the value of MY_APIKEY": b"87654321",
         "your token of Ray": b"0123456789abcdef",
