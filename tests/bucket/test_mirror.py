@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import fs
 
 from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.bucket.out import joined, mirrored
 from hw2.bucket.out_files import OutFiles
 from hw2.bucket.storage import Bucket, Stamp
 from hw2.checkpoint import CheckpointStore
+from hw2.distributed.session import clear_ray_storage, ray_storage
 from hw2.errors import StorageError
 from hw2.runlog.entries import Entry
 from hw2.runlog.tracker import Tracker
@@ -272,6 +274,19 @@ def test_what_is_wanted_is_copied_once_and_nothing_else(
             mirror.pull()
             assert not (mirror.folder / "ray").exists()
     assert sorted(got) == sorted(settings | trials)
+
+
+def test_what_ray_keeps_for_itself_goes_and_nothing_else(uri: str) -> None:
+    Bucket(uri).write_text("metrics.json", "{}")
+    with mirrored(uri) as mirror:
+        clear_ray_storage(mirror.folder, mirror)  # Ray has kept nothing yet
+        where = ray_storage(mirror.folder, mirror)
+        kept = f"{where['storage_path']}/tune/state"
+        with where["storage_filesystem"].open_output_stream(kept) as file:
+            file.write(b"{}")
+        clear_ray_storage(mirror.folder, mirror)
+        assert mirror.bucket.files.get_file_info(kept).type is fs.FileType.NotFound
+        assert list(Bucket(uri).names()) == ["metrics.json"]
 
 
 def test_a_checkpoint_goes_with_its_manifest_first(uri: str, gone: list[str]) -> None:

@@ -49,6 +49,7 @@ def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.Mo
     assert told["RAY_AUTH_MODE"] == "token" and len(told["RAY_AUTH_TOKEN"]) == 64
     assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"
     assert told["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.1"
+    assert told["RAY_USAGE_STATS_ENABLED"] == "0"
     monkeypatch.setattr(os, "environ", told := {"RAY_ADDRESS": "there"})
     session._set_environment()
     assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"

@@ -15,7 +15,13 @@ import torch
 from hw2.config import ScalingConfig
 from hw2.distributed import devices, session, tuning
 from hw2.distributed.batch import PIECE, _on_batch, map_pieces
-from hw2.distributed.session import connected, driver_device, share_of_cluster
+from hw2.distributed.session import (
+    clear_ray_storage,
+    connected,
+    driver_device,
+    ray_storage,
+    share_of_cluster,
+)
 from hw2.distributed.tuning import _refuse_no_gpu, _resources
 from hw2.errors import ConfigError
 from tests.distributed.private_ray import make, too_large
@@ -214,6 +220,19 @@ def test_a_large_machine_holds_more_at_once(
     monkeypatch.undo()
     monkeypatch.setattr(session, "SHARED_MEMORY", tmp_path / "none")  # another system
     assert session._object_store_bytes() == 200 * 2**20
+
+
+def test_what_ray_keeps_for_itself_lies_in_out_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("out")
+    assert ray_storage(out, None) == {"storage_path": str(tmp_path / "out" / "ray")}
+    (out / "ray" / "tune").mkdir(parents=True)
+    (out / "trials").mkdir()
+    for _ in range(2):
+        clear_ray_storage(out, None)
+        assert [path.name for path in out.iterdir()] == ["trials"]
 
 
 def test_nothing_to_do_starts_nothing() -> None:
