@@ -27,6 +27,7 @@ def open_to_others(gcs_address: str) -> bool:
     machine's own address. An answer that does not come is a refusal.
     """
     import grpc
+    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
     from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
     from ray.util import get_node_ip_address
@@ -37,7 +38,7 @@ def open_to_others(gcs_address: str) -> bool:
         if _is_loopback(host):  # this machine has no network
             return False
     try:
-        with grpc.insecure_channel(f"{host}:{port}") as channel:
+        with grpc.insecure_channel(f"{host}:{port}", GLOBAL_GRPC_OPTIONS) as channel:
             ask = NodeInfoGcsServiceStub(channel).GetAllNodeInfo
             ask(GetAllNodeInfoRequest(limit=1), timeout=PROBE_SECONDS)
     except grpc.RpcError:

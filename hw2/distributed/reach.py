@@ -48,12 +48,14 @@ def _silence(address: str, seconds: float) -> str | None:
 
 def _ask(head: str, seconds: float) -> str | None:
     import grpc
+    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
     from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
     refused = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
     try:
-        with grpc.insecure_channel(head) as channel:
+        # By Ray's options: a proxy for the web (http_proxy) is none between a cluster's machines.
+        with grpc.insecure_channel(head, GLOBAL_GRPC_OPTIONS) as channel:
             stub = NodeInfoGcsServiceStub(channel)
             stub.CheckAlive(CheckAliveRequest(), timeout=seconds, wait_for_ready=True)
     except grpc.RpcError as error:

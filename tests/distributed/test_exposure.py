@@ -29,7 +29,7 @@ def test_where_nobody_answers_nobody_gets_in() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "::1"])
 def test_a_machine_without_network_is_closed(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
-    monkeypatch.setattr(grpc, "insecure_channel", lambda address: pytest.fail(address))
+    monkeypatch.setattr(grpc, "insecure_channel", lambda address, _: pytest.fail(address))
     assert not open_to_others(f"{host}:6379")
 
 
@@ -47,6 +47,7 @@ def test_an_answer_that_does_not_come_is_a_refusal(monkeypatch: pytest.MonkeyPat
 )
 def test_a_cluster_is_asked_as_a_stranger_would(mode: str, host: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
+    environment |= {"http_proxy": "http://127.0.0.1:1"}  # which Ray does not use
     alone = ["unshare", "--map-root-user", "--net", sys.executable, "-m"]
     done = subprocess.run(
         [*alone, "tests.distributed.stranger", mode, host],

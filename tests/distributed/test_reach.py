@@ -89,6 +89,13 @@ def test_a_head_that_wants_another_token_answers(
         refuse_silent(5)
 
 
+def test_a_proxy_for_the_web_is_not_asked_for_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(grpc.StatusCode.UNAUTHENTICATED) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        refuse_silent(5)
+
+
 def test_a_server_of_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         answering(grpc.StatusCode.UNIMPLEMENTED) as address,
