@@ -17,8 +17,9 @@ def test_the_last_failure_promises_no_new_start(capsys: pytest.CaptureFixture[st
     from ray.train.v2._internal.execution.failure_handling import create_failure_policy
 
     policy = create_failure_policy(FailureConfig(max_failures=MAX_FAILURES))
-    taken = WorkerHealthCheckFailedError("away", RayActorError(preempted=True))
-    errors = [ValueError("mine")] * 5 + [taken] * 3 + [ValueError("mine")] * 4
+    away = RayActorError(preempted=True)
+    taken = [WorkerHealthCheckFailedError("away", away), away, away]
+    errors = [ValueError("mine")] * 5 + taken + [ValueError("mine")] * 4
     failures, said, decided = Failures(), [], []
     for error in errors:
         failures.tell({1: error, 0: KeyError("of the other")})

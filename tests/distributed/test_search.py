@@ -17,7 +17,7 @@ from hw2.sweeps.trial import run_trial, trial_folder
 from tests.sweeps.toy import make_toy, toy_config
 
 
-def config_of(out: Path, count: int, x: dict[str, list[float]], **more: str) -> SweepConfig:
+def config_of(out: Path, count: int, x: dict[str, list[float]], **more: Any) -> SweepConfig:
     return toy_config(
         out,
         space={"x": x},
@@ -31,6 +31,21 @@ def asked(out: Path, count: int, **x: list[float]) -> list[Point]:
     """The first points that Optuna asks for, of a sweep that goes on in `out`."""
     _, search, _ = searched([], config_of(out, count, x or {"randint": [-1, 2]}), out)
     return [point_of(search.suggest(str(trial))) for trial in range(count)]
+
+
+def test_each_point_that_is_given_is_tried_once(tmp_path: Path) -> None:
+    points: list[Point] = [{"x": 1.0}, {"x": 2.0}]
+    space, search, count = searched(points, toy_config(tmp_path), tmp_path)
+    assert (space["point"]["grid_search"], search, count) == (points, None, 1)
+
+
+def test_lists_come_back_from_optuna_as_lists(tmp_path: Path) -> None:
+    space = {"pair": {"choice": [[0, 1], [2, 3]]}, "name": {"choice": ["ddim"]}}
+    search = {"method": "optuna", "num_trials": 1}
+    config = toy_config(tmp_path, space=space, search=search, scaling={"num_workers": 1})
+    _, asking, _ = searched([], config, tmp_path)
+    point = point_of(asking.suggest("0"))
+    assert point["pair"] in ([0, 1], [2, 3]) and point["name"] == "ddim"
 
 
 def test_whole_numbers_come_without_the_upper_end(tmp_path: Path) -> None:
@@ -58,6 +73,13 @@ def test_a_sweep_that_goes_on_asks_for_other_points(tmp_path: Path) -> None:
     for count, want in ((3, 3), (1, 2)):  # what was begun is among those that were asked for
         config = config_of(tmp_path, count, {"uniform": [0, 1]})
         assert searched([], config, tmp_path)[2] == num_asked(config, tmp_path) == want
+
+
+def test_a_sweep_of_the_largest_seed_goes_on(tmp_path: Path) -> None:
+    list(run_trial(make_toy(tmp_path)(False), tmp_path, {"x": 0.5}, [5]))
+    config = config_of(tmp_path, 3, {"uniform": [0, 1]}, seed=2**32 - 1)
+    _, search, _ = searched([], config, tmp_path)
+    assert len({search.suggest(str(trial))["x"] for trial in range(3)}) == 3
 
 
 def test_the_settings_reach_optuna(tmp_path: Path) -> None:

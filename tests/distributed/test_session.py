@@ -302,6 +302,7 @@ def test_what_the_job_holds_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes(monkeypatch, (3, 0))
     assert share_of_cluster(ScalingConfig(min_workers=1), 99) == (3, False)
     monkeypatch.setattr(session, "held_by_entrypoint", lambda: (1.0, 0.0))
+    assert share_of_cluster(ScalingConfig(), 99) == (3, False)
     with pytest.raises(ConfigError, match="min_workers=1 beside --entrypoint-num-cpus"):
         share_of_cluster(ScalingConfig(min_workers=1), 99)
 

@@ -48,8 +48,11 @@ def test_a_passing_file_tells_where_the_folder_is_not_there_yet(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_node_has_not_is_refused(tmp_path: Path, asked: list[Path]) -> None:
-    refuse_missing(tmp_path)
+def test_what_a_node_has_not_is_refused(
+    tmp_path: Path, asked: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the others' processes work elsewhere
+    refuse_missing(Path())
     with pytest.raises(ConfigError, match=r"/none is not on all nodes .* or a URI as s3:"):
         refuse_missing(tmp_path, tmp_path / "none")
     assert asked == [tmp_path, tmp_path, tmp_path / "none"]
