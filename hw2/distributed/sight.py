@@ -1,5 +1,6 @@
 """Whether all nodes of the cluster see the same files."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -71,12 +72,7 @@ def _all_have(path: Path, nodes: list[str]) -> bool:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0, max_retries=0)
-    def has(path: str) -> bool:
-        import os
-
-        return os.path.exists(path)
-
+    has = ray.remote(num_cpus=0, max_retries=0)(os.path.exists)
     asked = [
         has.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
             str(path)

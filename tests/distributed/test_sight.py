@@ -1,8 +1,10 @@
 """Whether a worker's node has the files of the driver's."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from hw2.distributed import sight
 from hw2.distributed.sight import refuse_missing, refuse_other_disk, refuse_unseen
@@ -68,3 +70,24 @@ def test_another_disk_under_the_same_path_is_refused(
     with pytest.raises(ConfigError, match=f"^{tmp_path}/out is not on all nodes"):
         refuse_unseen(Path("~/out"))
     refuse_unseen(Path("/proc/none/out"))  # cannot be written here either, as the job will say
+
+
+def test_who_else_is_there_is_alive_and_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = [{"NodeID": name, "Alive": name != "lost"} for name in ("here", "other", "lost")]
+    here = SimpleNamespace(get_node_id=lambda: "here")
+    monkeypatch.setattr(ray, "nodes", lambda: every)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    for connected, others in ((True, ["other"]), (False, [])):
+        monkeypatch.setattr(ray, "is_initialized", lambda connected=connected: connected)
+        assert sight._other_nodes() == others
+
+
+def test_a_node_is_asked_for_a_file(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ray.get_runtime_context().get_node_id()
+    assert sight._all_have(tmp_path, [here])
+    assert not sight._all_have(tmp_path / "none", [here])
+    monkeypatch.setattr(sight, "ANSWER_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match=r"^1 of 1 other nodes do not answer within 0 s: look at"):
+        sight._all_have(tmp_path, [here])
