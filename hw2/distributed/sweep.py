@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hw2.allocator import room_on_gpu
 from hw2.bucket.mirror import Mirror
+from hw2.distributed.batch import OTHER
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.search import num_asked
 from hw2.distributed.tuning import connected_for, run_under_tune
@@ -79,7 +81,8 @@ def run_sweep(
 def _one_by_one(
     make: MakeWork, points: Sequence[Point], config: SweepConfig, out: Path, told: Told
 ) -> list[TrialResult]:
-    work = make(own_device(config.scaling).type == "cuda")
+    with room_on_gpu(OTHER):
+        work = make(own_device(config.scaling).type == "cuda")
     results = []
     for point in points:
         try:

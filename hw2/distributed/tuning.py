@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hw2.allocator import room_on_gpu
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
+from hw2.distributed.batch import OTHER
 from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
@@ -116,7 +118,8 @@ def _trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: 
                     refuse_other_disk(out / RUN_FILE, run_file)
                     self.held.enter_context(one_of_writers(out))
                     refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
-                self.work = make(on_gpu)
+                with room_on_gpu(OTHER):
+                    self.work = make(on_gpu)
                 self.reset_config(config)
             except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks
                 print(error, file=sys.stderr, flush=True)

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from hw2.config import ScalingConfig
 from hw2.distributed import session
+from hw2.distributed.sweep import run_sweep
 from hw2.distributed.tuning import _callback, _Here, _resources, _trainable, connected_for
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.lock import only_writer
@@ -91,6 +93,23 @@ def test_actors_are_told_of_their_gpu(tmp_path: Path) -> None:
         made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu)
         made.__new__(made).setup({"point": {"x": 1.0}}, make)
     assert told == [True, False]
+
+
+def too_large(on_gpu: bool) -> ToyWork:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+def test_a_model_that_the_gpu_has_no_room_for_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / RUN_FILE).touch()
+    config = toy_config(tmp_path)
+    made = _trainable(config, tmp_path, None, on_gpu=False)
+    made.__new__(made).setup({"point": {"x": 1.0}}, too_large)
+    said = "the GPU has too little memory for this: free it of other programs, take another, "
+    assert capsys.readouterr().err.startswith(said)
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        run_sweep(too_large, [{"x": 1.0}], config, tmp_path, lambda trial: None)
 
 
 class Cause(Exception):
