@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from hw2.bucket.out_files import OutFiles
 from hw2.bucket.storage import Bucket, Stamp
 from hw2.checkpoint import CheckpointStore
 from hw2.distributed.session import clear_ray_storage, ray_storage
+from hw2.distributed.train import _folder
 from hw2.errors import StorageError
+from hw2.gradients import Place
 from hw2.runlog.entries import Entry
 from hw2.runlog.tracker import Tracker
 from tests.buckets import BucketServer
@@ -483,6 +485,28 @@ def test_what_a_worker_writes_comes_to_the_driver(
         with pytest.raises(StorageError, match="do not begin alike"):
             driver.pull()
         driver._writes = False
+
+
+def test_workers_have_copies_and_the_first_brings_the_newest_checkpoint(uri: str) -> None:
+    with mirrored(uri) as driver, ExitStack() as held:
+        driver.take_over()
+        save(driver, 5)
+        write(driver, "begun")
+        driver.push()
+        held.enter_context(driver.lent())
+        found = [_folder(driver.address, driver.folder, "", Place(rank), held) for rank in (0, 1)]
+        folders = [folder for folder, _, _ in found]
+        assert len({driver.folder, *folders}) == 3
+        assert [newest for _, _, newest in found] == ["checkpoints/step_00000005", None]
+        steps = [[path.name for path in one.glob("checkpoints/step_*")] for one in folders]
+        assert steps == [["step_00000005"], []]  # the others copy the one that all agree on
+        assert all((folder / "journal.jsonl").is_file() for folder in folders)
+        for _, mirror, _ in found:
+            (mirror.folder / "metrics.json").write_text("{}")
+        found[1][1].push()
+        assert "metrics.json" not in Bucket(uri).names()  # worker 0 alone writes
+        found[0][1].push()
+        assert "metrics.json" in Bucket(uri).names()
 
 
 def test_who_has_lent_the_bucket_brings_nothing_there(uri: str) -> None:

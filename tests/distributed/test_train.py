@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from hw2.config import ScalingConfig
 from hw2.distributed import session
 from hw2.distributed.failures import MAX_FAILURES
-from hw2.distributed.train import RESIZE_SECONDS, _refuse_unlike, _trainer, _workers
+from hw2.distributed.train import RESIZE_SECONDS, _folder, _refuse_unlike, _trainer, _workers
 from hw2.errors import ConfigError
+from hw2.gradients import Place
+from hw2.runlog.run_file import RUN_FILE
 from hw2.runlog.tracker import Tracker
 from hw2.settings.digits import TrainDdpmConfig
 
@@ -27,6 +30,14 @@ def test_workers_that_read_other_files_are_refused() -> None:
     for metas, told in (([same, more], "size=8 on worker 1, None"), ([more, same], "size=None on")):
         with pytest.raises(ConfigError, match=told):
             _refuse_unlike(metas)
+
+
+def test_a_worker_finds_out_where_the_driver_has_it(tmp_path: Path) -> None:
+    (tmp_path / RUN_FILE).write_text("mine")
+    with ExitStack() as held:
+        assert _folder(None, tmp_path, "mine", Place(), held) == (tmp_path, None, None)
+        with pytest.raises(ConfigError, match="is not on all nodes"):
+            _folder(None, tmp_path, "another's", Place(), held)
 
 
 @pytest.mark.parametrize(

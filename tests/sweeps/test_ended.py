@@ -1,6 +1,7 @@
 """A sweep that has ended is told from what lies there; one that has not goes on."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ def test_the_same_sweep_computes_nothing_and_finds_the_same(
     assert told == found
     assert lines(tmp_path / "drawn") == before
     assert not (tmp_path / "made").exists()
+
+
+def test_the_end_of_a_sweep_under_tune_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def under_tune(make: Any, points: Any, config: Any, out: Path, *rest: Any) -> list[TrialResult]:
+        return [read_trial(out, {"x": x}) for x in REACHED]
+
+    for x, rungs in REACHED.items():
+        list(run_trial(ToyWork(tmp_path), tmp_path, {"x": x}, rungs))
+    monkeypatch.setattr(sweeping, "connected_for", nullcontext)
+    monkeypatch.setattr(sweeping, "run_under_tune", under_tune)
+    config = toy_config(tmp_path, **UNDER_TUNE)
+    found = run_sweep(make_toy(tmp_path), [], config, tmp_path, lambda trial: None)
+    kept = ended_trials(config, tmp_path)
+    assert kept is not None and [t.point for t in kept] == [t.point for t in found]
 
 
 @pytest.mark.parametrize(
