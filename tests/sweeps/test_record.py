@@ -76,6 +76,8 @@ def test_a_sweep_with_a_failing_trial(parent: Tracker, capsys: pytest.CaptureFix
     for x in range(7):
         run = found[f"x={x}"]
         assert run.info.status == "FINISHED"
+        params = {key: run.data.params[key] for key in ("x", "samples")}
+        assert params == {"x": str(float(x)), "samples": "10"}
         for kind in ("", ".low", ".high"):
             assert steps(parent, run, f"eval/y{kind}") == [5, 10]
         files = {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
