@@ -1,6 +1,9 @@
 """A sweep's trials as Tune calls them, without Tune: steps, refusals, who is told of what."""
 
 import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import session
+from hw2.distributed import session, tuning
 from hw2.distributed.sweep import run_sweep
 from hw2.distributed.tuning import _callback, _Here, _resources, _trainable, connected_for
 from hw2.errors import BusyError, ConfigError, StorageError
@@ -57,19 +60,35 @@ def test_an_error_of_a_trial_is_kept_and_leaves_the_actor_alive(tmp_path: Path) 
     assert one.step()["samples"] == 10
 
 
-def test_an_actor_that_cannot_work_says_so_and_holds_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("harm", ["another's", "gone", "moved aside meanwhile"])
+def test_an_actor_that_cannot_work_says_so_and_makes_nothing(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / RUN_FILE).write_text("mine")
-    made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu=False)
-    (tmp_path / RUN_FILE).write_text("another's")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / RUN_FILE).write_text("mine")
+    made = _trainable(toy_config(out), out, None, on_gpu=False)
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        (folder / RUN_FILE).write_text("another's")
+        yield
+
+    if harm == "another's":
+        (out / RUN_FILE).write_text("another's")
+    elif harm == "gone":
+        out.rename(tmp_path / "aside")
+    else:
+        monkeypatch.setattr(tuning, "one_of_writers", late)
     one = made.__new__(made)
     one.setup({"point": {"x": 1.0}}, make_toy(tmp_path))
-    assert "is not on all nodes" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="is not on all nodes"):
+    said = f"^{out} is not on all nodes"
+    assert re.match(said, capsys.readouterr().err)
+    with pytest.raises(ConfigError, match=said):
         one.step()  # where Tune counts it as a death
     one.cleanup()
     assert not (tmp_path / "made").exists()
+    assert {path.name for path in out.glob("*")} <= {RUN_FILE}
 
 
 def test_an_actor_holds_the_folder_until_it_ends(tmp_path: Path) -> None:
