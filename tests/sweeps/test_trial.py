@@ -1,6 +1,7 @@
 """A trial draws and scores each thing once, whatever happens in between."""
 
 import json
+import math
 import shutil
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hw2.errors import DataError
-from hw2.metrics.intervals import Interval
+from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import (
     OUTCOMES,
@@ -158,6 +159,47 @@ def test_an_error_that_came_after_the_last_rung_is_over(tmp_path: Path) -> None:
     assert len(drawn(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "[]",
+        "{}",
+        '{"reports": null}',
+        '{"reports": [{"samples": null, "scores": {}}]}',
+        '{"reports": [{"samples": 5, "scores": []}]}',
+        '{"reports": [{"samples": 5, "scores": {"y": {"mean": 1}}}]}',
+        '{"reports": [], "seconds": "long", "error": "", "trace": ""}',
+    ],
+)
+def test_a_result_that_is_not_ours_is_none(kept: str, tmp_path: Path) -> None:
+    first = run(tmp_path, 5)
+    (trial_folder(tmp_path, POINT) / "result.json").write_text(kept)
+    found = read_trial(tmp_path, POINT)
+    assert (found.reports, found.error) == ((), "")
+    assert run(tmp_path, 5) == first
+    assert len(drawn(tmp_path)) == 1
+
+
+def test_a_score_that_is_not_known_comes_back_as_that(tmp_path: Path) -> None:
+    class Unknown(ToyWork):
+        def score(self, point: Point, drawn: Arrays) -> tuple[dict[str, Interval], Arrays]:
+            return {"y": UNDEFINED}, {"y": drawn["y"]}
+
+    list(run_trial(Unknown(tmp_path), tmp_path, POINT, [5]))
+    found = read_trial(tmp_path, POINT).scores["y"]
+    assert all(math.isnan(one) for one in (found.value, found.low, found.high))
+
+
+def test_a_folder_that_its_point_does_not_name_is_no_trial(tmp_path: Path) -> None:
+    run(tmp_path, 5)
+    folder = trial_folder(tmp_path, POINT)
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    for text in ((copy / "point.json").read_text(), "[1]", "2", "null", "torn"):
+        (copy / "point.json").write_text(text)
+        assert [trial.point for trial in kept_trials(tmp_path)] == [POINT]
+
+
 @pytest.mark.parametrize("harm", ["truncate", "empty", "zeros", "flip"])
 def test_a_torn_chunk_is_drawn_again(tmp_path: Path, harm: str) -> None:
     want = run(tmp_path, 10)
@@ -231,7 +273,8 @@ def test_without_its_outcomes_a_trial_is_scored_again_and_not_drawn(
     first = run(tmp_path, 5, 10)
     kept, path = read_trial(tmp_path, POINT), trial_folder(tmp_path, POINT) / OUTCOMES
     path.write_bytes(path.read_bytes()[:50]) if torn else path.unlink()
-    assert read_trial(tmp_path, POINT).reports == ()
+    without = read_trial(tmp_path, POINT)
+    assert (without.reports, without.seconds) == ((), kept.seconds)
     assert run(tmp_path, 5, 10) == first
     assert len(drawn(tmp_path)) == 2
     again = read_trial(tmp_path, POINT)
