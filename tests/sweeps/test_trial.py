@@ -18,6 +18,7 @@ from hw2.sweeps.trial import (
     SHEET,
     Arrays,
     Report,
+    cut,
     fail_trial,
     kept_trials,
     read_trial,
@@ -112,6 +113,22 @@ def test_a_new_rung_before_a_kept_one(tmp_path: Path) -> None:
     assert len(drawn(tmp_path)) == 4
 
 
+def test_a_trial_stopped_at_a_kept_rung_behind_a_new_one_has_its_outcomes(tmp_path: Path) -> None:
+    run(tmp_path, 10)
+    reports = run_trial(ToyWork(tmp_path), tmp_path, POINT, [5, 10, 20])
+    assert [next(reports).samples for _ in range(2)] == [5, 10]  # where ASHA gives it up
+    kept = read_trial(tmp_path, POINT)
+    assert kept.samples == len(kept.outcomes["y"]) == 10
+
+
+def test_what_has_no_row_a_sample_stays_whole() -> None:
+    drawn = {"images": np.arange(10), "labels": np.arange(7)}
+    assert {name: len(array) for name, array in cut(drawn, 6, 10).items()} == {
+        "images": 6,
+        "labels": 7,
+    }
+
+
 def test_a_failed_trial_keeps_its_trace_and_goes_on_when_it_can(tmp_path: Path) -> None:
     point = {"x": 1.0, "trouble": "raise late"}
     reports = run_trial(ToyWork(tmp_path), tmp_path, point, [5, 10])
@@ -122,7 +139,7 @@ def test_a_failed_trial_keeps_its_trace_and_goes_on_when_it_can(tmp_path: Path) 
     kept = read_trial(tmp_path, point)
     assert kept.error == "ValueError: x=1 is cursed, as was told"
     assert "Traceback" in kept.trace and "toy.py" in kept.trace
-    assert kept.reports == (first,)
+    assert kept.reports == (first,) and kept.seconds > 0
 
     (tmp_path / "mended").touch()
     assert run(tmp_path, 5, 10, point=point)[0] == first
@@ -152,7 +169,7 @@ def test_a_kept_error_is_one_line_without_secrets(
 def test_an_error_that_came_after_the_last_rung_is_over(tmp_path: Path) -> None:
     """A process may die between keeping its last report and telling of it."""
     run(tmp_path, 5)
-    fail_trial(tmp_path, POINT, "Traceback\nthe process died")
+    fail_trial(tmp_path, POINT, "Traceback\nthe process died\n\n")
     assert read_trial(tmp_path, POINT).error == "the process died"
     run(tmp_path, 5)
     assert read_trial(tmp_path, POINT).error == ""
