@@ -245,7 +245,7 @@ def _keep(
 ) -> None:
     rows = [
         {"samples": r.samples, "scores": {k: v.to_json() for k, v in r.scores.items()}}
-        for r in sorted(reports, key=lambda report: report.samples)
+        for r in reports
     ]
     kept: dict[str, Any] = {"reports": rows, "seconds": seconds, "error": error, "trace": trace}
     write_json(folder / RESULT, kept)
