@@ -78,6 +78,7 @@ def test_each_combination_of_grids_gets_the_same_draws() -> None:
     space = {"a": {"uniform": [0, 1]}, "b": {"grid": [True, False]}}
     found = points(space, method="random", num_trials=3)
     assert len(found) == 6
+    assert {tuple(point) for point in found} == {("a", "b")}  # in the order of the space
     assert [p["a"] for p in found if p["b"]] == [p["a"] for p in found if not p["b"]]
 
 
@@ -172,7 +173,7 @@ def test_optuna_asks_for_its_own() -> None:
             {},
             "space.sampler: ddmi: want one of ddim, ddpm, ",
         ),
-        ({"num_inference_steps": {"grid": [2000]}}, {}, "steps=2000"),
+        ({"num_inference_steps": {"grid": [2000]}}, {}, "space: steps=2000: "),
         (
             {"eta": {"uniform": [0, 7]}},
             {"search": {"method": "random"}},
