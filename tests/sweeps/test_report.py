@@ -190,7 +190,9 @@ def test_a_metric_that_some_trials_lack_is_shown_of_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Panel] = []
-    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    monkeypatch.setattr(
+        "hw2.sweeps.figures.panels", lambda of, title, order: drawn.extend(of) or SQUARE
+    )
     monkeypatch.setattr("hw2.sweeps.figures.front", lambda *_, **__: SQUARE)
     trials = []
     for weight, calls in ((0.0, UNDEFINED), (1.0, None), (2.0, Interval(20, 20, 20))):
@@ -210,7 +212,9 @@ def test_the_setting_of_the_baseline_lies_across(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Panel] = []
-    monkeypatch.setattr("hw2.sweeps.figures.panels", lambda of, title: drawn.extend(of) or SQUARE)
+    monkeypatch.setattr(
+        "hw2.sweeps.figures.panels", lambda of, title, order: drawn.extend(of) or SQUARE
+    )
     points = [{"w": w, "steps": s} for w in (0.0, 1.0) for s in (10, 20, 30)]
     report(tmp_path, [trial(tmp_path, point) for point in points], baseline={"steps": 10})
     assert drawn[0].at == [10, 20, 30] and list(drawn[0].lines) == ["w=0", "w=1"]
