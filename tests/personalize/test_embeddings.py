@@ -103,6 +103,13 @@ def test_pickled_forms(tmp_path: Path, suffix: str, content: Any, token: str) ->
         assert_close(found.row, row_of(), rtol=0, atol=0)
 
 
+def test_a_name_is_that_of_one_row(tmp_path: Path) -> None:
+    one, two = {"*": row_of()}, {"<a>": row_of(1), "<b>": row_of(2)}
+    for name, rows, tokens in (("", one, ["*"]), (3, one, ["*"]), ("cat", two, ["<a>", "<b>"])):
+        torch.save({"string_to_param": rows, "name": name}, tmp_path / "a.pt")
+        assert [e.token for e in read_embeddings(tmp_path / "a.pt")] == tokens
+
+
 def test_several_tokens(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
     save_file({"<a>": row_of(1), "<b>": row_of(2)}, path)
@@ -122,6 +129,7 @@ def test_other_floats_become_float32(tmp_path: Path, dtype: torch.dtype) -> None
     ("value", "message"),
     [
         (torch.zeros(768), "<a> has 768 numbers, the text encoder is 32 wide: it is of another"),
+        (torch.zeros(31), "<a> has 31 numbers, the text encoder is 32 wide: it is of another"),
         (torch.zeros(3, WIDTH), "<a> has 3 rows, want one"),
         (torch.zeros(0, WIDTH), "<a> has 0 rows, want one"),
         (torch.full((WIDTH,), torch.nan), "<a> holds nan or infinity"),
@@ -176,8 +184,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for suffix in (".pt", ".safetensors"):
         path = tmp_path / f"large{suffix}"
         with path.open("wb") as file:
-            file.truncate(MAX_BYTES + 1)
-        assert "is over the allowed 16 MiB" in refusal(path)
+            file.truncate(3 * MAX_BYTES)
+        assert "48 MiB is over the allowed 16 MiB" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

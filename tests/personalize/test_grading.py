@@ -13,12 +13,13 @@ from PIL import ExifTags, Image
 
 from hw2.clip.finding import find_clip
 from hw2.clip.store import EmbeddingStore
-from hw2.data.concepts import read_concepts
+from hw2.data.concepts import concept_pictures, read_concepts
 from hw2.errors import DataError, Hw2Error
 from hw2.figures.gallery import GalleryRow
 from hw2.personalize import grade_report
 from hw2.personalize.generated import check_pictures, concepts_in, find_generated
 from hw2.personalize.grade_report import (
+    difference_rows,
     grade_rows,
     picture_rows,
     picture_rows_together,
@@ -29,7 +30,14 @@ from hw2.personalize.grades import Grades
 from hw2.personalize.grading import Embedder, score_pictures
 from hw2.settings.grading import GradeConceptsConfig
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
-from tests.personalize.drawn_tree import TEXTS, TOGETHER, WAYS, write_generated, write_input
+from tests.personalize.drawn_tree import (
+    SIDE,
+    TEXTS,
+    TOGETHER,
+    WAYS,
+    write_generated,
+    write_input,
+)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +150,9 @@ def test_pictures_that_were_not_asked_for_do_not_count(
     assert {tuple(numbered) for numbered in asked.alone.values()} == {(0, 1, 2, 3, 4)}
     told = f"num_pictures=5: {2 * len(asked.alone)} pictures with higher numbers do not count"
     assert told in capsys.readouterr().err
+    write_generated(tree / "before", count=6, together=False)
+    few = find_generated(settings(tree, num_pictures=5, against=tree / "before"), concepts)
+    assert {tuple(numbered) for numbered in few.against.values()} == {(0, 1, 2, 3, 4)}
     whole = find_generated(settings(tree, num_pictures=8), concepts)
     scores = score_pictures(embedder, kept(tree), concepts, whole, lambda _: None)
     assert Grades(concepts, whole, scores, 0, asked=7).passed(("0", 0))
@@ -186,6 +197,7 @@ def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> N
         name = row["source"]
         assert row["image, each other"] == f"{scores.likeness[name]:.2f}"
         assert row["threshold"] == f"{scores.thresholds[name]:.2f}"
+        assert (row["token"], row["pictures"]) == (f"<new{int(name) + 1}>", 3)
 
 
 def test_rows_of_several_concepts_have_their_own_scores(tree: Path, embedder: Embedder) -> None:
@@ -205,16 +217,61 @@ def test_rows_of_several_concepts_have_their_own_scores(tree: Path, embedder: Em
         for way, own in scores.together[place].items():
             told = [rows[TOGETHER[place], way][f"image <new{n}>"] for n in pair]
             assert told == [str(one) for one in grades.together[place][way].own]
-            there = [r["both_there"] for r in pictures if (r["way"], r["prompt"]) == (way, place)]
-            assert there == (own > limits).all(1).tolist()
+            drawn = [r for r in pictures if (r["way"], r["prompt"]) == (way, place)]
+            assert [r["both_there"] for r in drawn] == (own > limits).all(1).tolist()
+            assert [r["both"] for r in drawn] == own.amin(1).tolist()
+
+
+def value(told: str) -> object:
+    """The estimate in a cell, which has the digits that its limits allow."""
+    return pytest.approx(float(told.split()[0]), abs=0.51)
+
+
+def test_tables_tell_the_means_of_the_pictures(tree: Path, embedder: Embedder) -> None:
+    write_generated(tree / "before", together=False, noise=150)
+    for folder in ("gen", "before"):
+        (tree / folder / "0/0/source0_prompt0_1.png").unlink()
+    concepts = read_concepts(tree / "ti/input.json")
+    generated = find_generated(settings(tree, against=tree / "before"), concepts)
+    scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
+    grades = Grades(concepts, generated, scores, seed=0)
+    for row in grade_rows(grades):
+        key = (row["source"], row["prompt"])
+        of, before = scores.alone[key], scores.against[key]
+        assert (row["pictures"], row["best"]) == (6 if key == ("0", 0) else 7, 5)
+        assert row["baselines"] == ("-100, -100", "100, -100")[key[1]]
+        best = np.argsort(-(of.image + 2.5 * of.text).numpy())[:5]
+        for kind in ("image", "text"):
+            own, then = getattr(of, kind).numpy(), getattr(before, kind).numpy()
+            assert row[f"{kind}, best"] == f"{own[best].mean():.2f}"
+            assert own.mean() == value(row[f"{kind}, all"])
+            assert (own - then).mean() == value(row[f"{kind} - against"])
+    rows = {(row["prompt"], row["way"]): row for row in together_rows(grades)}
+    for place, prompt in enumerate(TOGETHER):
+        both = {way: own.numpy().min(1) for way, own in scores.together[place].items()}
+        for way, own in scores.together[place].items():
+            row, there = rows[prompt, way], (own > grades.limits[place]).numpy().all(1)
+            assert row["pictures"] == 7 and both[way].mean() == value(row["both"])
+            assert row["both are there"].startswith(f"{100 * there.mean():.0f} % (")
+        compared = [row for row in difference_rows(grades) if row["prompt"] == prompt]
+        assert [row["ways"] for row in compared] == list(grades.differences[place])
+        for row in compared:
+            more, less = row["ways"].split(" - ")
+            assert (both[more] - both[less]).mean() == value(row["both, difference"])
 
 
 def test_a_sheet_has_each_pictures_own_scores(
     tree: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[GalleryRow] = []
-    empty = Image.new("L", (1, 1))
-    monkeypatch.setattr(grade_report, "gallery", lambda rows, title: drawn.extend(rows) or empty)
+    titles: list[str] = []
+
+    def gallery(rows: list[GalleryRow], title: str) -> Image.Image:
+        drawn.extend(rows)
+        titles.append(title)
+        return Image.new("L", (1, 1))
+
+    monkeypatch.setattr(grade_report, "gallery", gallery)
     concepts = read_concepts(tree / "ti/input.json")
     generated = find_generated(settings(tree), concepts)
     scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
@@ -225,6 +282,14 @@ def test_a_sheet_has_each_pictures_own_scores(
         assert (image, text) == (f"image {of.image[n]:.1f}", f"text {of.text[n]:.1f}")
         path = generated.alone["0", 0][n]
         assert np.array_equal(picture.movedim(0, -1).numpy(), np.asarray(Image.open(path)))
+    # That of the last prompt: source 2, prompt 1.
+    given, best = drawn[-2:]
+    assert torch.equal(given.pictures, concept_pictures(concepts["2"], SIDE))
+    assert best.label == "the best 5 of 7 for: a <new3> by the sea"
+    of = scores.alone["2", 1]
+    first = (of.image + 2.5 * of.text).topk(5).indices
+    means = f"image {of.image[first].mean():.1f}, text {of.text[first].mean():.1f}"
+    assert titles[-1] == f"source 2, prompt 1: FAIL ({means}; baselines 100, -100)"
 
 
 def test_one_picture_of_one_concept(tmp_path: Path, embedder: Embedder) -> None:
@@ -255,6 +320,35 @@ def test_numbers_are_sorted_as_numbers(tree: Path) -> None:
     assert list(generated.alone["0", 0]) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
 
 
+def test_a_way_that_the_job_did_not_name_comes_last(tree: Path) -> None:
+    for name in ("A", "B"):
+        write_generated(tree / "gen")
+        merged = tree / "gen/together/merged"
+        for path in [*merged.rglob("*.png")]:
+            path.rename(path.with_name(path.name.replace("merged", name)))
+        merged.rename(merged.with_name(name))
+    write_generated(tree / "gen")
+    generated = find_generated(settings(tree), read_concepts(tree / "ti/input.json"))
+    assert list(generated.together[0].ways) == [*WAYS, "A", "B"]
+
+
+def test_pictures_of_one_concept_are_graded_beside_those_of_several(tree: Path) -> None:
+    generated = find_generated(
+        settings(tree, sources=("2",)), read_concepts(tree / "ti/input.json")
+    )
+    assert list(generated.alone) == [("2", 0), ("2", 1)]
+    assert [one.concepts for one in generated.together] == [("0", "2"), ("0", "1")]
+
+
+def test_a_folder_that_does_not_say_its_seed_may_be_compared(tree: Path) -> None:
+    concepts, before = read_concepts(tree / "ti/input.json"), tree / "before"
+    write_generated(before, together=False)
+    for said, other in ((tree / "gen", before), (before, tree / "gen")):
+        (said / "config.yaml").write_text("seed: 3\n")
+        (other / "config.yaml").unlink(missing_ok=True)
+        assert find_generated(settings(tree, against=before), concepts).against
+
+
 def test_the_tokens_tell_the_concepts(tree: Path) -> None:
     concepts = read_concepts(tree / "ti/input.json")
     where = Path("prompts.json")
@@ -274,6 +368,11 @@ def test_the_tokens_tell_the_concepts(tree: Path) -> None:
 
 def rewrite(content: object) -> Callable[[Path], object]:
     return lambda gen: (gen / "together/prompts.json").write_text(json.dumps(content))
+
+
+def link_out(gen: Path) -> None:
+    path = gen / "0/1/source0_prompt1_3.png"
+    path.symlink_to(path.rename(gen.parent / "elsewhere.png"))
 
 
 def reshape(gen: Path) -> None:
@@ -304,6 +403,13 @@ def tear(gen: Path) -> None:
             ),
             "0/1/source0_prompt1_3.PNG: want the name source0_prompt1_N.png",
         ),
+        (
+            lambda gen: (gen / "0/1/source0_prompt1_3.png").rename(
+                gen / "0/1/source0_prompt1_03.png"
+            ),
+            "0/1/source0_prompt1_03.png: want the name source0_prompt1_N.png, N from 0 on",
+        ),
+        (link_out, "0/1/source0_prompt1_3.png: it leaves the folder by a link"),
         (reshape, "1/1/source1_prompt1_2.png is 20x19: want a square"),
         (tear, "joint/0/joint_prompt0_2.png: broken picture"),
         (
@@ -318,6 +424,7 @@ def tear(gen: Path) -> None:
         (rewrite([]), "it is broken"),
         (rewrite({"prompts": "a <new1> and <new2>"}), "its prompts are no list of texts"),
         (rewrite({"prompts": ["\ud800 <new1> <new2>"]}), "its prompts are no list of texts"),
+        (rewrite({"prompts": TOGETHER, "ways": [1]}), "its ways are no list of texts"),
         (rewrite({"prompts": []}), "it has none"),
         (rewrite({"prompts": TOGETHER[:1]}), "joint/1: no such prompt"),
         (
