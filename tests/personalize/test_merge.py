@@ -81,6 +81,7 @@ def test_equals_the_kkt_solution(problem: Problem) -> None:
 def test_singular_regularisation_gets_a_ridge(problem: Problem) -> None:
     result = merged(*problem)
     assert result.ridge > 0 and miss(result, problem) < 1e-6
+    assert result.reg_condition < 1.01e7  # of what has a ridge
     best, size = objective(kkt(*problem), problem), float(problem[1].norm())
     # Where the targets can be met without moving the captions at all, the best is 0.
     moved = float((result.weight - problem[0]).norm())
@@ -91,8 +92,9 @@ def test_singular_regularisation_gets_a_ridge(problem: Problem) -> None:
 @given(problems(), st.randoms(use_true_random=False))
 def test_order_changes_no_bit(problem: Problem, random: st.DataObject) -> None:
     w0, reg, targets, values = problem
-    # Some targets are there twice, with other values.
-    targets, values = torch.cat([targets, targets[:2]]), torch.cat([values, values[:2] + 1])
+    # Some targets are there three times, with other values.
+    targets = torch.cat([targets, targets[:2], targets[:2]])
+    values = torch.cat([values, values[:2] + 1, values[:2] + 0.1])
     order = list(range(len(targets)))
     random.shuffle(order)
     one = merged(w0, reg, targets, values)
@@ -139,6 +141,43 @@ def test_conflicts_are_met_half_way_and_told(problem: Problem) -> None:
     torch.testing.assert_close(result.weight @ targets.T, mean.T, rtol=1e-6, atol=1e-7)
     assert len(result.misses) == 2 and min(result.misses) > 1e-3
     assert result.to_json()["unmet"] == list(result.unmet)
+
+
+def test_a_target_counts_as_often_as_it_is_there() -> None:
+    w0, reg, (target,), (a, b) = (
+        numbers(0, 4, 6),
+        numbers(1, 9, 6),
+        numbers(2, 1, 6),
+        numbers(3, 2, 4),
+    )
+    targets, values = torch.stack([target, target, 2 * target]), torch.stack([a, a, 2 * b])
+    # The least of 2 |x - a|^2 + |2 x - 2 b|^2.
+    torch.testing.assert_close(merged(w0, reg, targets, values).weight @ target, (a + 2 * b) / 3)
+
+
+def test_misses_are_shares_of_a_target_s_size() -> None:
+    w0, reg, targets, values = (
+        1e-3 * numbers(0, 4, 6),
+        numbers(1, 9, 6),
+        numbers(2, 2, 6),
+        1e-3 * numbers(3, 2, 4),
+    )
+    other = 1.002 * values[0]
+    result = merged(w0, reg, targets[[0, 1, 0]], torch.stack([*values, other]))
+    before = float((w0 @ targets[0]).norm())
+    sizes = [max(float(value.norm()), before) for value in (values[0], other)]
+    misses = [0.001 * float(values[0].norm()) / size for size in sizes]
+    assert result.unmet == (0, 2) and result.misses == pytest.approx(misses)
+    assert result.residual == pytest.approx(max(misses))
+
+
+@EACH
+@given(problems())
+def test_conditions_are_those_of_the_features(problem: Problem) -> None:
+    _, reg, targets, _ = problem
+    result = merged(*problem)
+    assert result.reg_condition == pytest.approx(np.linalg.cond(reg.numpy()), rel=1e-6)
+    assert result.target_condition == pytest.approx(np.linalg.cond(targets.numpy()), rel=1e-6)
 
 
 @EACH
