@@ -162,6 +162,7 @@ def test_the_error_is_measured_on_all_pictures_and_captions(
 ) -> None:
     training = custom_diffusion_training(config, tmp_path, with_priors=False)
     (concepts,) = training.source.groups
+    assert training.evaluate.batch.shares.tolist() == [1.0] * 64
     latents, tokens, _ = (field.chunk(2) for field in training.evaluate.batch)
     for place, of in enumerate(concepts):
         assert torch.equal(latents[place].unique(dim=0), of.latents[:, 0].unique(dim=0))
@@ -271,6 +272,10 @@ def test_two_concepts_of_one_token_are_refused(
     other = config.model_copy(update={"input": record, "sources": ("0", "1")})
     with pytest.raises(ConfigError, match="sources 0 and 1 are both called <NEW1>: give each a"):
         read_all(other, model)
+    renamed = other.model_copy(update={"token_names": ("<a>", "<b>")})
+    assert [of.token for of in read_all(renamed, model)] == ["<a>", "<b>"]
+    with pytest.raises(ConfigError, match=r"sources 0 and 1 are both called <a>: .*--token_names"):
+        read_all(config.model_copy(update={"token_names": ("<a>", "<a>")}), model)
 
 
 def test_each_concept_has_its_own_captions(config: CustomDiffusionConfig) -> None:

@@ -188,6 +188,11 @@ SPOIL: dict[str, tuple[Callable[[dict[str, Tensor], str], Any], str, str]] = {
         "1 weights do not fit: ",
         "do not fit: (",
     ),
+    "one row": (
+        lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}),
+        "1 weights do not fit: ",
+        "do not fit: (1, ",
+    ),
     "integers": (
         lambda tensors, name: tensors.update({name: tensors[name].int()}),
         "is torch.int32, want floats",

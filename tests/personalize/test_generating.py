@@ -5,24 +5,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from hw2.data.concepts import Concept
+from hw2.data.concepts import Concept, concept_pictures, read_concepts
 from hw2.errors import ConfigError
+from hw2.figures.grid import sheet
 from hw2.personalize.deltas import Deltas
 from hw2.personalize.generated import find_together
 from hw2.personalize.generating import (
     check_prompts,
     hashes_of_prompts,
     make_worker,
+    picture_path,
     pieces_to_draw,
     prompts_to_draw,
     write_prompts,
 )
+from hw2.personalize.sheets import write_sheets
 from hw2.personalize.ways import Ways
 from hw2.settings.personalize import GenerateConceptsConfig
+from tests.personalize.small_input import write_input
 from tests.personalize.tiny import WIDTH, tiny_model, tiny_pipeline_folder
 
-BOTH = "a <new1> next to a <new2>"
+BOTH, OTHER = "a <new1> next to a <new2>", "a <new2> on a <new1>"
 
 
 def settings(root: Path, **more: object) -> GenerateConceptsConfig:
@@ -96,3 +101,32 @@ def test_the_grader_is_told_the_prompts_and_the_order_of_the_ways(tmp_path: Path
         path.touch()
     (found,) = find_together(tmp_path, CONCEPTS)
     assert (found.prompt, list(found.ways)) == (BOTH, ["separate", "joint"])
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_sheets_have_the_first_pictures_of_each_prompt(tmp_path: Path, count: int) -> None:
+    concepts = read_concepts(write_input(tmp_path / "concepts"))
+    config = settings(tmp_path, num_pictures=count, together=(BOTH, OTHER), guidance_weight=3)
+    random, stems = np.random.default_rng(0), {}
+    for piece in prompts_to_draw(config, WAYS, concepts):
+        pixels = random.integers(0, 256, (count, 20, 20, 3), np.uint8)
+        for number, picture in enumerate(pixels):
+            path = picture_path(tmp_path, piece["stem"], number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+        stems[piece["way"], piece["prompt"]] = torch.from_numpy(pixels[:5]).movedim(-1, 1)
+    paths = write_sheets(config, WAYS, concepts, tmp_path)
+    assert [path.name for path in paths] == ["source0.png", "source1.png", "together.png"]
+    wanted = []
+    for token, concept in zip(("<new1>", "<new2>"), concepts.values(), strict=True):
+        given = torch.full((min(count, 5), 3, 20, 20), 255, dtype=torch.uint8)
+        given[:3] = concept_pictures(concept, 20)[:count]
+        prompt = f"a photo of a {token}"
+        rows = torch.stack([given, stems["separate", prompt]])
+        wanted.append(sheet(rows, ["given", prompt], title=f"{token}, separate, w=3"))
+    names = [(way, prompt) for prompt in (BOTH, OTHER) for way in WAYS]
+    labels = [f"{way}: {prompt}" for way, prompt in names]
+    title = "several concepts in one picture, w=3"
+    wanted.append(sheet(torch.stack([stems[name] for name in names]), labels, title=title))
+    for path, picture in zip(paths, wanted, strict=True):
+        assert Image.open(path).tobytes() == picture.tobytes()

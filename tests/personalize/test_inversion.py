@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from hw2.errors import ConfigError
+from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.personalize.inversion import (
     EMBEDDING,
@@ -21,12 +22,14 @@ from hw2.personalize.inversion import (
 from hw2.personalize.report import report_training
 from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import TextualInversionConfig
+from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.training import Saved, TrainingDiverged
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
+LONG = SAMPLE.model_copy(update={"negative_prompt": "cup " * 30})
 ROWS = "text_encoder.embeddings.token_embedding.rows"
 
 
@@ -99,6 +102,27 @@ def test_the_sheet_is_drawn_from_the_averages(
     assert own.size == other.size and own.tobytes() != other.tobytes()
 
 
+def test_the_sheet_has_each_prompt_as_often_as_asked(
+    config: TextualInversionConfig, tmp_path: Path
+) -> None:
+    asked = {"num_shown": 2, "prompts": ("a <new1>", "a cat beside <new1>")}
+    training = inversion_training(config.model_copy(update=asked), tmp_path)
+    _, model, prompts = training.show.args
+    rows = [draw(model, [text] * 2, SAMPLE, indices=range(2), seed=0) for text in prompts]
+    want = sheet(torch.stack(rows), asked["prompts"], title="step 3, w=1")
+    assert training.show(Saved(3, training.net)).tobytes() == want.tobytes()
+
+
+def test_another_seed_has_other_noises(config: TextualInversionConfig, tmp_path: Path) -> None:
+    first, other = (
+        inversion_training(config.model_copy(update={"seed": seed}), tmp_path) for seed in (0, 7)
+    )
+    assert (other.seed, other.meta["seed"], other.source.seed) == (7, 7, 7)
+    assert first.evaluate(first.net) != other.evaluate(first.net)
+    shown = [of.show(Saved(3, first.net)).tobytes() for of in (first, other)]
+    assert shown[0] != shown[1]
+
+
 def test_a_token_of_another_name_stands_in_the_prompts(
     config: TextualInversionConfig, tmp_path: Path
 ) -> None:
@@ -163,6 +187,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
         ({"token_name": "cat"}, "token_name='cat' is already in the vocabulary"),
         ({"initializer_token": "motorcycle helmet"}, "is 2 tokens .motorcycle, helmet."),
         ({"prompts": ("a <new2>",)}, "<new2> is no token: did you mean <new1>"),
+        ({"sample": LONG}, r"^sample\.negative_prompt='cup .* is 32 tokens .* reads 24"),
         ({"source": "9"}, "source=9|sources=9|'9'"),
         ({"templates": "objects"}, "templates=objects: no such set"),
     ],

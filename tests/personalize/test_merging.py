@@ -130,7 +130,18 @@ def test_a_merge_of_tokens_in_any_order_is_merged_again(
 
 
 @pytest.mark.parametrize(
-    "captions", [3, "a", [3], ["<new1>"], [[]], [[3]], [["no token"]], [["<new1> \ud800"]]]
+    "captions",
+    [
+        3,
+        "a",
+        [3],
+        ["<new1>"],
+        [["<new1>"], ["<new1>"]],
+        [[]],
+        [[3]],
+        [["no token"]],
+        [["<new1> \ud800"]],
+    ],
 )
 def test_captions_of_tokens_that_are_none(
     model: StableDiffusion, concepts: list[Deltas], captions: Any, tmp_path: Path
