@@ -24,7 +24,9 @@ def edge_is_paper(picture: Image.Image) -> bool:
     return bool((edge == 255).all())
 
 
-@pytest.mark.parametrize(("h", "w", "factor"), [(28, 28, 4), (32, 20, 4), (96, 128, 1)])
+@pytest.mark.parametrize(
+    ("h", "w", "factor"), [(28, 28, 4), (32, 20, 4), (20, 32, 4), (96, 128, 1)]
+)
 def test_small_pictures_are_enlarged_by_whole_factors(h: int, w: int, factor: int) -> None:
     images = noise(2, 3, h, w)
     for image, found in zip(images, fitted(images), strict=True):
@@ -41,6 +43,7 @@ def test_large_pictures_are_reduced_and_keep_their_shape() -> None:
     assert (halves[:, : SIDE // 2 - 4] < 5).all() and (halves[:, SIDE // 2 + 4 :] > 195).all()
     assert fitted(images, 40)[0].size == (40, 20)
     assert fitted(images.transpose(2, 3), 40)[0].size == (20, 40)
+    assert fitted(images[:, :, :1])[0].size == (SIDE, 1)
 
 
 def test_rows_hold_their_pictures_and_notes_do_not_overlap() -> None:
@@ -73,6 +76,23 @@ def test_more_pictures_than_a_line_holds_go_on_below() -> None:
 
     assert columns_and_lines(10) == (10, 1)
     assert columns_and_lines(11) == (10, 2)
+    sizes = [
+        gallery([GalleryRow("", torch.zeros(n, 3, 8, 8, dtype=torch.uint8), [[]] * n)]).size
+        for n in (9, 10, 11, 20, 21)
+    ]
+    one, full, two, both, three = (height for _, height in sizes)
+    assert one == full and two == both == (full + three) / 2 > full
+    assert len({width for width, _ in sizes[1:]}) == 1
+
+
+def test_lines_of_notes_and_titles_stand_below_one_another() -> None:
+    pictures = torch.zeros(11, 3, 8, 8, dtype=torch.uint8)
+    notes = [["a", "b", "c"], *[[]] * 10]
+    dark = (np.asarray(gallery([GalleryRow("", pictures, notes)])) < 128).all(2)
+    assert len(runs(dark[:, 8 : 8 + SIDE].any(1))) == 5  # a picture, three lines, a picture
+    for words, lines in ((3, 1), (60, 3)):
+        titled = gallery([GalleryRow("", pictures[:0], [])], "nnn " * words)
+        assert len(runs((np.asarray(titled) < 128).any((1, 2)))) == lines + 1  # and "none"
 
 
 def test_texts_fit_and_end_in_an_ellipsis_where_they_are_cut() -> None:
