@@ -111,24 +111,24 @@ def eta_sheet(job: JobOutput) -> EtaSheet:
         tuple(f"η = {eta:g}" for eta in etas),
     )
     found = job.metric("distance_from_first_eta")
-    apart = [as_interval(found.get(f"{eta:g}")) for eta in etas]
-    curve = chart("score.distance_first", "η", etas, {"": apart})
+    apart = {eta: as_interval(found.get(f"{eta:g}")) for eta in sorted(etas)}
+    curve = chart("score.distance_first", "η", [*apart], {"": [*apart.values()]})
     keys = tuple(key for key in SAMPLING if key != "eta")
-    said = _said_of_distances(etas, apart, job.metric("added_to_the_eta_below"))
+    said = _said_of_distances(etas[0], apart, job.metric("added_to_the_eta_below"))
     return EtaSheet(sources(job, keys=(*keys, "etas")), grid, curve, said)
 
 
 def _said_of_distances(
-    etas: Sequence[float], apart: Sequence[Interval], added: Mapping[str, object]
+    first: float, apart: Mapping[float, Interval], added: Mapping[str, object]
 ) -> tuple[Said, ...]:
-    pairs = sorted(zip(etas, apart, strict=True), key=lambda pair: pair[0])
-    rises = all(as_interval(added.get(f"{eta:g}")).low > 0 for eta, _ in pairs[1:])
+    """`apart`: how far each eta's faces are from those of the `first` column, by rising eta."""
+    rises = all(as_interval(added.get(f"{eta:g}")).low > 0 for eta in [*apart][1:])
     each = tuple(
         Said("format.named", {"name": f"η = {eta:g}", "value": shown(interval)})
-        for eta, interval in pairs
-        if eta != etas[0]
+        for eta, interval in apart.items()
+        if eta != first
     )
-    ends = {"first": f"{etas[0]:g}", "last": f"{pairs[-1][0]:g}"}
+    ends = {"first": f"{first:g}", "last": f"{max(apart):g}"}
     values: Mapping[str, str | tuple[Said, ...]] = {"each": each, **ends}
     return (Said("p2.eta_rises" if rises else "p2.eta_not_rises", values),)
 

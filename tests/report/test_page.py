@@ -745,6 +745,16 @@ def test_faces_that_are_not_met_are_told_by_the_worst(small: SmallReport) -> Non
     assert (said.key, said.values["worst"]) == ("p2.given_failed", "21.5")
 
 
+def test_etas_may_fall(small: SmallReport) -> None:
+    path = small.out / "eta_sheet/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"etas": [1.0, 0.0, 0.5]}))
+    found = collect(small.all()).parts["etas"]
+    assert found.grid.cols == ("η = 1", "η = 0", "η = 0.5")
+    assert [text for _, text in found.chart.x_ticks] == ["0", "0.5", "1"]
+    ((_, marks),) = found.chart.lines
+    assert [mark.text for mark in marks] == ["η = 0: 0", "η = 0.5: 25 (10-40)", "η = 1: 50 (20-80)"]
+
+
 def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> None:
     parts = collect(small.all()).parts
     assert parts["etas"].said[0].key == "p2.eta_rises"
