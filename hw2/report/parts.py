@@ -237,7 +237,8 @@ def ticks(low: float, high: float) -> list[float]:
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
+    digits = 12 - math.floor(math.log10(step))
+    return [round(k * step, digits) for k in range(first, max(last, first + 1) + 1)]
 
 
 def trend(first: Interval, last: Interval, apart: Interval | None = None) -> str:

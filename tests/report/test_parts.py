@@ -10,7 +10,18 @@ from hw2.report.parts import BOTTOM, HEIGHT, TOP, chart, number, points, shown, 
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (0.87, 1.0), (-3.2, 41), (5, 5), (0, 0), (1e-5, 3e-5), (-2, -1)]
+    ("low", "high"),
+    [
+        (0, 1),
+        (0.87, 1.0),
+        (-3.2, 41),
+        (5, 5),
+        (0, 0),
+        (1e-5, 3e-5),
+        (1e-13, 3e-13),
+        (-2, -1),
+        (2e6, 9e6),
+    ],
 )
 def test_ticks_are_few_round_numbers_around_all_values(low: float, high: float) -> None:
     found = ticks(low, high)
