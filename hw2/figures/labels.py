@@ -43,7 +43,8 @@ def label_points(
         return float(1000 * leaves + 100 * covered + 20 * nearer + 2 * crossed + reach)
 
     for point, centre, text in zip(points, centres, texts, strict=True):
-        label = axes.annotate(text, point, (0, 0), textcoords="offset pixels", zorder=5)
+        style = {"textcoords": "offset pixels", "va": "bottom", "zorder": 5}
+        label = axes.annotate(text, point, (0, 0), **style)
         label.set_in_layout(False)  # or the axes would shrink and move away under the texts
         label.set_path_effects([withStroke(linewidth=2, foreground=PAPER)])
         size = label.get_window_extent(canvas.get_renderer()).size

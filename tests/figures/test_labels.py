@@ -2,9 +2,12 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 
 from hw2.figures.fonts import font, wrapped
 from hw2.figures.labels import label_points
@@ -30,9 +33,36 @@ def test_labels_keep_off_one_another_and_inside(points: list[tuple[float, float]
     assert not any(box.contains(*centre) for box in boxes for centre in centres)
 
 
+def placed(points: list[tuple[float, float]], *lines: list[tuple[float, float]]) -> list[Bbox]:
+    """Where labels of points come to lie, all in pixels."""
+    figure = Figure(figsize=(4, 3), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 400), ylim=(0, 300))
+    label_points(axes, points, ["w=1"] * len(points), lines)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return [text.get_window_extent(renderer) for text in axes.texts]
+
+
+def test_a_label_is_nearest_to_its_own_point() -> None:
+    point = (200, 150)
+    (alone,) = placed([point])
+    assert (alone.x0, alone.y0) == pytest.approx((208, 158), abs=1)
+    points = [point, (alone.x1 + 8, 155)]
+    for own, box in enumerate(placed(points)):
+        nearest = [np.clip(at, box.min, box.max) for at in points]
+        away = [float(np.hypot(*(at - near))) for at, near in zip(points, nearest, strict=True)]
+        assert away[own] < away[1 - own]
+
+
+def test_a_label_keeps_off_a_line() -> None:
+    line = [(200.0, 150.0), (350.0, 300.0)]
+    (box,) = placed(line[:1], line)
+    assert not Path(line).intersects_bbox(box, filled=False)
+
+
 def test_wrapped_text_fits_and_loses_no_letter() -> None:
     text = "WWWWW of a TITLE with a_word_that_is_longer_than_the_whole_line and more"
     lines = wrapped(text, 120, 12).splitlines()
     assert len(lines) > 3 and all(font(12).getlength(line) <= 120 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(font(12).getlength(line) <= 40 for line in wrapped(text, 40, 12).splitlines())
     assert wrapped("short", 120, 12) == "short" and wrapped("", 120, 12) == ""

@@ -5,10 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from hw2.errors import DataError
-from hw2.figures import fonts
+from hw2.figures import fonts, matrix
 from hw2.figures.gallery import fitted
+from hw2.figures.grid import INK, PAPER
 from hw2.figures.matrix import EMPTY, RING, _kept, confusion_figure, similarity_figure
 from hw2.metrics.classification import worst_pairs
 from tests.figures.test_charts import TITLE, near
@@ -53,6 +56,54 @@ def test_cells_are_dark_by_share_and_the_worst_are_ringed() -> None:
     assert near(drawn, HALF).sum() == pytest.approx(2 * side**2, rel=0.12)
 
 
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """What would be drawn."""
+    kept: list[Figure] = []
+    empty = Image.new("RGB", (1, 1))
+    monkeypatch.setattr(matrix, "picture_of", lambda figure: kept.append(figure) or empty)
+    return kept
+
+
+def test_a_matrix_names_what_it_shows(figures: list[Figure]) -> None:
+    confusion = torch.tensor([[6, 2, 0], [1, 9, 0], [0, 0, 4]])
+    confusion_figure(confusion, list("abc"), "title", worst_pairs(confusion, 2))
+    axes, bar, listed = figures[0].axes
+    assert figures[0].get_suptitle() == "title"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    for axis in (axes.xaxis, axes.yaxis):
+        assert [label.get_text() for label in axis.get_ticklabels()] == list("abc")
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(0, 0): "75", (1, 0): "25", (0, 1): "10", (1, 1): "90", (2, 2): "100"}
+    colours = {text.get_position(): text.get_color() for text in axes.texts}
+    assert (colours[0, 0], colours[1, 0]) == (PAPER, INK)
+    assert [label.get_text() for label in bar.get_yticklabels()][-2:] == ["50 %", "100 %"]
+    head = ["2 most frequent mistakes (ringed):", "times (of its class), true → said"]
+    assert listed.texts[0].get_text().split("\n") == [*head, "2 (25 %)  a → b", "1 (10 %)  b → a"]
+
+
+@pytest.mark.parametrize(("count", "more"), [(18, []), (20, ["and 2 more"])])
+def test_mistakes_without_room_are_counted(
+    count: int, more: list[str], figures: list[Figure]
+) -> None:
+    confusion = torch.ones(5, 5, dtype=torch.int64)
+    confusion_figure(confusion, list("abcde"), "", worst_pairs(confusion, count))
+    lines = figures[0].axes[2].texts[0].get_text().split("\n")
+    assert len(lines) == 20 + len(more) and lines[20:] == more
+
+
+def test_of_many_classes_the_title_says_which_are_drawn(figures: list[Figure]) -> None:
+    names = [f"class {i}" for i in range(70)]
+    confusion = confused(70)
+    confusion_figure(confusion, names, "t", worst_pairs(confusion, 1))
+    confusion_figure(torch.eye(70, dtype=torch.int64), names)
+    told = [figure.get_suptitle().replace("\n", " ") for figure in figures]
+    which = "(2 of 70 classes, those of the worst pairs)", "(60 of 70 classes, the first)"
+    assert told == [f"t {which[0]}", which[1]]
+    shown = [label.get_text() for label in figures[0].axes[0].get_xticklabels()]
+    assert shown == [f"class {i}" for i in (6, 7)]  # 6 of 20 of class 6 were taken for 7
+
+
 def test_of_many_classes_those_of_the_worst_pairs_are_kept() -> None:
     confusion = confused(200)
     kept, worst = _kept(confusion, [])
@@ -65,6 +116,14 @@ def test_of_many_classes_those_of_the_worst_pairs_are_kept() -> None:
     assert none == list(range(60))
     few = confused(60)
     assert _kept(few, worst_pairs(few, 2)) == (list(range(60)), worst_pairs(few, 2))
+
+
+def test_shares_are_those_of_whole_classes_where_few_are_drawn() -> None:
+    confusion = torch.diag(torch.full((70,), 10))
+    confusion[0, :4] = torch.tensor([5, 3, 1, 1])
+    (worst,) = (pair for pair in worst_pairs(confusion, 3) if pair.times == 3)
+    drawn = confusion_figure(confusion, [str(i) for i in range(70)], worst=[worst])
+    assert near(drawn, DARK).sum() > 500 and near(drawn, HALF).sum() > 500
 
 
 def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
@@ -125,6 +184,8 @@ def test_chinese_names_are_drawn_by_a_font_that_has_them(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(fonts, "_chinese", lambda: None)
     fonts._tell_once.cache_clear()
+    fonts.font(12, "plain\n", "é")
+    assert capsys.readouterr().err == ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert alike(drawn(first), drawn(other)) == [True, True]
