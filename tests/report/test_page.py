@@ -710,6 +710,32 @@ def test_the_most_frequent_confusion_is_shown_first(small: SmallReport) -> None:
     assert matrix.cells[matrix.first] == (2, 0, 3)
 
 
+def test_hits_and_misses_are_told_with_what_they_are(
+    small: SmallReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.draw(small.data / "clip_zeroshot/val/0_2.png", 200)  # the brick that was taken for grass
+    clip = collect(small.all()).parts["clip"]
+    brick, grass, coin = CLASSES
+    assert len(clip.hits) == 5 and all(one.true == one.said for one in clip.hits)
+    missed = {(one.true, one.said): one for one in clip.misses}
+    assert missed.keys() == {(brick, grass), (coin, brick)}
+    assert missed[brick, grass].picture.width == 64 and missed[coin, brick].picture.width == 32
+    (told,) = clip.matrix.examples[clip.matrix.first]
+    assert (told.true, told.said, told.probability) == (brick, grass, "70.0 %")
+    assert [len(clip.matrix.examples[place]) for place in range(5)] == [2, 1, 3, 1, 2]
+    assert clip.matrix.totals == (3, 3, 3)
+    monkeypatch.setattr("hw2.report.clip.MAX_CELLS", 1)
+    assert [*collect(small.all()).parts["clip"].matrix.examples] == [clip.matrix.first]
+
+
+def test_scores_of_prompts_are_told_with_chance(small: SmallReport) -> None:
+    clip = collect(small.all()).parts["clip"]
+    told = {"prompts": "simple", "top1": "77.8 % (75.8-79.8)", "top5": "100.0 % (98.0-102.0)"}
+    assert clip.said[0].values == told | {"chance": "33.3 %", "n": "9"}
+    (row,) = clip.comparisons.rows
+    assert (row[0].text, row[1].order) == ("cifar \N{MINUS SIGN} simple", 0.1)
+
+
 def test_a_classified_picture_that_is_gone_is_told(small: SmallReport) -> None:
     (small.data / "clip_zeroshot/val/1_4.png").unlink()
     told = collect(small.all()).missing["clip"].error
@@ -753,6 +779,8 @@ def test_etas_may_fall(small: SmallReport) -> None:
     assert [text for _, text in found.chart.x_ticks] == ["0", "0.5", "1"]
     ((_, marks),) = found.chart.lines
     assert [mark.text for mark in marks] == ["η = 0: 0", "η = 0.5: 25 (10-40)", "η = 1: 50 (20-80)"]
+    assert (found.said[0].values["first"], found.said[0].values["last"]) == ("1", "1")
+    assert [one.values["name"] for one in found.said[0].values["each"]] == ["η = 0", "η = 0.5"]
 
 
 def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> None:
@@ -794,6 +822,40 @@ def test_lerp_is_compared_with_slerp(small: SmallReport) -> None:
     assert "ZeroDivisionError" in collect(small.all()).missing["interpolation"].error
 
 
+def test_many_faces_stand_without_their_names(small: SmallReport) -> None:
+    for count in (10, 11):
+        for n in range(count):
+            small.draw(small.out / f"faces/{n:02d}.png", 32)
+        changed(small.out / "faces/metrics.json", pictures=count)
+        given = collect(small.all()).parts["given"]
+        assert given.grid.cols == (() if count == 11 else tuple(f"{n:02d}" for n in range(10)))
+        assert (given.said[0].values["n"], given.said[0].values["of"]) == ("4", str(count))
+
+
+def test_interpolated_faces_go_from_the_first_to_the_second(small: SmallReport) -> None:
+    assert collect(small.all()).parts["interpolation"].grid.cols == (
+        "0",
+        "0.25",
+        "0.5",
+        "0.75",
+        "1",
+    )
+
+
+def test_more_faces_are_shown_than_were_drawn_twice(small: SmallReport) -> None:
+    path = small.out / "eta/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    changed(path, trials=[trial | {"samples": 7} for trial in trials])
+    for first in (small.out / "eta").rglob("chunk_000000.npz"):
+        more = small.random.integers(0, 256, (5, 3, 32, 32), np.uint8)
+        np.savez_compressed(first.with_name("chunk_000005.npz"), images=more)
+    found = collect(small.all()).parts["eta"]
+    for frame in found.frames:
+        assert frame.grids[0].about.values["n"] == "7" and frame.grids[0].picture.height == 64
+    assert found.said[0].values["n"] == "5"
+    assert [one.title for one in found.charts] == ["score.distance", "score.frechet"]
+
+
 def test_pictures_that_do_not_fit_together_are_told(small: SmallReport) -> None:
     small.draw(small.out / "samples/svhn/3_002.png", 32)
     for path in (small.out / "eta").rglob("chunk_000000.npz"):
@@ -801,6 +863,66 @@ def test_pictures_that_do_not_fit_together_are_told(small: SmallReport) -> None:
     told = collect(small.all()).missing
     assert "a grid of pictures of the sizes [(28, 28, 3), (32, 32, 3)]" in told["sheets"].error
     assert "has no pictures that can be read: delete it" in told["eta"].error
+
+
+def test_scores_of_a_concept_are_each_in_its_column(small: SmallReport) -> None:
+    for row in collect(small.all()).parts["concepts"].table.rows:
+        assert [cell.order for cell in row[2:7]] == [78, 30, 9, 80, 70]
+        assert [cell.text for cell in row[5:7]] == ["80.0, 31.0", "70, 30"]
+
+
+def test_the_best_pictures_of_a_concept_are_shown(small: SmallReport) -> None:
+    path, drawn = small.out / "grades/metrics.json", []
+    concepts = json.loads(path.read_text())["concepts"]
+    for best in ([0, 1], [1, 0], [3, 1]):
+        concepts["0"]["prompts"][0]["best"] = best
+        changed(path, concepts=concepts)
+        drawn.append(collect(small.all()).parts["concepts"].grids[0].picture)
+    assert len(set(drawn)) == 3
+
+
+def test_a_concept_that_is_no_longer_asked_for_is_left_out(small: SmallReport) -> None:
+    path = small.data / "textual_inversion/input.json"
+    path.write_text(json.dumps({"0": json.loads(path.read_text())["0"]}))
+    (grid,) = collect(small.all()).parts["concepts"].grids
+    assert grid.title == "<new1>"
+
+
+@pytest.mark.parametrize(
+    ("widths", "kind"), [((1.5, 0.5), "clear"), ((1.5, 1.5), "partly"), ((3.0, 3.0), "tied")]
+)
+def test_ways_are_above_others_where_the_limits_show_it(
+    widths: tuple[float, float], kind: str, small: SmallReport
+) -> None:
+    (one,) = json.loads((small.out / "grades/metrics.json").read_text())["together"]
+    pairs = [f"merged - {way}" for way in ("separate", "joint")]
+    found = {
+        pair: interval(value, width)
+        for pair, value, width in zip(pairs, (2.0, 1.0), widths, strict=True)
+    }
+    changed(
+        small.out / "grades/metrics.json",
+        together=[one | {"differences_of_both": found, "pictures": 25}],
+    )
+    (prompt,) = collect(small.all()).parts["several"].prompts
+    assert prompt.said[0].key == f"p3.ways_{kind}"
+    assert prompt.said[0].values["way"] == Said("ways.merged")
+    assert prompt.said[0].values["there"] == "20 % (15-25)"
+    assert prompt.grid.cols == ("00", "01", "02", "03", "04")  # of 25
+
+
+def test_one_way_is_compared_with_none(small: SmallReport) -> None:
+    (one,) = json.loads((small.out / "grades/metrics.json").read_text())["together"]
+    one["ways"] = {"joint": one["ways"]["joint"]}
+    changed(small.out / "grades/metrics.json", together=[one | {"differences_of_both": {}}])
+    (prompt,) = collect(small.all()).parts["several"].prompts
+    assert prompt.said[0].key == "p3.ways_only"
+
+
+def test_the_seeds_are_those_of_all_jobs_of_a_figure(small: SmallReport) -> None:
+    path = small.out / "grades/config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 5"))
+    assert collect(small.all()).parts["concepts"].source.seeds == (0, 5)
 
 
 def test_scores_of_several_concepts_are_each_in_its_column(small: SmallReport) -> None:

@@ -6,7 +6,22 @@ import math
 import pytest
 
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.report.parts import BOTTOM, HEIGHT, TOP, chart, number, points, shown, size, ticks, trend
+from hw2.report.parts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    chart,
+    in_a_line,
+    number,
+    points,
+    shown,
+    size,
+    ticks,
+    trend,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,17 @@ def test_a_chart_over_zero_has_its_line() -> None:
     assert made.zero is not None
     ((_, (below, above)),) = made.lines
     assert above.y < made.zero < below.y
+
+
+def test_a_chart_of_one_value_has_it_in_the_middle() -> None:
+    made = chart("score.accuracy", "w", [3], {"a": [Interval(0.5, 0.2, 0.9)]}, ".0%")
+    assert made.x_ticks == ((LEFT + (WIDTH - LEFT - RIGHT) / 2, "3"),)
+    assert [text for _, text in made.y_ticks] == ["20 %", "40 %", "60 %", "80 %", "100 %"]
+
+
+def test_settings_in_a_line() -> None:
+    told = in_a_line({"a": 1, "b": None, "c": [0.5, True], "d": "x"})
+    assert told == "a 1, c 0.5, true, d x"
 
 
 def test_limits_lie_within_a_chart() -> None:

@@ -241,6 +241,50 @@ def test_one_fails_the_others_go_on_and_what_needs_it_is_skipped(folder: Folder)
     assert folder.ran == 1
 
 
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ("error: first\nerror: second\nlater\n", "second"),
+        ("began\n  gone wrong\n\n", "gone wrong"),
+        (f"error: {'x' * 600}\n", "x" * 500),
+        ("", "it said nothing"),
+    ],
+)
+def test_a_failure_is_told_by_the_last_line_of_the_job(
+    folder: Folder, printed: str, told: str
+) -> None:
+    Path("jobs/toy.py").write_text(f"print({printed!r}, end='')\nraise SystemExit(3)\n")
+    error = folder.run(a={})["a"].error
+    assert error == f"{told} (exit code 3; log: report/.steps/a.log)"
+
+
+def test_each_step_is_told_as_it_begins_and_as_it_ended(folder: Folder) -> None:
+    tree = {"a": {"job": "toy"}, "b": {"job": "toy", "settings": {"value": -1}}}
+    config = ReportConfig(out=Path("report"), steps=tree)  # type: ignore[arg-type]
+    config.out.mkdir()
+    for first in (["running", "done"], ["reused"]):
+        steps = plan(config, folder.settings_of)
+        told = [result.status for result in Runner(config.out, folder.settings_of).run(steps)]
+        assert told == [*first, "running", "failed"]
+
+
+def test_a_folder_that_has_other_settings_now_is_made_again(folder: Folder) -> None:
+    folder.run(a={})
+    path = Path("report/a/config.yaml")
+    path.write_text(path.read_text().replace("value: 1", "value: 5"))
+    assert folder.run(a={})["a"].status == "done"
+    assert load_yaml("report/a/config.yaml")["value"] == 1
+
+
+@pytest.mark.parametrize("mark", ["", ", and more"])
+def test_lists_may_name_what_other_steps_leave(folder: Folder, mark: str) -> None:
+    words = {"words": [f"{{out}}/first/x{mark}", "b"]}
+    tree = {"first": {"job": "toy"}, "a": {"job": "toy", "settings": words}}
+    _, step = plan(ReportConfig(out=Path("my out"), steps=tree), folder.settings_of)  # type: ignore[arg-type]
+    config = load(folder.module.ToyConfig, list(step.words), prog="toy", description="")
+    assert config.model_dump()["words"] == (f"my out/first/x{mark}", "b")
+
+
 def test_a_command_is_what_a_shell_takes(folder: Folder) -> None:
     words = ["a photo of a <new1>", "b"]
     tree = {"first": {"job": "toy"}, "a": {"job": "toy", "settings": {"words": words, "seed": 3}}}
