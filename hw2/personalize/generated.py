@@ -65,17 +65,20 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     not known, and for pictures without their counterpart.
     """
     wanted = {name: one_concept(everything, name) for name in config.sources or everything}
-    alone, against = _asked_for(find_alone(config.generated, wanted), config.num_pictures), {}
+    count = config.num_pictures
+    alone, against = _asked_for(find_alone(config.generated, wanted), count), {}
     if config.against is not None:
         _refuse_unpaired(config.generated, config.against)
-        against = _asked_for(find_alone(config.against, wanted), config.num_pictures)
+        against = _asked_for(find_alone(config.against, wanted), count)
         for key, numbered in alone.items():
             check_pairs(numbered, against[key])
-    return Generated(alone, against, find_together(config.generated, everything))
+    return Generated(alone, against, find_together(config.generated, everything, count))
 
 
-def _asked_for(found: dict[Prompt, Numbered], count: int | None) -> dict[Prompt, Numbered]:
-    """The pictures of each prompt whose numbers are below `count`; None: all."""
+def _asked_for(
+    found: dict[tuple[str, int], Numbered], count: int | None
+) -> dict[tuple[str, int], Numbered]:
+    """The pictures of each prompt, or way of one, with numbers below `count`; None: all."""
     if count is None:
         return found
     asked = {
@@ -107,8 +110,13 @@ def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numb
     return found
 
 
-def find_together(folder: Path, everything: Mapping[str, Concept]) -> list[Together]:
-    """The prompts of `folder`/together/prompts.json, and the pictures of every way."""
+def find_together(
+    folder: Path, everything: Mapping[str, Concept], count: int | None = None
+) -> list[Together]:
+    """The prompts of `folder`/together/prompts.json, and the pictures of every way.
+
+    Those whose numbers are below `count`; None: all.
+    """
     base = folder / TOGETHER
     if not base.is_dir():
         return []
@@ -119,13 +127,18 @@ def find_together(folder: Path, everything: Mapping[str, Concept]) -> list[Toget
         raise DataError(f"{base}: no pictures: want a folder for each way, such as merged")
     for way in ways:
         _refuse_more(base / way, len(prompts), str(base / PROMPTS))
-    together = []
+    found = {
+        (way, place): _numbered(folder, together_stem(way, place))
+        for place in range(len(prompts))
+        for way in ways
+    }
+    found, together = _asked_for(found, count), []
     for place, prompt in enumerate(prompts):
         concepts = concepts_in(prompt, everything, base / PROMPTS)
-        found = {way: _numbered(folder, together_stem(way, place)) for way in ways}
+        own = {way: found[way, place] for way in ways}
         for way in ways[1:]:
-            check_pairs(found[ways[0]], found[way])
-        together.append(Together(prompt, concepts, found))
+            check_pairs(own[ways[0]], own[way])
+        together.append(Together(prompt, concepts, own))
     return together
 
 
