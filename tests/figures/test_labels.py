@@ -46,11 +46,12 @@ def test_a_label_is_nearest_to_its_own_point() -> None:
     point = (200, 150)
     (alone,) = placed([point])
     assert (alone.x0, alone.y0) == pytest.approx((208, 158), abs=1)
-    points = [point, (alone.x1 + 8, 155)]
-    for own, box in enumerate(placed(points)):
-        nearest = [np.clip(at, box.min, box.max) for at in points]
-        away = [float(np.hypot(*(at - near))) for at, near in zip(points, nearest, strict=True)]
-        assert away[own] < away[1 - own]
+    for other in ((alone.x1 + 8, alone.y0 + 3), (alone.x0 + 9, alone.y1 + 8)):
+        points = [point, other]
+        for own, box in enumerate(placed(points)):
+            nearest = [np.clip(at, box.min, box.max) for at in points]
+            away = [float(np.hypot(*(at - near))) for at, near in zip(points, nearest, strict=True)]
+            assert away[own] < away[1 - own]
 
 
 def test_a_label_keeps_off_a_line() -> None:
