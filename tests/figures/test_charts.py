@@ -63,9 +63,10 @@ def test_a_curve_over_decades_is_straight_on_its_axis_if_it_is_a_power() -> None
     drawn = curves([{"step": i, "loss": 10 ** (-i / 50)} for i in range(201)], ["loss"])
     rows, columns = np.nonzero(near(drawn, COLOURS[0]))
     assert abs(np.corrcoef(rows, columns)[0, 1]) > 0.999
-    signed = curves([{"step": i, "loss": 100.0 - i} for i in range(201)], ["loss"])
-    rows, columns = np.nonzero(near(signed, COLOURS[0]))
-    assert abs(np.corrcoef(rows, columns)[0, 1]) > 0.999  # a linear axis, as there is no log of -1
+    for start, rate in ((100.0, -1.0), (100.0, 4.0)):  # no log of -1, and less than a decade
+        found = [{"step": i, "loss": start + rate * i} for i in range(201)]
+        rows, columns = np.nonzero(near(curves(found, ["loss"]), COLOURS[0]))
+        assert abs(np.corrcoef(rows, columns)[0, 1]) > 0.999  # a linear axis
 
 
 def test_charts_smooth_without_lag() -> None:
@@ -126,6 +127,12 @@ def test_lines_have_their_colours_in_the_order_that_is_given() -> None:
     one = Panel("one", "w", "", [0, 1], {"b": [Interval(1, 1, 1), Interval(2, 2, 2)]})
     drawn = panels([one], order=["a", "b"])
     assert near(drawn, COLOURS[1]).any() and not near(drawn, COLOURS[0]).any()
+
+
+def test_a_title_stands_above_the_panels() -> None:
+    one = Panel("a", "x", "y", [0, 1, 2], {"mnistm": FOUND})
+    inks = [near(panels([one], title), INK)[:25].sum() for title in ("", "A TITLE")]
+    assert inks[1] > inks[0] + 50
 
 
 def test_no_text_is_cut_off() -> None:

@@ -72,6 +72,16 @@ def test_of_many_points_the_unbeaten_and_the_chosen_are_named(
     assert len(told) == named and {"3", str(count - 1)} <= set(told)
 
 
+def test_the_line_goes_from_left_to_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[tuple[float, float]]] = []
+    monkeypatch.setattr(
+        "hw2.figures.front.label_points", lambda axes, at, texts, lines: told.append(lines[0])
+    )
+    places = [(2.0, 1.0), (0.0, 0.5), (1.0, 0.0)]
+    front([FrontPoint("", Interval(x, x, x), Interval(y, y, y)) for x, y in places])
+    assert told == [sorted(places)]
+
+
 def test_points_that_are_not_beaten_are_filled() -> None:
     beaten, other = (FrontPoint(name, wilson(x, 100), wilson(y, 100), name)
                      for name, x, y in (("a", 70, 50), ("b", 80, 80)))  # fmt: skip

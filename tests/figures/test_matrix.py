@@ -149,9 +149,20 @@ def test_similarities_show_each_picture_and_ring_its_best_text() -> None:
 
 
 def test_similarities_are_written_in_their_cells() -> None:
-    values, pictures = torch.tensor([[0.1, 0.3]]), noise(1, 3, 20, 20)
-    drawn = [similarity_figure(x, pictures, ["a", "b"]).tobytes() for x in (values, 2 * values)]
-    assert drawn[0] != drawn[1]  # the colours are the same
+    values, pictures = torch.tensor([[0.0, 0.15, 0.3]]), noise(1, 3, 20, 20)
+    drawn = [similarity_figure(x, pictures, list("abc")) for x in (values, 2 * values)]
+    one, two = map(np.asarray, drawn)  # the colours are the same
+    (a, _), (b, _) = runs((one != two).any((1, 2)))  # 0 stays 0
+    assert b - a == pytest.approx(46, abs=2)
+    left = runs(near(drawn[0], RING).any(0))[0][0]
+    top = a - 46 - 3
+    assert near(drawn[0], INK)[top : top + 20, left : left + 84].any()  # on a pale cell
+
+
+def test_texts_of_two_lines_are_written_whole() -> None:
+    texts = ["n " * 30 + end for end in ("xx", "yy")]
+    drawn = [similarity_figure(torch.eye(1), noise(1, 3, 20, 20), [x]).tobytes() for x in texts]
+    assert drawn[0] != drawn[1]
 
 
 def test_similarities_that_are_all_alike_are_pale() -> None:

@@ -884,8 +884,9 @@ def test_the_best_pictures_of_a_concept_are_shown(small: SmallReport) -> None:
 def test_a_concept_that_is_no_longer_asked_for_is_left_out(small: SmallReport) -> None:
     path = small.data / "textual_inversion/input.json"
     path.write_text(json.dumps({"0": json.loads(path.read_text())["0"]}))
-    (grid,) = collect(small.all()).parts["concepts"].grids
-    assert grid.title == "<new1>"
+    content = collect(small.all())
+    (grid,) = content.parts["concepts"].grids
+    assert grid.title == "<new1>" and "grades" not in content.missing
 
 
 @pytest.mark.parametrize(
