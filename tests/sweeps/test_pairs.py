@@ -57,10 +57,9 @@ def test_differences_of_shares_are_not_empty() -> None:
     assert share.interval == difference_over_noises(torch.zeros(50).double(), 20)
 
 
-@pytest.mark.parametrize("shares", [None, {"right": 20}])
-def test_the_seed_decides_the_limits(shares: dict[str, int] | None) -> None:
+def test_the_seed_decides_the_limits_of_a_mean() -> None:
     trials = [trial(x, outcomes=np.linspace(0, x, 50) ** 2) for x in (0, 1)]
-    found = [differences(trials, {"x": 0}, seed, shares)[0].interval for seed in (0, 0, 1)]
+    found = [differences(trials, {"x": 0}, seed)[0].interval for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
