@@ -6,18 +6,15 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
-from torch import Tensor
 
 from hw2.data.images import decode
 from hw2.data.layout import Split, csv_path, digits_folder, picture_folder
-from hw2.data.pack import Pack, open_pack, write_pack
+from hw2.data.pack import DigitSplit, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
-from hw2.diffusion.objective import DigitBatch
 from hw2.domains import DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.places import cache_folder
@@ -26,35 +23,6 @@ from hw2.progress import progress as progress_bar
 PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
 SHOWN = 5  # bad rows that an error lists
 KEPT_SECONDS = 7 * 24 * 3600.0
-
-
-@dataclass(frozen=True)
-class DigitSplit:
-    """One split of the digits, in the order of the CSV files, mnistm before svhn.
-
-    The tensors lie in a memory map: let each process call `read_split` rather than send them.
-
-    Attributes:
-        images: 0..255.
-        digits: 0..9.
-        domains: index into ("mnistm", "svhn").
-        content_hash: sha256 over labels and decoded pixels.
-        bad: the rows that were left out.
-    """
-
-    images: UInt8[Tensor, "n 3 s s"]
-    digits: Int64[Tensor, " n"]
-    domains: Int64[Tensor, " n"]
-    content_hash: str
-    bad: tuple[BadRow, ...]
-
-    def __len__(self) -> int:
-        return len(self.digits)
-
-    @property
-    def whole(self) -> DigitBatch:
-        """All samples as one batch."""
-        return DigitBatch(self.images, self.digits, self.domains)
 
 
 def read_split(
@@ -103,7 +71,7 @@ def read_split(
             raise DataError(f"{table.file}: no row can be used: {_listed(own_bad)}")
     if bad and not skip_bad:
         raise DataError(_refusal(split, bad))
-    return DigitSplit(pack.images, pack.digits, pack.domains, pack.content_hash, bad)
+    return replace(pack, bad=bad)
 
 
 def _key(tables: list[Table], image_size: int) -> str:
@@ -134,7 +102,7 @@ def _as_here(bad: Sequence[BadRow], tables: list[Table]) -> tuple[BadRow, ...]:
 
 def _pack(
     folders: list[Path], name: str, tables: list[Table], image_size: int, progress: bool
-) -> Pack:
+) -> DigitSplit:
     """Decode all rows and keep them in the first of the folders that can be written."""
     total = sum(len(table.rows) for table in tables)
     images = np.empty((total, 3, image_size, image_size), np.uint8)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hw2.data.files import parse_json, replacing
 from hw2.data.tables import BadRow
+from hw2.diffusion.objective import DigitBatch
 
 COLUMNS = ("image", "digit", "domain")
 # What a header that lies about shape and rows makes NumPy, torch and Python raise.
@@ -22,14 +23,32 @@ LIES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, V
 
 
 @dataclass(frozen=True)
-class Pack:
-    """What a packed file holds; the tensors lie in the file's memory map."""
+class DigitSplit:
+    """One split of the digits, in the order of the CSV files, mnistm before svhn.
+
+    The tensors lie in a memory map: let each process call `read_split` rather than send them.
+
+    Attributes:
+        images: 0..255.
+        digits: 0..9.
+        domains: index into ("mnistm", "svhn").
+        content_hash: sha256 over labels and decoded pixels.
+        bad: the rows that were left out.
+    """
 
     images: UInt8[Tensor, "n 3 s s"]
     digits: Int64[Tensor, " n"]
     domains: Int64[Tensor, " n"]
     content_hash: str
     bad: tuple[BadRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    @property
+    def whole(self) -> DigitBatch:
+        """All samples as one batch."""
+        return DigitBatch(self.images, self.digits, self.domains)
 
 
 def content_hash(images: np.ndarray, digits: np.ndarray, domains: np.ndarray) -> str:
@@ -85,7 +104,7 @@ def write_pack(
         writer.write_batch(batch)
 
 
-def open_pack(path: Path) -> Pack | None:
+def open_pack(path: Path) -> DigitSplit | None:
     """Map a pack into memory; None if it is missing, torn, or altered in any byte that counts.
 
     The map is private: processes share its pages, and a tensor written to by mistake changes
@@ -110,7 +129,7 @@ def open_pack(path: Path) -> Pack | None:
         if about["seal"] != _seal(found, about["bad"]):
             return None
         bad = tuple(BadRow(**row) for row in parse_json(about["bad"]))
-        return Pack(images, digits, domains, found, bad)
+        return DigitSplit(images, digits, domains, found, bad)
     except (OSError, pa.ArrowException, *LIES):
         return None
 

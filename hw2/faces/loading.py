@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from hw2.claims import refuse_infinite, refuse_larger
@@ -17,7 +16,7 @@ from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
-from hw2.models.face_unet import SHOWN, from_course
+from hw2.models.face_unet import SHOWN, DiffusersUNet, from_course
 from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000
@@ -48,20 +47,6 @@ class FaceModel:
     def to(self, device: torch.device) -> "FaceModel":
         """The same model on `device`."""
         return dataclasses.replace(self, net=self.net.to(device), device=device)
-
-
-class DiffusersUNet(nn.Module):
-    """Any unconditional UNet2DModel over pictures, called as ours are."""
-
-    def __init__(self, unet: UNet2DModel) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(
-        self, xt: Float[Tensor, "b 3 h w"], t: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Predicted noise in `xt` at timesteps `t`."""
-        return self.unet(xt, t).sample
 
 
 def weights_file(model: str, key: str = "model") -> Path:

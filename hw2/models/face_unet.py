@@ -27,7 +27,21 @@ SHOWN = 5
 State = Mapping[str, Tensor]
 
 
-class FaceUNet(nn.Module):
+class DiffusersUNet(nn.Module):
+    """Any unconditional UNet2DModel over pictures, called as networks are here."""
+
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, xt: Float[Tensor, "b 3 h w"], t: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Predicted noise in `xt` (of the course's, sides multiples of 32) at t in 0 .. T-1."""
+        return self.unet(xt, t).sample
+
+
+class FaceUNet(DiffusersUNet):
     """diffusers' UNet2DModel with the settings that make it the course's network.
 
     Args:
@@ -38,16 +52,14 @@ class FaceUNet(nn.Module):
     """
 
     def __init__(self, channels: tuple[int, ...] = COURSE_CHANNELS) -> None:
-        super().__init__()
         if len(channels) != LEVELS or any(width % NORM_GROUPS or width < 1 for width in channels):
             raise ConfigError(
                 f"network.channels={list(channels)}: give {LEVELS} multiples of {NORM_GROUPS}"
             )
-        self.channels = tuple(channels)
         down, up = ["DownBlock2D"] * LEVELS, ["UpBlock2D"] * LEVELS
         down[ATTENTION_LEVEL] = "AttnDownBlock2D"
         up[LEVELS - 1 - ATTENTION_LEVEL] = "AttnUpBlock2D"
-        self.unet = UNet2DModel(
+        unet = UNet2DModel(
             sample_size=None,
             in_channels=3,
             out_channels=3,
@@ -62,12 +74,8 @@ class FaceUNet(nn.Module):
             norm_eps=1e-5,
             norm_num_groups=NORM_GROUPS,
         )
-
-    def forward(
-        self, xt: Float[Tensor, "b 3 h w"], t: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Predicted noise in `xt` (sides multiples of 32) at timesteps `t` in 0 .. T-1."""
-        return self.unet(xt, t).sample
+        super().__init__(unet)
+        self.channels = tuple(channels)
 
 
 def build_face_unet(channels: tuple[int, ...], seed: int) -> FaceUNet:
