@@ -79,8 +79,7 @@ def lost(mine: JudgedPictures, theirs: JudgedPictures) -> str:
     """Points of accuracy that `mine` is below `theirs`, on the pictures that both have."""
     first = min(len(mine), len(theirs))
     right = [(one.predictions == one.digits)[:first] for one in (mine, theirs)]
-    points = mcnemar(*right).difference
-    return f"{Interval(*(100 * x for x in (points.value, points.low, points.high))):.2f}"
+    return f"{mcnemar(*right).difference.in_points():.2f}"
 
 
 def against_floor(model: DigitModel, noises: int, pairs: int) -> dict[str, float]:
