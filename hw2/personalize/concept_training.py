@@ -20,6 +20,7 @@ from hw2.data.concepts import (
     one_concept,
     read_concepts,
     refuse_shared_tokens,
+    warn_of_files,
     warn_of_prompts,
 )
 from hw2.diffusion.objective import FixedNoiseLoss
@@ -222,6 +223,7 @@ def tried_inputs(
     checked_prompts(config, model, learnt)
     for of in learnt:
         warn_of_prompts(of.concept)
+        warn_of_files(of.concept)
     return hashes
 
 

@@ -49,6 +49,10 @@ def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> Non
     verdicts = [grades.passed(key) for key in grades.alone]
     counted = f"{verdicts.count(True)} pass, {verdicts.count(False)} fail"
     print(f"{clip}: {len(verdicts)} prompts, {counted}")
+    numbers = {key: len(grades.scores.alone[key].numbers) for key in grades.alone}
+    few = [f"{s}/{p} has {n}" for (s, p), n in numbers.items() if n < grades.asked]
+    if few:
+        print(f"of {grades.asked} pictures, without which a prompt fails: {', '.join(few)}")
     print(f"scores of every picture: {out / 'tables' / 'pictures.csv'}")
 
 

@@ -41,7 +41,8 @@ def differences(
     """Each trial against the one that has the values `baseline` and is like it in all else.
 
     Of means over noises the limits are a bootstrap by `seed`, of those that are `shares`, each of
-    so many pictures of a noise, `difference_over_noises`; of other statistics they are the jackknife's.
+    so many pictures of a noise, `difference_over_noises`; of other statistics they are the
+    jackknife's.
     """
     by_key = {key_of(trial.point): trial for trial in trials}
     found = []

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from hw2.data.concepts import concept_pictures, one_concept, read_concepts
+from hw2.data.concepts import concept_pictures, one_concept, read_concepts, warn_of_files
 from hw2.errors import ConfigError, DataError
 from tests.personalize.small_input import write_input
 
@@ -41,6 +41,22 @@ def test_forms_of_src_image(file: Path) -> None:
     for form, count in (("0", 3), ("./0/", 3), (names, 3), (names[1], 1), ("dog", 3)):
         found = read_concepts(changed(file, src_image=form))["0"]
         assert found.pictures == whole.pictures[1:2] if count == 1 else whole.pictures, form
+
+
+def test_files_of_kinds_that_are_not_read_are_told(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    concept = read_concepts(file)["0"]
+    for name in ("Thumbs.db", ".DS_Store"):
+        (file.parent / "0" / name).touch()
+    warn_of_files(concept)
+    assert capsys.readouterr().err == ""
+    for number in range(7):
+        (file.parent / f"0/{number}.HEIC").touch()
+    warn_of_files(concept)
+    told = f"warning: source 0: learnt from 3 pictures of {file.parent}/0; passed over: 0.HEIC"
+    told += ", 1.HEIC, 2.HEIC, 3.HEIC, 4.HEIC and 2 more (want .bmp, "
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_the_widest_baseline(file: Path) -> None:

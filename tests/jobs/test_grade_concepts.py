@@ -64,7 +64,7 @@ def test_grades_come_from_the_scores_of_the_table(drawn: Folder) -> None:
         "merged - separate",
         "merged - joint",
     ]
-    assert "3 pass, 3 fail" in ended.out
+    assert "3 pass, 3 fail" in ended.out and "without which a prompt fails" not in ended.out
     sql = "SELECT value FROM latest_metrics WHERE key='eval/together/merged/prompt0/both'"
     assert drawn.query(sql) == [(found["together"][0]["ways"]["merged"]["both"]["value"],)]
     assert drawn.query("SELECT status FROM runs") == [("FINISHED",)]
@@ -78,6 +78,12 @@ def test_the_same_again_embeds_no_picture(drawn: Folder, monkeypatch: pytest.Mon
     ended = drawn.run_here("grade_concepts", SETTINGS)
     assert ended.code == 0 and [path.read_bytes() for path in results] == before
     assert "scoring: 93/93 pictures" in ended.err
+
+
+def test_prompts_that_fail_for_want_of_pictures_are_named(drawn: Folder) -> None:
+    ended = drawn.run_here("grade_concepts", SETTINGS | {"num_pictures": 8})
+    assert ended.code == 0 and "0 pass, 6 fail" in ended.out
+    assert "of 8 pictures, without which a prompt fails: 0/0 has 7, 0/1 has 7, 1/0" in ended.out
 
 
 def test_another_folder_to_compare_with_may_come_later(
