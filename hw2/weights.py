@@ -168,6 +168,7 @@ def told_if_refused(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
+    """Have the disk keep a file's bytes, or a folder's names, before going on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

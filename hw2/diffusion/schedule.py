@@ -48,6 +48,7 @@ class NoiseSchedule:
 
     @property
     def num_train_timesteps(self) -> int:
+        """T; timesteps are 0 .. T-1."""
         return len(self.betas)
 
     def signal_and_noise(

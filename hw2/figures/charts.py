@@ -99,6 +99,7 @@ def _smoothed(values: Sequence[float]) -> list[float]:
 
 
 def arms_of(intervals: Sequence[Interval]) -> list[list[float]]:
+    """How far the limits are below and above, as matplotlib's error bars want it."""
     # matplotlib refuses arms below 0, which rounding can leave.
     below = [max(i.value - i.low, 0) for i in intervals]
     return [below, [max(i.high - i.value, 0) for i in intervals]]
@@ -122,6 +123,7 @@ def blank_axes(count: int = 1, title: str = "") -> tuple[Any, list[Any]]:
 
 
 def dress_axes(axes: Any, title: str, x: str, y: str) -> None:
+    """Give Axes of `blank_axes` their texts, in lines that fit, and a quiet frame."""
     width, height = PANEL_INCHES[axes.get_gridspec().ncols]
     width, height = width - 1.1, height - 1.2  # what ticks and two lines of names leave
     axes.set_title(_wrapped(title, width, 12), loc="left", fontsize=12, color=INK)
@@ -139,6 +141,7 @@ def _wrapped(text: str, inches: float, points: int) -> str:
 
 
 def picture_of(figure: Any) -> Image.Image:
+    """A Figure as drawn; a sign that no font has is passed over."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

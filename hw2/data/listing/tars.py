@@ -38,6 +38,7 @@ class Window:
         self._first, self._bytes = 0, b""
 
     def at(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset` on; fewer than `length` where the file ends before."""
         start = offset - self._first
         if start < 0 or start + length > len(self._bytes):
             self._first, start = offset, 0
