@@ -1,8 +1,8 @@
 """What a network predicts, eps or v, and how one is read as the other.
 
-With a = sqrt(alphas_cumprod[t]) and s = sqrt(1 - alphas_cumprod[t]), pictures and noises being
-(b, c, h, w) and a and s scalars or (b, 1, 1, 1): xt = a x0 + s eps (Ho et al. 2020, eq. 4) and v = a eps - s x0
-(Salimans & Ho 2022, section 4).
+With a = sqrt(alphas_cumprod[t]) and s = sqrt(1 - alphas_cumprod[t]), xt = a x0 + s eps (Ho et al.
+2020, eq. 4) and v = a eps - s x0 (Salimans & Ho 2022, section 4). Pictures and noises are
+(b, c, h, w), a and s scalars or (b, 1, 1, 1).
 """
 
 from typing import Literal
