@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import torch
+from PIL import Image
+
 from hw2.bucket.mirror import Mirror
+from hw2.disclosure import warn
 from hw2.errors import Hw2Error, StorageError, wants_room
 from hw2.figures.charts import curves
 from hw2.gradients import Place
@@ -70,7 +74,7 @@ def run(
                 else:
                     ending = event.step == training.config.num_steps
                     if ending or time.monotonic() - shown >= training.show_every:
-                        if (picture := training.show(event)) is not None:
+                        if (picture := _shown(training, event)) is not None:
                             tracker.log_picture(f"step_{event.step:08d}", picture)
                         shown = time.monotonic()
                     if mirror:
@@ -88,6 +92,15 @@ def run(
             tracker.flush()
         if errors:
             raise errors[0]
+
+
+def _shown(training: Training, saved: Saved) -> Image.Image | None:
+    """The picture of a checkpoint, if there is one and the GPU has room to draw it."""
+    try:
+        return training.show(saved)
+    except torch.OutOfMemoryError:
+        warn(f"step {saved.step}: no sheet is drawn: the GPU has too little memory beside training")
+        return None
 
 
 def _draw_curves(tracker: Tracker) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from hw2.errors import ConfigError, StorageError
@@ -114,6 +115,20 @@ def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
     with pytest.raises(StorageError, match="the disk is full"):
         run(toy, after_checkpoint=told.append)
     assert told == [5, 12]
+
+
+def test_a_sheet_that_the_gpu_has_no_room_for_is_left_out(
+    toy: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def show(saved: Saved) -> Image.Image:
+        if saved.step == 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Image.new("L", (1, 1))
+
+    run(replace(toy, show=show))
+    figures = sorted(path.name for path in (toy.out / "figures").glob("step_*"))
+    assert figures == ["step_00000005.png", "step_00000012.png"]
+    assert "warning: step 10: no sheet is drawn: the GPU has too little" in capsys.readouterr().err
 
 
 def test_an_error_that_no_room_would_mend_comes_out_as_it_is(toy: Training) -> None:
