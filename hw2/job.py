@@ -232,8 +232,8 @@ def _run(
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = signal.SIGTERM if stopped_at else signal.SIGINT
-    except SystemExit as stop:  # of Ray's handler, which stands in place of ours while Ray starts
-        if stop.code != signal.SIGTERM:
+    except SystemExit as left:  # of Ray's handler, which stands in place of ours while Ray starts
+        if left.code != signal.SIGTERM:
             raise
         number = signal.SIGTERM
     with contextlib.suppress(KeyboardInterrupt):  # once more

@@ -116,9 +116,8 @@ def _pack(
                 try:
                     images[len(labels)] = decode(row.path, image_size).transpose(2, 0, 1)
                 except DataError as error:
-                    reason = (
-                        f"{os.path.relpath(row.path, table.file.parent / 'data')[:200]!r}: {error}"
-                    )
+                    file = os.path.relpath(row.path, table.file.parent / "data")[:200]
+                    reason = f"{file!r}: {error}"
                     broken.append(BadRow(str(table.file), row.line, reason))
                 else:
                     labels.append((row.digit, domain))

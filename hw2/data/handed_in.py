@@ -114,7 +114,7 @@ def _folders_of(
         here = {item.name: item for item in scanned if item.name[:1] != "."}
     folders = sorted(name for name in here.keys() - LITTER if here[name].is_dir())
     below = [
-        HandedFolder(given / name, LINKED * here[name].is_symlink() or None) for name in folders
+        HandedFolder(given / name, LINKED if here[name].is_symlink() else None) for name in folders
     ]
     # All, so that all can be listed.
     if not any([is_students(listed(one.path)) for one in below if one.reason is None]):

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -113,7 +114,7 @@ def _check(cells: list[str], folder: Path, resolved: Path) -> tuple[Path, int]:
     name, label = cells[0].strip(), cells[1].strip()
     if label not in tuple("0123456789"):
         wrong = "is outside 0..9" if _is_number(label) else "is not a whole number 0..9"
-        if label.isascii() and label.isdecimal() and int(label[:80]) < 10:
+        if re.fullmatch("0+[0-9]", label[:80]) and len(label) <= 80:
             wrong = f"has zeros before it: want {int(label)}"
         raise DataError(f"the label {label[:80]!r} {wrong}")
     return _inside(name, folder, resolved), int(label)
