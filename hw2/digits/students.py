@@ -122,7 +122,7 @@ def _files(given: HandedFolder, domains: Sequence[Domain]) -> Iterator[HandedIn]
             yield HandedIn(domain, "", -1, None, reason)
             continue
         try:
-            entries = sorted(store.scan(domain), key=lambda entry: _in_order(entry.name))
+            entries = sorted(store.scan(domain), key=lambda e: (_in_order(e.name), e.name))
         except DataError as error:
             warn(f"{folder}: nothing of {domain} is judged: {error}")
             yield HandedIn(domain, "", -1, None, str(error))

@@ -97,9 +97,7 @@ BAD = [
     pytest.param(row("00002.png,10"), "label '10' is outside 0..9", id="label over 9"),
     pytest.param(row("00002.png,-1"), "label '-1' is outside 0..9", id="label under 0"),
     pytest.param(row("00002.png,02"), "label '02' has zeros before it: want 2", id="label of two"),
-    pytest.param(
-        row(f"00002.png,{'0' * 5000}2"), "is not a whole", id="endless label"
-    ),
+    pytest.param(row(f"00002.png,{'0' * 5000}2"), "is not a whole", id="endless label"),
     pytest.param(row("data/00002.png,2"), "'data/00002.png': the file is missing", id="a folder"),
     pytest.param(row("00002.png,two"), "label 'two' is not a whole number", id="label a word"),
     pytest.param(row("00002.png,2.0"), "label '2.0' is not a whole number", id="label a float"),
