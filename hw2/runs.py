@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from hw2.config import JobConfig
 from hw2.data.files import inside, sha256_of
 from hw2.distributed.reach import joining
-from hw2.distributed.session import driver_device
+from hw2.distributed.session import number_format
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.errors import ConfigError
 from hw2.job import claim_out
@@ -125,12 +125,8 @@ def job_run(
 def _meaning_of_auto(config: JobConfig) -> dict[str, str]:
     """The number format that "auto" is where the job computes; of a cluster's nodes nothing."""
     scaling = getattr(config, "scaling", None)
-    if scaling is None or joining():
-        return {}
-    from hw2.precision import wants_bf16
-
-    bf16 = wants_bf16("auto", driver_device(scaling))
-    return {AUTO_PRECISION: "bf16" if bf16 else "fp32"}
+    found = "auto" if scaling is None else number_format("auto", scaling)
+    return {} if found == "auto" else {AUTO_PRECISION: found}
 
 
 @contextmanager

@@ -21,14 +21,15 @@ def main(config: ClipZeroShotConfig) -> None:
     from hw2.clip.work import make_encoder, make_reader
     from hw2.config import ScalingConfig
     from hw2.distributed.batch import map_pieces
-    from hw2.distributed.session import connected
+    from hw2.distributed.session import connected, number_format
     from hw2.progress import progress
     from hw2.runs import job_run
 
     sets = prompt_sets(config.asked_templates, config.clean_names)
     listing = find_pictures(config)
     source = find_clip(config.model, config.pretrained)
-    plan = Plan.make(config, source, listing, sets, began)
+    precision = number_format(config.precision, config.scaling)
+    plan = Plan.make(config, source, listing, sets, began, precision)
     cut = warn_of_prompts(load_tokenizer(source), plan.prompts, listing.labels.names)
     pieces = plan.pieces()
     scaling = config.scaling if pieces else ScalingConfig(num_workers=0)  # Ray takes seconds

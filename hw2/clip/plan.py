@@ -21,6 +21,7 @@ from hw2.data.listing.parts import Part
 from hw2.data.listing.pictures import Listing, list_pictures
 from hw2.errors import ConfigError
 from hw2.places import cache_folder, uri_of
+from hw2.settings.values import Precision
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
 TEXTS_PER_PIECE = 2048
@@ -73,9 +74,11 @@ class Plan:
         listing: Listing,
         sets: Sequence[PromptSet],
         began: float,
+        precision: Precision,
     ) -> "Plan":
         """What `listing` and `sets` want, less what the store has; `began` is the job's start.
 
+        Embeddings are kept apart by `precision`, so that it should be no "auto".
         Raises ConfigError if something is to be made and the store cannot be written.
         """
         if uri := config.cache and uri_of(config.cache):
@@ -84,7 +87,7 @@ class Plan:
             )
         beside = cache_folder() if uri_of(config.out) else config.out.absolute().parent
         cache = config.cache or beside / CACHE
-        store = EmbeddingStore(cache.absolute(), source.embedding_key(config.precision))
+        store = EmbeddingStore(cache.absolute(), source.embedding_key(precision))
         parts = listing.parts(rows_per_part(source.preprocess, config.batch_size))
         prompts = {one.name: one.prompts(listing.labels.names) for one in sets}
         plan = cls(store, parts, prompts, began)

@@ -20,6 +20,7 @@ from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import joining, refuse_silent
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
+from hw2.settings.values import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -206,6 +207,15 @@ def driver_device(scaling: ScalingConfig) -> "torch.device":
         return own_device(scaling)
     wanted = not joining() if scaling.use_gpu is None else scaling.use_gpu
     return torch.device("cuda" if wanted and gpu_refusal() is None else "cpu")
+
+
+def number_format(precision: Precision, scaling: ScalingConfig) -> Precision:
+    """`precision`, where "auto" is what it means here; a cluster's nodes decide for themselves."""
+    if precision != "auto" or joining():
+        return precision
+    from hw2.precision import wants_bf16
+
+    return "bf16" if wants_bf16(precision, driver_device(scaling)) else "fp32"
 
 
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:

@@ -53,7 +53,7 @@ def settings(root: Path, templates: Sequence[str] = ("simple",)) -> ClipZeroShot
 def planned(config: ClipZeroShotConfig, source: ClipSource) -> tuple[Plan, Listing]:
     listing = find_pictures(config)
     sets = prompt_sets(config.asked_templates, config.clean_names)
-    return Plan.make(config, source, listing, sets, time.time()), listing
+    return Plan.make(config, source, listing, sets, time.time(), config.precision), listing
 
 
 def do(plan: Plan, source: ClipSource, pieces: list[Piece] | None = None) -> int:

@@ -19,6 +19,7 @@ from hw2.distributed.session import (
     clear_ray_storage,
     connected,
     driver_device,
+    number_format,
     ray_storage,
     share_of_cluster,
 )
@@ -150,6 +151,18 @@ def test_the_job_itself_computes_where_its_workers_did(
     if num_workers is None:  # the head of a cluster may have none
         monkeypatch.setattr(session, "gpu_refusal", lambda: "none")
         assert driver_device(scaling).type == "cpu"
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_auto_is_named_by_what_it_means_here_but_not_for_a_cluster(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hw2.precision.wants_bf16", lambda precision, device: native)
+    scaling = ScalingConfig(num_workers=0)
+    assert number_format("auto", scaling) == ("bf16" if native else "fp32")
+    assert number_format("fp32", scaling) == "fp32"
+    monkeypatch.setattr(session, "joining", lambda: True)
+    assert number_format("auto", scaling) == "auto"
 
 
 @pytest.mark.parametrize(
