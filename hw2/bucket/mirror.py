@@ -114,7 +114,7 @@ class Mirror:
 
         Returns its folder, for `pull_below` by the other workers; None if there is none.
         """
-        self._pull(lambda name: name.startswith(CHECKPOINTS) and name.endswith(MANIFEST))
+        self._pull(lambda name: name.endswith(MANIFEST), folder=CHECKPOINTS[:-1])
         with self._lock:
             for name in self.bucket.patiently(lambda: self.bucket.names(CHECKPOINTS[:-1])):
                 self._known.setdefault(name, None)  # to be taken away there when its time comes
@@ -127,7 +127,7 @@ class Mirror:
 
     def pull_below(self, folder: str) -> None:
         """Copy what is new below one folder of OUT."""
-        self._pull(lambda name: name.startswith(f"{folder}/"), folder=folder)
+        self._pull(lambda name: True, folder=folder)
 
     def _pull(
         self,

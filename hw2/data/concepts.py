@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hw2.data.files import Repeated, inside, once, parse_json, read_text
 from hw2.data.images import SUFFIXES, decode_named, orientation
-from hw2.data.listing.store import LITTER
+from hw2.data.listing.store import listed, names_of
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 from hw2.pixels import stacked
@@ -22,7 +22,6 @@ from hw2.pixels import stacked
 MAX_BYTES = 4 * 2**20  # of input.json
 MAX_PICTURES = 1000
 KINDS = ("object", "style")
-SHOWN = 5  # files that a warning lists
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,11 @@ def warn_of_prompts(concept: Concept) -> None:
 def warn_of_files(concept: Concept) -> None:
     """Say which files beside its pictures are of kinds that are not read, as a phone's HEIC."""
     folder = concept.pictures[0].parent
-    files = (p for p in folder.iterdir() if p.name[:1] != "." and p.name.lower() not in LITTER)
-    if others := sorted(p.name for p in files if p.is_file() and p.suffix.lower() not in SUFFIXES):
-        more = f" and {len(others) - SHOWN} more" * (len(others) > SHOWN)
+    files = [entry for entry in listed(folder) if not entry.folder]
+    if others := [entry for entry in files if not entry.name.lower().endswith(SUFFIXES)]:
         warn(
             f"source {concept.source}: learnt from {len(concept.pictures)} pictures of {folder}; "
-            f"passed over: {', '.join(others[:SHOWN])}{more} (want {', '.join(SUFFIXES)})"
+            f"passed over: {names_of(others)} (want {', '.join(SUFFIXES)})"
         )
 
 

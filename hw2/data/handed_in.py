@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import Entry, Store, gist, readable
+from hw2.data.listing.store import (
+    Entry,
+    Store,
+    gist,
+    listed,
+    names_of,
+    passed_over,
+    readable,
+)
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
 from hw2.places import uri_of
@@ -20,8 +28,6 @@ from hw2.places import uri_of
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 PACKED = "it is an archive: unpack it"
 LINKED = "it is a link, which may lead anywhere: put the folder itself in its place"
-LITTER = {"__MACOSX", "__pycache__"}  # folders that no student made
-SHOWN = 5  # names that a message lists
 
 
 class HandedFolder(NamedTuple):
@@ -111,10 +117,11 @@ def _folders_of(
     if is_students(entries):
         return [HandedFolder(given)]
     with os.scandir(given) as scanned:  # of each its own name, also one that is not UTF-8
-        here = {item.name: item for item in scanned if item.name[:1] != "."}
-    folders = sorted(name for name in here.keys() - LITTER if here[name].is_dir())
+        here = {item.name: item for item in scanned if not passed_over(item.name)}
     below = [
-        HandedFolder(given / name, LINKED if here[name].is_symlink() else None) for name in folders
+        HandedFolder(given / name, LINKED if item.is_symlink() else None)
+        for name, item in sorted(here.items())
+        if item.is_dir() and name != "__pycache__"
     ]
     # All, so that all can be listed.
     if not any([is_students(listed(one.path)) for one in below if one.reason is None]):
@@ -126,7 +133,7 @@ def _folders_of(
             f"out={out} lies in pictures={given}, whose sub-folders are students': "
             "choose another --out"
         )
-    names = {one.path.name for one in below} | {readable(one.path.name)[0] for one in below}
+    names = {readable(one.path.name)[0] for one in below}
     loose = [entry for entry in entries if not entry.folder and entry.name not in names]
     packed = [e for e in loose if _is_archive(e.name) and _unpacked(e.name) not in names]
     if passed := [entry for entry in loose if entry not in packed]:
@@ -141,15 +148,3 @@ def _is_archive(name: str) -> bool:
 def _unpacked(archive: str) -> str:
     """What its folder is called."""
     return archive.rpartition(".")[0].removesuffix(".tar")
-
-
-def listed(folder: Path) -> list[Entry]:
-    """What lies in a folder, sorted. Of one that cannot be listed nobody knows what is missing."""
-    return sorted(Store(os.path.abspath(folder)).scan())
-
-
-def names_of(entries: Sequence[Entry]) -> str:
-    """The first names of a folder, for a message."""
-    names = [f"{entry.name[:80]}{'/' * entry.folder}" for entry in entries[:SHOWN]]
-    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return (", ".join(names) or "nothing") + more

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw2.data.handed_in import HandedFolder, content_of, listed, names_of, students_in
+from hw2.data.handed_in import HandedFolder, content_of, students_in
 from hw2.data.images import SUFFIXES
-from hw2.data.listing.store import Entry, Store, unusable
+from hw2.data.listing.store import Entry, Store, listed, names_of, unusable
 from hw2.disclosure import warn
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import DataError

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.handed_in import HandedFolder, content_of, listed, names_of, students_in
+from hw2.data.handed_in import HandedFolder, content_of, students_in
 from hw2.data.images import SUFFIXES, decode_bytes, decode_named
-from hw2.data.listing.store import Entry, Store, unusable
+from hw2.data.listing.store import Entry, Store, listed, names_of, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 from hw2.faces.ground_truth import squared_error

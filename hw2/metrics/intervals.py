@@ -166,10 +166,9 @@ def bootstrap(values: Tensor, seed: int, num_resamples: int = 10_000) -> Interva
     Plain percentiles are too narrow for small samples, by the missing factor n / (n - 1) and by
     normal instead of t quantiles; so the percentiles are moved outwards by both. That does not
     reach far enough where there are at most FEW values, of which the limits are Student's; of one
-    they are nan. Of differences in pairs, as
-    of two sets of pictures from the same noises, this is the paired interval. Statistics that
-    repeated rows bias (distances between pictures) have no such limits: see `jackknife`.
-    Raises DataError for no values.
+    they are nan. Of differences in pairs, as of two sets of pictures from the same noises, this is
+    the paired interval. Statistics that repeated rows bias (distances between pictures) have no
+    such limits: see `jackknife`. Raises DataError for no values.
     """
     check_sizes([values])
     values = values.detach().cpu().double()

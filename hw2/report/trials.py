@@ -11,6 +11,7 @@ from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.outputs import JobOutput, as_interval
 from hw2.report.parts import Said, negated
+from hw2.sweeps.choice import with_most_samples
 from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
 
 
@@ -76,13 +77,12 @@ def read_trials(job: JobOutput, key: str) -> tuple[list[Trial], list[Said]]:
             folder = trial_folder(job.out, point)
             found[at] = Trial(at, int(one["samples"]), point, folder, intervals)
     trials = [found[at] for at in sorted(found)]
-    most = max((trial.samples for trial in trials), default=0)
-    whole = [trial for trial in trials if trial.samples == most]
+    whole = with_most_samples(trials)
     if len(whole) < 2:
         stopped = f", {len(trials) - len(whole)} with fewer noises" * (len(trials) > len(whole))
         raise DataError(
             f"{job.out}: {len(whole)} trials over {key} have scores{stopped}: need two or more"
         )
     left_out = tuple(f"{trial.at:g} ({trial.samples})" for trial in trials if trial not in whole)
-    said = [Said("table.stopped_trials", {"most": str(most), "settings": left_out})]
+    said = [Said("table.stopped_trials", {"most": str(whole[0].samples), "settings": left_out})]
     return whole, said if left_out else []

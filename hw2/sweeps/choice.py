@@ -1,13 +1,31 @@
-"""Which trial is chosen."""
+"""Which trials can be compared, and which is chosen."""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from hw2.metrics.intervals import UNDEFINED
 from hw2.settings.sweeps import Mode, Rule
 from hw2.sweeps.trial import TrialResult
 
 COST = "network_calls"
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A trial, wherever it is told of."""
+
+    @property
+    def samples(self) -> int: ...
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def with_most_samples(trials: Sequence[S]) -> list[S]:
+    """Those that are of the most noises, which can be compared: of fewer, distances are larger."""
+    most = max((trial.samples for trial in trials), default=0)
+    return [trial for trial in trials if trial.samples == most]
 
 
 def choose(
@@ -25,8 +43,7 @@ def choose(
     the best; the cheapest that is not shown to be worse (cf. the one-standard-error rule, Breiman
     et al. 1984, section 3.4.3).
     """
-    most = max((trial.samples for trial in trials if not trial.error), default=0)
-    whole = [trial for trial in trials if trial.samples == most and not trial.error]
+    whole = with_most_samples([trial for trial in trials if not trial.error])
     known = [t for t in whole if math.isfinite(t.scores.get(metric, UNDEFINED).value)]
     if not known:
         return None

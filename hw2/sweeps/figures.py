@@ -9,6 +9,7 @@ from hw2.figures.charts import Panel, panels
 from hw2.figures.front import FrontPoint, front
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.settings.sweeps import SweepConfig
+from hw2.sweeps.choice import with_most_samples
 from hw2.sweeps.pairs import Difference
 from hw2.sweeps.shown import Shown
 from hw2.sweeps.space import SHORT, Point, is_number, label_of
@@ -28,12 +29,13 @@ def sweep_figures(
 
     Of the trials with the most noises.
     """
-    most = max((trial.samples for trial in trials if trial.scores), default=0)
-    done = [trial for trial in trials if trial.scores and trial.samples == most]
+    scored = [trial for trial in trials if trial.scores]
+    done = with_most_samples(scored)
+    most = done[0].samples if done else 0
     x = next(iter(config.baseline), next(iter(config.space)))
     title = f"{most} noises a trial, the same for all; seed {config.seed}"
-    if stopped := sum(bool(trial.scores) for trial in trials) - len(done):
-        title += f"; {stopped} with fewer left out"  # their distances would be larger for it
+    if stopped := len(scored) - len(done):
+        title += f"; {stopped} with fewer left out"
     order = list(dict.fromkeys(_rest(trial.point, x) for trial in done))  # one colour in all
     figures = {}
     if all(is_number(trial.point[x]) for trial in done):

@@ -27,7 +27,7 @@ from hw2.personalize.grade_report import (
     together_rows,
 )
 from hw2.personalize.grades import Grades
-from hw2.personalize.grading import Embedder, score_pictures
+from hw2.personalize.grading import Embedder, Scores, score_pictures
 from hw2.settings.grading import GradeConceptsConfig
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
 from tests.personalize.drawn_tree import (
@@ -171,8 +171,8 @@ def test_pictures_that_were_not_asked_for_do_not_count(
         find_generated(settings(tree, num_pictures=5), concepts)
 
 
-def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> None:
-    """Pictures go by their numbers, of which one is missing."""
+def graded_with_a_gap(tree: Path, embedder: Embedder) -> tuple[Scores, Grades]:
+    """Against other pictures; of both one number is missing."""
     write_generated(tree / "before", together=False, noise=150)
     for folder in ("gen", "before"):
         (tree / folder / "0/0/source0_prompt0_1.png").unlink()
@@ -180,6 +180,12 @@ def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> N
     generated = find_generated(settings(tree, against=tree / "before"), concepts)
     scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
     grades = Grades(concepts, generated, scores, seed=0)
+    return scores, grades
+
+
+def test_rows_have_each_pictures_own_scores(tree: Path, embedder: Embedder) -> None:
+    """Pictures go by their numbers."""
+    scores, grades = graded_with_a_gap(tree, embedder)
     told = picture_rows(grades)
     for key, scored in scores.alone.items():
         own = [row for row in told if (row["source"], row["prompt"]) == key]
@@ -236,13 +242,7 @@ def value(told: str) -> object:
 
 
 def test_tables_tell_the_means_of_the_pictures(tree: Path, embedder: Embedder) -> None:
-    write_generated(tree / "before", together=False, noise=150)
-    for folder in ("gen", "before"):
-        (tree / folder / "0/0/source0_prompt0_1.png").unlink()
-    concepts = read_concepts(tree / "ti/input.json")
-    generated = find_generated(settings(tree, against=tree / "before"), concepts)
-    scores = score_pictures(embedder, kept(tree), concepts, generated, lambda count: None)
-    grades = Grades(concepts, generated, scores, seed=0)
+    scores, grades = graded_with_a_gap(tree, embedder)
     for row in grade_rows(grades):
         key = (row["source"], row["prompt"])
         of, before = scores.alone[key], scores.against[key]

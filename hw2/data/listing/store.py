@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from hw2.errors import ConfigError, DataError
 
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what Windows and macOS leave
 MAX_FILE_BYTES = 64 * 2**20
+SHOWN = 5  # names that a message lists
 
 # What a disk or a bucket may answer.
 STORE_ERRORS = (OSError, ValueError, pa.ArrowException)
@@ -62,7 +64,7 @@ class Store:
     def _scan_remote(self, folder: str, deep: bool) -> Iterator[Entry]:
         for info in self.files.get_file_info(fs.FileSelector(self.path(folder), recursive=deep)):
             name = info.path[len(self.base) + 1 :]
-            if not any(map(_passed_over, name.split("/"))):
+            if not any(map(passed_over, name.split("/"))):
                 yield _remote_entry(name, info)
 
     def _scan_local(self, folder: str, deep: bool) -> Iterator[Entry]:
@@ -71,7 +73,7 @@ class Store:
             folder = waiting.pop()
             with os.scandir(self.path(folder)) as found:
                 for item in found:
-                    if _passed_over(item.name):
+                    if passed_over(item.name):
                         continue
                     name, reason = readable(f"{folder}/{item.name}" if folder else item.name)
                     if reason is None and item.is_dir(follow_symlinks=False):
@@ -166,7 +168,7 @@ def locate(images: str) -> tuple[Store, str]:
     return open_store(folder + mark + options), store.base.rpartition("/")[2]
 
 
-def _passed_over(name: str) -> bool:
+def passed_over(name: str) -> bool:
     """Whether an entry of this name is not meant as anybody's picture."""
     return name.startswith(".") or name.lower() in LITTER
 
@@ -180,6 +182,18 @@ def unusable(entry: Entry) -> str | None:
     if not entry.name.lower().endswith(SUFFIXES):
         return f"not a picture's suffix ({' '.join(SUFFIXES)})"
     return over_limit(entry.size)
+
+
+def listed(folder: Path) -> list[Entry]:
+    """What lies in a folder, sorted. Of one that cannot be listed nobody knows what is missing."""
+    return sorted(Store(os.path.abspath(folder)).scan())
+
+
+def names_of(entries: Sequence[Entry]) -> str:
+    """The first names of a folder, for a message."""
+    names = [f"{entry.name[:80]}{'/' * entry.folder}" for entry in entries[:SHOWN]]
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return (", ".join(names) or "nothing") + more
 
 
 def over_limit(size: int) -> str | None:
