@@ -9,7 +9,7 @@ from hw2.settings.grading import GradeFacesConfig
 
 def main(config: GradeFacesConfig) -> None:
     """Find all pictures, compare them in this process, and report, as one MLflow run."""
-    from hw2.data.handed_in import hash_of_all
+    from hw2.data.handed_in.folders import hash_of_all
     from hw2.faces.ground_truth import content_hash
     from hw2.faces.student_report import report_face_students
     from hw2.faces.students import find_face_students, read_given, read_student

@@ -9,10 +9,11 @@ from hw2.settings.grading import JudgeDigitsConfig
 
 def main(config: JudgeDigitsConfig) -> None:
     """Find all pictures, read them in this process, and report, as one MLflow run."""
-    from hw2.data.handed_in import hash_of_all
+    from hw2.data.handed_in.folders import hash_of_all
+    from hw2.data.handed_in.readings import read_student
     from hw2.digits.equal_pictures import real_sums
     from hw2.digits.judging import find_judge, load_judge
-    from hw2.digits.student_grades import read_student
+    from hw2.digits.student_grades import DigitReader
     from hw2.digits.student_report import report_students
     from hw2.digits.students import find_students
     from hw2.distributed.devices import own_device
@@ -21,7 +22,7 @@ def main(config: JudgeDigitsConfig) -> None:
 
     students, weights = find_students(config), find_judge(config.judge)
     real = real_sums(config.copies_of)
-    judge = load_judge(weights).to(own_device(config.scaling))
+    reader = DigitReader(load_judge(weights).to(own_device(config.scaling)))
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:
         sums = {student.name: student.content_hash(bar.advance) for student in students}
@@ -35,7 +36,7 @@ def main(config: JudgeDigitsConfig) -> None:
     with run as (out, tracker):
         with progress(total, "judging", "files") as bar:
             readings = [
-                read_student(judge, student, sums[student.name], out, bar.advance)
+                read_student(reader, student, sums[student.name], out, bar.advance)
                 for student in students
             ]
         report_students(students, readings, real, config, out, tracker)

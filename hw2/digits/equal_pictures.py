@@ -1,30 +1,14 @@
-"""Which pictures are equal: among what students handed in, and to real ones."""
+"""The real digits, so that copies of them can be told."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
+from hw2.data.handed_in.readings import picture_sum
 from hw2.digits.judging import JUDGE_SIZE
 from hw2.digits.reading import read_splits
 from hw2.disclosure import warn
 from hw2.domains import DOMAINS
 from hw2.errors import DataError
 from hw2.settings.data import DataConfig
-
-
-def picture_sum(pixels: np.ndarray) -> str:
-    """Of a picture (h, w, 3), uint8: equal for equal ones alone."""
-    return hashlib.sha256(f"{pixels.shape[1]} ".encode() + pixels.tobytes()).hexdigest()[:32]
-
-
-def shared_sums(sums: Iterable[Iterable[str]]) -> set[str]:
-    """Of the sums of each student's pictures those that more than one has."""
-    owners = Counter(chain.from_iterable(map(set, sums)))
-    return {one for one, count in owners.items() if one and count > 1}
 
 
 def real_sums(tree: Path | None) -> dict[str, str]:

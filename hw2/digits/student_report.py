@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from hw2.data.handed_in import metric_keys
-from hw2.digits.equal_pictures import shared_sums
-from hw2.digits.student_grades import Grade, Reading, grade
-from hw2.digits.students import Student
+from hw2.data.handed_in.files import Student
+from hw2.data.handed_in.folders import metric_keys
+from hw2.data.handed_in.readings import Reading, shared_sums
+from hw2.digits.student_grades import Grade, grade
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
 from hw2.figures.files import write_atomic
@@ -118,14 +118,14 @@ def picture_rows(
     rows: Rows = []
     for student, read in zip(students, readings, strict=True):
         for file, reading in zip(student.files, read, strict=True):
-            place = {"student": student.name, "domain": file.domain, "file": plain(file.file)}
+            place = {"student": student.name, "domain": file.place, "file": plain(file.file)}
             here = "/".join(place.values())
             equal_to = first.setdefault(reading.sum, here) if reading.sum else here
             rows.append(
                 {
                     **place,
-                    "digit": file.digit,
-                    "read_as": reading.read_as,
+                    "digit": file.label,
+                    "read_as": reading.said,
                     "size": reading.size,
                     "equal_to": "" if equal_to == here else equal_to,
                     "reason": plain(file.reason or reading.reason or ""),
@@ -175,10 +175,10 @@ def _confusions(
     """A figure a domain: what the pictures of all students were taken for."""
     for domain in domains:
         pairs = [
-            (file.digit, reading.read_as, place)
+            (file.label, reading.said, place)
             for place, (student, read) in enumerate(zip(students, readings, strict=True))
             for file, reading in zip(student.files, read, strict=True)
-            if file.domain == domain and file.digit is not None and reading.read_as is not None
+            if file.place == domain and file.label is not None and reading.said is not None
         ]
         if pairs:
             digits, said, places = torch.tensor(pairs).T

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hw2.data.handed_in import metric_keys
+from hw2.data.handed_in.folders import metric_keys
 from hw2.disclosure import plain
 from hw2.faces.students import GREY, Faces, FaceStudent, thumbnail
 from hw2.figures.grid import sheet

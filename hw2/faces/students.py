@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hw2.data.handed_in import HandedFolder, content_of, students_in
+from hw2.data.handed_in.files import content_of
+from hw2.data.handed_in.folders import HandedFolder, students_in
 from hw2.data.images import SUFFIXES, decode_bytes, decode_named
 from hw2.data.listing.store import Entry, Store, listed, names_of, unusable
 from hw2.disclosure import warn

@@ -10,14 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2.data.handed_in import hash_of_all
-from hw2.digits.student_grades import Grade, Reading, grade, read_student
+from hw2.data.handed_in.files import HandedFile, Student
+from hw2.data.handed_in.folders import hash_of_all
+from hw2.data.handed_in.readings import Reading, read_student
+from hw2.digits.student_grades import DigitReader, Grade, grade
 from hw2.digits.student_report import flat, picture_rows, report_students
-from hw2.digits.students import HandedIn, Student, find_students
+from hw2.digits.students import find_students
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import wilson, with_limits
-from hw2.models.judge import Judge, build_judge
+from hw2.models.judge import build_judge
 from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import JudgeDigitsConfig
 from tests.digits.handed_in import picture, write_bad_student, write_student
@@ -47,11 +49,11 @@ def test_a_folder_is_a_students_or_one_of_students(
     assert [student.name for student in students] == ["ann", "bob", "cy", "dan.zip"]
     assert [len(student.files) for student in students] == [20, 20, 2, 2]
     for file in students[3].files:
-        assert (file.file, file.digit, file.reason) == ("", None, "it is an archive: unpack it")
+        assert (file.file, file.label, file.reason) == ("", None, "it is an archive: unpack it")
     assert [content for _, content in students[3].contents()] == 2 * ["it is an archive: unpack it"]
-    assert [file.digit for file in students[0].files] == [*range(10), *range(10)]
+    assert [file.label for file in students[0].files] == [*range(10), *range(10)]
     gone = students[2].files[1]
-    assert (gone.domain, gone.file, gone.digit) == ("svhn", "", None)
+    assert (gone.place, gone.file, gone.label) == ("svhn", "", None)
     assert gone.reason == "no folder svhn; found output/"
     passed = "ann.zip, bob.tar.gz, list.csv"
     warning = f"warning: {tmp_path}/all: no folders, and so passed over: {passed}\n"
@@ -66,7 +68,7 @@ def test_a_folder_is_a_students_or_one_of_students(
         found(tmp_path / "all/dan.zip")
     pair = found(tmp_path / "all/bob", tmp_path / "all/ann", domains=("svhn",))
     assert [student.name for student in pair] == ["bob", "ann"]
-    assert {file.domain for student in pair for file in student.files} == {"svhn"}
+    assert {file.place for student in pair for file in student.files} == {"svhn"}
 
 
 def test_students_whose_folders_are_called_alike_go_by_their_paths(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_pictures_count_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         picture(number).save(tmp_path / f"mnistm/3_{number}.png")
     (student,) = found(tmp_path, domains=("mnistm",))
     cut = student.counted(10)
-    assert [file.file for file in cut.files if file.digit is None] == ["3_11.png"]
+    assert [file.file for file in cut.files if file.label is None] == ["3_11.png"]
 
 
 def test_a_folder_of_which_nothing_counts_is_told(
@@ -141,7 +143,7 @@ def test_what_is_no_students_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"such; found a/, b/, c/, d/, e/ and 2 more"):
         found(tmp_path / "all")
     (tmp_path / "all/a/mnistm").mkdir()
-    with pytest.raises(DataError, match=r"no picture .*a/mnistm/: the folder is empty\): want"):
+    with pytest.raises(DataError, match=r"counts .*a/mnistm/: the folder is empty\): want"):
         found(tmp_path / "all")
     with pytest.raises(ConfigError, match=r"out=.*all/grades lies in pictures="):
         found(tmp_path / "all", out=tmp_path / "all/grades")
@@ -158,14 +160,14 @@ def bad(tmp_path: Path) -> Student:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return build_judge(1).eval()
+def judge() -> DigitReader:
+    return DigitReader(build_judge(1).eval())
 
 
-def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path) -> None:
+def test_bad_files_have_their_reasons(bad: Student, judge: DigitReader, tmp_path: Path) -> None:
     read = read_student(judge, bad, bad.content_hash(ignore), tmp_path, ignore)
-    rows = {file.file: (file.digit, reading) for file, reading in zip(bad.files, read, strict=True)}
-    unread = {name: (digit, r.reason) for name, (digit, r) in rows.items() if r.read_as is None}
+    rows = {file.file: (file.label, reading) for file, reading in zip(bad.files, read, strict=True)}
+    unread = {name: (digit, r.reason) for name, (digit, r) in rows.items() if r.said is None}
     torn = unread.pop("0_001.png")
     assert torn[0] == 0 and str(torn[1]).startswith("broken picture (")
     untold = "its name tells no digit: want {digit}_{001..}.png"
@@ -181,7 +183,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
         "9_001.txt": (None, "not a picture's suffix (.bmp .jpeg .jpg .png .webp)"),
         "": (None, unread[""][1]),
     }
-    sizes = {name: r.size for name, (_, r) in rows.items() if r.read_as is not None}
+    sizes = {name: r.size for name, (_, r) in rows.items() if r.said is not None}
     assert sizes == {"5_001.png": "56x40", "6_001.png": "28x28", "7_001.png": "28x28"}
     own = grade(bad.files, read, "mnistm")
     assert own.pictures == (2, 1, 1, 1, 1, 1, 1, 1, 1, 0)
@@ -204,7 +206,7 @@ def test_bad_files_have_their_reasons(bad: Student, judge: Judge, tmp_path: Path
 def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> None:
     """Five wrong of each of nine digits, and a thousand right ones of the tenth."""
     files = [
-        HandedIn("svhn", f"{digit}_{index:04d}.png", 1, digit, None)
+        HandedFile("svhn", f"{digit}_{index:04d}.png", 1, digit, None)
         for digit in DIGITS
         for index in range(1000 if digit == 1 else 5)
     ]
@@ -214,7 +216,7 @@ def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> Non
     found = grade(own.files, readings, "svhn", asked=5)
     assert (found.pictures, found.fewer, found.not_counted) == ((5,) * 10, "", 995)
     assert found.accuracy == wilson(5, 50)
-    left_out = [file for file in own.files if file.digit is None]
+    left_out = [file for file in own.files if file.label is None]
     assert left_out[0].file == "1_0005.png" and len(left_out) == 995
     assert picture_rows([own], [readings], {})[10]["reason"] == "more than the 5 asked for"
     assert handed.counted(0) == handed
@@ -223,11 +225,11 @@ def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> Non
 
 
 def test_readings_are_kept_and_what_is_no_reading_is_not_taken(
-    bad: Student, judge: Judge, tmp_path: Path
+    bad: Student, judge: DigitReader, tmp_path: Path
 ) -> None:
     known = bad.content_hash(ignore)
     first = read_student(judge, bad, known, tmp_path, ignore)
-    other = build_judge(2).eval()  # would read otherwise
+    other = DigitReader(build_judge(2).eval())  # would read otherwise
     assert read_student(other, bad, known, tmp_path, ignore) == first
     (path,) = (tmp_path / "readings").iterdir()
     whole = path.read_text()
@@ -240,7 +242,7 @@ def test_readings_are_kept_and_what_is_no_reading_is_not_taken(
 
 
 def test_files_that_change_meanwhile_are_not_graded(
-    bad: Student, judge: Judge, tmp_path: Path
+    bad: Student, judge: DigitReader, tmp_path: Path
 ) -> None:
     known = bad.content_hash(ignore)
     picture(70).save(bad.folder / "mnistm/7_001.png")
@@ -259,7 +261,7 @@ def test_a_file_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
 
 
 def test_a_row_names_a_file_without_control_characters(tmp_path: Path) -> None:
-    file = HandedIn("svhn", "1_001\x1b.png", 1, 1, None)
+    file = HandedFile("svhn", "1_001\x1b.png", 1, 1, None)
     (row,) = picture_rows([Student("ann", tmp_path, (file,))], [[Reading("28x28", 1, None)]], {})
     assert row["file"] == "1_001\\x1b.png"
 
@@ -301,19 +303,19 @@ def test_no_metric_of_what_is_undefined() -> None:
 
 
 def test_a_student_is_read_the_same_in_chunks(
-    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judge: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_student(tmp_path / "ann", 1)
     (student,) = found(tmp_path / "ann")
     known = student.content_hash(ignore)
     whole = read_student(judge, student, known, tmp_path / "ann", ignore)
-    monkeypatch.setattr("hw2.digits.student_grades.CHUNK", 7)
+    monkeypatch.setattr("hw2.data.handed_in.readings.CHUNK", 7)
     counts: list[int] = []
     assert read_student(judge, student, known, tmp_path, counts.append) == whole
     assert counts == [7, 7, 6]
 
 
-def reported(judge: Judge, folder: Path) -> tuple[list[Student], list[list[Reading]]]:
+def reported(judge: DigitReader, folder: Path) -> tuple[list[Student], list[list[Reading]]]:
     """The students in folder/all and what is read of them; the report is in `folder`."""
     students = found(folder / "all")
     readings = [
@@ -327,7 +329,7 @@ def reported(judge: Judge, folder: Path) -> tuple[list[Student], list[list[Readi
 
 
 def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
-    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judge: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[str, torch.Tensor] = {}
 
@@ -342,10 +344,10 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     for domain in DOMAINS:
         confusion = drawn[f"{domain}: 30 pictures of 2 students"]
         said = [
-            reading.read_as
+            reading.said
             for student, read in zip(students, readings, strict=True)
             for file, reading in zip(student.files, read, strict=True)
-            if file.domain == domain
+            if file.place == domain
         ]
         assert confusion.sum(1).tolist() == [3] * 10
         assert confusion.sum(0).tolist() == [said.count(digit) for digit in DIGITS]
@@ -356,7 +358,7 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
         assert [float(row[key]) for key in ("accuracy", "low", "high")] == [*vars(limits).values()]
 
 
-def test_equal_pictures_are_told(judge: Judge, tmp_path: Path) -> None:
+def test_equal_pictures_are_told(judge: DigitReader, tmp_path: Path) -> None:
     ann, bob = tmp_path / "all/ann", tmp_path / "all/bob"
     write_student(ann, 1)
     write_student(bob, 1, seed=1)

@@ -11,16 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import (
-    Entry,
-    Store,
-    gist,
-    listed,
-    names_of,
-    passed_over,
-    readable,
-)
+from hw2.data.listing.store import Entry, listed, names_of, passed_over, readable
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
 from hw2.places import uri_of
@@ -62,17 +53,6 @@ def students_in(
         for name, path in zip(names, folders, strict=True)
     ]
     return dict(zip(_numbered(own), found, strict=True))
-
-
-def content_of(store: Store, name: str, size: int) -> bytes | str:
-    """The bytes of a student's file that had `size` of them, or the reason why it is not read."""
-    try:
-        content = store.read(name, size + 1)
-    except DataError as error:
-        return str(error)
-    except (OSError, ValueError) as error:
-        return f"it cannot be read ({gist(error)})"
-    return content if len(content) == size else CHANGED
 
 
 def hash_of_all(sums: Mapping[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""Folders that students handed in: found, listed, and read by a model."""
