@@ -9,7 +9,7 @@ from hw2.settings.personalize import GenerateConceptsConfig
 
 def main(config: GenerateConceptsConfig) -> None:
     """Draw what is not in OUT yet on Ray Data actors, then make the sheets."""
-    from hw2.data.concepts import one_concept, read_concepts
+    from hw2.data.concepts import chosen_concepts, read_concepts
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.personalize import generating
@@ -22,8 +22,7 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.text2image.loading import load_stable_diffusion
 
     everything = read_concepts(config.input)
-    wanted = config.sources or everything
-    concepts = {source: one_concept(everything, source) for source in wanted}
+    concepts = chosen_concepts(everything, config.sources)
     given = [path for concept in concepts.values() for path in concept.pictures]
     check_pictures(given, square=False)  # the sheets show them
     for prompt in config.together:

@@ -1,7 +1,7 @@
 """Reading concepts to personalize: the course's input.json and the folders that it names."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,13 @@ def one_concept(concepts: Mapping[str, Concept], source: str) -> Concept:
     if source not in concepts:
         raise ConfigError(f"source={source}: no such concept; there is {', '.join(concepts)}")
     return concepts[source]
+
+
+def chosen_concepts(
+    concepts: Mapping[str, Concept], sources: Sequence[str] | None
+) -> dict[str, Concept]:
+    """Those called `sources`, in this order; None or none: all. ConfigError for an unknown one."""
+    return {source: one_concept(concepts, source) for source in sources or concepts}
 
 
 def concept_pictures(concept: Concept, image_size: int) -> UInt8[Tensor, "n 3 h w"]:

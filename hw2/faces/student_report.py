@@ -1,22 +1,21 @@
 """Telling of the faces that students handed in: tables, a sheet, metrics.json and MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from hw2.data.handed_in.folders import metric_keys
 from hw2.disclosure import plain
-from hw2.faces.students import GREY, Faces, FaceStudent, thumbnail
-from hw2.figures.grid import sheet
+from hw2.faces.students import Faces, FaceStudent
+from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import GradeFacesConfig
 
-ROWS, COLUMNS = 20, 10  # of a sheet, at most
+COLUMNS = 10  # of a sheet, at most
 VERDICTS = {True: "pass", False: "FAIL"}
 
 
@@ -69,10 +68,8 @@ def report_face_students(
     print(f"pass: each of {len(given)} pictures has an MSE below {config.pass_mark:g} (0..255)")
     if bad:
         print(f"{len(bad)} pictures with reasons: {tracker.out / 'tables' / 'bad_pictures.csv'}")
-    for number, first in enumerate(range(0, len(students), ROWS), 1):
-        suffix = f"_{number}" if len(students) > ROWS else ""
-        picture = _sheet(students[first : first + ROWS], given)
-        print(f"figure: {tracker.log_picture(f'students{suffix}', picture)}")
+    for name, picture in _sheets(students, given):
+        print(f"figure: {tracker.log_picture(name, picture)}")
 
 
 def _text(mse: float | None) -> str:
@@ -102,20 +99,17 @@ def _row(student: FaceStudent, mean: Interval, pass_mark: float) -> dict[str, An
     }
 
 
-def _sheet(students: Sequence[FaceStudent], given: Faces) -> Image.Image:
+def _sheets(students: Sequence[FaceStudent], given: Faces) -> Iterator[tuple[str, Image.Image]]:
     """The given pictures, and below them those of each student with their errors."""
     names = [*given][:COLUMNS]
     truth = [thumbnail(given[name].movedim(0, -1).numpy()) for name in names]
-    none = thumbnail(np.full((1, 1, 3), GREY, np.uint8))
     rows = [
-        [none if p.thumb is None else p.thumb for p in student.pictures[:COLUMNS]]
+        HandedRow(
+            student.name,
+            [picture.thumb for picture in student.pictures],
+            ["" if p.mse is None else f"MSE {_text(p.mse)}" for p in student.pictures],
+        )
         for student in students
     ]
-    notes = [
-        ["" if p.mse is None else f"MSE {_text(p.mse)}" for p in student.pictures[:COLUMNS]]
-        for student in students
-    ]
-    cells = torch.from_numpy(np.array([truth, *rows])).movedim(-1, 2)
-    labels = ["given", *(student.name for student in students)]
     title = "what students handed in; grey: missing, or not readable"
-    return sheet(cells, labels, names, title, scale=1, notes=[[""] * len(names), *notes])
+    return handed_sheets("students", HandedRow("given", truth, []), rows, names, title)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from hw2.data.handed_in.files import content_of
@@ -18,10 +17,10 @@ from hw2.data.listing.store import Entry, Store, listed, names_of, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 from hw2.faces.ground_truth import squared_error
+from hw2.figures.handed_sheets import thumbnail
 from hw2.pixels import stacked
 from hw2.settings.grading import GradeFacesConfig
 
-THUMB, GREY = 64, 128  # pixels, and what is around them, of a picture in the sheet
 MAX_PIXELS = 4_000_000  # a larger picture counts as unreadable
 Faces = dict[str, UInt8[Tensor, "3 h w"]]
 
@@ -143,15 +142,3 @@ def _compared(picture: Compared, content: bytes, given: UInt8[Tensor, "3 h w"]) 
         (_, height, width), (_, h, w) = found.shape, given.shape
         reason = f"it is {width}x{height}, the given one {w}x{h}"
     return Compared(picture.name, picture.file, mse, reason, thumbnail(pixels))
-
-
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 3) in the middle of a grey square of THUMB pixels."""
-    cell = np.full((THUMB, THUMB, 3), GREY, np.uint8)
-    picture = Image.fromarray(pixels)
-    factor = THUMB / max(picture.size)
-    width, height = (max(1, round(side * factor)) for side in picture.size)
-    left, top = (THUMB - width) // 2, (THUMB - height) // 2
-    small = picture.resize((width, height), Image.Resampling.BOX)
-    cell[top : top + height, left : left + width] = np.asarray(small)
-    return cell

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw2.data.concepts import Concept, one_concept, sources_by_token
+from hw2.data.concepts import Concept, chosen_concepts, sources_by_token
 from hw2.data.files import inside, read_json
 from hw2.data.images import SUFFIXES, decode_named
 from hw2.disclosure import warn, writable
@@ -64,7 +64,7 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     Raises ConfigError for an unknown concept; DataError for what is missing, for prompts that are
     not known, and for pictures without their counterpart.
     """
-    wanted = {name: one_concept(everything, name) for name in config.sources or everything}
+    wanted = chosen_concepts(everything, config.sources)
     count = config.num_pictures
     alone, against = _asked_for(find_alone(config.generated, wanted), count), {}
     if config.against is not None:

@@ -61,7 +61,6 @@ class Embedder:
         self.model, self.title = load_clip(source, device), source.title
         self.preprocess, self.device, self.batch_size = source.preprocess, device, batch_size
 
-    @torch.no_grad()
     def pictures(
         self, paths: Sequence[Path], advance: Callable[[int], object]
     ) -> Float[Tensor, "n d"]:
@@ -72,10 +71,18 @@ class Embedder:
         parts = []
         for first in range(0, len(paths), self.batch_size):
             batch = paths[first : first + self.batch_size]
-            pixels = torch.from_numpy(np.stack([self._pixels(path) for path in batch]))
+            parts.append(self.prepared([self._pixels(path) for path in batch]))
+            advance(len(batch))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def prepared(self, pictures: Sequence[np.ndarray]) -> Float[Tensor, "n d"]:
+        """Unit vectors of pictures as `preprocess.pixels` makes them."""
+        parts = []
+        for first in range(0, len(pictures), self.batch_size):
+            pixels = torch.from_numpy(np.stack(pictures[first : first + self.batch_size]))
             found = self.model.net.encode_image(self.preprocess.normalised(pixels.to(self.device)))
             parts.append(F.normalize(found.float(), dim=-1).cpu())
-            advance(len(batch))
         return torch.cat(parts)
 
     def _pixels(self, path: Path) -> np.ndarray:

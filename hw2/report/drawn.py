@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hw2.data.concepts import one_concept, read_concepts
+from hw2.data.concepts import chosen_concepts, read_concepts
 from hw2.errors import DataError
 from hw2.personalize.generated import find_alone, find_together
 from hw2.report.concepts import (
@@ -22,7 +22,7 @@ from hw2.report.parts import sources
 def drawn_alone(job: JobOutput) -> Concepts:
     """Each concept's given pictures over the first of each prompt."""
     given = read_concepts(Path(job.config["input"]))
-    wanted = {name: one_concept(given, name) for name in job.config["sources"] or given}
+    wanted = chosen_concepts(given, job.config["sources"])
     found = find_alone(job.out, wanted)
     made = [
         alone(

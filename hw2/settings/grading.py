@@ -13,6 +13,11 @@ from hw2.settings.faces import PASS_MARK
 from hw2.settings.personalize import INPUT
 from hw2.settings.values import Positive, each_once
 
+NUM_PICTURES = (
+    "pictures of a prompt that were asked for (25 in the course): only the first so many count, "
+    "and a prompt with fewer does not pass; null: all count"
+)
+
 
 class GradingConfig(JobConfig):
     """The settings of a job that grades in its own process."""
@@ -31,25 +36,36 @@ class GradingConfig(JobConfig):
         return self
 
 
-class GradeConceptsConfig(ClipChoice, GradingConfig):
-    """Settings of jobs.grade_concepts."""
+class ConceptsToGrade(ClipChoice, GradingConfig):
+    """What is asked of pictures of concepts."""
 
     input: Place = Field(INPUT, description="the course's input.json")
+    num_pictures: Positive | None = Field(None, description=NUM_PICTURES)
+    sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
+        None, min_length=1, description="concepts to grade; null: all"
+    )
+    batch_size: Positive = Field(64, description="pictures that the model sees at once")
+
+
+class GradeConceptsConfig(ConceptsToGrade):
+    """Settings of jobs.grade_concepts."""
+
     generated: Place = Field(description="folder of jobs.generate_concepts")
     against: Place | None = Field(
         None,
         description="another, drawn with the same seed, to compare with picture by picture, for "
         "instance with --untrained true",
     )
-    num_pictures: Positive | None = Field(
-        None,
-        description="pictures of a prompt that were asked for (25 in the course): those numbered "
-        "from there on do not count, and a prompt with fewer does not pass; null: all count",
+
+
+class JudgeConceptsConfig(ConceptsToGrade):
+    """Settings of jobs.judge_concepts."""
+
+    pictures: tuple[Place, ...] = Field(
+        min_length=1,
+        description="folders, each a student's with 0/0/, 0/1/, .. in it, or one whose sub-folders "
+        "are students'",
     )
-    sources: Annotated[tuple[str, ...], each_once("concept")] | None = Field(
-        None, min_length=1, description="concepts to grade; null: all"
-    )
-    batch_size: Positive = Field(64, description="pictures that the model sees at once")
 
 
 class GradeFacesConfig(JobConfig):
