@@ -11,6 +11,8 @@ def main(config: TrainFacesConfig) -> None:
     """Train (or continue) on the real faces of the data tree."""
     from functools import partial
 
+    from hw2.data.faces import real_folder
+    from hw2.data.listing.store import warn_of_other_files
     from hw2.diffusion.samplers import timesteps
     from hw2.distributed.session import connected, driver_device
     from hw2.distributed.train import run_training
@@ -22,6 +24,7 @@ def main(config: TrainFacesConfig) -> None:
     # What only the sheets need is looked at before the training too.
     timesteps(NUM_TRAIN_TIMESTEPS, config.num_inference_steps)
     pictures = read_faces(config)
+    warn_of_other_files(real_folder(config.data.root), f"{len(pictures.images)} faces")
     init = find_init(config)
     files = {"init": init} if init else {}
     run = job_run(config, "train_faces", splits={"train": pictures}, files=files)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hw2.data.files import Repeated, inside, once, parse_json, read_text
 from hw2.data.images import SUFFIXES, decode_named, orientation
-from hw2.data.listing.store import listed, names_of
+from hw2.data.listing.store import warn_of_other_files
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 from hw2.pixels import stacked
@@ -62,13 +62,8 @@ def warn_of_prompts(concept: Concept) -> None:
 
 def warn_of_files(concept: Concept) -> None:
     """Say which files beside its pictures are of kinds that are not read, as a phone's HEIC."""
-    folder = concept.pictures[0].parent
-    files = [entry for entry in listed(folder) if not entry.folder]
-    if others := [entry for entry in files if not entry.name.lower().endswith(SUFFIXES)]:
-        warn(
-            f"source {concept.source}: learnt from {len(concept.pictures)} pictures of {folder}; "
-            f"passed over: {names_of(others)} (want {', '.join(SUFFIXES)})"
-        )
+    learnt = f"source {concept.source}: learnt from {len(concept.pictures)} pictures"
+    warn_of_other_files(concept.pictures[0].parent, learnt)
 
 
 def sources_by_token(concepts: Mapping[str, Concept]) -> dict[str, list[str]]:

@@ -340,3 +340,16 @@ def test_opposite_noises_have_no_way_between(
     told = folder.run_here("interpolate_faces", settings(face, "out")).refusal()
     assert told.startswith("slerp: the noises are opposite (180 degrees apart)")
     assert list(folder.path.iterdir()) == []
+
+
+def test_a_training_names_the_files_that_it_passes_over(folder: Folder) -> None:
+    real = folder.path / "tree/face/real"
+    real.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(real / f"{number}.png")
+    (real / "IMG_1.HEIC").touch()
+    small = {"scaling.num_workers": 0, "train.num_steps": 1, "train.batch_size": 2}
+    small |= {"network.channels": "64,64,64,64,64,64", "num_inference_steps": 1}
+    ended = folder.run_here("train_faces", small | {"data.root": "tree", "out": "out"})
+    assert ended.code == 0, ended.err
+    assert "4 faces of tree/face/real; passed over: IMG_1.HEIC (want .bmp, " in ended.err

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from hw2.data.images import SUFFIXES
-from hw2.disclosure import HIDDEN, mask
+from hw2.disclosure import HIDDEN, mask, warn
 from hw2.errors import ConfigError, DataError
 
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what Windows and macOS leave
@@ -194,6 +194,17 @@ def names_of(entries: Sequence[Entry]) -> str:
     names = [f"{entry.name[:80]}{'/' * entry.folder}" for entry in entries[:SHOWN]]
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
     return (", ".join(names) or "nothing") + more
+
+
+def warn_of_other_files(folder: Path, learnt: str) -> None:
+    """Say which files beside the pictures are of kinds that are not read, as a phone's HEIC.
+
+    `learnt` tells of what the folder's pictures are.
+    """
+    files = [entry for entry in listed(folder) if not entry.folder]
+    if others := [entry for entry in files if not entry.name.lower().endswith(SUFFIXES)]:
+        passed = f"passed over: {names_of(others)} (want {', '.join(SUFFIXES)})"
+        warn(f"{learnt} of {folder}; {passed}")
 
 
 def over_limit(size: int) -> str | None:
