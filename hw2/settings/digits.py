@@ -9,11 +9,13 @@ from hw2.domains import DOMAINS, Domain
 from hw2.settings.data import DataConfig
 from hw2.settings.training import FineTuningJobConfig, TrainingJobConfig
 from hw2.settings.values import (
+    ExactPrecision,
     Fraction,
     GuidanceInterval,
+    MinSnrGamma,
     Positive,
-    Precision,
     SamplerName,
+    Weighting,
     each_once,
 )
 
@@ -34,13 +36,8 @@ class DiffusionConfig(Config):
         description="joint: digit and domain dropped together; digit: the digit alone; separate: "
         "each on its own",
     )
-    min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
-        5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
-    )
-    timesteps: Literal["uniform", "importance"] = Field(
-        "importance",
-        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
-    )
+    min_snr_gamma: MinSnrGamma = 5.0
+    timesteps: Weighting = "importance"
 
 
 class NetworkConfig(Config):
@@ -62,9 +59,7 @@ class NetworkConfig(Config):
 class SampleSettings(Config):
     """How pictures are drawn."""
 
-    sampler: SamplerName = Field(
-        "ddim", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
-    )
+    sampler: SamplerName = "ddim"
     num_inference_steps: Positive = Field(25, description="timesteps visited")
     eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     guidance_weight: float = Field(
@@ -79,9 +74,7 @@ class SampleSettings(Config):
         "0,1: always, with more network calls",
     )
     clip_x0: bool = Field(True, description="keep predicted pictures in [-1, 1]")
-    precision: Precision = Field(
-        "auto", description="auto: bf16 where the device multiplies it natively, less exact"
-    )
+    precision: ExactPrecision = "auto"
 
 
 class TrainDdpmConfig(FineTuningJobConfig):

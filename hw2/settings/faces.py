@@ -7,7 +7,14 @@ from pydantic import Field, field_validator
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.settings.training import FineTuningJobConfig
-from hw2.settings.values import Fraction, Positive, Precision, each_once
+from hw2.settings.values import (
+    ExactPrecision,
+    Fraction,
+    MinSnrGamma,
+    Positive,
+    Weighting,
+    each_once,
+)
 
 PASS_MARK = 20.0  # the course's, of the mean squared error on 0..255
 PixelRange = Literal["fixed", "minmax"]
@@ -28,16 +35,11 @@ class FaceNetworkConfig(Config):
 class FaceObjectiveConfig(Config):
     """The objective; the process is the course's: T=1000, linear betas, eps predicted."""
 
-    min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
-        5.0, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
-    )
+    min_snr_gamma: MinSnrGamma = 5.0
     snr_floor: float = Field(
         0.05, ge=0, description="least weight of the predicted picture's error, at the noisiest t"
     )
-    timesteps: Literal["uniform", "importance"] = Field(
-        "uniform",
-        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
-    )
+    timesteps: Weighting = "uniform"
 
 
 class TrainFacesConfig(FineTuningJobConfig):
@@ -84,9 +86,7 @@ class FaceJobConfig(FaceSampling, JobConfig):
     pixel_range: PixelRange = Field(
         "fixed", description="[-1, 1] to 0..255 for all alike, or each picture's own range"
     )
-    precision: Precision = Field(
-        "fp32", description="auto: bf16 where the device multiplies it natively, less exact"
-    )
+    precision: ExactPrecision = "fp32"
     noises_per_chunk: Positive = Field(
         5, description="noises drawn at once; their number moves the last bits"
     )

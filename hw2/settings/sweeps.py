@@ -174,9 +174,7 @@ class TuneEtaConfig(EtaSettings, SweepConfig):
     """Settings of jobs.tune_eta."""
 
     model: str = Field("asset:faces", description="as in jobs.sample_faces")
-    precision: Precision = Field(
-        "auto", description="auto: bf16 where the device multiplies it natively"
-    )
+    precision: Precision = "auto"
     noise: Place | None = Field(
         Path("hw2_data/face/noise"), description="given noises, drawn first; null: none"
     )

@@ -6,7 +6,15 @@ from pydantic import Field, model_validator
 
 from hw2.config import Config
 from hw2.settings.training import TrainingJobConfig
-from hw2.settings.values import Fraction, GuidanceInterval, Positive, Precision, SamplerName
+from hw2.settings.values import (
+    Fraction,
+    GuidanceInterval,
+    MinSnrGamma,
+    Positive,
+    Precision,
+    SamplerName,
+    Weighting,
+)
 
 
 class AutoencoderConfig(Config):
@@ -65,9 +73,7 @@ class LatentUNetConfig(Config):
 class DrawSettings(Config):
     """How pictures of prompts are drawn."""
 
-    sampler: SamplerName = Field(
-        "dpmpp", description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"
-    )
+    sampler: SamplerName = "dpmpp"
     num_inference_steps: Positive = Field(20, description="timesteps visited")
     eta: Fraction = Field(0.0, description="DDIM's noise: 0 none, 1 DDPM's posterior variance")
     guidance_weight: float = Field(
@@ -79,9 +85,7 @@ class DrawSettings(Config):
         "0,1: always",
     )
     negative_prompt: str = Field("", description="what the unconditional branch is told")
-    precision: Precision = Field(
-        "auto", description="auto: bf16 where the device multiplies it natively"
-    )
+    precision: Precision = "auto"
 
 
 class TrainText2ImageConfig(TrainingJobConfig):
@@ -98,13 +102,8 @@ class TrainText2ImageConfig(TrainingJobConfig):
     )
     sample: DrawSettings = Field(DrawSettings(), description="how the sheets are drawn")
     caption_dropout: Fraction = Field(0.1, description="share trained with the empty caption")
-    min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="min-SNR loss weight (5 in the paper); null: all timesteps alike"
-    )
-    timesteps: Literal["uniform", "importance"] = Field(
-        "importance",
-        description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight",
-    )
+    min_snr_gamma: MinSnrGamma = None
+    timesteps: Weighting = "importance"
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainText2ImageConfig":

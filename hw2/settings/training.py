@@ -37,9 +37,7 @@ class TrainConfig(Config):
     ema_width: Annotated[float, Field(gt=0, le=0.28)] = Field(
         0.08, description="EMA profile's width as a share of the training (Karras 2024)"
     )
-    precision: Precision = Field(
-        "auto", description="auto: bf16 where the device multiplies it natively"
-    )
+    precision: Precision = "auto"
     compile: bool = Field(
         False,
         description="torch.compile the network, where one GPU trains without accumulate into CUDA "

@@ -9,7 +9,22 @@ T = TypeVar("T")
 HW2 = Path(__file__).parents[1]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    Field(description="auto: bf16 where the device multiplies it natively"),
+]
+# The same where a figure hangs on it.
+ExactPrecision = Annotated[
+    Precision, Field(description="auto: bf16 where the device multiplies it natively, less exact")
+]
+MinSnrGamma = Annotated[
+    Annotated[float, Field(gt=0)] | None,
+    Field(description="min-SNR loss weight (5 in the paper); null: all timesteps alike"),
+]
+Weighting = Annotated[
+    Literal["uniform", "importance"],
+    Field(description="uniform: drawn evenly, weighted in the loss; importance: drawn by weight"),
+]
 
 
 def _rises(interval: tuple[float, float]) -> tuple[float, float]:
@@ -29,7 +44,10 @@ def _modules_in(folder: str) -> tuple[str, ...]:
 if TYPE_CHECKING:
     SamplerName = SourceName = str
 else:  # a file more is a name more
-    SamplerName = Literal[_modules_in("diffusion/solvers")]
+    SamplerName = Annotated[
+        Literal[_modules_in("diffusion/solvers")],
+        Field(description="ddim: deterministic or between (eta); ddpm: ancestral; others: fast"),
+    ]
     SourceName = Literal[_modules_in("data/sources")]
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from hw2.config import JobConfig, Place, ScalingConfig
 from hw2.settings.clip import ClipChoice
-from hw2.settings.values import Fraction, Positive, Precision
+from hw2.settings.values import ExactPrecision, Fraction, Positive
 
 Layout = Literal["auto", "names", "folders", "manifest", "tars", "parquet"]
 
@@ -40,9 +40,7 @@ class ClipZeroShotConfig(ClipChoice, JobConfig):
         description="underscores to spaces, a or an; true,false: each set with and without",
     )
     batch_size: Positive = Field(64, description="pictures that the model sees at once")
-    precision: Precision = Field(
-        "fp32", description="auto: bf16 where the device multiplies it natively, less exact"
-    )
+    precision: ExactPrecision = "fp32"
     save_embeddings: bool = Field(False, description="write the pictures' embeddings too")
     cache: Place | None = Field(
         None, description="where embeddings are kept for the next prompts; null: beside OUT"
