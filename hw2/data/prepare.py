@@ -17,7 +17,6 @@ def prepare_digits(
     *,
     source: SourceName = "offline",
     cache: Path | None = None,
-    download: bool = True,
     workers: int | None = None,
 ) -> None:
     """Build OUT/digits in the course's layout; go on with it if it was interrupted.
@@ -30,7 +29,6 @@ def prepare_digits(
         source: made from installed packages, the real MNIST and SVHN through torchvision, or
             another file of hw2/data/sources.
         cache: where what is downloaded is kept; by default OUT/.downloads.
-        download: whether what is not in the cache may be downloaded.
         workers: processes; by default all processors, or one for a small tree.
 
     Raises:
@@ -44,7 +42,7 @@ def prepare_digits(
             raise ConfigError(f"{key}={value} is out of range: use 10..1000000 pictures a domain")
     module = import_module(f"hw2.data.sources.{source}")
     kept = cache or out / ".downloads"
-    pictures: PictureSource = module.make(seed, num_train, num_val, kept, download)
+    pictures: PictureSource = module.make(seed, num_train, num_val, kept)
     if source == "torchvision":
         workers = 1  # no rendering to share, and the arrays are too large to copy to each process
     if workers is None:

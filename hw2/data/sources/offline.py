@@ -47,6 +47,6 @@ class OfflineSource:
         return draw(self.seed, split, index)
 
 
-def make(seed: int, num_train: int, num_val: int, cache: Path, download: bool) -> OfflineSource:
+def make(seed: int, num_train: int, num_val: int, cache: Path) -> OfflineSource:
     """The source; nothing is downloaded."""
     return OfflineSource(seed, num_train, num_val)

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
 from torchvision.datasets import MNIST, SVHN
-from torchvision.datasets.utils import download_url
 
 from hw2.data.layout import SPLITS, Split
 from hw2.data.offline.mnistm import blend
@@ -30,15 +28,12 @@ class TorchvisionSource:
         num_train: at most this many train pictures a domain, the first ones.
         num_val: at most this many val pictures a domain, the first ones.
         cache: holds MNIST/raw/* and SVHN/*.mat, or receives them.
-        download: fetch what is not in the cache, checked by its published MD5; when off, what
-            lies there is taken as it is.
     """
 
     seed: int
     num_train: int
     num_val: int
     cache: Path
-    download: bool = True
     name: str = "torchvision"
 
     def recipe(self) -> dict[str, int | str]:
@@ -54,7 +49,7 @@ class TorchvisionSource:
         """The digits of a split, int64 (N,).
 
         Raises:
-            DataError: the set is neither in the cache nor to be downloaded, or is broken.
+            DataError: the set is not in the cache and cannot be downloaded, or is broken.
         """
         return self._arrays(domain, split)[1]
 
@@ -74,39 +69,24 @@ class TorchvisionSource:
     @cached_property
     def _mnist(self) -> list[Arrays]:
         try:
-            sets = [
-                MNIST(self.cache, train=split == "train", download=self.download)
-                for split in SPLITS
-            ]
+            sets = [MNIST(self.cache, train=split == "train", download=True) for split in SPLITS]
         except Exception as error:  # network, archive and parser each raise their own kinds
             raise self._missing("MNIST", "MNIST/raw", error) from error
         return [(found.data.numpy(), found.targets.numpy()) for found in sets]
 
     @cached_property
     def _svhn(self) -> list[Arrays]:
-        folder = self.cache / "SVHN"
         try:
-            return [self._svhn_split(folder, split) for split in ("train", "test")]
+            sets = [SVHN(self.cache / "SVHN", split, download=True) for split in ("train", "test")]
         except Exception as error:  # as above
             raise self._missing("SVHN", "SVHN", error) from error
-
-    def _svhn_split(self, folder: Path, split: str) -> Arrays:
-        # Not through the class SVHN, which insists on the published MD5 of files already there.
-        url, file, md5 = SVHN.split_list[split]
-        if self.download:
-            download_url(url, str(folder), file, md5)
-        matlab = loadmat(folder / file)
-        digits = matlab["y"].astype(np.int64).squeeze(1) % 10  # Matlab's SVHN writes 0 as 10
-        return np.ascontiguousarray(matlab["X"].transpose(3, 0, 1, 2)), digits
+        return [(np.ascontiguousarray(of.data.transpose(0, 2, 3, 1)), of.labels) for of in sets]
 
     def _missing(self, what: str, where: str, error: Exception) -> DataError:
-        way = "check the network" if self.download else "allow the download"
         return DataError(
-            f"{what} cannot be read ({type(error).__name__}): {way}, put its files into "
-            f"{self.cache / where}, or take --source offline"
+            f"{what} cannot be read ({type(error).__name__}): check the network, put its files "
+            f"into {self.cache / where}, or take --source offline"
         )
 
 
-def make(seed: int, num_train: int, num_val: int, cache: Path, download: bool) -> TorchvisionSource:
-    """The source."""
-    return TorchvisionSource(seed, num_train, num_val, cache, download)
+make = TorchvisionSource

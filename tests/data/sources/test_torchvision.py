@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
+from torchvision.datasets import MNIST, SVHN
 
 from hw2.data.digits import read_split
 from hw2.data.offline.mnistm import blend, pool
@@ -17,8 +18,10 @@ from hw2.errors import ConfigError, DataError
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """30 train and 20 test pictures of MNIST (idx files) and of SVHN (Matlab files)."""
+    monkeypatch.setattr(SVHN, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(SVHN, "download", lambda self: None)
     folder = tmp_path / "cache"
     raw = folder / "MNIST/raw"
     raw.mkdir(parents=True)
@@ -38,7 +41,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def prepare(out: Path, cache: Path, num_train: int = 1000, num_val: int = 1000) -> None:
-    prepare_digits(out, 0, num_train, num_val, source="torchvision", cache=cache, download=False)
+    prepare_digits(out, 0, num_train, num_val, source="torchvision", cache=cache)
 
 
 def test_the_same_tree_comes_out(cache: Path, tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_svhn_is_the_crop_resized_and_ten_means_zero(cache: Path, tmp_path: Path
 
 
 def test_mnistm_blends_the_sets_own_digits(cache: Path) -> None:
-    source = TorchvisionSource(0, 30, 20, cache, download=False)
+    source = TorchvisionSource(0, 30, 20, cache)
     picture = source.picture("mnistm", "train", 13)
     digit = pool("train")[3, 0].astype(int)
     patch = blend(picture_rng(0, "mnistm", "train", 13), "train", np.zeros((28, 28), np.uint8))
@@ -72,8 +75,11 @@ def test_sizes_are_upper_bounds(cache: Path, tmp_path: Path) -> None:
     assert len(read_split(tmp_path / "out", "train", progress=False)) == 24
 
 
-def test_sets_that_are_not_there_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"MNIST cannot be read .*allow the download.*offline"):
+def test_sets_that_cannot_be_had_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MNIST, "download", lambda self: None)
+    with pytest.raises(DataError, match=r"MNIST cannot be read .*check the network.*offline"):
         prepare(tmp_path / "out", tmp_path / "none")
     assert not (tmp_path / "out").exists()
     prepare_digits(tmp_path / "out", 0, 10, 10)  # the way out that it names
