@@ -21,7 +21,7 @@ def main(config: EtaSheetConfig) -> None:
     visited(config)
     noises, weights = read_noises(config.noise), weights_file(config.model)
     rows = noises.pick(config.noises)
-    load_face_model(str(weights))
+    load_face_model(weights)
     wanted = [
         Wanted(eta_name(noises.names[row], eta), noises.noises[row], eta, row)
         for eta in config.etas

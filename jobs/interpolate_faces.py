@@ -23,7 +23,7 @@ def main(config: InterpolateFacesConfig) -> None:
     noises, weights = read_noises(config.noise), weights_file(config.model)
     a, b = noises.noises[noises.pick([config.first, config.second])]
     between = interpolants(a, b, config.num_alphas)
-    load_face_model(str(weights))
+    load_face_model(weights)
     wanted = [
         Wanted(name, start, config.eta, 0)  # one index: all get the same fresh noise
         for way, starts in (("slerp", between.slerp), ("lerp", between.lerp))

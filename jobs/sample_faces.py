@@ -23,7 +23,7 @@ def main(config: SampleFacesConfig) -> None:
     noises, weights = read_noises(config.noise), weights_file(config.model)
     folder = ground_truth_folder(config.noise, config.gt)
     truth = read_ground_truth(folder, noises) if folder else {}
-    load_face_model(str(weights))
+    load_face_model(weights)
     wanted = [Wanted(n, x, config.eta, i) for i, (n, x) in enumerate(noises.items())]
     given = {"gt": content_hash(truth)} if truth else {}
     run = job_run(

@@ -24,7 +24,7 @@ def main(config: TuneEtaConfig) -> None:
     check_metrics(config, SHOWN)
     inputs = read_inputs(config)
     refuse_unmeasured(config, inputs)
-    load_face_model(str(weights))
+    load_face_model(weights)
     make = make_eta_work(weights, base, inputs, config.seed, config.precision)
     run = job_run(
         config,

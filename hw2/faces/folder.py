@@ -60,7 +60,7 @@ def make_worker(config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]) 
     """
 
     def make(on_gpu: bool) -> Work:
-        model = load_face_model(str(weights)).to(torch.device("cuda" if on_gpu else "cpu"))
+        model = load_face_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
 
         def work(piece: Piece) -> Piece:
             rows = [wanted[i] for i in piece["rows"]]

@@ -80,13 +80,11 @@ def model_files(weights: Path) -> dict[str, Path]:
     return {"model": weights}
 
 
-def load_face_model(model: str) -> FaceModel:
-    """The face model that `model` means (see `weights_file`), ready to draw from.
+def load_face_model(path: Path) -> FaceModel:
+    """The face model in `path`, as `weights_file` finds it, ready to draw from.
 
-    Raises:
-        CheckpointError: there is none, it is torn, of another network, or unsafe to load.
+    Raises CheckpointError if it is torn, of another network, or unsafe to load.
     """
-    path = weights_file(model)
     if path.suffix.lower() in COURSE_SUFFIXES:
         return FaceModel(from_course(_course_state(path), str(path)))
     if path.name == DIFFUSERS_WEIGHTS:

@@ -179,7 +179,7 @@ def make_eta_work(
     """What an actor makes once: the model, and the features of the real faces."""
 
     def make(on_gpu: bool) -> EtaWork:
-        model = load_face_model(str(weights)).to(torch.device("cuda" if on_gpu else "cpu"))
+        model = load_face_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
         features = RandomFeatures()
         real = torch.empty(0, WIDTHS[-1])
         if len(inputs.real):

@@ -77,7 +77,7 @@ def final_loss(
     config: TrainFacesConfig, weights: Path, pictures: PictureSet, device: torch.device
 ) -> Interval:
     """The objective of the averaged weights in `weights`, over pictures and noises."""
-    net = load_face_model(str(weights)).net.to(device)
+    net = load_face_model(weights).net.to(device)
     errors = fixed_loss(config, pictures).errors(net)
     return bootstrap(errors, seed=config.seed)
 
@@ -90,7 +90,7 @@ def find_init(config: TrainFacesConfig) -> Path | None:
     if config.init is None:
         return None
     path = weights_file(config.init, "init")
-    net, channels = load_face_model(str(path)).net, config.network.channels
+    net, channels = load_face_model(path).net, config.network.channels
     if not isinstance(net, FaceUNet):
         raise ConfigError(f"init={config.init}: another network than the course's face network")
     if net.channels != channels:
@@ -109,7 +109,7 @@ def face_training(config: TrainFacesConfig, out: Path, init: Path | None = None)
     """
     pictures = read_faces(config)
     return Training(
-        net=load_face_model(str(init)).net
+        net=load_face_model(init).net
         if init
         else build_face_unet(config.network.channels, config.seed),
         objective=face_objective(config),

@@ -22,7 +22,7 @@ from hw2.data.noises import read_noises
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import load_judge
 from hw2.errors import CheckpointError, DataError, Hw2Error
-from hw2.faces.loading import load_face_model
+from hw2.faces.loading import load_face_model, weights_file
 from hw2.locate import ASSETS
 from hw2.models.face_unet import FaceUNet
 from hw2.personalize.embeddings import read_embeddings, read_tensors
@@ -55,7 +55,7 @@ def read_as_folder(path: Path) -> None:
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a judge": ("judge.pth", load_judge),
     "a judge's checkpoint": ("judge.ckpt", load_judge),
-    "a face network": ("UNet.pt", lambda path: load_face_model(str(path))),
+    "a face network": ("UNet.pt", load_face_model),
     "a digit model by another name": ("final.safetensors", load_digit_model),
     "a noise": ("00.pt", lambda path: read_noises(path.parent)),
     "an embedding": ("embedding.bin", read_embeddings),
@@ -203,7 +203,7 @@ CLAIMS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         "its metadata claims num_train_timesteps=131073: no network has that",
     ),
     "faces": (
-        lambda path: load_face_model(str(path)),
+        load_face_model,
         {"kind": "face_ddpm", "network": {"channels": [2**16] * 6}},
         "do not fit|layers=",
     ),
@@ -258,7 +258,7 @@ def test_a_config_of_diffusers_that_the_weights_do_not_keep(how: str, tmp_path: 
     save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
     said = r"of \d{8,} numbers, and it has \d{3} bytes|its config claims layers_per_block=100000"
     with pytest.raises(CheckpointError, match=said):
-        load_face_model(str(tmp_path))
+        load_face_model(weights_file(str(tmp_path)))
 
 
 TOWERS: dict[str, dict[str, Any]] = {
@@ -306,7 +306,7 @@ def test_a_sound_file_is_taken(tmp_path: Path) -> None:
     """What is refused above is refused for what it claims."""
     net, path = FaceUNet((64,) * 6), tmp_path / "final.safetensors"
     save_weights(path, {"ema": net}, {"kind": "face_ddpm", "network": {"channels": [64] * 6}})
-    assert load_face_model(str(path)).net.channels == (64,) * 6
+    assert load_face_model(path).net.channels == (64,) * 6
 
 
 @pytest.mark.parametrize("deep", [False, True])

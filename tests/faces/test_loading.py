@@ -29,7 +29,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 @torch.no_grad()
 def drawn(unet: Path | str) -> Tensor:
-    return load_face_model(str(unet)).net(XT, T)
+    return load_face_model(weights_file(str(unet))).net(XT, T)
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def test_the_path_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     saved_by_us(tmp_path / "faces.safetensors")
     monkeypatch.chdir(tmp_path)
     assert weights_file("faces.safetensors").is_absolute()
-    model = load_face_model("faces.safetensors")
+    model = load_face_model(weights_file("faces.safetensors"))
     assert not model.net.training and model.device.type == "cpu"
     moved = model.to(torch.device("meta"))
     assert moved.device.type == next(moved.net.parameters()).device.type == "meta"
@@ -112,7 +112,7 @@ def test_the_path_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def refusal(unet: Path | str) -> str:
     with pytest.raises(CheckpointError) as error:
-        load_face_model(str(unet))
+        load_face_model(weights_file(str(unet)))
     message = str(error.value)
     assert "\n" not in message and len(message) < 900
     return message

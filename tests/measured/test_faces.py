@@ -57,7 +57,7 @@ def test_6_distance_from_the_eta_0_picture_grows_with_eta(faces: Trials) -> None
 @pytest.fixture(scope="module")
 def model() -> FaceModel:
     """The released network."""
-    return load_face_model("asset:faces")
+    return load_face_model(weights_file("asset:faces"))
 
 
 def drawn(model: FaceModel, starts: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
