@@ -90,7 +90,7 @@ def _claimed(
             raise CheckpointError(f"{path}: its {by} claims {key}={number}: no network has that")
     try:
         with torch.device("meta"):
-            return {name: tuple(value.shape) for name, value in build().state_dict().items()}
+            return shapes_of(build().state_dict())
     except Hw2Error as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # of whatever kind: a network made of any numbers
@@ -98,16 +98,25 @@ def _claimed(
         raise CheckpointError(f"{path}: {what}") from None
 
 
-def refuse_misfits(place: str, found: Mapping[str, Shape], want: Mapping[str, Shape]) -> None:
-    """Raise CheckpointError that names the first five missing, unknown or misshapen weights."""
+def shapes_of(weights: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
+    """The shape of each, by name."""
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def misfits(found: Mapping[str, Shape], want: Mapping[str, Shape]) -> list[str]:
+    """The missing, unknown and misshapen weights, each in words."""
     wrong = [f"missing {name}" for name in want if name not in found]
     wrong += [f"unknown {name}" for name in found if name not in want]
-    wrong += [
+    return wrong + [
         f"{name} is {found[name]}, want {shape}"
         for name, shape in want.items()
         if name in found and found[name] != shape
     ]
-    if wrong:
+
+
+def refuse_misfits(place: str, found: Mapping[str, Shape], want: Mapping[str, Shape]) -> None:
+    """Raise CheckpointError that names the first five of `misfits`."""
+    if wrong := misfits(found, want):
         listed = "; ".join(wrong[:SHOWN])
         raise CheckpointError(f"{place}: {len(wrong)} weights do not fit: {listed}")
 

@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from hw2.claims import refuse_infinite, refuse_misfits
+from hw2.claims import refuse_infinite, refuse_misfits, shapes_of
 from hw2.errors import CheckpointError
 from hw2.models.ema import PowerEma, moving
 from hw2.settings.training import TrainConfig
@@ -69,11 +69,7 @@ class TrainState:
 
     def load(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Take up what `tensors` gave after `step`; CheckpointError if they are of another run."""
-        refuse_misfits(
-            f"the checkpoint of step {step}",
-            {name: tuple(value.shape) for name, value in tensors.items()},
-            self._shapes(),
-        )
+        refuse_misfits(f"the checkpoint of step {step}", shapes_of(tensors), self._shapes())
         own = self.net.state_dict()
         for name, value in tensors.items():
             # Moments and their steps are floats, as are all weights but some buffers.

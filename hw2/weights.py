@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.claims import Claims, refuse_false, refuse_infinite, refuse_misfits
+from hw2.claims import Claims, refuse_false, refuse_infinite, refuse_misfits, shapes_of
 from hw2.data.files import as_umask, parse_json
 from hw2.errors import CheckpointError, StorageError
 from hw2.locate import FINAL, STATE
@@ -144,8 +144,7 @@ def fill(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
     first that holds nan or infinity.
     """
     want = module.state_dict()
-    shapes = [{k: tuple(v.shape) for k, v in t.items()} for t in (found, want)]
-    refuse_misfits(str(path), *shapes)
+    refuse_misfits(str(path), shapes_of(found), shapes_of(want))
     for name, value in want.items():
         if found[name].is_floating_point() != value.is_floating_point():
             raise CheckpointError(f"{path}: {name} is {found[name].dtype}, want {value.dtype}")

@@ -9,14 +9,14 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from hw2.claims import refuse_infinite, refuse_larger
+from hw2.claims import SHOWN, refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
 from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
-from hw2.models.face_unet import SHOWN, DiffusersUNet, from_course
+from hw2.models.face_unet import DiffusersUNet, from_course
 from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000

@@ -15,6 +15,7 @@ from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from hw2.claims import SHOWN, misfits, shapes_of
 from hw2.errors import CheckpointError, ConfigError
 
 LEVELS = 6
@@ -22,7 +23,6 @@ ATTENTION_LEVEL = 4
 NORM_GROUPS = 32
 COURSE_CHANNELS = (128, 128, 256, 256, 512, 512)
 FREQUENCIES = "time.0.inv_freq"  # a buffer: a constant that some state_dicts carry
-SHOWN = 5
 
 State = Mapping[str, Tensor]
 
@@ -136,17 +136,11 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
     channels = _widths(state, source)
     with torch.device("meta"):  # shapes alone: a file may claim any, and no weight is drawn
         net = FaceUNet(channels)
-    want = {name: value.shape for name, value in to_course(net).items()}
+    want = shapes_of(to_course(net))
     given = dict(state)
     frequencies = given.pop(FREQUENCIES, None)
     want.pop(FREQUENCIES)
-    wrong = [f"missing {k}" for k in want if k not in given]
-    wrong += [f"unknown {k}" for k in given if k not in want]
-    wrong += [
-        f"{k} is {tuple(given[k].shape)}, want {tuple(shape)}"
-        for k, shape in want.items()
-        if k in given and given[k].shape != shape
-    ]
+    wrong = misfits(shapes_of(given), want)
     if frequencies is not None and not _same(frequencies, _frequencies(channels[0])):
         wrong.append(f"{FREQUENCIES} is not 10000^(-i/{channels[0] // 2})")
     # Of a shape that is wanted: a small file can claim any other, gigabytes to look through.

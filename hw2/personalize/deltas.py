@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from hw2.claims import refuse_infinite, refuse_misfits
+from hw2.claims import refuse_infinite, refuse_misfits, shapes_of
 from hw2.data.files import sha256_of
 from hw2.errors import CheckpointError, ConfigError
 from hw2.personalize.embeddings import (
@@ -229,7 +229,7 @@ def _share(kept: float, whole: float) -> float:
 
 
 def _refuse_misfits(place: str, found: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
-    refuse_misfits(place, *({k: tuple(v.shape) for k, v in of.items()} for of in (found, want)))
+    refuse_misfits(place, shapes_of(found), shapes_of(want))
     for name, value in found.items():
         if value.dtype not in FLOATS:
             raise CheckpointError(f"{place}: {name} is {value.dtype}, want floats")
