@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import MAX_TABLE_BYTES, inside, read_text
+from hw2.data.files import MAX_TABLE_BYTES, inside, read_text, reading
 from hw2.data.images import SUFFIXES, decode
 from hw2.data.labels import read_labels
 from hw2.data.tables import BadRow, left_out
@@ -184,19 +184,11 @@ def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarra
         raise DataError(f"{path.name}: {error}") from None
 
 
-def _read(file: Path, as_concepts: bool) -> str:
-    try:
-        return read_text(file, MAX_TABLE_BYTES)
-    except OSError as error:
-        way_out = _advice(as_concepts)
-        raise DataError(f"{file}: cannot be read ({error.strerror}): {way_out}") from None
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-
-
 def _table(file: Path, as_concepts: bool) -> list[tuple[int, list[str]]]:
     """The header of a CSV and the rows below it, with their lines."""
-    reader = csv.reader(io.StringIO(_read(file, as_concepts), newline=""))
+    with reading(file, _advice(as_concepts)):
+        text = read_text(file, MAX_TABLE_BYTES)
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
         header, *rows = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
     except csv.Error as error:

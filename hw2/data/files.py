@@ -81,6 +81,17 @@ def read_text(path: Path, max_bytes: int) -> str:
         raise DataError(f"not text in UTF-8 ({told})") from None
 
 
+@contextlib.contextmanager
+def reading(what: object, way_out: str) -> Iterator[None]:
+    """DataErrors of the block begin with `what`; an OSError becomes one, with a way out."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{what}: cannot be read ({error.strerror}): {way_out}") from None
+
+
 class Repeated(ValueError):
     """An object of a JSON text has a key twice; the message is the key."""
 

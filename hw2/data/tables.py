@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hw2.data.files import MAX_TABLE_BYTES, followed, read_regular
+from hw2.data.files import MAX_TABLE_BYTES, followed, read_regular, reading
 from hw2.errors import DataError
 
 
@@ -64,15 +64,9 @@ def read_table(file: Path, folder: Path) -> Table:
     Raises:
         DataError: the CSV is missing, empty, without a header, or not text.
     """
-    try:
+    way_out = "point --data.root at a folder with digits/mnistm and digits/svhn, or make one with"
+    with reading(file, f"{way_out} `python -m jobs.prepare_data`"):
         content = read_regular(file, MAX_TABLE_BYTES)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-    except OSError as error:
-        raise DataError(
-            f"{file}: cannot be read ({error.strerror}): point --data.root at a folder with "
-            "digits/mnistm and digits/svhn, or make one with `python -m jobs.prepare_data`"
-        ) from error
     rows: list[Row] = []
     bad: list[BadRow] = []
     reader = None

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hw2.data.captions import refuse_cut
-from hw2.data.files import read_text
+from hw2.data.files import read_text, reading
 from hw2.disclosure import writable
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
@@ -35,15 +35,9 @@ class Targets:
 
 def read_caption_texts(file: Path, count: int) -> list[str]:
     """`count` captions, evenly spread over the file: a text a line, or a CSV's column caption."""
-    try:
+    way_out = "point --captions at a file, or run `python -m jobs.prepare_data`"
+    with reading(f"captions={file}", way_out):
         text = read_text(file, MAX_BYTES)
-    except DataError as error:
-        raise DataError(f"captions={file}: {error}") from None
-    except OSError as error:
-        raise DataError(
-            f"captions={file}: cannot be read ({error.strerror}): point --captions at a file, "
-            "or run `python -m jobs.prepare_data`"
-        ) from None
     if file.suffix.lower() == ".csv":
         lines = _captions_column(file, text)
     else:
