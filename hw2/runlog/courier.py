@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from hw2.data.files import read_json, write_json
-from hw2.disclosure import describe
+from hw2.disclosure import describe, mask
 from hw2.errors import wants_room
+from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.entries import FILES, ROWS, Entry
-from hw2.runlog.journal import Journal
+from hw2.runlog.journal import JOURNAL, Journal
+from hw2.runlog.run_file import RUN_FILE
 
 logger = logging.getLogger("hw2.tracking")
 POLL_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
@@ -39,6 +41,18 @@ def delivered(journal: Path, key: str, what: What) -> int:
         return int(mark["offset"]) if known else 0
     except (OSError, ValueError, KeyError, TypeError):
         return 0  # none yet, or torn by a power cut: what is sent again is stored once
+
+
+def has_arrived(out: Path) -> bool:
+    """Whether the run of the finished job in `out` is whole at the store that is used now.
+
+    Raises OSError, ValueError or KeyError where `out` has no journal or no record of a run.
+    """
+    record, journal = read_json(out / RUN_FILE), out / JOURNAL
+    if record["tracking_uri"] != mask(resolve_uri()):
+        return False
+    rows, files = (delivered(journal, record["run_id"], what) for what in get_args(What))
+    return rows == files == journal.stat().st_size
 
 
 class Courier:
