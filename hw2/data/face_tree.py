@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from hw2.claims import Claims
@@ -18,7 +16,7 @@ from hw2.data.files import read_mapping, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe
-from hw2.data.writing import write_pictures, write_text
+from hw2.data.writing import write_picture, write_pictures, write_text
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
@@ -131,7 +129,7 @@ def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path) -> Non
         for part in parts:
             for index, picture in zip(part, draw_gt(net, _noises(seed, part)), strict=True):
                 if _gt_name(index) not in there:
-                    _save_picture(picture, gt / _gt_name(index))
+                    write_picture(gt / _gt_name(index), picture, optimize=True)
             bar.advance(len(part))
 
 
@@ -172,8 +170,3 @@ def _save(value: Any, path: Path) -> None:
     # To a file object: given a path, torch.save writes its name, here a random one, into the bytes.
     with replacing(path) as passing, passing.open("wb") as file:
         torch.save(value, file)
-
-
-def _save_picture(pixels: np.ndarray, path: Path) -> None:
-    with replacing(path) as passing:
-        Image.fromarray(pixels).save(passing, "PNG", optimize=True)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
-from hw2.data.files import replacing
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
 from hw2.data.recipe import Recipe
-from hw2.data.writing import write_text
+from hw2.data.writing import write_picture, write_text
 from hw2.domains import DOMAINS, Domain
 from hw2.progress import progress
 
@@ -123,7 +121,6 @@ def _draw(root: Path, source: PictureSource, task: Task) -> int:
     domain, split, indices = task
     first = _first(source, domain, split)
     for index in indices:
-        picture = Image.fromarray(source.picture(domain, split, index))
-        with replacing(picture_folder(root, domain) / _name(first + index)) as passing:
-            picture.save(passing, "PNG", optimize=True)
+        path = picture_folder(root, domain) / _name(first + index)
+        write_picture(path, source.picture(domain, split, index), optimize=True)
     return len(indices)

@@ -30,11 +30,15 @@ def write_pictures(
     quiet = title is None or not missing
     with progress_bar(len(missing), f"making {title}", "pictures", quiet=quiet) as bar:
         for place in missing:
-            name = names[place]
-            kind = "PNG" if name.endswith(".png") else "JPEG"
-            with replacing(folder / name) as passing:
-                Image.fromarray(draw(place)).save(passing, kind, **how)
+            write_picture(folder / names[place], draw(place), **how)
             bar.advance()
+
+
+def write_picture(path: Path, pixels: np.ndarray, **how: Any) -> None:
+    """Write uint8 (h, w, 3) as a PNG, or as the JPEG that its name says; `how` goes to PIL."""
+    kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+    with replacing(path) as passing:
+        Image.fromarray(pixels).save(passing, kind, **how)
 
 
 def write_text(path: Path, text: str) -> None:
