@@ -42,9 +42,9 @@ from frame import (
 )
 from torch import Tensor
 
+from hw2.data.digits import read_digits
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
-from hw2.digits.reading import read_digits
 from hw2.domains import DIGITS, DOMAINS
 from hw2.locate import find_model
 from hw2.metrics.digit_scores import JudgedPictures, score_digits

@@ -68,7 +68,7 @@ class Peer:
         import torch
 
         from hw2.data.batches import Shuffled
-        from hw2.digits.reading import read_digits
+        from hw2.data.digits import read_digits
         from hw2.settings.data import DataConfig
 
         torch.manual_seed(0)

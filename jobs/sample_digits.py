@@ -9,12 +9,12 @@ from hw2.settings.digits import SampleDigitsConfig
 
 def main(config: SampleDigitsConfig) -> None:
     """Draw and report, as one MLflow run."""
+    from hw2.data.digits import read_digits
     from hw2.data.files import sha256_of
     from hw2.digits.compared import hash_of_pairs
     from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
-    from hw2.digits.reading import read_digits
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected

@@ -12,12 +12,12 @@ def main(config: TrainDdpmConfig) -> None:
     """Train (or continue), draw `num_per_class` pictures a class, score them."""
     from functools import partial
 
+    from hw2.data.digits import read_digits, read_splits
     from hw2.data.files import sha256_of
     from hw2.digits.ddpm_training import ddpm_training, drawing_after, find_init
     from hw2.digits.drawing import check_sampling
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
-    from hw2.digits.reading import read_digits, read_splits
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected

@@ -9,9 +9,9 @@ from hw2.settings.digits import TrainJudgeConfig
 
 def main(config: TrainJudgeConfig) -> None:
     """Train (or continue), then state the accuracy on real val pictures."""
+    from hw2.data.digits import read_splits
     from hw2.digits.judge_training import judge_accuracy, judge_training
     from hw2.digits.judging import JUDGE_SIZE, load_judge
-    from hw2.digits.reading import read_splits
     from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL

@@ -10,9 +10,9 @@ from hw2.settings.sweeps import TuneGuidanceConfig
 
 def main(config: TuneGuidanceConfig) -> None:
     """Run the trials that are not done yet, then report on all of them."""
+    from hw2.data.digits import read_digits
     from hw2.digits.drawing import check_sampling, read_digit_meta
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
-    from hw2.digits.reading import read_digits
     from hw2.digits.sweep import make_guidance_work, shown
     from hw2.distributed.sweep import sweep
     from hw2.distributed.tuning import connected_for

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from hw2.data.images import decode
-from hw2.data.layout import Split, csv_path, digits_folder, picture_folder
+from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
 from hw2.data.pack import DigitSplit, open_pack, write_pack
 from hw2.data.tables import BadRow, Table, read_table
 from hw2.domains import DOMAINS
 from hw2.errors import ConfigError, DataError
 from hw2.places import cache_folder
 from hw2.progress import progress as progress_bar
+from hw2.settings.data import DataConfig
 
 PACK_VERSION = 1  # raise it whenever decoding or the layout of a pack changes
 SHOWN = 5  # bad rows that an error lists
@@ -72,6 +73,25 @@ def read_split(
     if bad and not skip_bad:
         raise DataError(_refusal(split, bad))
     return replace(pack, bad=bad)
+
+
+def read_digits(
+    data: DataConfig, split: Split, image_size: int, progress: bool = False
+) -> DigitSplit:
+    """A split of the digits as the settings `data` say."""
+    return read_split(
+        data.root,
+        split,
+        image_size=image_size,
+        skip_bad=data.skip_bad,
+        cache=data.cache,
+        progress=progress,
+    )
+
+
+def read_splits(data: DataConfig, image_size: int, progress: bool = False) -> dict[str, DigitSplit]:
+    """Both splits, "train" and "val", checked and packed."""
+    return {name: read_digits(data, name, image_size, progress) for name in SPLITS}
 
 
 def _key(tables: list[Table], image_size: int) -> str:

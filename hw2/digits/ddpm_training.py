@@ -8,13 +8,12 @@ from PIL import Image
 
 from hw2.config import difference
 from hw2.data.batches import Shuffled
-from hw2.data.digits import DigitSplit
+from hw2.data.digits import DigitSplit, read_splits
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import permutation
 from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw, load_digit_model, read_digit_meta
-from hw2.digits.reading import read_splits
 from hw2.disclosure import warn
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from hw2.data.digits import read_splits
 from hw2.data.handed_in.readings import picture_sum
 from hw2.digits.judging import JUDGE_SIZE
-from hw2.digits.reading import read_splits
 from hw2.disclosure import warn
 from hw2.domains import DOMAINS
 from hw2.errors import DataError

@@ -6,9 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from hw2.data.batches import Shuffled
-from hw2.data.digits import DigitSplit
+from hw2.data.digits import DigitSplit, read_splits
 from hw2.digits.judging import JUDGE_SIZE, judge_objective, judge_pictures
-from hw2.digits.reading import read_splits
 from hw2.domains import DOMAINS
 from hw2.metrics.intervals import Interval, wilson
 from hw2.models.judge import Judge, build_judge

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hw2.data.digits import read_digits
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
-from hw2.digits.reading import read_digits
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.grid import sheet
 from hw2.metrics.digit_scores import MEAN, METRICS, JudgedPictures, score_digits

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from hw2.data.batches import Shuffled
-from hw2.data.digits import DigitSplit
+from hw2.data.digits import DigitSplit, read_splits
 from hw2.diffusion.counter import CounterRandom
 from hw2.diffusion.objective import (
     DenoisingObjective,
@@ -20,7 +20,6 @@ from hw2.diffusion.objective import (
 )
 from hw2.diffusion.schedule import linear_schedule
 from hw2.digits.ddpm_training import NUM_HELD_OUT, ddpm_training, find_init, held_out_loss
-from hw2.digits.reading import read_splits
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import FINAL
 from hw2.models.digit_unet import build_digit_unet

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from hw2.data.batches import Shuffled
-from hw2.data.digits import DigitSplit
+from hw2.data.digits import DigitSplit, read_splits
 from hw2.digits.judge_training import held_out_accuracy, judge_accuracy, judge_training
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures
-from hw2.digits.reading import read_splits
 from hw2.metrics.intervals import wilson
 from hw2.models.judge import build_judge
 from hw2.settings.data import DataConfig

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from hw2.data.digits import read_digits
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.samplers import sample
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import judge_pictures, load_judge
-from hw2.digits.reading import read_digits
 from hw2.digits.sweep import make_guidance_work
 from hw2.locate import find_model
 from hw2.metrics.frechet import frechet_distance
