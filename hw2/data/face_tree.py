@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hw2.claims import Claims
@@ -16,9 +17,10 @@ from hw2.data.files import read_mapping, replacing, sha256_of
 from hw2.data.offline.face_gt import draw_gt
 from hw2.data.offline.faces import FACE_SIZE, face_picture
 from hw2.data.recipe import Recipe
-from hw2.data.writing import write_picture, write_pictures, write_text
+from hw2.data.writing import write_pictures, write_text
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
+from hw2.figures.files import write_atomic
 from hw2.locate import ASSETS, FINAL
 from hw2.models.face_unet import FaceUNet, to_course
 from hw2.progress import progress
@@ -129,7 +131,7 @@ def _write_drawn(folder: Path, seed: int, num_noises: int, weights: Path) -> Non
         for part in parts:
             for index, picture in zip(part, draw_gt(net, _noises(seed, part)), strict=True):
                 if _gt_name(index) not in there:
-                    write_picture(gt / _gt_name(index), picture, optimize=True)
+                    write_atomic(gt / _gt_name(index), Image.fromarray(picture), optimize=True)
             bar.advance(len(part))
 
 

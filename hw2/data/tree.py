@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from PIL import Image
 
 from hw2.data.layout import SPLITS, Split, csv_path, digits_folder, picture_folder
 from hw2.data.recipe import Recipe
-from hw2.data.writing import write_picture, write_text
+from hw2.data.writing import write_text
 from hw2.domains import DOMAINS, Domain
+from hw2.figures.files import write_atomic
 from hw2.progress import progress
 
 CHUNK = 250  # pictures a task: seconds of work, so that the bar moves and the workers share evenly
 
-Task = tuple[Domain, Split, list[int]]  # the indices of the pictures to draw
+Task = tuple[Domain, Split, list[tuple[int, str]]]  # pictures to draw: their index, their name
 
 
 @runtime_checkable
@@ -58,47 +60,33 @@ def write_digits(root: Path, source: PictureSource, workers: int) -> None:
     if not any(folder.glob("*.json")) and recipe.left_alone():
         return
     recipe.insist()
-    for domain in DOMAINS:  # a source that cannot be read fails here, before it leaves a trace
-        for split in SPLITS:
-            source.labels(domain, split)
+    parts = [(domain, split) for domain in DOMAINS for split in SPLITS]
+    # A source that cannot be read fails here, before it leaves a trace.
+    labels = {part: source.labels(*part) for part in parts}
     recipe.claim()
+    names: dict[tuple[Domain, Split], list[str]] = {}
     tasks: list[Task] = []
-    for domain in DOMAINS:
+    for domain, split in parts:
         pictures = picture_folder(root, domain)
         pictures.mkdir(parents=True, exist_ok=True)
         there = {entry.name for entry in os.scandir(pictures)}
-        for split in SPLITS:
-            names = _names(source, domain, split)
-            missing = [index for index, name in enumerate(names) if name not in there]
-            tasks += [
-                (domain, split, missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)
-            ]
+        # Train and val lie in one folder, numbered on.
+        first = 0 if split == "train" else len(labels[domain, "train"])
+        count = len(labels[domain, split])
+        names[domain, split] = [f"{first + index:05d}.png" for index in range(count)]
+        missing = [(i, name) for i, name in enumerate(names[domain, split]) if name not in there]
+        tasks += [(domain, split, missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)]
     _draw_all(root, source, tasks, workers)
-    for domain in DOMAINS:
-        for split in SPLITS:
-            rows = zip(_names(source, domain, split), source.labels(domain, split), strict=True)
-            table = "image_name,label\n" + "".join(f"{name},{digit}\n" for name, digit in rows)
-            write_text(csv_path(root, domain, split), table)
-    train, val = (max(len(source.labels(domain, split)) for domain in DOMAINS) for split in SPLITS)
+    for (domain, split), digits in labels.items():
+        rows = zip(names[domain, split], digits, strict=True)
+        table = "image_name,label\n" + "".join(f"{name},{digit}\n" for name, digit in rows)
+        write_text(csv_path(root, domain, split), table)
+    train, val = (max(len(labels[domain, split]) for domain in DOMAINS) for split in SPLITS)
     print(f"{folder}: {train} train and {val} val pictures a domain at most")
 
 
-def _first(source: PictureSource, domain: Domain, split: Split) -> int:
-    """The number of a split's first picture: train and val lie in one folder, numbered on."""
-    return 0 if split == "train" else len(source.labels(domain, "train"))
-
-
-def _name(number: int) -> str:
-    return f"{number:05d}.png"
-
-
-def _names(source: PictureSource, domain: Domain, split: Split) -> list[str]:
-    first = _first(source, domain, split)
-    return [_name(first + index) for index in range(len(source.labels(domain, split)))]
-
-
 def _draw_all(root: Path, source: PictureSource, tasks: list[Task], workers: int) -> None:
-    total = sum(len(indices) for _, _, indices in tasks)
+    total = sum(len(missing) for _, _, missing in tasks)
     with progress(total, "making", "pictures", quiet=not total) as bar:
         if workers <= 1 or len(tasks) <= 1:
             for task in tasks:
@@ -118,9 +106,8 @@ def _draw_all(root: Path, source: PictureSource, tasks: list[Task], workers: int
 
 def _draw(root: Path, source: PictureSource, task: Task) -> int:
     """Write the pictures of one task; how many."""
-    domain, split, indices = task
-    first = _first(source, domain, split)
-    for index in indices:
-        path = picture_folder(root, domain) / _name(first + index)
-        write_picture(path, source.picture(domain, split, index), optimize=True)
-    return len(indices)
+    domain, split, missing = task
+    for index, name in missing:
+        picture = Image.fromarray(source.picture(domain, split, index))
+        write_atomic(picture_folder(root, domain) / name, picture, optimize=True)
+    return len(missing)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hw2.data.files import replacing
 from hw2.errors import NO_WRITING, ConfigError
+from hw2.figures.files import write_atomic
 from hw2.progress import progress as progress_bar
 
 
@@ -30,15 +31,8 @@ def write_pictures(
     quiet = title is None or not missing
     with progress_bar(len(missing), f"making {title}", "pictures", quiet=quiet) as bar:
         for place in missing:
-            write_picture(folder / names[place], draw(place), **how)
+            write_atomic(folder / names[place], Image.fromarray(draw(place)), **how)
             bar.advance()
-
-
-def write_picture(path: Path, pixels: np.ndarray, **how: Any) -> None:
-    """Write uint8 (h, w, 3) as a PNG, or as the JPEG that its name says; `how` goes to PIL."""
-    kind = "JPEG" if path.suffix == ".jpg" else "PNG"
-    with replacing(path) as passing:
-        Image.fromarray(pixels).save(passing, kind, **how)
 
 
 def write_text(path: Path, text: str) -> None:
