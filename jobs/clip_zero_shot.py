@@ -40,13 +40,13 @@ def main(config: ClipZeroShotConfig) -> None:
         not_results=("images", "labels", "cache", "max_bad_share", "num_examples"),
         shared=[plan.store.folder] if pieces else [],
     )
-    with connected(scaling), run as (out, tracker):
+    with connected(scaling), run as (_, tracker):
         with progress(plan.num_pictures, "embedding", "pictures", plan.num_known) as bar:
             encoder = make_encoder(source, plan.store, config.batch_size, config.precision)
             reader = make_reader(source.preprocess, plan.store)
             for count in plan.take(map_pieces(encoder, pieces, scaling, reader)):
                 bar.advance(count)
-        report_zero_shot(config, source, listing, plan, cut, out, tracker)
+        report_zero_shot(config, source, listing, plan, cut, tracker)
 
 
 if __name__ == "__main__":

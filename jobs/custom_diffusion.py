@@ -39,7 +39,7 @@ def main(config: CustomDiffusionConfig) -> None:
         energy = write_deltas(config, out / FINAL, out)
         device = driver_device(config.scaling)
         training = custom_diffusion_training(config, out, device, with_priors=False)
-        report_training(training, out, tracker, {"eval/kept_energy": energy}, device)
+        report_training(training, tracker, {"eval/kept_energy": energy}, device)
         print(f"kept energy of the changes: {energy:.4%}; {out}")
 
 

@@ -31,7 +31,7 @@ def main(config: EtaSheetConfig) -> None:
     run = job_run(config, "eta_sheet", files=model_files(weights), hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
-        report_etas(config, out, tracker)
+        report_etas(config, tracker)
 
 
 if __name__ == "__main__":

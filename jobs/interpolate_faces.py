@@ -33,7 +33,7 @@ def main(config: InterpolateFacesConfig) -> None:
     run = job_run(config, "interpolate_faces", files=model_files(weights), hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
-        report_interpolation(config, between, out, tracker)
+        report_interpolation(config, between, tracker)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(config: JudgeDigitsConfig) -> None:
                 read_student(reader, student, sums[student.name], out, bar.advance)
                 for student in students
             ]
-        report_students(students, readings, real, config, out, tracker)
+        report_students(students, readings, real, config, tracker)
 
 
 if __name__ == "__main__":

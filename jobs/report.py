@@ -33,7 +33,7 @@ def main(config: ReportConfig) -> None:
     steps = plan(config, settings_of)
     browser = find_browser() if config.pdf else None
     run = job_run(config, "report", not_results=("steps", "languages", "pdf"))
-    with run as (out, tracker):
+    with run as (_, tracker):
         results: list[StepResult] = []
         for result in Runner(config.out, settings_of).run(steps):
             about = f"[{len(results) + 1}/{len(steps)}] {result.step.name}: {result.status}"
@@ -42,7 +42,7 @@ def main(config: ReportConfig) -> None:
                 continue
             results.append(result)
             print(f"{about}, {result.seconds:.0f} s {result.error}".rstrip(), flush=True)
-        write_report(config.languages, results, out, tracker, browser)
+        write_report(config.languages, results, tracker, browser)
 
 
 if __name__ == "__main__":

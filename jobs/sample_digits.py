@@ -40,7 +40,7 @@ def main(config: SampleDigitsConfig) -> None:
     )
     with connected(config.scaling), run as (out, tracker):
         draw_missing(config, weights, out, map_pieces)
-        report_digits(config, judge, real, out, tracker)
+        report_digits(config, judge, real, tracker)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(config: SampleFacesConfig) -> None:
     )
     with connected(config.scaling), run as (out, tracker):
         draw_wanted(config, weights, wanted, out, map_pieces)
-        report_faces(config, noises.names, truth, out, tracker)
+        report_faces(config, noises.names, truth, tracker)
 
 
 if __name__ == "__main__":

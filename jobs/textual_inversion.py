@@ -29,7 +29,7 @@ def main(config: TextualInversionConfig) -> None:
         embedding = write_embedding(out / FINAL, out)
         tracker.log_file(out / EMBEDDING)
         device = driver_device(config.scaling)
-        report_training(inversion_training(config, out, device), out, tracker, device=device)
+        report_training(inversion_training(config, out, device), tracker, device=device)
         print(f"{embedding.token}: {out / EMBEDDING}, for diffusers' load_textual_inversion")
 
 

@@ -52,7 +52,7 @@ def main(config: TrainDdpmConfig) -> None:
         drawing = drawing_after(config, out, weights)
         real = read_digits(config.data, "val", JUDGE_SIZE)
         draw_missing(drawing, weights, out, map_pieces)
-        report_digits(drawing, judge, real, out, tracker)
+        report_digits(drawing, judge, real, tracker)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Telling of a zero-shot run: tables, figures, metrics.json and MLflow."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,10 +40,9 @@ class ZeroShotReport:
         config: ClipZeroShotConfig,
         source: ClipSource,
         listing: Listing,
-        out: Path,
         tracker: Tracker,
     ) -> None:
-        self.config, self.listing, self.out, self.tracker = config, listing, out, tracker
+        self.config, self.listing, self.tracker = config, listing, tracker
         self.title, self.preprocess = source.title, source.preprocess
         # On one line each: at a line break PIL's layout fails.
         self.names = [" ".join(name.split()) for name in listing.labels.names]
@@ -170,7 +168,7 @@ class ZeroShotReport:
         named = [[self.names[c] for c in column[places].tolist()] for column in columns]
         keys = ("path", "label", a, b)
         rows = [dict(zip(keys, row, strict=True)) for row in zip(paths, *named, strict=True)]
-        path = self.out / "changed" / f"{a}__{b}.parquet"
+        path = self.tracker.out / "changed" / f"{a}__{b}.parquet"
         write_rows(path, rows, keys)
         self.tracker.log_file(path, "changed")
         self.tracker.log_table(f"changed_{a}__{b}", rows[:SHOWN_CHANGES])
@@ -185,21 +183,21 @@ def report_zero_shot(
     listing: Listing,
     plan: Plan,
     cut: Mapping[str, int],
-    out: Path,
     tracker: Tracker,
 ) -> None:
     """Everything after the embeddings are there: bad pictures, predictions, report.
 
     `cut` is how many prompts of each set were too long for the model.
     """
+    out = tracker.out
     tracker.set_tags({"data_hash.images": plan.content_hash, "model": source.title})
     bad = bad_pictures(plan)
-    _tell_bad(bad, len(listing), config, out, tracker)
+    _tell_bad(bad, len(listing), config, tracker)
     predictions = {
         name: predict(plan, listing.labels, name, out, config.save_embeddings)
         for name in plan.prompts
     }
-    report = ZeroShotReport(config, source, listing, out, tracker)
+    report = ZeroShotReport(config, source, listing, tracker)
     report.similarity(plan, *next(iter(predictions.items())))
     facts = {"pictures": len(listing), "bad_pictures": len(bad), "cut_prompts": dict(cut)}
     before = read_mapping(out / "metrics.json")  # its pace stays where all was done already
@@ -211,11 +209,10 @@ def _tell_bad(
     bad: Sequence[dict[str, str]],
     total: int,
     config: ClipZeroShotConfig,
-    out: Path,
     tracker: Tracker,
 ) -> None:
     """List bad pictures in OUT/quarantine.parquet. Raises DataError if they are too many."""
-    path = out / "quarantine.parquet"
+    path = tracker.out / "quarantine.parquet"
     write_rows(path, bad, ("path", "reason"))
     tracker.log_file(path)
     tracker.log_summary({"bad_pictures": len(bad)})

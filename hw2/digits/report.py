@@ -1,7 +1,6 @@
 """Scoring a folder of drawn digits, and telling of it: table, metrics.json, MLflow."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hw2.data.digits import DigitSplit
@@ -10,7 +9,7 @@ from hw2.digits.compared import Apart, compare, pairs_with, part_of
 from hw2.digits.folder import read_cost, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
-from hw2.metrics.digit_scores import MEAN, METRICS, DigitScores, JudgedPictures, score_digits
+from hw2.metrics.digit_scores import MEAN, METRICS, JudgedPictures, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
 from hw2.runlog.tracker import Tracker
@@ -21,13 +20,13 @@ def report_digits(
     config: SampleDigitsConfig,
     judge: Judge,
     real: DigitSplit,
-    out: Path,
     tracker: Tracker,
-) -> DigitScores:
-    """Make sheets of the pictures in `out` and score them against the `real` ones.
+) -> None:
+    """Make sheets of the pictures in OUT and score them against the `real` ones.
 
     Writes OUT/figures and OUT/metrics.json, and logs all of it.
     """
+    out = tracker.out
     images, digits, domains = read_drawn(out, config)
     figures = write_sheets(images, out, config)
     figures += [path for domain in config.domains for path in reverse_paths(out, domain)]
@@ -55,7 +54,6 @@ def report_digits(
     for calls in cost.values():
         print(f"network calls a picture: {calls}")
     print("pictures:", *(str(path) for path in figures), sep="\n  ")
-    return scores
 
 
 def _compared(

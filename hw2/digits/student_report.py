@@ -12,7 +12,6 @@ from hw2.data.handed_in.readings import Reading, shared_sums
 from hw2.digits.student_grades import Grade, grade
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
-from hw2.figures.files import write_atomic
 from hw2.figures.matrix import confusion_figure
 from hw2.metrics.classification import confusion_matrix, worst_pairs
 from hw2.metrics.digit_scores import MEAN
@@ -30,7 +29,6 @@ def report_students(
     readings: Sequence[Sequence[Reading]],
     real: Mapping[str, str],
     config: JudgeDigitsConfig,
-    out: Path,
     tracker: Tracker,
 ) -> None:
     """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it.
@@ -50,9 +48,7 @@ def report_students(
     tracker.log_table("students", student_rows(grades))
     tracker.log_table("pictures", pictures)
     tracker.log_table("bad_pictures", bad)
-    figures = list(_confusions(students, readings, domains, out))
-    for path in figures:
-        tracker.log_figure(path)
+    figures = list(_confusions(students, readings, domains, tracker))
     tracker.log_metrics(to_json(grades))
     tracker.log_summary(flat(grades))
     shown = student_rows(grades, shown=True)
@@ -60,10 +56,11 @@ def report_students(
     first = f"the first {asked} pictures of each digit, also of those that are missing"
     whose = first if asked else "all pictures whose names tell a digit"
     print(f"accuracy: of {whose}, with limits of 95 %")
+    tables = tracker.out / "tables"
     if bad:
-        tables = out / "tables" / "bad_pictures.csv"
-        print(f"unreadable pictures count as wrong; {len(bad)} rows with reasons: {tables}")
-    print(f"each picture: {out / 'tables' / 'pictures.csv'}")
+        listed = tables / "bad_pictures.csv"
+        print(f"unreadable pictures count as wrong; {len(bad)} rows with reasons: {listed}")
+    print(f"each picture: {tables / 'pictures.csv'}")
     if figures:
         print("confusions:", *(str(path) for path in figures), sep="\n  ")
 
@@ -170,7 +167,7 @@ def _confusions(
     students: Sequence[Student],
     readings: Sequence[Sequence[Reading]],
     domains: Sequence[Domain],
-    out: Path,
+    tracker: Tracker,
 ) -> Iterator[Path]:
     """A figure a domain: what the pictures of all students were taken for."""
     for domain in domains:
@@ -185,6 +182,5 @@ def _confusions(
             confusion = confusion_matrix(said, digits, len(DIGITS))
             title = f"{domain}: {len(pairs)} pictures of {len(places.unique())} students"
             names, worst = [str(digit) for digit in DIGITS], worst_pairs(confusion, 5)
-            path = out / "figures" / f"{domain}_confusion.png"
-            write_atomic(path, confusion_figure(confusion, names, title, worst))
-            yield path
+            figure = confusion_figure(confusion, names, title, worst)
+            yield tracker.log_picture(f"{domain}_confusion", figure)

@@ -47,7 +47,7 @@ def sweep(
             recorder.record(trial, settings | trial.point)
 
         trials = run_sweep(make, points, config, tracker.out, told, tracker.mirror)
-    report_sweep(config, shown, trials, tracker.out, tracker)
+    report_sweep(config, shown, trials, tracker)
 
 
 def run_sweep(

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -39,11 +38,10 @@ def report_faces(
     config: SampleFacesConfig,
     names: Sequence[str],
     truth: Mapping[str, Tensor],
-    out: Path,
     tracker: Tracker,
 ) -> None:
-    """A sheet of the pictures in `out`, and their errors against `truth` where there is one."""
-    images = read_drawn(names, out)
+    """A sheet of the drawn pictures, and their errors against `truth` where there is one."""
+    images = read_drawn(names, tracker.out)
     known = [i for i, name in enumerate(names) if name in truth]
     errors: dict[str, float] = {}
     metrics: dict[str, object] = {"pictures": len(names)}
@@ -99,9 +97,10 @@ def _log_faces(
         _log(f"faces_{number}" if len(starts) > 1 else "faces", picture, tracker)
 
 
-def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
+def report_etas(config: EtaSheetConfig, tracker: Tracker) -> None:
     """The grid of noises by eta, how far each is from the first column, and what an eta adds."""
-    rows = [read_drawn([eta_name(n, eta) for eta in config.etas], out) for n in config.noises]
+    names = [[eta_name(noise, eta) for eta in config.etas] for noise in config.noises]
+    rows = [read_drawn(row, tracker.out) for row in names]
     images = torch.stack(rows)
     apart = torch.stack([squared_error(row, row[:1].expand_as(row)).sqrt() for row in images])
     titles = [f"eta = {eta:g}" for eta in config.etas]
@@ -136,11 +135,12 @@ def report_etas(config: EtaSheetConfig, out: Path, tracker: Tracker) -> None:
 
 
 def report_interpolation(
-    config: InterpolateFacesConfig, between: Interpolants, out: Path, tracker: Tracker
+    config: InterpolateFacesConfig, between: Interpolants, tracker: Tracker
 ) -> None:
     """Slerp over lerp with norms, and how far each picture is from the next."""
     ways = {"slerp": between.slerp_norms, "lerp": between.lerp_norms}
-    images = {way: read_drawn(interpolation_names(way, config.num_alphas), out) for way in ways}
+    names = {way: interpolation_names(way, config.num_alphas) for way in ways}
+    images = {way: read_drawn(names[way], tracker.out) for way in ways}
     alphas = [f"{alpha:.3g}" for alpha in between.alphas.tolist()]
     notes = [[f"norm {norm:.1f}" for norm in norms.tolist()] for norms in ways.values()]
     title = f"from noise {config.first} to {config.second}, alpha above; norm of the noise below"

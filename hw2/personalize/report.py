@@ -1,7 +1,6 @@
 """What a finished training of concepts says of itself: the error before and after."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
@@ -17,7 +16,6 @@ from hw2.weights import load_weights
 
 def report_training(
     training: Training,
-    out: Path,
     tracker: Tracker,
     more: Mapping[str, float] | None = None,
     device: torch.device | None = None,
@@ -31,7 +29,7 @@ def report_training(
     assert isinstance(training.evaluate, FixedNoiseLoss)
     errors = training.evaluate.errors
     before = errors(training.net.eval().to(device))
-    load_weights(out / FINAL, training.net, "ema", only=moving(training.net))
+    load_weights(tracker.out / FINAL, training.net, "ema", only=moving(training.net))
     after = errors(training.net)
     found = {
         "eval/loss_untrained": bootstrap(before, seed=training.seed),

@@ -26,7 +26,6 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def write_report(
     languages: Sequence[str],
     results: Sequence[StepResult],
-    out: Path,
     tracker: Tracker,
     browser: Path | None = None,
 ) -> None:
@@ -40,9 +39,9 @@ def write_report(
     """
     content = collect(tuple(results))
     pages = []
-    there = [one for one in get_args(Language) if (out / f"report.{one}.html").exists()]
+    there = [one for one in get_args(Language) if (tracker.out / f"report.{one}.html").exists()]
     for language in dict.fromkeys((*languages, *there)):
-        page = out / f"report.{language}.html"
+        page = tracker.out / f"report.{language}.html"
         text = render(
             content,
             language,

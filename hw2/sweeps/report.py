@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hw2.errors import ConfigError, TrialsFailed
@@ -31,7 +30,7 @@ def check_metrics(config: SweepConfig, shown: Shown) -> None:
 
 
 def report_sweep(
-    config: SweepConfig, shown: Shown, trials: Sequence[TrialResult], out: Path, tracker: Tracker
+    config: SweepConfig, shown: Shown, trials: Sequence[TrialResult], tracker: Tracker
 ) -> None:
     """Write and log figures, tables and OUT/metrics.json, and print the table.
 
@@ -49,13 +48,13 @@ def report_sweep(
     _print(config, shown, trials, best, pairs)
     for name, picture in sweep_figures(config, shown, trials, best, pairs).items():
         tracker.log_picture(name, picture)
-    print(f"figures: {out / 'figures'}")
+    print(f"figures: {tracker.out / 'figures'}")
     failed = [trial for trial in trials if trial.error]
     if failed:
         first = f"{label_of(failed[0].point)}: {failed[0].error}"
         raise TrialsFailed(
             f"{len(failed)} of {len(trials)} trials failed, the first {first}; the traces are in "
-            f"{out / 'trials'}; the same command tries them again"
+            f"{tracker.out / 'trials'}; the same command tries them again"
         )
 
 

@@ -74,7 +74,7 @@ def report(
     config.out.mkdir(exist_ok=True)
     cut = warn_of_prompts(load_tokenizer(source), plan.prompts, listing.labels.names)
     with Tracker(config.out, "", None, owner=False) as tracker:
-        report_zero_shot(config, source, listing, plan, cut, config.out, tracker)
+        report_zero_shot(config, source, listing, plan, cut, tracker)
     return json.loads((config.out / "metrics.json").read_text())
 
 

@@ -324,7 +324,7 @@ def reported(judge: DigitReader, folder: Path) -> tuple[list[Student], list[list
     ]
     config = JudgeDigitsConfig(pictures=(folder / "all",), out=folder)
     with Tracker(folder, "run", None, owner=False) as tracker:
-        report_students(students, readings, {}, config, folder, tracker)
+        report_students(students, readings, {}, config, tracker)
     return students, readings
 
 

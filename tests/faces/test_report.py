@@ -52,7 +52,7 @@ def test_each_picture_must_pass_and_not_their_mean(
     save(tmp_path, "a", "b", "c")
     images = torch.from_numpy(IMAGES[:3]).movedim(-1, 1)
     config = SampleFacesConfig(out=tmp_path)
-    report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] + 4}, tmp_path, tracker)
+    report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] + 4}, tracker)
     metrics = metrics_of(tmp_path)
     assert metrics["mse_by_picture"] == {"a": 0, "c": 16}
     assert metrics["mse"]["value"] == 8
@@ -60,17 +60,17 @@ def test_each_picture_must_pass_and_not_their_mean(
     told = "warning: among the given pictures there is no b.png: not compared\n"
     assert capsys.readouterr().err == told
     assert metrics["passed"] is True
-    report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] - 5}, tmp_path, tracker)
+    report_faces(config, ["a", "b", "c"], {"a": images[0], "c": images[2] - 5}, tracker)
     assert metrics_of(tmp_path)["mse"]["value"] == 12.5
     assert metrics_of(tmp_path)["passed"] is False
-    report_faces(config, ["a", "b", "c"], {}, tmp_path, tracker)
+    report_faces(config, ["a", "b", "c"], {}, tracker)
     assert metrics_of(tmp_path) == {"pictures": 3}
 
 
 def test_more_faces_than_a_row_go_to_several_sheets(tmp_path: Path, tracker: Tracker) -> None:
     names = [f"{index:02d}" for index in range(12)]
     save(tmp_path, *names)
-    report_faces(SampleFacesConfig(out=tmp_path), names, {}, tmp_path, tracker)
+    report_faces(SampleFacesConfig(out=tmp_path), names, {}, tracker)
     sheets = sorted((tmp_path / "figures").iterdir())
     assert [path.name for path in sheets] == ["faces_1.png", "faces_2.png"]
     for path, count in zip(sheets, (10, 2), strict=True):
@@ -86,7 +86,7 @@ def test_more_faces_than_a_row_go_to_several_sheets(tmp_path: Path, tracker: Tra
 def test_distances_from_the_first_eta(tmp_path: Path, tracker: Tracker) -> None:
     config = EtaSheetConfig(out=tmp_path, noises=("x", "y"), etas=(0.5, 0, 1))
     save(tmp_path, *(f"{name}_eta_{eta}" for name in "xy" for eta in ("0.5", "0", "1")))
-    report_etas(config, tmp_path, tracker)
+    report_etas(config, tracker)
     rows = IMAGES[:6].reshape(2, 3, -1).astype(np.float64)
     want = np.sqrt(((rows - rows[:, :1]) ** 2).mean(-1)).mean(0)
     metrics = metrics_of(tmp_path)
@@ -104,7 +104,7 @@ def test_what_an_eta_adds_is_taken_in_pairs(tmp_path: Path, tracker: Tracker) ->
         for eta, value in (("0", 0), ("0.5", far), ("1", far + 3 + far % 3)):
             face = Image.new("RGB", (32, 32), (value,) * 3)
             face.save(tmp_path / f"{noise}_eta_{eta}.png")
-    report_etas(config, tmp_path, tracker)
+    report_etas(config, tracker)
     metrics = metrics_of(tmp_path)
     apart, added = metrics["distance_from_first_eta"], metrics["added_to_the_eta_below"]
     assert apart["1"]["low"] < apart["0.5"]["high"]
@@ -116,7 +116,7 @@ def test_ways_between_two_noises(tmp_path: Path, tracker: Tracker) -> None:
     save(tmp_path, *(f"{way}_{index:02d}" for way in ("slerp", "lerp") for index in range(11)))
     a, b = torch.zeros(2, 3, 32, 32).unbind()
     a[0, 0, 0], b[0, 0, 1] = 3, 3
-    report_interpolation(config, interpolants(a, b, 11), tmp_path, tracker)
+    report_interpolation(config, interpolants(a, b, 11), tracker)
     metrics = metrics_of(tmp_path)
     steps = np.diff(IMAGES.reshape(2, 11, -1).astype(np.float64), axis=1)
     jumps = np.sqrt((steps**2).mean(-1))

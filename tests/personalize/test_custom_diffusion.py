@@ -238,8 +238,8 @@ def test_the_report_is_made_on_the_device(
 
     monkeypatch.setattr(FixedNoiseLoss, "errors", errors)
     save_weights(final(training), {"ema": training.net}, {}, only=moving(training.net))
-    tracker = create_autospec(Tracker, instance=True)
-    report_training(training, tmp_path, tracker, device=torch.device("meta"))
+    tracker = create_autospec(Tracker, instance=True, out=tmp_path)
+    report_training(training, tracker, device=torch.device("meta"))
     assert seen == ["meta", "meta"]
 
 

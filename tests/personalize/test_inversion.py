@@ -85,7 +85,7 @@ def test_the_report_tells_the_error_before_and_after(
     training = inversion_training(config, tmp_path)
     before = training.evaluate(training.net)["eval/loss"]
     with Tracker(tmp_path, "", None, owner=False) as tracker:
-        report_training(training, tmp_path, tracker)
+        report_training(training, tracker)
     after = training.evaluate(training.net)["eval/loss"]  # of the averages, which it loads
     told = json.loads((tmp_path / "metrics.json").read_text())
     values = [told[f"eval/loss{end}"]["value"] for end in ("_untrained", "", "_change")]

@@ -48,17 +48,17 @@ def test_the_page_says_which_data_are_not_the_courses(
     small: SmallReport, language: str, first: str, second: str, given: str
 ) -> None:
     page = small.out / f"report.{language}.html"
-    write_report([language], small.all(), small.out, Told(small.out))
+    write_report([language], small.all(), Told(small.out))
     assert first in page.read_text() and second not in page.read_text()
     assert given in page.read_text()
     (small.data / "digits/offline.json").unlink()
     (small.data / "face").mkdir()
     (small.data / "face/offline.json").touch()
-    write_report([language], small.all(), small.out, Told(small.out))
+    write_report([language], small.all(), Told(small.out))
     assert first not in page.read_text() and second in page.read_text()
     assert given not in page.read_text()
     (small.data / "face/offline.json").unlink()
-    write_report([language], small.all(), small.out, Told(small.out))
+    write_report([language], small.all(), Told(small.out))
     assert '<ul class="note">' not in page.read_text()
 
 
@@ -69,10 +69,10 @@ def test_baselines_of_made_concepts_are_not_taken_for_the_courses(
     small: SmallReport, language: str, ours: str
 ) -> None:
     page = small.out / f"report.{language}.html"
-    write_report([language], small.all(), small.out, Told(small.out))
+    write_report([language], small.all(), Told(small.out))
     assert ours not in html.unescape(page.read_text())
     (small.data / "textual_inversion/offline.json").touch()
-    write_report([language], small.all(), small.out, Told(small.out))
+    write_report([language], small.all(), Told(small.out))
     assert ours in html.unescape(page.read_text())
 
 

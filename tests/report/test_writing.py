@@ -41,7 +41,7 @@ def test_pages_and_numbers_are_kept_if_the_browser_fails(tmp_path: Path, broken:
     small = SmallReport(tmp_path)
     told = Told(small.out)
     with pytest.raises(ConfigError, match="could not print: no display"):
-        write_report(["en"], small.all(), small.out, told, broken)
+        write_report(["en"], small.all(), told, broken)
     assert told.files == ["report.en.html", "metrics.json"]
     assert "samples" in json.loads((small.out / "metrics.json").read_text())["results"]
 
@@ -60,13 +60,13 @@ def test_what_is_not_made_anew_does_not_stay_beside_it(
     """It would tell of other results."""
     small = SmallReport(tmp_path)
     told = Told(small.out)
-    write_report(["en", "zh-TW"], small.all(), small.out, told)
+    write_report(["en", "zh-TW"], small.all(), told)
     page, pdf = small.out / "report.zh-TW.html", small.out / "report.zh-TW.pdf"
     before = page.read_text()
     pdf.write_text("of the page before")
     del small.results["clip"]
     capsys.readouterr()
-    write_report(["en"], small.all(), small.out, told)
+    write_report(["en"], small.all(), told)
     assert page.read_text() != before and "clip" in before
     assert not pdf.exists()
     assert f"removed: {pdf}, of the page before" in capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_what_is_missing_ends_the_job_after_the_page(tmp_path: Path, what: str) 
         (small.out / "merged/metrics.json").write_text("{")
         told = r"a figure is missing on the page \(merge\): merged: .*broken JSON"
     with pytest.raises(StepsFailed, match=told):
-        write_report(["en"], small.all(), small.out, Told(small.out))
+        write_report(["en"], small.all(), Told(small.out))
     assert (small.out / "report.en.html").exists() and (small.out / "metrics.json").exists()
 
 

@@ -47,7 +47,7 @@ def report(
     space = {key: {"grid": [trials[0].point[key]]} for key in keys}
     tracker = Tracker(out, "run", None, owner=True)
     try:
-        report_sweep(toy_config(out, space=space, **more), shown, trials, out, tracker)
+        report_sweep(toy_config(out, space=space, **more), shown, trials, tracker)
     finally:
         tracker.close()
     return json.loads((out / "metrics.json").read_text())
