@@ -217,13 +217,13 @@ def test_rounding_is_told_and_is_no_conflict() -> None:
     assert 1e-6 < result.residual < 1e-5 and result.unmet == ()
 
 
+def small_problem() -> list[Tensor]:
+    """A matrix, features to keep, targets and their values."""
+    return [numbers(0, 4, 6), numbers(1, 9, 6), numbers(2, 2, 6), numbers(3, 2, 4)]
+
+
 def test_nothing_to_merge_and_nothing_to_keep() -> None:
-    w0, reg, targets, values = (
-        numbers(0, 4, 6),
-        numbers(1, 9, 6),
-        numbers(2, 2, 6),
-        numbers(3, 2, 4),
-    )
+    w0, reg, targets, values = small_problem()
     assert torch.equal(merged(w0, reg, targets[:0], values[:0]).weight, w0)
     # Without captions: the smallest change of W itself.
     free = merged(w0, reg[:0], targets, values).weight
@@ -234,12 +234,7 @@ def test_nothing_to_merge_and_nothing_to_keep() -> None:
 
 
 def test_a_target_of_nothing_cannot_be_met() -> None:
-    w0, reg, targets, values = (
-        numbers(0, 4, 6),
-        numbers(1, 9, 6),
-        numbers(2, 2, 6),
-        numbers(3, 2, 4),
-    )
+    w0, reg, targets, values = small_problem()
     targets[0] = 0
     result = merged(w0, reg, targets, values)
     assert result.unmet == (0,) and result.misses[0] == pytest.approx(1) and result.rank == 1
@@ -265,7 +260,7 @@ def test_the_shared_part_is_factorised_once() -> None:
     ],
 )
 def test_bad_input(place: int, value: Tensor, told: str) -> None:
-    problem = [numbers(0, 4, 6), numbers(1, 9, 6), numbers(2, 2, 6), numbers(3, 2, 4)]
+    problem = small_problem()
     problem[place] = value
     with pytest.raises(ConfigError, match=told):
         merged(*problem)
