@@ -12,8 +12,8 @@ def main(config: PrepareDataConfig) -> None:
     from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
     from hw2.data.concept_tree import concepts_recipe, write_concepts
     from hw2.data.face_tree import describe_faces, faces_recipe, write_faces
-    from hw2.data.prepare import prepare_digits
     from hw2.data.text2image_tree import text2image_recipe, write_text2image
+    from hw2.data.tree import prepare_digits
     from hw2.data.writing import writable
 
     faces = config.seed, config.num_faces, config.num_noises

@@ -80,7 +80,7 @@ def ray_session() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def digits_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline tree of 200 train and 100 val pictures a domain. Do not change it."""
-    from hw2.data.prepare import prepare_digits
+    from hw2.data.tree import prepare_digits
 
     root = tmp_path_factory.mktemp("tree")
     prepare_digits(root, seed=0, num_train=200, num_val=100)

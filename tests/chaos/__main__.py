@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  the tests' environment, before anything reads it
-from hw2.data.prepare import prepare_digits
+from hw2.data.tree import prepare_digits
 from hw2.metrics.table import format_table
 from tests.chaos.episodes import (
     LOCAL,

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from hw2.data import face_tree
-from hw2.data.prepare import prepare_digits
 from hw2.data.recipe import Recipe
+from hw2.data.tree import prepare_digits
 from hw2.data.writing import writable
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
@@ -70,7 +70,7 @@ def test_lost_files_come_back_the_same(digits_tree: Path, tmp_path: Path) -> Non
 
 def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from hw2.data.prepare import prepare_digits\n"
+        "from pathlib import Path; from hw2.data.tree import prepare_digits\n"
         f"prepare_digits(Path({str(tmp_path / 'killed')!r}), 3, 260, 10, workers=1)"
     )
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -12,8 +12,8 @@ from torchvision.datasets import MNIST, SVHN
 from hw2.data.digits import read_split
 from hw2.data.offline.mnistm import blend, pool
 from hw2.data.offline.rng import picture_rng
-from hw2.data.prepare import prepare_digits
 from hw2.data.sources.torchvision import TorchvisionSource
+from hw2.data.tree import prepare_digits
 from hw2.errors import ConfigError, DataError
 
 
