@@ -36,16 +36,6 @@ def reverse_paths(out: Path, domain: str) -> tuple[Path, Path]:
     return figures / f"{domain}_reverse.png", figures / f"{domain}_reverse.gif"
 
 
-def frame_path(out: Path, domain: str, timestep: int) -> Path:
-    """Where a state that the strip shows goes by itself, without label or enlargement."""
-    return out / "reverse" / f"{domain}_t{timestep:04d}.png"
-
-
-def sheet_path(out: Path, domain: str) -> Path:
-    """Where a domain's 10x10 sheet goes."""
-    return out / "figures" / f"{domain}_sheet.png"
-
-
 def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], int]:
     """The chunks that are not wholly in `out`, and how many pictures are.
 
@@ -124,11 +114,13 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
     # Fewer states than the strip is long are shown once each.
     even = np.unique(np.linspace(0, len(frames) - 1, STRIP_LENGTH).round().astype(int))
     chosen = [levels.index(t) for t in config.strip_timesteps or [levels[i] for i in even]]
-    strip_path, gif_path = reverse_paths(out, result["domain"])
+    domain = result["domain"]
+    strip_path, gif_path = reverse_paths(out, domain)
+    # Each state also by itself, without label or enlargement.
     for i, picture in zip(chosen, to_pil(frames[chosen]), strict=True):
-        write_atomic(frame_path(out, result["domain"], levels[i]), picture)
+        write_atomic(out / "reverse" / f"{domain}_t{levels[i]:04d}.png", picture)
     labels = [f"t = {levels[i]}" for i in chosen]
-    title = f"{shown_name(config.data.root, result['domain'])}: reverse process of the first 0"
+    title = f"{shown_name(config.data.root, domain)}: reverse process of the first 0"
     write_atomic(strip_path, sheet(frames[chosen][None], None, labels, title, scale=4))
     write_atomic(gif_path, animation(frames))
 
@@ -164,6 +156,6 @@ def write_sheets(images: Tensor, out: Path, config: SampleDigitsConfig) -> list[
         title = f"{shown_name(config.data.root, domain)}, w={config.guidance_weight:g}, "
         title += f"{config.sampler} {config.num_inference_steps} steps"
         labels = [f"{index:03d}" for index in range(1, columns + 1)]
-        paths.append(sheet_path(out, domain))
+        paths.append(out / "figures" / f"{domain}_sheet.png")
         write_atomic(paths[-1], sheet(pictures[:, :columns], DIGITS, labels, title))
     return paths
