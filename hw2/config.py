@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import yaml
 from pydantic import (
@@ -92,6 +92,19 @@ class ScalingConfig(Config):
                 "lower it or raise num_workers"
             )
         return self
+
+
+class OwnProcessConfig(Config):
+    """Where a job computes that works in its own process alone."""
+
+    num_workers: Literal[0] = Field(0, description="it works in this process, without Ray")
+    use_gpu: bool | None = Field(None, description="true: on a GPU; null: on the processor")
+    cpus_per_worker: int | None = Field(
+        None, ge=1, description="threads of its arithmetic; null: as many as torch takes"
+    )
+
+
+AnyScaling = ScalingConfig | OwnProcessConfig
 
 
 def _some(path: Any) -> Any:

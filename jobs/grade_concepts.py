@@ -12,7 +12,7 @@ def main(config: GradeConceptsConfig) -> None:
     from hw2.clip.finding import find_clip
     from hw2.clip.store import EmbeddingStore
     from hw2.data.concepts import read_concepts
-    from hw2.distributed.devices import own_device
+    from hw2.distributed.devices import grading_device
     from hw2.personalize.generated import check_pictures, find_generated
     from hw2.personalize.grade_report import report_grades
     from hw2.personalize.grades import Grades
@@ -30,7 +30,7 @@ def main(config: GradeConceptsConfig) -> None:
     if config.against is not None:
         hashes["against"] = check_pictures(found.paths_against)
     source = find_clip(config.model, config.pretrained)
-    embedder = Embedder(source, own_device(config.scaling), config.batch_size)
+    embedder = Embedder(source, grading_device(config.scaling), config.batch_size)
     embedder.check_texts(concepts[name].prompts_for_score[place] for name, place in found.alone)
     run = job_run(
         config,

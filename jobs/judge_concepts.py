@@ -13,7 +13,7 @@ def main(config: JudgeConceptsConfig) -> None:
     from hw2.data.concepts import chosen_concepts, read_concepts
     from hw2.data.handed_in.folders import hash_of_all
     from hw2.data.handed_in.readings import read_student
-    from hw2.distributed.devices import own_device
+    from hw2.distributed.devices import grading_device
     from hw2.personalize.generated import check_pictures
     from hw2.personalize.grading import Embedder
     from hw2.personalize.student_grades import ConceptReader
@@ -27,7 +27,7 @@ def main(config: JudgeConceptsConfig) -> None:
     given = [path for concept in concepts.values() for path in concept.pictures]
     sources = check_pictures(given, square=False)
     source = find_clip(config.model, config.pretrained)
-    embedder = Embedder(source, own_device(config.scaling), config.batch_size)
+    embedder = Embedder(source, grading_device(config.scaling), config.batch_size)
     embedder.check_texts(text for one in concepts.values() for text in one.prompts_for_score)
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:

@@ -16,13 +16,13 @@ def main(config: JudgeDigitsConfig) -> None:
     from hw2.digits.student_grades import DigitReader
     from hw2.digits.student_report import report_students
     from hw2.digits.students import find_students
-    from hw2.distributed.devices import own_device
+    from hw2.distributed.devices import grading_device
     from hw2.progress import progress
     from hw2.runs import job_run
 
     students, weights = find_students(config), find_judge(config.judge)
     real = real_sums(config.copies_of)
-    reader = DigitReader(load_judge(weights).to(own_device(config.scaling)))
+    reader = DigitReader(load_judge(weights).to(grading_device(config.scaling)))
     total = sum(len(student.files) for student in students)
     with progress(total, "looking through", "files") as bar:
         sums = {student.name: student.content_hash(bar.advance) for student in students}

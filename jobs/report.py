@@ -26,11 +26,13 @@ def settings_of(job: str) -> type[JobConfig]:
 
 def main(config: ReportConfig) -> None:
     """Run what is missing, collect what was left, write the pages, as one MLflow run."""
+    from hw2.report.content import warn_of_unknown
     from hw2.report.steps import Runner, StepResult, plan
     from hw2.report.writing import find_browser, write_report
     from hw2.runs import job_run
 
     steps = plan(config, settings_of)
+    warn_of_unknown(steps)
     browser = find_browser() if config.pdf else None
     run = job_run(config, "report", not_results=("steps", "languages", "pdf"))
     with run as (_, tracker):

@@ -1,5 +1,6 @@
 """Writing the pictures and tables of a part of the offline tree, or what is missing of them."""
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,10 @@ def writable(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = Path(str(error.filename))
-        ours = where.is_relative_to(root) or root.is_relative_to(where)
-        if error.errno not in NO_WRITING or not ours:
+        above = root.is_relative_to(where)
+        no_folder = error.errno == errno.ENOENT and above  # as in /proc
+        refused = error.errno in NO_WRITING and (above or where.is_relative_to(root))
+        if not (refused or no_folder):
             raise
         raise ConfigError(
             f"cannot write {where} ({error.strerror}): choose another --out"

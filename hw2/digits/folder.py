@@ -22,6 +22,7 @@ from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
 
 STRIP_LENGTH = 6
+REVERSE = "reverse"  # folder in OUT of single states
 COST, CALLS = "drawing.json", "eval/network_calls"
 
 
@@ -47,12 +48,20 @@ def pieces_to_draw(config: SampleDigitsConfig, out: Path) -> tuple[list[Piece], 
         for first in range(1, config.num_per_class + 1, size):
             wanted = range(first, min(first + size, config.num_per_class + 1))
             paths = [picture_path(out, domain, d, i) for d in DIGITS for i in wanted]
-            paths += reverse_paths(out, domain) if first == 1 else ()
-            if all(path.is_file() for path in paths) and (first > 1 or read_cost(out)):
+            with_first = first > 1 or _has_first(config, out, domain)
+            if with_first and all(path.is_file() for path in paths):
                 done += len(wanted) * len(DIGITS)
             else:
                 pieces.append({"domain": domain, "first": first, "wanted": len(wanted)})
     return pieces, done
+
+
+def _has_first(config: SampleDigitsConfig, out: Path, domain: str) -> bool:
+    """Whether what comes with a domain's first chunk is there: the reverse process, the cost."""
+    states = len(list((out / REVERSE).glob(f"{domain}_t*.png")))
+    wanted = len(config.strip_timesteps) if config.strip_timesteps else 1
+    drawn = all(path.is_file() for path in reverse_paths(out, domain))
+    return drawn and states >= wanted and bool(read_cost(out))
 
 
 def read_cost(out: Path) -> dict[str, int]:
@@ -118,7 +127,7 @@ def _write_reverse(result: Piece, out: Path, config: SampleDigitsConfig) -> None
     strip_path, gif_path = reverse_paths(out, domain)
     # Each state also by itself, without label or enlargement.
     for i, picture in zip(chosen, to_pil(frames[chosen]), strict=True):
-        write_atomic(out / "reverse" / f"{domain}_t{levels[i]:04d}.png", picture)
+        write_atomic(out / REVERSE / f"{domain}_t{levels[i]:04d}.png", picture)
     labels = [f"t = {levels[i]}" for i in chosen]
     title = f"{shown_name(config.data.root, domain)}: reverse process of the first 0"
     write_atomic(strip_path, sheet(frames[chosen][None], None, labels, title, scale=4))

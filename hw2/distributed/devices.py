@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from hw2.config import ScalingConfig
+from hw2.config import AnyScaling, OwnProcessConfig, ScalingConfig
 from hw2.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,13 +42,22 @@ def say_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def own_device(scaling: ScalingConfig) -> "torch.device":
+def own_device(scaling: AnyScaling) -> "torch.device":
     """The device of a job that runs without Ray: the processor, or the GPU if told so."""
     import torch
 
     if scaling.use_gpu and (why := gpu_refusal()):
         raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
     return torch.device("cuda" if scaling.use_gpu else "cpu")
+
+
+def grading_device(scaling: OwnProcessConfig) -> "torch.device":
+    """`own_device`, after this process has the threads that it is to compute with."""
+    import torch
+
+    if scaling.cpus_per_worker is not None:
+        torch.set_num_threads(scaling.cpus_per_worker)
+    return own_device(scaling)
 
 
 def with_threads(make: Callable[P, T], scaling: ScalingConfig) -> Callable[P, T]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw2.bucket.mirror import Mirror
-from hw2.config import ScalingConfig
+from hw2.config import AnyScaling, ScalingConfig
 from hw2.distributed.devices import gpu_refusal, own_device, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
 from hw2.distributed.exposure import warn_if_open
@@ -196,7 +196,7 @@ def growing() -> bool:
     return joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
 
 
-def driver_device(scaling: ScalingConfig) -> "torch.device":
+def driver_device(scaling: AnyScaling) -> "torch.device":
     """The device of what a job computes itself when its workers are done: a GPU if they had one.
 
     Of this machine; where a joined cluster may have lent it to others, only if told so.
@@ -209,7 +209,7 @@ def driver_device(scaling: ScalingConfig) -> "torch.device":
     return torch.device("cuda" if wanted and gpu_refusal() is None else "cpu")
 
 
-def number_format(precision: Precision, scaling: ScalingConfig) -> Precision:
+def number_format(precision: Precision, scaling: AnyScaling) -> Precision:
     """`precision`, where "auto" is what it means here; a cluster's nodes decide for themselves."""
     if precision != "auto" or joining():
         return precision

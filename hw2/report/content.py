@@ -1,14 +1,15 @@
 """All parts of the page, collected from the steps; one that cannot be made says why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hw2.disclosure import warn
 from hw2.errors import Hw2Error
 from hw2.report import clip, concepts, digits, drawn, faces, guidance, merged, trained
 from hw2.report.outputs import JobOutput, read_output
 from hw2.report.parts import Missing
-from hw2.report.steps import StepResult
+from hw2.report.steps import Planned, StepResult
 
 PROBLEMS = {
     "p1": ("sheets", "reverse", "guidance"),
@@ -33,6 +34,7 @@ class Content:
     parts: Mapping[str, Any]
     results: tuple[StepResult, ...]
     outputs: Mapping[str, JobOutput]
+    asked: frozenset[str]  # names of steps that the page looks for
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -60,7 +62,10 @@ def collect(results: tuple[StepResult, ...]) -> Content:
         else:
             broken[name] = Missing(name, result.error, result.step.command)
 
+    asked: set[str] = set()
+
     def part(make: Callable[..., Any], *needs: str, **optional: str) -> Any:
+        asked.update(needs, optional.values())
         for name in needs:
             if name in broken:
                 return broken[name]
@@ -112,7 +117,19 @@ def collect(results: tuple[StepResult, ...]) -> Content:
     # Told beside what can be shown without them.
     parts |= {f"trained/{name}": one for name, one in learnt.items() if isinstance(one, Missing)}
     parts |= ungraded
-    return Content(parts, results, outputs)
+    return Content(parts, results, outputs, frozenset(asked))
+
+
+def warn_of_unknown(steps: Sequence[Planned]) -> None:
+    """Say which steps neither the page nor another step has a use for, by their names."""
+    page = collect(()).asked
+    used = page | {name for step in steps for name in step.needs}
+    for step in steps:
+        if step.name not in used and step.job not in TRAININGS:
+            warn(
+                f"steps.{step.name}: the page has a row of it in its table of steps, and shows "
+                f"steps called {', '.join(sorted(page))} and trainings of concepts"
+            )
 
 
 def _asked(part: Any) -> bool:

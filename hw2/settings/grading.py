@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from hw2.config import JobConfig, Place, ScalingConfig
+from hw2.config import JobConfig, OwnProcessConfig, Place
 from hw2.domains import DOMAINS, Domain
 from hw2.settings.clip import ClipChoice
 from hw2.settings.data import Folder
@@ -22,18 +22,7 @@ NUM_PICTURES = (
 class GradingConfig(JobConfig):
     """The settings of a job that grades in its own process."""
 
-    scaling: ScalingConfig = Field(
-        ScalingConfig(num_workers=0), description="it works in this process; use_gpu says where"
-    )
-
-    @model_validator(mode="after")
-    def _in_this_process(self) -> "GradingConfig":
-        if self.scaling.num_workers:
-            raise ValueError(
-                f"scaling.num_workers={self.scaling.num_workers}: grading works in this process; "
-                "leave it out"
-            )
-        return self
+    scaling: OwnProcessConfig = Field(OwnProcessConfig(), description="how it computes")
 
 
 class ConceptsToGrade(ClipChoice, GradingConfig):

@@ -15,6 +15,7 @@ from hw2.sweeps.shown import Shown
 from hw2.sweeps.space import SHORT, Point, is_number, label_of
 from hw2.sweeps.trial import TrialResult
 
+FIGURES = ("curves", "differences", "front")
 MAX_LINES = 6  # in a panel; of more settings than that, the first, and the title says so
 
 

@@ -9,7 +9,7 @@ from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.choice import choose
-from hw2.sweeps.figures import sweep_figures
+from hw2.sweeps.figures import FIGURES, sweep_figures
 from hw2.sweeps.pairs import Difference, differences
 from hw2.sweeps.shown import Shown
 from hw2.sweeps.space import Point, is_number, key_of, label_of
@@ -46,9 +46,12 @@ def report_sweep(
         tracker.log_summary({f"best/{name}": found for name, found in best.scores.items()})
         tracker.set_tags({"best": label_of(best.point)})
     _print(config, shown, trials, best, pairs)
-    for name, picture in sweep_figures(config, shown, trials, best, pairs).items():
+    folder, figures = tracker.out / "figures", sweep_figures(config, shown, trials, best, pairs)
+    for name, picture in figures.items():
         tracker.log_picture(name, picture)
-    print(f"figures: {tracker.out / 'figures'}")
+    for name in {*FIGURES} - {*figures}:  # of an earlier call, with other settings
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    print(f"figures: {folder}")
     failed = [trial for trial in trials if trial.error]
     if failed:
         first = f"{label_of(failed[0].point)}: {failed[0].error}"

@@ -172,6 +172,8 @@ def test_a_tree_below_a_file_is_refused_and_other_errors_are_not_ours(tmp_path: 
     (tmp_path / "file").touch()
     ended = Folder(tmp_path).run_here("prepare_data", {"out": "file", **SMALL})
     assert ended.refusal().startswith("cannot write file/digits (Not a directory): choose another")
+    ended = Folder(tmp_path).run_here("prepare_data", {"out": "/proc/none", **SMALL})
+    assert ended.refusal().startswith("cannot write /proc/none (No such file or directory): choose")
     for error in (PermissionError(13, "no", "/elsewhere"), FileNotFoundError(2, "no", "tree/a")):
         with pytest.raises(type(error)), writable(Path("tree")):
             raise error

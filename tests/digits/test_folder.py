@@ -75,6 +75,15 @@ def test_a_cost_that_is_none_is_drawn_again(tmp_path: Path, spoilt: str) -> None
 
 def test_a_reverse_process_that_is_gone_is_drawn_again(tmp_path: Path) -> None:
     config, piece = one_drawn(tmp_path)
+    states = sorted((tmp_path / "reverse").iterdir())
+    shown = config.model_copy(update={"strip_timesteps": (40, 30, 20, 10, 0)})
+    assert pieces_to_draw(shown, tmp_path) == ([], 10)
+    states[0].unlink()
+    assert pieces_to_draw(shown, tmp_path) == ([piece], 0)
+    for state in states[1:]:
+        state.unlink()
+    assert pieces_to_draw(config, tmp_path) == ([piece], 0)
+    one_drawn(tmp_path)
     reverse_paths(tmp_path, "mnistm")[1].unlink()
     assert pieces_to_draw(config, tmp_path) == ([piece], 0)
 

@@ -123,7 +123,7 @@ def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
     said = drawn.run_here("grade_concepts", SETTINGS).refusal()
     assert "gen/0/1/source0_prompt1_2.png: " in said
     said = drawn.run_here("grade_concepts", SETTINGS | {"scaling.num_workers": "2"}).refusal()
-    assert "scaling.num_workers=2: grading works in this process" in said
+    assert "scaling.num_workers=2 on the command line: want 0" in said
     assert not (drawn.path / "out").exists() and not (drawn.path / "mlflow.db").exists()
 
 

@@ -176,9 +176,7 @@ def test_a_refusal_leaves_nothing(handed: Folder) -> None:
     assert "pictures=clip: want a student's folder" in told(pictures="clip")
     assert "source=7: no such concept; there is 0, 1, 2" in told(sources="7")
     assert "no picture counts (" in told(pictures="all/cy.zip")
-    assert "scaling.num_workers=2: grading works in this process" in told(
-        **{"scaling.num_workers": 2}
-    )
+    assert "scaling.num_workers=2 on the command line: want 0" in told(**{"scaling.num_workers": 2})
     assert not (handed.path / "out").exists() and not (handed.path / "mlflow.db").exists()
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from hw2.digits.judging import load_judge
+from hw2.digits.student_grades import DigitReader
 from hw2.metrics.intervals import mean_of_intervals, wilson
 from tests.digits.handed_in import picture, write_bad_student, write_student
 from tests.jobs.command import Folder, rows
@@ -109,7 +110,7 @@ def test_a_refusal_leaves_nothing(handed: Folder, judge: Path) -> None:
     said = handed.run_here("judge_digits", settings | {"judge": "private.png"}).refusal()
     assert "private.png: not the course's Classifier.pth" in said
     said = handed.run_here("judge_digits", settings | {"scaling.num_workers": "2"}).refusal()
-    assert "scaling.num_workers=2: grading works in this process" in said
+    assert "scaling.num_workers=2 on the command line: want 0" in said
     said = handed.run_here("judge_digits", settings | {"domains": "svhn,svhn"}).refusal()
     assert "want each domain once" in said
     assert sorted(path.name for path in handed.path.iterdir()) == ["all", "private.png"]
@@ -157,3 +158,24 @@ def test_copies_of_real_pictures_are_told(folder: Folder, judge: Path, digits_tr
     assert ended.code == 0 and f"warning: copies_of={torn}: " in ended.err
     assert {row["copied"] for row in rows(out / "students.csv")} == {"0", "1"}
     assert row["equal_to"] in [f"{digits_tree}: svhn, {split}" for split in ("train", "val")]
+
+
+def test_it_computes_with_the_threads_that_it_is_given(
+    handed: Folder, judge: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    read = DigitReader.read
+    monkeypatch.setattr(
+        DigitReader,
+        "read",
+        lambda self, pictures: seen.append(torch.get_num_threads()) or read(self, pictures),
+    )
+    before = torch.get_num_threads()
+    settings = {"pictures": "all/ann", "judge": judge, "out": "out"}
+    try:
+        for threads in (3, 1):
+            given = {"scaling.cpus_per_worker": threads, "out": f"out{threads}"}
+            assert handed.run_here("judge_digits", settings | given).code == 0
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [3, 1]

@@ -9,7 +9,8 @@ from hw2.config import JobConfig, load
 from hw2.errors import ConfigError
 from hw2.job import run_job
 from hw2.personalize.merging import read_caption_texts
-from hw2.report.steps import plan, settings
+from hw2.report.content import warn_of_unknown
+from hw2.report.steps import Planned, plan, settings
 from hw2.settings.report import ReportConfig
 from hw2.yaml_text import read_yaml
 from jobs.report import main, settings_of
@@ -61,6 +62,19 @@ def test_a_report_with_a_step_that_fails_and_the_second_call(
     assert second.code == 0, second.err
     assert "faces: reused" in second.out
     assert (out / "faces/00.png").stat().st_mtime_ns == drawn
+
+
+def test_steps_that_the_page_does_not_know_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    jobs = {"samples": "sample_digits", "mine": "sample_digits", "dog": "textual_inversion"}
+    steps = [Planned(name, job, (), tmp_path / name, ()) for name, job in jobs.items()]
+    steps.append(Planned("unet", "train_faces", (), tmp_path / "unet", ()))
+    steps.append(Planned("faces", "sample_faces", (), tmp_path / "faces", ("unet",)))
+    warn_of_unknown(steps)
+    told = capsys.readouterr().err
+    assert told.startswith("warning: steps.mine: the page has a row of it in its table of steps, ")
+    assert "steps called clip, concepts, " in told and told.count("\n") == 1
 
 
 def configured(name: str) -> dict[str, JobConfig]:

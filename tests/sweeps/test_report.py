@@ -131,6 +131,16 @@ def test_each_setting_has_a_row_of_its_differences(
     assert apart[1].at == [2.0] and apart[1].lines[""][0].value == -0.25
 
 
+def test_figures_of_an_earlier_call_go(tmp_path: Path) -> None:
+    points = [{"w": w} for w in (0.0, 1.0)]
+    trials = [trial(tmp_path, point, 0.5) for point in points]
+    report(tmp_path, trials, baseline={"w": 0.0})
+    (tmp_path / "figures/mine.png").write_bytes((tmp_path / "figures/front.png").read_bytes())
+    assert figures(tmp_path) == {"curves.png", "differences.png", "front.png", "mine.png"}
+    report(tmp_path, trials[:1], baseline={"w": 0.0})
+    assert figures(tmp_path) == {"curves.png", "front.png", "mine.png"}
+
+
 def test_yes_and_no_are_no_axis(tmp_path: Path) -> None:
     report(tmp_path, [trial(tmp_path, {"clip": clip}) for clip in (False, True)])
     assert figures(tmp_path) == {"front.png"}

@@ -106,6 +106,9 @@ def list_pictures(
         raise ConfigError(f"{shown(images)}: it is a file, and layout={kind} wants a folder")
     if kind == "manifest" and not name:
         raise ConfigError(f"{shown(images)}: it is a folder, and layout=manifest wants a file")
+    for key, column in (("image_column", image_column), ("label_column", label_column)):
+        if column is not None and kind not in ("manifest", "parquet"):
+            raise ConfigError(f"{key}={column}: layout={kind} has no table: leave it out")
     guessed = labels is None
     if labels is None:
         if kind != "folders":

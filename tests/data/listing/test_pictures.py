@@ -246,6 +246,9 @@ def test_layouts_that_do_not_fit(folder: Path) -> None:
             listed(folder, layout=layout)
     with pytest.raises(ConfigError, match="cannot use --label_column kind: it holds path, label"):
         listed(folder / "set.csv", label_column="kind")
+    for key in ("image_column", "label_column"):
+        with pytest.raises(ConfigError, match=f"{key}=x: layout=names has no table: leave it out"):
+            listed(folder, layout="names", **{key: "x"})
     with pytest.raises(ConfigError, match=r"foo://key.*: no such place of files") as refused:
         list_pictures("foo://secret@key/x", LABELS)
     assert "secret" not in str(refused.value)
