@@ -16,8 +16,10 @@ from hw2.data.files import unpacked_bytes
 from hw2.errors import DataError
 
 
-def load_torch(path: Path, max_bytes: int) -> Any:
+def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
     """What torch.save put into `path`: tensors, and containers of them; never code.
+
+    `mapped` leaves the tensors of a large file on the disk until they are looked at.
 
     Raises:
         DataError: the file is missing, not a regular file, over `max_bytes` (packed or unpacked,
@@ -32,11 +34,12 @@ def load_torch(path: Path, max_bytes: int) -> Any:
         raise DataError("it is not a regular file")
     _refuse_over(status.st_size, max_bytes)
     try:
-        if zipfile.is_zipfile(path):
+        packed = zipfile.is_zipfile(path)  # as all since torch 1.6, which alone can be mapped
+        if packed:
             _refuse_over(unpacked_bytes(path), max_bytes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was written
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and packed)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a torn or foreign pickle may raise anything; torch's advice

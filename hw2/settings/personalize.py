@@ -11,7 +11,10 @@ from hw2.settings.text2image import DrawSettings
 from hw2.settings.training import LoopJobConfig, TrainConfig
 from hw2.settings.values import Positive, absolute, each_once
 
-MODEL = "hub id, folder that diffusers loads, folder of jobs.train_text2image, or asset:NAME"
+MODEL = (
+    "hub id, folder that diffusers loads, .ckpt or .safetensors of a Stable Diffusion 1.x, "
+    "folder of jobs.train_text2image, or asset:NAME"
+)
 TEMPLATES = (
     "captions: auto (object or style, as input.json says), plain (the same in words that "
     "asset:text2image knows), one of object, style, plain_object, plain_style, or a text file with "

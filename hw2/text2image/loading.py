@@ -1,4 +1,4 @@
-"""Loading a Stable Diffusion 1.x model: from a hub, a local folder or a released asset."""
+"""Loading a Stable Diffusion 1.x model: from a hub, a local folder or file, a released asset."""
 
 import json
 import logging
@@ -21,6 +21,7 @@ from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
 from hw2.locate import ASSETS
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.single_file import is_single_file, read_single_file
 
 INDEX, PIPELINE = "model_index.json", "pipeline"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
@@ -48,8 +49,8 @@ def find_pipeline(model: str) -> str:
     if looks_local or model.startswith("run:"):
         raise CheckpointError(
             f"model={model}: no {INDEX} there; give a folder that diffusers saved, the folder of a "
-            "finished jobs.train_text2image, a hub id such as CompVis/stable-diffusion-v1-4, or "
-            "asset:text2image"
+            "finished jobs.train_text2image, the .ckpt or .safetensors of a Stable Diffusion 1.x, "
+            "a hub id such as CompVis/stable-diffusion-v1-4, or asset:text2image"
         )
     return model
 
@@ -57,11 +58,25 @@ def find_pipeline(model: str) -> str:
 def load_stable_diffusion(model: str) -> StableDiffusion:
     """The pipeline meant by `model`, in float32, to evaluate, its weights frozen.
 
-    Weights are read from safetensors alone, never from pickles. Raises CheckpointError for one that
-    is missing, damaged, incomplete or not a Stable Diffusion 1.x.
+    Of a folder weights are read from safetensors alone, never from pickles; a file that holds all
+    parts is read by `read_single_file`. Raises CheckpointError for one that is missing, damaged,
+    incomplete or not a Stable Diffusion 1.x.
     """
-    place = find_pipeline(model)
     be_quiet()
+    if is_single_file(model):
+        found = read_single_file(Path(model).expanduser().absolute())
+    else:
+        found = _of_folder(model, find_pipeline(model))
+    parts = {"unet": found.unet, "vae": found.vae, "text_encoder": found.text_encoder}
+    _refuse_misfits(model, found.unet, found.vae, found.text_encoder, found.tokenizer)
+    for name, part in parts.items():
+        refuse_infinite(f"model={model}: the weights of its {name}", part.state_dict())
+        part.eval().requires_grad_(False)
+    return found
+
+
+def _of_folder(model: str, place: str) -> StableDiffusion:
+    """The pipeline that diffusers saved at `place`, or that the hub has under this name."""
     _refuse_other_kinds(model, place)
     whole = {"low_cpu_mem_usage": False}  # else missing weights stay empty, not reported
     unet = _part(model, "unet", lambda: _weights(UNet2DConditionModel, place, "unet", **whole))
@@ -72,14 +87,11 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
     )
     scheduler = _part(model, "scheduler", lambda: _scheduler(place))
-    _refuse_misfits(model, unet, vae, text, tokenizer)
-    for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text)):
-        refuse_infinite(f"model={model}: the weights of its {name}", part.state_dict())
     return StableDiffusion(
-        unet.eval().requires_grad_(False),
-        text.eval().requires_grad_(False),
+        unet,
+        text,
         tokenizer,
-        vae.eval().requires_grad_(False),
+        vae,
         _schedule(model, scheduler),
         _prediction_type(model, scheduler),
         _scaling_factor(model, vae.config.scaling_factor),
