@@ -53,7 +53,7 @@ def read_embeddings(
 
     Forms: {token: row} of diffusers as .safetensors, .bin, .pt or .pth; and, of the last three,
     {"string_to_param": {"*": row}, "name": ..} as saved by the first textual inversion (Gal et al.
-    2023), the course and AUTOMATIC1111.
+    2023), the course and AUTOMATIC1111; where `token` is given, the row alone too.
 
     Args:
         path: the file.
@@ -75,7 +75,12 @@ def read_embeddings(
             raise CheckpointError(f"{path}: {error}") from None
     else:
         raise CheckpointError(f"{path}: want a file .safetensors, {', '.join(PICKLED)}")
-    rows = _rows_by_token(found)
+    if isinstance(found, Tensor) and token is None:
+        raise CheckpointError(
+            f"{path}: has a row, but not its token's name: give it as TOKEN=FILE, for instance "
+            f"<new1>={path.name}"
+        )
+    rows: dict[Any, Any] = {token: found} if isinstance(found, Tensor) else _rows_by_token(found)
     if not rows or not all(isinstance(key, str) for key in rows):
         raise CheckpointError(f"{path}: no token embedding of diffusers or AUTOMATIC1111")
     if token is not None:

@@ -103,6 +103,17 @@ def test_pickled_forms(tmp_path: Path, suffix: str, content: Any, token: str) ->
         assert_close(found.row, row_of(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("row", [row_of(), row_of()[None].requires_grad_()], ids=["1d", "2d"])
+def test_a_row_alone_is_taken_under_a_given_name(tmp_path: Path, row: Tensor) -> None:
+    path = tmp_path / "row.pt"
+    torch.save(row, path)
+    [found] = read_embeddings(path, WIDTH, "<new1>")
+    assert found.token == "<new1>"
+    assert_close(found.row, row_of(), rtol=0, atol=0)
+    said = refusal(path)
+    assert said.endswith("give it as TOKEN=FILE, for instance <new1>=row.pt")
+
+
 def test_a_name_is_that_of_one_row(tmp_path: Path) -> None:
     one, two = {"*": row_of()}, {"<a>": row_of(1), "<b>": row_of(2)}
     for name, rows, tokens in (("", one, ["*"]), (3, one, ["*"]), ("cat", two, ["<a>", "<b>"])):
