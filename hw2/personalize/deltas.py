@@ -122,7 +122,9 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
         "".join(tokens).encode()  # no half of a surrogate pair
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
-            f"{path}: has no hw2 metadata; it was not written by this project"
+            f"{path}: has no hw2 metadata, so that its base model is not known: give a folder that "
+            "jobs.custom_diffusion wrote; of others' files the new word alone can be drawn, by "
+            "generate_concepts --separate"
         ) from None
     if made_for != base:
         raise CheckpointError(
