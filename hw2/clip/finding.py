@@ -88,7 +88,7 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
         if pretrained.startswith(("asset:", "run:")) or weights.is_dir():
             raise ConfigError(
                 f"model={model}: {pretrained} is no weights file: of a model trained here leave "
-                "model out"
+                "model out, of a folder as open_clip pushes it give --model local-dir:FOLDER alone"
             )
         if not weights.is_file():
             raise CheckpointError(

@@ -15,6 +15,7 @@ from hw2.claims import refuse_infinite, refuse_larger
 from hw2.clip.finding import SCHEMES, ClipSource, own_network
 from hw2.clip.refusals import telling
 from hw2.clip.tokenizing import load_tokenizer
+from hw2.errors import CheckpointError
 from hw2.weights import load_claimed, read_meta
 
 # In what torch.load says of files that are no state_dict.
@@ -47,18 +48,25 @@ def load_trained(weights: Path) -> LoadedClip:
 
 
 @contextlib.contextmanager
-def _numbers_left_out() -> Iterator[None]:
+def _numbers_left_out(source: ClipSource) -> Iterator[None]:
     """OpenAI's state_dicts hold three sizes beside the weights: open_clip drops those of a program.
 
-    Saved as the tensors that we advise to make of it, they would not fit.
+    Saved as the tensors that we advise to make of it, they would not fit. Raises CheckpointError in
+    the block for such weights in a network of another activation, where OpenAI's is known.
     """
-    from open_clip import factory
+    from open_clip import factory, list_models
 
-    load = factory.load_state_dict
+    load, theirs = factory.load_state_dict, f"{source.model}-quickgelu"
 
     def without(*args: Any, **kwargs: Any) -> dict[str, Any]:
         sizes = ("input_resolution", "context_length", "vocab_size")
-        return {name: value for name, value in load(*args, **kwargs).items() if name not in sizes}
+        found = load(*args, **kwargs)
+        if all(name in found for name in sizes) and theirs in list_models():
+            raise CheckpointError(
+                f"{source.weights}: are OpenAI's weights, whose network has another activation "
+                f"than {source.model}: give --model {theirs}"
+            )
+        return {name: value for name, value in found.items() if name not in sizes}
 
     factory.load_state_dict = without
     try:
@@ -79,7 +87,7 @@ def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedC
         return trained
     import open_clip
 
-    with telling(partial(_unfit, source)), _numbers_left_out():
+    with telling(partial(_unfit, source)), _numbers_left_out(source):
         if source.model.startswith(SCHEMES):
             refuse_larger(
                 [source.weights],
@@ -110,6 +118,9 @@ def _unfit(source: ClipSource, reason: str) -> str:
     if "TorchScript" in reason:  # torch advises to load it unsafely
         reason = "it is a TorchScript archive, a program beside tensors, as OpenAI's first files"
         way = "give the tag openai, or save the state_dict() of what you trust as .safetensors"
+    elif "visual_projection.weight" in reason:
+        reason = "its weights have transformers' names, as of its CLIPModel"
+        way = "give the same weights as open_clip has them: a tag, or its file"
     elif any(word in reason for word in TORN):
         reason = "the file is torn, or holds more than tensors"
         way = "give a state_dict alone, best as .safetensors"

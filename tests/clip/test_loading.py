@@ -143,6 +143,26 @@ def test_the_state_dict_of_a_program_is_taken_as_advised(tiny: str, tmp_path: Pa
     assert_is(load_clip(find_clip(tiny, str(tmp_path / "x.safetensors"))), lively_clip())
 
 
+def test_openai_s_weights_want_their_activation(tmp_path: Path) -> None:
+    sizes = {name: torch.tensor(16) for name in ("input_resolution", "context_length")}
+    sizes |= {"vocab_size": torch.tensor(9), "x": torch.zeros(1)}
+    path = str(tmp_path / "x.safetensors")
+    save_file(sizes, path)
+    said = refused("ViT-B-32", path)
+    assert said.endswith("than ViT-B-32: give --model ViT-B-32-quickgelu")
+    assert "Missing key(s)" in refused("ViT-B-32-quickgelu", path)
+    del sizes["vocab_size"]
+    save_file(sizes, path)
+    assert "Missing key(s)" in refused("ViT-B-32", path)
+
+
+def test_weights_of_transformers_are_told_from_torn_ones(tiny: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "model.safetensors")
+    save_file({"visual_projection.weight": torch.zeros(2, 2)}, path)
+    said = refused(tiny, path)
+    assert "(its weights have transformers' names, as of its CLIPModel): give the same" in said
+
+
 @pytest.mark.parametrize(
     ("model", "tag"), [("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "openai"), ("RN50", "yfcc15m")]
 )
