@@ -92,6 +92,8 @@ def _read(path: Path) -> Tensor:
     shape = tuple(noise.shape)
     if len(shape) != 4 or shape[:2] != (1, 3):
         way = ": save noise[None]" if len(shape) == 3 and shape[0] == 3 else ""
+        if len(shape) == 4 and shape[0] > 1:
+            way = ": save each noise[i:i+1] in a file of its own"
         raise DataError(f"its shape is {shape}, want (1, 3, h, w){way}")
     if any(side % SIDE or not side for side in shape[2:]):
         raise DataError(f"its shape is {shape}: want sides that are multiples of {SIDE}")

@@ -15,6 +15,9 @@ from torch import Tensor
 from hw2.data.files import unpacked_bytes
 from hw2.errors import DataError
 
+# Lightning's and the course's, torch's tutorials', and a short one, of a training's state_dict.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+
 
 def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
     """What torch.save put into `path`: tensors, and containers of them; never code.
@@ -53,9 +56,20 @@ def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
         raise DataError("not a torch file, or a torn one: make it with torch.save") from None
 
 
+def state_in(found: Any) -> Any:
+    """What of a loaded file are names and tensors: itself, or what lies below one of WRAPPERS."""
+    if isinstance(found, dict):
+        return next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), found)
+    return found
+
+
 def unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state_dict without what DataParallel and torch.compile, also one in the other, add."""
-    for wrapper in ("module.", "_orig_mod.", "module."):  # before each name; in either order
+    """A state_dict without what DataParallel and torch.compile, also one in the other, add.
+
+    Nor with what names the network in a module of Lightning's.
+    """
+    # Before each name; in either order.
+    for wrapper in ("model.", "module.", "_orig_mod.", "module."):
         if all(name.startswith(wrapper) for name in state):
             state = {name.removeprefix(wrapper): value for name, value in state.items()}
     return state

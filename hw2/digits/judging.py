@@ -7,7 +7,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
+from hw2.data.torch_files import load_torch, refuse_unusual, state_in, unwrapped
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError, DataError
@@ -60,7 +60,7 @@ def load_judge(path: Path) -> Judge:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        state = load_torch(path, MAX_BYTES)["state_dict"]
+        state = state_in(load_torch(path, MAX_BYTES))
         tensors = {str(name): torch.as_tensor(value) for name, value in dict(state).items()}
         refuse_unusual(tensors.values(), MAX_BYTES)
     except MemoryError:
@@ -69,7 +69,7 @@ def load_judge(path: Path) -> Judge:
         why = f" ({error})" if isinstance(error, DataError) else ""
         raise CheckpointError(
             f"{path}: not the course's Classifier.pth{why}: want a torch file that holds nothing "
-            "but tensors, as {'state_dict': ...}"
+            "but a state_dict's tensors, as they are or as {'state_dict': ...}"
         ) from None
     classifier = CourseClassifier()
     fill(classifier, unwrapped(tensors), path)

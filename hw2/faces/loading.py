@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hw2.claims import SHOWN, refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
 from hw2.data.files import read_json
-from hw2.data.torch_files import load_torch, refuse_unusual, unwrapped
+from hw2.data.torch_files import load_torch, refuse_unusual, state_in, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
@@ -22,7 +22,6 @@ from hw2.weights import read_meta
 NUM_TRAIN_TIMESTEPS = 1000
 MAX_BYTES = 2 * 2**30
 COURSE_SUFFIXES = {".pt", ".pth"}
-WRAPPERS = ("state_dict", "model_state_dict")  # the second as torch's tutorials save a training
 SCHEDULER = "scheduler_config.json"
 # What diffusers' schedulers are by default, and faces are drawn by always.
 PROCESS = {
@@ -96,12 +95,9 @@ def load_face_model(path: Path) -> FaceModel:
 
 
 def _course_state(path: Path) -> dict[str, Tensor]:
-    """The state_dict in `path`, plain or below one of WRAPPERS; see `unwrapped`."""
+    """The state_dict in `path`; see `state_in` and `unwrapped`."""
     try:
-        state = load_torch(path, MAX_BYTES)
-        for name in WRAPPERS:
-            if isinstance(state, dict) and isinstance(state.get(name), dict):
-                state = state[name]
+        state = state_in(load_torch(path, MAX_BYTES))
         _refuse_other_than_weights(state)
         refuse_unusual(state.values(), MAX_BYTES)
     except DataError as error:

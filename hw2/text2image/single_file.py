@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from hw2.claims import refuse_misfits
-from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.data.torch_files import load_torch, refuse_unusual, state_in
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
@@ -130,9 +130,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
         return tensors
     try:
         with torch.serialization.safe_globals(BESIDE):
-            found = load_torch(path, MAX_BYTES, mapped=True)
-        if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-            found = found["state_dict"]
+            found = state_in(load_torch(path, MAX_BYTES, mapped=True))
         if not isinstance(found, dict):
             raise DataError(f"it holds {type(found).__name__}, want names of weights")
         tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}

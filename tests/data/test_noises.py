@@ -125,7 +125,10 @@ BAD = {
         saved(noise(1)[0]),
         "(3, 32, 64), want (1, 3, h, w): save noise[None]",
     ),
-    "two": (saved(noise(1).repeat(2, 1, 1, 1)), "its shape is (2, 3, 32, 64), want"),
+    "two": (
+        saved(noise(1).repeat(2, 1, 1, 1)),
+        "its shape is (2, 3, 32, 64), want (1, 3, h, w): save each noise[i:i+1] in a file of its",
+    ),
     "grey": (saved(noise(1)[:, :1]), "its shape is (1, 1, 32, 64), want"),
     "odd sides": (
         saved(noise(1)[..., :40]),

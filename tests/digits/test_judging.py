@@ -73,7 +73,7 @@ def test_the_courses_file_of_a_network_on_several_gpus_or_compiled(
     before: str, tmp_path: Path
 ) -> None:
     path, state = tmp_path / "Classifier.pth", course_state()
-    torch.save({"state_dict": state}, path)
+    torch.save(state, path)
     plain = load_judge(path).state_dict()
     torch.save({"state_dict": {before + name: value for name, value in state.items()}}, path)
     assert_close(load_judge(path).state_dict(), plain, rtol=0, atol=0)
@@ -92,9 +92,11 @@ def test_files_that_are_not_the_courses(tmp_path: Path) -> None:
     path = tmp_path / "Classifier.pth"
     assert refused(path) == "no such file"
     good = course_state()
-    for content in (good, torch.zeros(3), [1], {"state_dict": None}, {"state_dict": [1]}):
+    for content in (torch.zeros(3), [1], {"state_dict": None}, {"a": "b"}):
         torch.save(content, path)
         assert refused(path).startswith("not the course's Classifier.pth")
+    torch.save({**good, "epoch": 3}, path)
+    assert refused(path) == "1 weights do not fit: unknown epoch"
     torch.save({"state_dict": {k: v for k, v in good.items() if "fc3" not in k}}, path)
     assert refused(path) == "2 weights do not fit: missing fc3.weight; missing fc3.bias"
     torch.save({"state_dict": {**good, "fc3.bias": torch.zeros(11)}}, path)

@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".PT"])
-@pytest.mark.parametrize("wrapped", ["", "state_dict", "model_state_dict"])
+@pytest.mark.parametrize("wrapped", ["", "state_dict", "model_state_dict", "model"])
 def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: str) -> None:
     path, state = tmp_path / f"UNet{suffix}", to_course(NET)
     torch.save({wrapped: state, "epoch": 3} if wrapped else state, path)
@@ -60,7 +60,9 @@ def test_the_courses_file(tmp_path: Path, suffix: str, wrapped: str) -> None:
     assert_close(drawn(path), expected())
 
 
-@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "before", ["module.", "_orig_mod.", "module._orig_mod.", "model._orig_mod."]
+)
 def test_the_file_of_a_network_that_was_trained_on_several_gpus_or_compiled(
     tmp_path: Path, before: str
 ) -> None:
