@@ -49,8 +49,7 @@ def decode(
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise DataError("it is not a regular file")
     with _opened(path) as opened:
-        turned = upright and _orientation(opened) > 1
-        picture = _rgb(ImageOps.exif_transpose(opened) if turned else opened)
+        picture = _rgb(_turned(opened) if upright else opened)
     if middle and picture.width != picture.height:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -68,15 +67,15 @@ def decode_named(path: Path, *, upright: bool = False, middle: bool = False) -> 
         raise DataError(f"{path}: {error}") from None
 
 
-def decode_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an encoded picture to uint8 (H, W, 3), with the refusals of `decode`.
+def decode_bytes(data: bytes, max_pixels: int = MAX_PIXELS, *, upright: bool = False) -> np.ndarray:
+    """Decode an encoded picture to uint8 (H, W, 3), `upright` and refused as by `decode`.
 
     `max_pixels` in whole millions, at most MAX_PIXELS.
     """
     if not data:
         raise DataError("the file is empty")
     with _opened(io.BytesIO(data), max_pixels) as opened:
-        return np.asarray(_rgb(opened))
+        return np.asarray(_rgb(_turned(opened) if upright else opened))
 
 
 def orientation(path: Path) -> int:
@@ -145,6 +144,11 @@ def _refuse_endless(opened: Image.Image) -> None:
     file.seek(place)
     if scans > MAX_SCANS:
         raise DataError(f"{scans} scans are over {MAX_SCANS}")
+
+
+def _turned(opened: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says."""
+    return ImageOps.exif_transpose(opened) if _orientation(opened) > 1 else opened
 
 
 def _orientation(opened: Image.Image) -> int:

@@ -20,6 +20,8 @@ from hw2.pixels import stacked
 class DigitReader:
     """What `judge` sees in pictures: a digit 0..9 in each."""
 
+    upright = False
+
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
 

@@ -23,6 +23,8 @@ class ConceptReader:
     All are 100 times cosines of CLIP's embeddings; the first two are the course's.
     """
 
+    upright = True  # as the concepts' own are
+
     def __init__(self, embedder: Embedder, concepts: Mapping[str, Concept]) -> None:
         self.embedder = embedder
         self.sources = {
@@ -119,7 +121,7 @@ def grade_student_prompt(
 def source_sums(concepts: Mapping[str, Concept]) -> dict[str, str]:
     """The sums of the pixels of all concepts' pictures, and where each lies."""
     return {
-        picture_sum(decode_named(path)): str(path)
+        picture_sum(decode_named(path, upright=True)): str(path)
         for concept in concepts.values()
         for path in concept.pictures
     }

@@ -231,6 +231,6 @@ def _thumb(content: bytes | str) -> np.ndarray | None:
     if isinstance(content, str):  # gone meanwhile
         return None
     try:
-        return thumbnail(decode_bytes(content, MAX_PIXELS))
+        return thumbnail(decode_bytes(content, MAX_PIXELS, upright=True))
     except DataError:
         return None

@@ -38,7 +38,9 @@ class Reading:
 
 @runtime_checkable
 class Reader(Protocol[P]):
-    """A model that looks at pictures."""
+    """A model that looks at pictures, `upright` as their EXIF orientation says, or not."""
+
+    upright: bool
 
     def prepared(self, pixels: np.ndarray) -> P:
         """A picture (h, w, 3), uint8, as small as the model needs it; DataError if it cannot be."""
@@ -102,7 +104,7 @@ def _decoded(
         try:
             if isinstance(content, str):
                 raise DataError(content)
-            pixels = decode_bytes(content, MAX_PIXELS)
+            pixels = decode_bytes(content, MAX_PIXELS, upright=reader.upright)
             prepared = reader.prepared(pixels)
         except DataError as error:
             yield file, None, Reading("", None, str(error))
