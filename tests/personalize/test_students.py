@@ -225,6 +225,23 @@ def test_a_photograph_of_a_concept_is_a_copy_in_any_orientation(concept: Concept
     assert turned.shape == (12, 8, 3)
 
 
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_no_folder_is_told(
+    what: str, concept: Concept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = tmp_path / "all/ann"
+    handed(ann, "dog!/0", 1)
+    if what == "file":
+        (ann / "dog!/1").touch()
+    else:
+        (ann / "dog!/1").symlink_to(tmp_path)
+    config = JudgeConceptsConfig(pictures=(tmp_path / "all",), out=tmp_path / "out")
+    (student,) = find_concept_students(config, {"dog!": concept})
+    reason = "dog!/1 is a file or a link, not a folder"
+    assert [(file.file, file.reason) for file in student.files] == [("0.png", None), ("", reason)]
+    assert capsys.readouterr().err.endswith(f"ann: nothing of dog!/1 is judged: {reason}\n")
+
+
 def test_a_file_of_a_concepts_name_makes_no_students_folder(
     concept: Concept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

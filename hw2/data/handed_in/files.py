@@ -138,8 +138,11 @@ def _scanned(store: Store, found: Sequence[Entry], place: str) -> list[Entry]:
     here = ""
     for part in place.split("/"):
         here = f"{here}/{part}" if here else part
-        if not any(entry.folder and entry.name == here for entry in found):
+        there = [entry for entry in found if entry.name == here]
+        if not there:
             raise DataError(f"no folder {here}; found {names_of(found)}")
+        if not there[0].folder:
+            raise DataError(f"{here} is a file or a link, not a folder")
         found = sorted(store.scan(here), key=lambda e: (_in_order(e.name), e.name))
     return list(found)
 
