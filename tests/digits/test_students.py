@@ -6,13 +6,15 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from hw2.data.handed_in.files import HandedFile, Student
 from hw2.data.handed_in.folders import hash_of_all
-from hw2.data.handed_in.readings import Reading, read_student
+from hw2.data.handed_in.readings import Reading, picture_sum, read_student
+from hw2.data.listing.parts import CHANGED
 from hw2.digits.student_grades import DigitReader, Grade, grade
 from hw2.digits.student_report import flat, picture_rows, report_students
 from hw2.digits.students import find_students
@@ -220,6 +222,8 @@ def test_more_pictures_than_asked_for_do_not_lift_a_grade(tmp_path: Path) -> Non
     assert left_out[0].file == "1_0005.png" and len(left_out) == 995
     assert picture_rows([own], [readings], {})[10]["reason"] == "more than the 5 asked for"
     assert handed.counted(0) == handed
+    notes = HandedFile("svhn", "notes.txt", 1, None, "not a picture's suffix")
+    assert Student("ann", tmp_path, (notes,) * 7).counted(5).files == (notes,) * 7
     more = grade(handed.counted(50).files, readings, "svhn", asked=50)
     assert more.fewer == ", ".join(f"{d}: 5" for d in DIGITS if d != 1) + " (of 50)"
 
@@ -252,6 +256,19 @@ def test_files_that_change_meanwhile_are_not_graded(
     assert not (tmp_path / "readings").exists()
 
 
+def test_a_file_that_grows_meanwhile_is_told(tmp_path: Path) -> None:
+    write_student(tmp_path / "ann", 1)
+    (student,) = found(tmp_path / "ann")
+    with (tmp_path / "ann/mnistm/3_001.png").open("ab") as file:
+        file.write(b"more")
+    assert [said for _, said in student.contents() if isinstance(said, str)] == [CHANGED]
+
+
+def test_pictures_of_the_same_bytes_and_other_sides_are_not_equal() -> None:
+    wide = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert picture_sum(wide) == picture_sum(wide.copy()) != picture_sum(wide.reshape(4, 2, 3))
+
+
 def test_a_file_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
     write_student(tmp_path / "ann", 1)
     (student,) = found(tmp_path / "ann")
@@ -275,7 +292,24 @@ def test_the_hash_goes_with_the_pictures_not_with_the_place(tmp_path: Path) -> N
     y = [(student.name, student.content_hash(ignore)) for student in y]
     assert ann == y[0] and ann[1] != y[1][1]
     assert hash_of_all(dict(y)) == hash_of_all(dict(y[::-1]))
+    for old, new in (("mnistm", "now"), ("svhn", "mnistm"), ("now", "svhn")):
+        (tmp_path / "x/ann" / old).rename(tmp_path / "x/ann" / new)
+    assert found(tmp_path / "x")[0].content_hash(ignore) != ann[1]  # of other domains
+    file = tmp_path / "y/ann/svhn/0_001.png"
+    content = file.read_bytes()
+    file.rename(file.with_name("0_002.png"))
+    renamed = found(tmp_path / "y/ann")[0].content_hash(ignore)
+    file.with_name("0_002.png").write_bytes(b"")
+    empty = found(tmp_path / "y/ann")[0].content_hash(ignore)
+    file.with_name("0_002.png").unlink()
+    file.with_name("0_002.png").mkdir()
+    folder = found(tmp_path / "y/ann")[0].content_hash(ignore)
+    file.with_name("0_002.png").rmdir()
+    file.write_bytes(content)
+    assert found(tmp_path / "y/ann")[0].content_hash(ignore) == ann[1]
+    assert len({renamed, empty, folder, ann[1]}) == 4
     assert hash_of_all(dict(x)) != hash_of_all(dict(y))
+    assert hash_of_all({"ann": ann[1]}) != hash_of_all({"bob": ann[1]})
 
 
 def test_names_of_any_script_have_metrics_of_their_own() -> None:
