@@ -25,9 +25,9 @@ PREPROCESS_CFG = {
 NAMES = ("red_brick", "apple", "the_sea", "dog", "aquarium_fish", "oak_tree")
 
 
-def lively_clip() -> open_clip.CLIP:
+def lively_clip(seed: int = 3) -> open_clip.CLIP:
     """An untrained model that tells pictures and texts apart, as one at the start hardly does."""
-    net = build_clip(MODEL_CFG, seed=3).eval()
+    net = build_clip(MODEL_CFG, seed=seed).eval()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name != "logit_scale":
@@ -35,11 +35,11 @@ def lively_clip() -> open_clip.CLIP:
     return net
 
 
-def save_clip(path: Path) -> Path:
+def save_clip(path: Path, seed: int = 3) -> Path:
     """`lively_clip` as jobs.train_clip leaves it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    meta = {"kind": "clip", "model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG, "seed": 3}
-    save_weights(path, {"ema": lively_clip()}, meta)
+    meta = {"kind": "clip", "model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG, "seed": seed}
+    save_weights(path, {"ema": lively_clip(seed)}, meta)
     return path
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hw2.personalize.grading import Embedder
 from tests.clip.small import save_clip
@@ -111,6 +111,12 @@ def test_copies_are_told(handed: Folder) -> None:
     with Image.open(handed.path / "ti/0/1.jpg") as taken:
         taken.save(ann / "0/0/source0_prompt0_3.png")
     shutil.copy(ann / "2/1/source2_prompt1_0.png", bob / "2/1/source2_prompt1_0.png")
+    with Image.open(handed.path / "ti/1/0.jpg") as taken:  # as of a camera that was turned
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        taken.transpose(Image.Transpose.ROTATE_90).save(
+            ann / "1/1/source1_prompt1_3.png", exif=exif
+        )
     assert handed.run_here("judge_concepts", SETTINGS).code == 0
     table = {
         (row["student"], row["source"], row["prompt"]): row
@@ -118,6 +124,13 @@ def test_copies_are_told(handed: Folder) -> None:
     }
     assert (table["ann", "0", "0"]["copied"], table["ann", "0", "0"]["shared"]) == ("1", "0")
     assert float(table["ann", "0", "0"]["nearest"]) == pytest.approx(100, abs=1e-3)
+    assert table["ann", "1", "1"]["copied"] == "1"
+    nearest = {
+        (row["folder"], row["file"]): float(row["nearest"])
+        for row in rows(handed.path / "out/tables/pictures.csv")
+        if row["student"] == "ann" and row["nearest"]
+    }
+    assert nearest["1/1", "source1_prompt1_3.png"] == pytest.approx(100, abs=1e-3)
     assert table["ann", "2", "1"]["shared"] == table["bob", "2", "1"]["shared"]
     assert int(table["bob", "2", "1"]["shared"]) == 1
     equal = {
@@ -207,3 +220,27 @@ def test_a_picture_that_goes_before_the_sheet_is_grey(
         assert (pixels == 128).all(1).sum() >= 10 * 64 * 64
     assert SIDE < 64
     assert Path(handed.path / "out/tables/students.csv").exists()
+
+
+def test_readings_go_with_the_concepts_and_the_model(handed: Folder) -> None:
+    def told(**settings: object) -> str:
+        return handed.run_here("judge_concepts", one | settings).refusal()
+
+    one = SETTINGS | {"pictures": "all/ann", "sources": "0"}
+    assert handed.run_here("judge_concepts", one).code == 0
+    shutil.copytree(handed.path / "ti", handed.path / "moved")
+    moved = one | {"input": "moved/input.json"}
+    assert handed.run_here("judge_concepts", moved).code == 0
+    text = (handed.path / "ti/input.json").read_text()
+    for name, new in {
+        "ti/long": text.replace("a photo of a dog.", "dog " * 99),
+        "ti/input": text + " ",
+    }.items():
+        (handed.path / f"{name}.json").write_text(new)
+    assert " tokens with start and end, and " in told(input="ti/long.json", out="long")
+    assert "(another input)" in told()
+    (handed.path / "ti/input.json").write_text(text)
+    (handed.path / "ti/0/1.jpg").write_bytes((handed.path / "ti/0/2.jpg").read_bytes())
+    assert "(other sources)" in told()
+    save_clip(handed.path / "clip/final.safetensors", seed=4)
+    assert "(other weights)" in told(input="moved/input.json")

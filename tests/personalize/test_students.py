@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,11 @@ def told(
         Student("ann", ann, (*handed(ann, "dog!/0", 6), *handed(ann, "dog!/1", 2))),
         Student("bob", bob, (*handed(bob, "dog!/0", 1), *handed(bob, "dog!/1", 1))),
     ]
+    turned, exif = bob / "dog!/1/0.png", Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (96, 32)).save(turned, exif=exif)
+    files = [*students[1].files[:1], replace(students[1].files[1], size=turned.stat().st_size)]
+    students[1] = replace(students[1], files=tuple(files))
     images = (55.0, 65.0, 5.0, 60.0, 61.0, 62.0)
     readings = [
         [
@@ -178,6 +184,7 @@ def test_sheets_have_the_best_of_each_prompt(told: Told, concept: Concept) -> No
     assert ann.notes[0] == "65.0, 12.2" and len(ann.notes) == 5
     assert not bob.thumbs and not bob.notes
     _, (ann, bob), _ = told.sheets["sourcedog!_prompt1"]
+    assert bob.thumbs[0] is not None and (bob.thumbs[0] != 128).any(2).sum(1).max() == 32
     assert [*ann.notes, *bob.notes] == ["41.0, 19.0", "90.0, 21.0"]
 
 
