@@ -16,7 +16,7 @@ from hw2.data.handed_in.folders import hash_of_all
 from hw2.data.handed_in.readings import Reading, picture_sum, read_student
 from hw2.data.listing.parts import CHANGED
 from hw2.digits.student_grades import DigitReader, Grade, grade
-from hw2.digits.student_report import flat, picture_rows, report_students
+from hw2.digits.student_report import flat, picture_rows, report_students, student_rows, to_json
 from hw2.digits.students import find_students
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
@@ -123,6 +123,16 @@ def test_pictures_count_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     (student,) = found(tmp_path, domains=("mnistm",))
     cut = student.counted(10)
     assert [file.file for file in cut.files if file.label is None] == ["3_11.png"]
+
+
+def test_neither_a_letter_nor_a_digit_stands_behind_the_digit(tmp_path: Path) -> None:
+    (tmp_path / "ann/mnistm").mkdir(parents=True)
+    for name in ("3.png", "4_1.png", "5a.png", "6Z_1.png", "78.png", "9-1.png"):
+        picture(1).save(tmp_path / "ann/mnistm" / name)
+    (tmp_path / "svhn").touch()  # makes no student's folder of the one above
+    (student,) = found(tmp_path, domains=("mnistm",))
+    told = {file.file: file.label for file in student.files if file.label is not None}
+    assert student.name == "ann" and told == {"3.png": 3, "4_1.png": 4, "9-1.png": 9}
 
 
 def test_a_folder_of_which_nothing_counts_is_told(
@@ -396,6 +406,35 @@ def test_tables_have_limits_and_confusions_a_row_for_what_was_meant(
     for row in rows:
         limits = wilson(int(row["read_right"]), int(row["pictures"]))
         assert [float(row[key]) for key in ("accuracy", "low", "high")] == [*vars(limits).values()]
+
+
+def test_tables_and_metrics_tell_what_is_read_and_what_is_not(
+    judge: DigitReader, tmp_path: Path
+) -> None:
+    write_student(tmp_path / "all/ann", 2)
+    (tmp_path / "all/ann/svhn/7_002.png").write_bytes(b"torn")
+    ((student,), (read,)) = reported(judge, tmp_path)
+    rows = picture_rows([student], [read], {})
+    assert [row["digit"] for row in rows] == [file.label for file in student.files]
+    assert [row["read_as"] for row in rows] == [reading.said for reading in read]
+    grades = {"ann": {d: grade(student.files, read, d, asked=3) for d in DOMAINS}}
+    mean = student_rows(grades)[-1]
+    assert (mean["domain"], mean["fewer"], mean["unreadable"], mean["missing"]) == (
+        "mean", "", 1, 20,
+    )  # fmt: skip
+    assert flat(grades)["eval/unreadable"] == 1
+    assert to_json(grades)["students"]["ann"]["svhn"]["pictures_by_digit"] == [2] * 10
+
+
+def test_digits_are_read_as_they_are_stored(judge: DigitReader, tmp_path: Path) -> None:
+    """As torchvision does, whatever an EXIF orientation says."""
+    write_student(tmp_path / "ann", 1)
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (56, 40)).save(tmp_path / "ann/svhn/7_001.png", exif=exif)
+    (student,) = found(tmp_path / "ann")
+    read = read_student(judge, student, student.content_hash(ignore), tmp_path, ignore)
+    assert [one.size for one in read].count("56x40") == 1
 
 
 def test_equal_pictures_are_told(judge: DigitReader, tmp_path: Path) -> None:
