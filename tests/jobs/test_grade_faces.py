@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hw2.faces import student_report
+from hw2.figures.handed_sheets import HandedRow
 from tests.jobs.command import Folder, rows
 
 NAMES = ("00", "01", "02")
@@ -131,3 +133,30 @@ def test_of_two_pictures_the_png_counts_however_it_is_written(handed: Folder) ->
     assert handed.run_here("grade_faces", settings).code == 0
     files = [row["file"] for row in rows(handed.path / "out/tables/pictures.csv")]
     assert files == [f"{name}.PNG" for name in NAMES]
+
+
+def test_each_picture_is_to_be_below_the_mark(
+    handed: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fay = handed.path / "fay"
+    write(fay, off=3)
+    write(handed.path / "five", off=5)
+    (handed.path / "five/01.png").rename(fay / "01.png")
+    (fay / "02.png").rename(fay / "02.bmp")
+    (fay / "02.png").mkdir()  # no picture of that name
+    drawn: list[HandedRow] = []
+
+    def sheets(name: str, given: object, students: list[HandedRow], *more: object) -> object:
+        drawn.extend(students)
+        return iter([])
+
+    monkeypatch.setattr(student_report, "handed_sheets", sheets)
+    ended = handed.run_here("grade_faces", SETTINGS | {"pictures": "fay", "pass_mark": 25})
+    assert ended.code == 0
+    (row,) = rows(handed.path / "out/tables/students.csv")
+    assert (row["below_pass_mark"], row["largest_mse"], row["verdict"]) == ("2", "25.0", "FAIL")
+    assert handed.query("SELECT value FROM latest_metrics WHERE key='eval/students_passed'") == [
+        (0.0,)
+    ]
+    assert drawn[0].notes == ["MSE 9", "MSE 25", "MSE 9"]
+    assert all(thumb is not None for thumb in drawn[0].thumbs)
