@@ -1,5 +1,6 @@
 """Problem 2 from what its jobs left: given faces, the eta sheet and slider, slerp and lerp."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,15 +123,21 @@ def _said_of_distances(
     first: float, apart: Mapping[float, Interval], added: Mapping[str, object]
 ) -> tuple[Said, ...]:
     """`apart`: how far each eta's faces are from those of the `first` column, by rising eta."""
-    rises = all(as_interval(added.get(f"{eta:g}")).low > 0 for eta in [*apart][1:])
+    etas = [*apart]
+    grown = list(
+        itertools.takewhile(lambda eta: as_interval(added.get(f"{eta:g}")).low > 0, etas[1:])
+    )
+    kind = "rises" if len(grown) == len(etas) - 1 else "rises_to" if grown else "not_rises"
     each = tuple(
         Said("format.named", {"name": f"η = {eta:g}", "value": shown(interval)})
         for eta, interval in apart.items()
         if eta != first
     )
-    ends = {"first": f"{first:g}", "last": f"{max(apart):g}"}
+    ends = {"first": f"{first:g}", "last": f"{etas[-1]:g}"}
+    if grown:
+        ends["to"] = f"{grown[-1]:g}"
     values: Mapping[str, str | tuple[Said, ...]] = {"each": each, **ends}
-    return (Said("p2.eta_rises" if rises else "p2.eta_not_rises", values),)
+    return (Said(f"p2.eta_{kind}", values),)
 
 
 def interpolation(job: JobOutput) -> Interpolation:

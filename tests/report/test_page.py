@@ -792,7 +792,13 @@ def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> N
     trials[1]["scores"]["repeated"] = interval(1.0, 0.0)
     changed(small.out / "eta/metrics.json", trials=trials)
     parts = collect(small.all()).parts
-    assert parts["etas"].said[0].key == "p2.eta_not_rises"
+    to, *rest = parts["etas"].said
+    assert (to.key, to.values["to"], rest) == ("p2.eta_rises_to", "0.5", [])
+    told = Texts.of("en").say(to)
+    assert told.startswith("Up to η = 0.5, the larger η") and "from there to η = 1 the" in told
+    added = {"0.5": interval(1, 2), "1": interval(20, 2)}
+    changed(small.out / "eta_sheet/metrics.json", added_to_the_eta_below=added)
+    assert collect(small.all()).parts["etas"].said[0].key == "p2.eta_not_rises"
     said = parts["eta"].said[0]
     assert (said.key, said.values["exact"]) == ("p2.repeats_other", ("0", "0.5"))
 
