@@ -77,7 +77,7 @@ class Mark:
     y: float
     low: float
     high: float
-    text: str
+    text: Said
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def chart(
 
     def mark(value: float, i: Interval, place: int) -> Mark:
         low, high = (v if math.isfinite(v) else i.value for v in (i.low, i.high))
-        text = f"{x} = {value:g}: {number(i, spec).text}"
+        text = Said("format.named", {"name": f"{x} = {value:g}", "value": shown(i, spec)})
         x_at = round(across(value) + (place - (len(lines) - 1) / 2) * aside, 2)
         return Mark(x_at, up(i.value), up(low), up(high), text)
 

@@ -778,7 +778,9 @@ def test_etas_may_fall(small: SmallReport) -> None:
     assert found.grid.cols == ("η = 1", "η = 0", "η = 0.5")
     assert [text for _, text in found.chart.x_ticks] == ["0", "0.5", "1"]
     ((_, marks),) = found.chart.lines
-    assert [mark.text for mark in marks] == ["η = 0: 0", "η = 0.5: 25 (10-40)", "η = 1: 50 (20-80)"]
+    told = ["η = 0: 0", "η = 0.5: 25 (10-40)", "η = 1: 50 (20-80)"]
+    assert [Texts.of("en").say(mark.text) for mark in marks] == told
+    assert Texts.of("zh-TW").say(marks[1].text) == "η = 0.5\uff1a25 (10-40)"
     assert (found.said[0].values["first"], found.said[0].values["last"]) == ("1", "1")
     assert [one.values["name"] for one in found.said[0].values["each"]] == ["η = 0", "η = 0.5"]
 

@@ -13,6 +13,7 @@ from hw2.report.parts import (
     RIGHT,
     TOP,
     WIDTH,
+    Said,
     chart,
     in_a_line,
     number,
@@ -54,7 +55,7 @@ def test_a_chart_puts_more_above_less_and_leaves_out_what_is_not_known() -> None
     assert first.low > first.y > first.high and last.high == last.y
     assert [text for _, text in made.x_ticks] == ["0", "1", "4"]
     assert made.zero is None
-    assert first.text == "w = 0: 1.0 (0.0-2.0)"
+    assert first.text == Said("format.named", {"name": "w = 0", "value": "1.0 (0.0-2.0)"})
 
 
 def test_labels_of_a_chart_do_not_overlap() -> None:
