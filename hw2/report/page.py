@@ -24,6 +24,7 @@ PIECES = re.compile(
     r"|(?P<held>\b[wpη] = [-+]?\d+(?:[.e]-?\d+)*|[-+\u2212]?\d[\d.]* %"
     r"|\([-+]?\d[^()\s]*(?: \S+ [-+]?\d[^()\s]*)?\))"
 )
+OPTION = re.compile(r"--?[\w.-]{1,40}")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -59,7 +60,7 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
         lstrip_blocks=True,
     )
     environment.globals["size"] = SIZE
-    environment.filters |= {"inline": inline, "held": held, "cells": cells}
+    environment.filters |= {"inline": inline, "held": held, "cells": cells, "command": command}
     environment.tests["missing"] = lambda part: isinstance(part, Missing)
     # Ours, not from outside: as they are.
     style, script = (
@@ -94,6 +95,13 @@ def held(text: str) -> Markup:
     return _marked(text, code=False)
 
 
+def command(text: str) -> Markup:
+    """A command that no line breaks behind the dashes of an option; it is escaped."""
+    words = text.split(" ")
+    held_word = Markup('<span class="held">{}</span>').format
+    return Markup(" ").join(held_word(w) if OPTION.fullmatch(w) else w for w in words)
+
+
 def _marked(text: str, *, code: bool) -> Markup:
     made, end = Markup(), 0
     for found in PIECES.finditer(text):
@@ -124,6 +132,6 @@ def cells(matrix: Matrix, t: Texts) -> list[dict[str, Any]]:
             }
             for one in matrix.examples.get(place, ())
         ]
-        told = t("alt.cell", **words, times=str(times))
+        told = t("alt.cell", **words, times=str(times), total=str(matrix.totals[true]))
         found.append({"true": true, "said": said, "told": told, "cards": cards})
     return found

@@ -83,6 +83,22 @@ def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: "NewPage") 
     assert told == [pages["en"].as_uri()]
 
 
+def test_sliders_have_names(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["zh-TW"])
+    for place, (name, value) in enumerate((("引導權重 w", "w = 2"), ("隨機程度 η", "η = 0"))):
+        slider = page.locator(".slider").nth(place).get_by_role("slider", name=name, exact=True)
+        expect(slider).to_have_attribute("aria-valuetext", value)
+
+
+def test_rows_of_faces_are_scrolled_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"], viewport={"width": 390, "height": 844})
+    rows = page.locator(".grid.wide")
+    expect(rows).to_have_count(2)  # given faces, and those between two noises
+    for place in range(2):
+        assert rows.nth(place).evaluate("e => e.offsetWidth") == 576
+        assert rows.nth(place).evaluate("e => e.closest('.scroll').offsetWidth") <= 390
+
+
 def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
@@ -97,18 +113,18 @@ def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
 def test_the_matrix_shows_pictures_of_a_cell(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     words, picture = page.locator("#cell-told"), page.locator(".examples img").first
-    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")  # without a hand
+    expect(words).to_have_text("true brick, said red <b>grass</b>: 1 of 3")  # without a hand
     before = picture.get_attribute("src")
     cell = page.locator(".matrix rect.hit").last
     cell.hover()
-    expect(words).to_have_text("true coin, said coin, 2 times")
+    expect(words).to_have_text("true coin, said coin: 2 of 3")
     assert picture.get_attribute("src") != before
     page.locator(".matrix svg").press("Home")
-    expect(words).to_have_text("true brick, said brick, 2 times")
+    expect(words).to_have_text("true brick, said brick: 2 of 3")
     page.locator(".matrix svg").press("ArrowRight")
-    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")
+    expect(words).to_have_text("true brick, said red <b>grass</b>: 1 of 3")
     page.locator(".matrix svg").press("ArrowDown")
-    expect(words).to_have_text("true red <b>grass</b>, said red <b>grass</b>, 3 times")
+    expect(words).to_have_text("true red <b>grass</b>, said red <b>grass</b>: 3 of 3")
     assert page.evaluate(BROKEN) == 0
 
 
@@ -119,11 +135,11 @@ def test_arrow_keys_keep_the_column_and_leave_the_browser_its_own(
     words, matrix = page.locator("#cell-told"), page.locator(".matrix svg")
     matrix.press("Home")
     matrix.press("Alt+ArrowRight")
-    expect(words).to_have_text("true brick, said brick, 2 times")
+    expect(words).to_have_text("true brick, said brick: 2 of 3")
     matrix.press("End")
     matrix.press("ArrowUp")
     matrix.press("ArrowUp")
-    expect(words).to_have_text("true brick, said red <b>grass</b>, 1 times")
+    expect(words).to_have_text("true brick, said red <b>grass</b>: 1 of 3")
 
 
 def test_the_ring_is_scrolled_to_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:
@@ -140,7 +156,7 @@ def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: "NewPage"
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     page, _ = opened(new_page, pages["en"], **phone)
     page.locator(".matrix rect.hit").first.tap()
-    expect(page.locator("#cell-told")).to_have_text("true brick, said brick, 2 times")
+    expect(page.locator("#cell-told")).to_have_text("true brick, said brick: 2 of 3")
 
 
 def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: "NewPage") -> None:

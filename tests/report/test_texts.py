@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from hw2.report.concepts import WAYS, named_way
-from hw2.report.page import held, inline
+from hw2.report.page import command, held, inline
 from hw2.report.parts import Said
 from hw2.report.texts import FOLDER, Texts
 from hw2.settings.report import Language
@@ -69,6 +69,15 @@ def test_a_number_is_held_together_with_its_percent_and_within_its_limits() -> N
     )
     assert told == f"a&lt;b {number} {limits}, 6.0 {more} of (x 2) at {at}."
     assert inline("`71 %` 71 %") == f"<code>71 %</code> {number}"
+
+
+def test_an_option_of_a_command_is_held_together_and_all_is_escaped() -> None:
+    told = command("python -m jobs.x --scaling.cpus 2 --together 'a <new1>'  b --x=1")
+    held_words = [
+        f'<span class="held">{one}</span>' for one in ("-m", "--scaling.cpus", "--together")
+    ]
+    m, cpus, together = held_words
+    assert told == f"python {m} jobs.x {cpus} 2 {together} &#39;a &lt;new1&gt;&#39;  b --x=1"
 
 
 def test_code_is_marked_and_all_else_escaped() -> None:
