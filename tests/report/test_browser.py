@@ -83,6 +83,16 @@ def test_sliders_swap_the_pictures(pages: dict[str, Path], new_page: "NewPage") 
     assert told == [pages["en"].as_uri()]
 
 
+def test_lines_differ_without_their_colours(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"])
+    chart = page.locator(".chart:has(.line-1)").first
+    sign = "e => getComputedStyle(e, '::before').content"
+    for place, (dashes, key) in enumerate((("none", "● "), ("5px, 3px", "○ "))):
+        line = chart.locator(f".line-{place} polyline")
+        expect(line).to_have_css("stroke-dasharray", dashes)
+        assert chart.locator(f".key-{place}").evaluate(sign) == f'"{key}"'
+
+
 def test_sliders_have_names(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["zh-TW"])
     for place, (name, value) in enumerate((("引導權重 w", "w = 2"), ("隨機程度 η", "η = 0"))):

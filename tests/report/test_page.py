@@ -258,7 +258,7 @@ def test_prompts_of_several_concepts_are_left_out_where_none_was_asked_for(
     changed(small.out / "grades/metrics.json", together=[])
     content = collect(small.all())
     assert content.missing == {} and content.parts["several"] is None
-    assert "This figure is missing" not in page(content)
+    assert "This part is missing" not in page(content)
 
 
 def test_the_slider_begins_with_the_chosen_and_shows_each_domain_s_own_pictures(
