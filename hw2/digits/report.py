@@ -18,13 +18,14 @@ from hw2.settings.digits import SampleDigitsConfig
 
 def report_digits(
     config: SampleDigitsConfig,
-    judge: Judge,
-    real: DigitSplit,
+    judge: Judge | None,
+    real: DigitSplit | None,
     tracker: Tracker,
 ) -> None:
     """Make sheets of the pictures in OUT and score them against the `real` ones.
 
-    Writes OUT/figures and OUT/metrics.json, and logs all of it.
+    Writes OUT/figures and OUT/metrics.json, and logs all of it. Without a judge and real pictures
+    there are no scores.
     """
     out = tracker.out
     images, digits, domains = read_drawn(out, config)
@@ -33,7 +34,26 @@ def report_digits(
     for path in figures:
         tracker.log_figure(path)
     cost = read_cost(out)
-    judged = judge_pictures(judge, images, digits, domains)
+    if judge is None or real is None:
+        tracker.log_metrics(cost)
+        tracker.log_summary(cost)
+    else:
+        judged = judge_pictures(judge, images, digits, domains)
+        _report_scores(config, judge, judged, real, cost, tracker)
+    for calls in cost.values():
+        print(f"network calls a picture: {calls}")
+    print("pictures:", *(str(path) for path in figures), sep="\n  ")
+
+
+def _report_scores(
+    config: SampleDigitsConfig,
+    judge: Judge,
+    judged: JudgedPictures,
+    real: DigitSplit,
+    cost: Mapping[str, float],
+    tracker: Tracker,
+) -> None:
+    """Tell how `judged` compare with the `real` ones, and `cost` beside it."""
     real_judged = judge_pictures(judge, real.images, real.digits, real.domains)
     scores = score_digits(judged, real_judged)
     apart = _compared(config, judge, judged, real_judged)
@@ -51,9 +71,6 @@ def report_digits(
     if apart:
         print(f"less that of {config.against}, on the same noises; *: shown to differ")
         print(format_table(_shown(apart, names), ["score", *names.values(), MEAN]))
-    for calls in cost.values():
-        print(f"network calls a picture: {calls}")
-    print("pictures:", *(str(path) for path in figures), sep="\n  ")
 
 
 def _compared(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hw2.config import Config, JobConfig, Place, ScalingConfig
 from hw2.domains import DOMAINS, Domain
@@ -97,7 +97,11 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     model: str = Field(
         "asset:digits", description="file, folder of a run or checkpoint, run:ID or asset:NAME"
     )
-    judge: str = Field("asset:judge", description="the same, or the course's Classifier.pth")
+    judge: str | None = Field(
+        "asset:judge",
+        description="the same, or the course's Classifier.pth; null: draw alone, without scores "
+        "and without real pictures",
+    )
     data: DataConfig = Field(DataConfig(), description="the real pictures to compare with")
     num_per_class: PerClass = Field(50, description="pictures of each digit and domain")
     domains: Annotated[tuple[Domain, ...], each_once("domain")] = Field(
@@ -122,6 +126,12 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
         "six, evenly spaced",
     )
     scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _judged_if_compared(self) -> "SampleDigitsConfig":
+        if self.against and self.judge is None:
+            raise ValueError(f"against={self.against}: wants a judge: leave out judge=null")
+        return self
 
     @property
     def sample(self) -> SampleSettings:

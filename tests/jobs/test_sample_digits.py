@@ -112,6 +112,7 @@ def test_pictures_do_not_depend_on_workers_or_interruptions(
         ({"num_inference_steps": 0}, "num_inference_steps=0 on the command line: want "),
         ({"sampler": "dddim"}, "sampler=dddim on the command line: want one of ddim, ddpm, "),
         ({"data.root": "nosuch"}, "nosuch/digits/mnistm/val.csv: cannot be read"),
+        ({"judge": "null", "against": "one"}, "against=one: wants a judge: leave out judge=null"),
         ({"num_pre_class": 3}, "unknown key num_pre_class on the command line: did you mean num_p"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -206,6 +207,23 @@ def test_more_pictures_later_keep_those_that_are_there(
     assert json.loads(Path("out/metrics.json").read_text())["eval/accuracy"]["n"] == 60
     assert draw_few("at_once", num_per_class=3).code == 0
     assert made(Path("out")) == made(Path("at_once"))
+
+
+def test_without_a_judge_the_same_is_drawn_where_no_real_pictures_are(
+    draw_few: Callable[..., Ended],
+) -> None:
+    assert draw_few("judged").code == 0
+    alone = draw_few("alone", judge="null", **{"data.root": "nosuch"})
+    assert alone.code == 0 and "accuracy" not in alone.out
+    found, want = made(Path("alone")), made(Path("judged"))
+    assert found.keys() == want.keys()  # the sheets are headed svhn, not svhn-style
+    assert [name for name in want if found[name] != want[name] and "figures/" not in name] == []
+    assert json.loads(Path("alone/metrics.json").read_text()) == {"eval/network_calls": 2}
+    assert not list(Path("alone").rglob("*.csv"))
+    judged = draw_few("alone")  # of what is drawn
+    assert judged.code == 0
+    metrics = [json.loads(Path(out, "metrics.json").read_text()) for out in ("alone", "judged")]
+    assert metrics[0] == metrics[1] and "eval/accuracy" in metrics[0]
 
 
 def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> None:
