@@ -24,7 +24,7 @@ def main(config: CustomDiffusionConfig) -> None:
     from hw2.runs import job_run
 
     hashes, captions = custom_inputs(config)  # refuses what cannot be trained before OUT is made
-    kept = ("input", "num_shown", "prior.folder")
+    kept = ("input", "model", "num_shown", "prior.folder")
     run = job_run(config, "custom_diffusion", hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
         chunk_size = config.prior.pictures_per_chunk

@@ -22,7 +22,7 @@ def main(config: TextualInversionConfig) -> None:
     from hw2.runs import job_run
 
     hashes = inversion_inputs(config)  # refuses what cannot be trained before OUT is made
-    kept = ("input", "num_shown")
+    kept = ("input", "model", "num_shown")
     run = job_run(config, "textual_inversion", hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
         run_training_on(inversion_training, config, "textual_inversion", tracker)

@@ -47,8 +47,9 @@ def find_pipeline(model: str) -> str:
             return str(path)
     looks_local = folder.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1
     if looks_local or model.startswith("run:"):
+        missing = f"no {INDEX} there" if folder.exists() else "no such file or folder"
         raise CheckpointError(
-            f"model={model}: no {INDEX} there; give a folder that diffusers saved, the folder of a "
+            f"model={model}: {missing}; give a folder that diffusers saved, the folder of a "
             "finished jobs.train_text2image, the .ckpt or .safetensors of a Stable Diffusion 1.x, "
             "a hub id such as CompVis/stable-diffusion-v1-4, or asset:text2image"
         )

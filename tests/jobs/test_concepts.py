@@ -133,6 +133,20 @@ def test_more_may_be_shown_later(
 @pytest.mark.parametrize(
     ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
 )
+def test_a_training_goes_on_with_the_same_model_that_lies_elsewhere_now(
+    folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
+) -> None:
+    given = settings | {"train.num_steps": 2, "out": "out"}
+    learn(folder, job, place, **given)
+    (folder.path / "pipeline").rename(folder.path / "moved")
+    gone = folder.run_here(job, place | FEW | given)
+    assert "pipeline: no such file or folder; give a folder" in gone.refusal()
+    learn(folder, job, place | {"model": "moved"}, **given)
+
+
+@pytest.mark.parametrize(
+    ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
+)
 def test_a_training_with_other_captions_or_another_text_encoder_is_another(
     folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
 ) -> None:
