@@ -56,9 +56,14 @@ def prose(file: Path) -> str:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """The commands of a shell block, also those joined by `&&`, `;` and `|`."""
+    """The commands of a shell block, also those joined by `&&`, `;` and `|`.
+
+    A script whose first line is how it is called, as `# bash FILE.sh WORD ..`, has these words.
+    """
     name = block.file.relative_to(ROOT) if block.file.is_relative_to(ROOT) else block.file.name
     variables: dict[str, str] = {}
+    if called := re.match(r"# bash \S+\.sh (.+)\n", block.text):  # what $1, $2, .. then are
+        variables = {str(place): word for place, word in enumerate(called[1].split(), 1)}
     for line, text in _logical_lines(block):
         text = re.sub(r"\s2(?=>)", " ", re.sub(r"\s\d?>&\d", "", text))
         lexer = shlex.shlex(text, posix=True, punctuation_chars=True)

@@ -69,6 +69,13 @@ def test_a_block_is_cut_into_its_commands() -> None:
     assert [c.place for c in found][:3] == ["page.md:12", "page.md:12", "page.md:13"]
 
 
+def test_a_script_has_the_words_that_its_head_gives_it() -> None:
+    found = of_text('# bash f.sh in.json out\npython -m jobs.x --input "$1" --out "${2}" $3\n')
+    assert [c.words for c in found] == [
+        ("python", "-m", "jobs.x", "--input", "in.json", "--out", "out", "$3")
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
