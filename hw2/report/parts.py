@@ -154,7 +154,8 @@ def shown(interval: Interval, spec: str = "") -> str:
 def points(interval: Interval) -> str:
     """A difference of shares in points."""
     of = interval.in_points()
-    return f"{of.value:+z.1f} ({of.low:z.1f}{TO}{of.high:z.1f})"
+    limits = f"{of.low:z.1f}{TO}{of.high:z.1f}" if math.isfinite(of.low + of.high) else EMPTY
+    return f"{of.value:+z.1f} ({limits})"
 
 
 def negated(interval: Interval) -> Interval:

@@ -110,5 +110,6 @@ def test_numbers_as_text() -> None:
     assert number(UNDEFINED).order is None and number(UNDEFINED).text == "\u2013"
     assert number(Interval(0, 0, 0)).text == shown(Interval(0, 0, 0)) == "0"
     assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 \u2026 20.0)"
+    assert points(Interval(-0.09, math.nan, math.nan)) == "-9.0 (\u2013)"  # of two noises
     assert size(Interval(0.125, -0.05, 0.2)) == "12.5 (-5.0 \u2026 20.0)"
     assert size(Interval(-0.125, -0.2, 0.0)) == "12.5 (0.0 \u2026 20.0)"
