@@ -1,5 +1,6 @@
 """The training objectives of a DDPM, without and with labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -127,15 +128,22 @@ class FixedNoiseLoss:
     rows: Int64[Tensor, " k"] | None = None
 
     @torch.no_grad()
-    def errors(self, net: nn.Module) -> Float[Tensor, " b"]:
-        """The error of each sample."""
+    def errors(
+        self, net: nn.Module, advance: Callable[[int], object] = lambda count: None
+    ) -> Float[Tensor, " b"]:
+        """The error of each sample; `advance` is told how many more are done."""
         device, found = next(net.parameters()).device, []
-        every = torch.arange(len(self.batch[0])) if self.rows is None else self.rows
-        for rows in every.split(self.at_once):
+        for rows in self.samples.split(self.at_once):
             part = self.batch._make(field[rows].to(device) for field in self.batch)
             random = CounterRandom(self.seed, 0, rows.tolist())
             found.append(self.objective.errors(net, part, random).cpu())
+            advance(len(rows))
         return torch.cat(found)
+
+    @property
+    def samples(self) -> Int64[Tensor, " k"]:
+        """The rows of `batch` that are taken."""
+        return torch.arange(len(self.batch[0])) if self.rows is None else self.rows
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """`eval/loss` of `net`."""

@@ -9,6 +9,7 @@ from hw2.locate import FINAL
 from hw2.metrics.intervals import bootstrap
 from hw2.metrics.table import format_table
 from hw2.models.ema import moving
+from hw2.progress import progress
 from hw2.runlog.tracker import Tracker
 from hw2.training import Training
 from hw2.weights import load_weights
@@ -27,10 +28,11 @@ def report_training(
     `prediction_type` names.
     """
     assert isinstance(training.evaluate, FixedNoiseLoss)
-    errors = training.evaluate.errors
-    before = errors(training.net.eval().to(device))
-    load_weights(tracker.out / FINAL, training.net, "ema", only=moving(training.net))
-    after = errors(training.net)
+    errors, total = training.evaluate.errors, 2 * len(training.evaluate.samples)
+    with progress(total, "measuring, before and after", "samples") as bar:
+        before = errors(training.net.eval().to(device), bar.advance)
+        load_weights(tracker.out / FINAL, training.net, "ema", only=moving(training.net))
+        after = errors(training.net, bar.advance)
     found = {
         "eval/loss_untrained": bootstrap(before, seed=training.seed),
         "eval/loss": bootstrap(after, seed=training.seed),

@@ -232,7 +232,7 @@ def test_the_report_is_made_on_the_device(
     training = custom_diffusion_training(config, tmp_path, with_priors=False)
     seen: list[str] = []
 
-    def errors(_: FixedNoiseLoss, net: nn.Module) -> Tensor:
+    def errors(_: FixedNoiseLoss, net: nn.Module, advance: object) -> Tensor:
         seen.append(next(net.parameters()).device.type)
         return torch.ones(4)
 

@@ -79,13 +79,14 @@ def test_only_the_row_moves_from_the_initialisers(
 
 
 def test_the_report_tells_the_error_before_and_after(
-    config: TextualInversionConfig, tmp_path: Path
+    config: TextualInversionConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_bare(inversion_training(config, tmp_path))
     training = inversion_training(config, tmp_path)
     before = training.evaluate(training.net)["eval/loss"]
     with Tracker(tmp_path, "", None, owner=False) as tracker:
         report_training(training, tracker)
+    assert capsys.readouterr().err.endswith("measuring, before and after: 128/128 samples \n")
     after = training.evaluate(training.net)["eval/loss"]  # of the averages, which it loads
     told = json.loads((tmp_path / "metrics.json").read_text())
     values = [told[f"eval/loss{end}"]["value"] for end in ("_untrained", "", "_change")]
