@@ -15,6 +15,8 @@ from hw2.models.judge import Judge
 from hw2.runlog.tracker import Tracker
 from hw2.settings.digits import SampleDigitsConfig
 
+TABLES = ("scores", "differences")
+
 
 def report_digits(
     config: SampleDigitsConfig,
@@ -37,6 +39,8 @@ def report_digits(
     if judge is None or real is None:
         tracker.log_metrics(cost)
         tracker.log_summary(cost)
+        for name in TABLES:  # of an earlier call, with a judge
+            tracker.log_table(name, [])
     else:
         judged = judge_pictures(judge, images, digits, domains)
         _report_scores(config, judge, judged, real, cost, tracker)
@@ -61,8 +65,8 @@ def _report_scores(
     against = {"against": differences} if apart else {}
     tracker.log_metrics({**cost, **scores.to_json(), **against})
     tracker.log_summary({**cost, **scores.flat()})
-    tracker.log_table("scores", scores.rows())
-    tracker.log_table("differences", differences)
+    for name, table in zip(TABLES, (scores.rows(), differences), strict=True):
+        tracker.log_table(name, table)
     names: dict[str, str] = {
         d: shown_name(config.data.root, d) for d in DOMAINS if d in config.domains
     }

@@ -178,6 +178,7 @@ def test_runs_are_compared_in_python(place: Path, monkeypatch: pytest.MonkeyPatc
         runs = runpy.run_path("compare_runs.py")["runs"]
     finally:
         mlflow.set_tracking_uri(None)
+    runs = runs[runs["metrics.eval/accuracy"].notna()]  # without a judge there is none
     assert len(runs) >= 2
     low, value, high = (runs[f"metrics.eval/accuracy{end}"] for end in (".low", "", ".high"))
     assert ((low <= value) & (value <= high)).all()

@@ -224,6 +224,10 @@ def test_without_a_judge_the_same_is_drawn_where_no_real_pictures_are(
     assert judged.code == 0
     metrics = [json.loads(Path(out, "metrics.json").read_text()) for out in ("alone", "judged")]
     assert metrics[0] == metrics[1] and "eval/accuracy" in metrics[0]
+    scores = Path("alone/tables/scores.csv")
+    assert len(scores.read_text().splitlines()) > 1
+    assert draw_few("alone", judge="null").code == 0
+    assert len(scores.read_text().splitlines()) == 1  # as metrics.json has none
 
 
 def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> None:
