@@ -8,7 +8,7 @@ import torch
 
 from hw2.data.handed_in.files import Student
 from hw2.data.handed_in.folders import metric_keys
-from hw2.data.handed_in.readings import Reading, shared_sums
+from hw2.data.handed_in.readings import Reading, shared_sums, with_equals
 from hw2.digits.student_grades import Grade, grade
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
@@ -106,29 +106,20 @@ def picture_rows(
     readings: Sequence[Sequence[Reading]],
     real: Mapping[str, str],
 ) -> Rows:
-    """A row a file, also of what does not count; a missing folder is a row without a file.
-
-    `equal_to` is the first file with the same pixels, where that is another, or the place of a real
-    picture with these.
-    """
-    first = dict(real)
-    rows: Rows = []
-    for student, read in zip(students, readings, strict=True):
-        for file, reading in zip(student.files, read, strict=True):
-            place = {"student": student.name, "domain": file.place, "file": plain(file.file)}
-            here = "/".join(place.values())
-            equal_to = first.setdefault(reading.sum, here) if reading.sum else here
-            rows.append(
-                {
-                    **place,
-                    "digit": file.label,
-                    "read_as": reading.said,
-                    "size": reading.size,
-                    "equal_to": "" if equal_to == here else equal_to,
-                    "reason": plain(file.reason or reading.reason or ""),
-                }
-            )
-    return rows
+    """A row a file, also of what does not count; a missing folder is a row without a file."""
+    return [
+        {
+            "student": student.name,
+            "domain": file.place,
+            "file": plain(file.file),
+            "digit": file.label,
+            "read_as": reading.said,
+            "size": reading.size,
+            "equal_to": equal_to,
+            "reason": plain(file.reason or reading.reason or ""),
+        }
+        for student, file, reading, equal_to in with_equals(students, readings, real)
+    ]
 
 
 def to_json(grades: Grades) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from PIL import Image
 from hw2.data.concepts import Concept
 from hw2.data.handed_in.files import Student
 from hw2.data.handed_in.folders import metric_keys
-from hw2.data.handed_in.readings import MAX_PIXELS, Reading, shared_sums
+from hw2.data.handed_in.readings import MAX_PIXELS, Reading, shared_sums, with_equals
 from hw2.data.images import decode_bytes, decode_named
 from hw2.disclosure import plain
 from hw2.errors import DataError
@@ -136,31 +136,25 @@ def picture_rows(
     graded: Graded,
     real: Mapping[str, str],
 ) -> Rows:
-    """A row a file, also of what does not count; a missing folder is a row without a file.
-
-    `equal_to` is the first file with the same pixels, where that is another, or the concept's
-    picture with these.
-    """
-    first = dict(real)
+    """A row a file, also of what does not count; a missing folder is a row without a file."""
+    best = {
+        (name, file): n
+        for name, own in graded.items()
+        for of in own.values()
+        for n, file in enumerate(of.best, 1)
+    }
     rows: Rows = []
-    for student, read in zip(students, readings, strict=True):
-        own = graded[student.name].values()
-        best = {file: n for of in own for n, file in enumerate(of.best, 1)}
-        for file, reading in zip(student.files, read, strict=True):
-            place = {"student": student.name, "folder": file.place, "file": plain(file.file)}
-            here = "/".join(place.values())
-            equal_to = first.setdefault(reading.sum, here) if reading.sum else here
-            scores = reading.said or (None, None, None)
-            rows.append(
-                {
-                    **place,
-                    **dict(zip(("image", "text", "nearest"), scores, strict=True)),
-                    "best": best.get(file),
-                    "size": reading.size,
-                    "equal_to": "" if equal_to == here else equal_to,
-                    "reason": plain(file.reason or reading.reason or ""),
-                }
-            )
+    for student, file, reading, equal_to in with_equals(students, readings, real):
+        scores = reading.said or (None, None, None)
+        row: dict[str, Any] = {
+            "student": student.name,
+            "folder": file.place,
+            "file": plain(file.file),
+        }
+        row |= dict(zip(("image", "text", "nearest"), scores, strict=True))
+        row |= {"best": best.get((student.name, file)), "size": reading.size}
+        reason = plain(file.reason or reading.reason or "")
+        rows.append({**row, "equal_to": equal_to, "reason": reason})
     return rows
 
 

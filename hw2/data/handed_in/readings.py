@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from hw2.data.files import read_json, write_json
 from hw2.data.handed_in.files import HandedFile, Student, hash_part
 from hw2.data.images import decode_bytes
+from hw2.disclosure import plain
 from hw2.errors import DataError
 
 MAX_PIXELS = 4_000_000  # of a picture; a larger one counts as unreadable
@@ -90,6 +91,22 @@ def shared_sums(sums: Iterable[Iterable[str]]) -> set[str]:
     """Of the sums of each student's pictures those that more than one has."""
     owners = Counter(chain.from_iterable(map(set, sums)))
     return {one for one, count in owners.items() if one and count > 1}
+
+
+def with_equals(
+    students: Sequence[Student], readings: Sequence[Sequence[Reading]], real: Mapping[str, str]
+) -> Iterator[tuple[Student, HandedFile, Reading, str]]:
+    """Each file with what was read there, and the place of an equal picture before it.
+
+    That is the real picture with the same pixels, of whose sums `real` has the places, else the
+    first file with them, as STUDENT/PLACE/FILE; "" where there is none.
+    """
+    first = dict(real)
+    for student, read in zip(students, readings, strict=True):
+        for file, reading in zip(student.files, read, strict=True):
+            here = f"{student.name}/{file.place}/{plain(file.file)}"
+            equal_to = first.setdefault(reading.sum, here) if reading.sum else here
+            yield student, file, reading, "" if equal_to == here else equal_to
 
 
 Decoded = tuple[HandedFile, Any, Reading]  # without a picture None
