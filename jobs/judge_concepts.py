@@ -12,14 +12,13 @@ def main(config: JudgeConceptsConfig) -> None:
     from hw2.clip.finding import find_clip
     from hw2.data.concepts import chosen_concepts, read_concepts
     from hw2.data.handed_in.folders import hash_of_all
-    from hw2.data.handed_in.readings import read_student
+    from hw2.data.handed_in.readings import hash_students, read_students
     from hw2.distributed.devices import grading_device
     from hw2.personalize.generated import check_pictures
     from hw2.personalize.grading import Embedder
     from hw2.personalize.student_grades import ConceptReader
     from hw2.personalize.student_report import report_concept_students
     from hw2.personalize.students import find_concept_students
-    from hw2.progress import progress
     from hw2.runs import job_run
 
     concepts = chosen_concepts(read_concepts(config.input), config.sources)
@@ -29,9 +28,7 @@ def main(config: JudgeConceptsConfig) -> None:
     source = find_clip(config.model, config.pretrained)
     embedder = Embedder(source, grading_device(config.scaling), config.batch_size)
     embedder.check_texts(text for one in concepts.values() for text in one.prompts_for_score)
-    total = sum(len(student.files) for student in students)
-    with progress(total, "looking through", "files") as bar:
-        sums = {student.name: student.content_hash(bar.advance) for student in students}
+    sums = hash_students(students)
     run = job_run(
         config,
         "judge_concepts",
@@ -41,11 +38,7 @@ def main(config: JudgeConceptsConfig) -> None:
     )
     with run as (out, tracker):
         reader = ConceptReader(embedder, concepts)
-        with progress(total, "judging", "files") as bar:
-            readings = [
-                read_student(reader, student, sums[student.name], out, bar.advance)
-                for student in students
-            ]
+        readings = read_students(reader, students, sums, out)
         report_concept_students(students, readings, concepts, source.title, config, tracker)
 
 

@@ -10,22 +10,19 @@ from hw2.settings.grading import JudgeDigitsConfig
 def main(config: JudgeDigitsConfig) -> None:
     """Find all pictures, read them in this process, and report, as one MLflow run."""
     from hw2.data.handed_in.folders import hash_of_all
-    from hw2.data.handed_in.readings import read_student
+    from hw2.data.handed_in.readings import hash_students, read_students
     from hw2.digits.equal_pictures import real_sums
     from hw2.digits.judging import find_judge, load_judge
     from hw2.digits.student_grades import DigitReader
     from hw2.digits.student_report import report_students
     from hw2.digits.students import find_students
     from hw2.distributed.devices import grading_device
-    from hw2.progress import progress
     from hw2.runs import job_run
 
     students, weights = find_students(config), find_judge(config.judge)
     real = real_sums(config.copies_of)
     reader = DigitReader(load_judge(weights).to(grading_device(config.scaling)))
-    total = sum(len(student.files) for student in students)
-    with progress(total, "looking through", "files") as bar:
-        sums = {student.name: student.content_hash(bar.advance) for student in students}
+    sums = hash_students(students)
     run = job_run(
         config,
         "judge_digits",
@@ -34,11 +31,7 @@ def main(config: JudgeDigitsConfig) -> None:
         not_results=("pictures", "num_per_class", "copies_of"),
     )
     with run as (out, tracker):
-        with progress(total, "judging", "files") as bar:
-            readings = [
-                read_student(reader, student, sums[student.name], out, bar.advance)
-                for student in students
-            ]
+        readings = read_students(reader, students, sums, out)
         report_students(students, readings, real, config, tracker)
 
 

@@ -11,12 +11,11 @@ from hw2.disclosure import plain
 from hw2.faces.students import Faces, FaceStudent
 from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap
-from hw2.metrics.table import format_table
+from hw2.metrics.table import VERDICTS, format_table
 from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import GradeFacesConfig
 
 COLUMNS = 10  # of a sheet, at most
-VERDICTS = {True: "pass", False: "FAIL"}
 
 
 def report_face_students(

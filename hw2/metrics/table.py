@@ -9,6 +9,8 @@ from prettytable import PrettyTable, TableStyle
 from hw2.disclosure import one_line
 from hw2.metrics.intervals import Interval
 
+VERDICTS = {True: "pass", False: "FAIL"}  # in tables of grades
+
 
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
     """An aligned plain-text table of `columns` of `rows`, or of all; a missing cell is left empty.

@@ -10,14 +10,13 @@ from hw2.data.concepts import concept_pictures
 from hw2.data.images import decode
 from hw2.figures.gallery import GalleryRow, gallery
 from hw2.metrics.concept_scores import both_scores, both_there
-from hw2.metrics.table import format_table
+from hw2.metrics.table import VERDICTS, format_table
 from hw2.personalize.generated import Prompt
 from hw2.personalize.grades import Grades
 from hw2.pixels import stacked
 from hw2.runlog.tracker import Tracker
 
 Rows = list[dict[str, Any]]
-VERDICTS = {True: "pass", False: "FAIL"}
 
 
 def report_grades(grades: Grades, clip: str, out: Path, tracker: Tracker) -> None:

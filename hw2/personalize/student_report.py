@@ -18,9 +18,8 @@ from hw2.errors import DataError
 from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.concept_scores import BEST
 from hw2.metrics.intervals import Interval
-from hw2.metrics.table import format_table
+from hw2.metrics.table import VERDICTS, format_table
 from hw2.personalize.generated import Prompt
-from hw2.personalize.grade_report import VERDICTS
 from hw2.personalize.student_grades import StudentPrompt, grade_student_prompt, source_sums
 from hw2.personalize.students import place_of
 from hw2.runlog.tracker import Tracker

@@ -8,7 +8,7 @@ from typing import Any
 
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import read_digit_meta
-from hw2.digits.folder import picture_path
+from hw2.digits.folder import REVERSE, picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.locate import find_model
@@ -127,7 +127,7 @@ def reverse(job: JobOutput) -> Reverse:
     """The strips of jobs.sample_digits, whose states it keeps as OUT/reverse/DOMAIN_tNNNN.png."""
     strips = []
     for domain in _domains(job):
-        paths = sorted((job.out / "reverse").glob(f"{domain}_t*.png"), reverse=True)
+        paths = sorted((job.out / REVERSE).glob(f"{domain}_t*.png"), reverse=True)
         levels = [
             int(found[1]) for p in paths if (found := re.search(r"_t(\d{1,9})\.png$", p.name))
         ]

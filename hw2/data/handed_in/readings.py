@@ -15,6 +15,7 @@ from hw2.data.handed_in.files import HandedFile, Student, hash_part
 from hw2.data.images import decode_bytes
 from hw2.disclosure import plain
 from hw2.errors import DataError
+from hw2.progress import progress
 
 MAX_PIXELS = 4_000_000  # of a picture; a larger one counts as unreadable
 CHUNK = 500  # pictures in memory at once
@@ -80,6 +81,27 @@ def read_student(
     path.parent.mkdir(exist_ok=True)
     write_json(path, [[r.size, r.said, r.reason, r.sum] for r in found])
     return found
+
+
+def hash_students(students: Sequence[Student]) -> dict[str, str]:
+    """The hash of each student's files, by name, under a bar."""
+    with progress(_total(students), "looking through", "files") as bar:
+        return {student.name: student.content_hash(bar.advance) for student in students}
+
+
+def read_students(
+    reader: Reader[Any], students: Sequence[Student], sums: Mapping[str, str], out: Path
+) -> list[list[Reading]]:
+    """`read_student` of each, whose files have the hashes `sums`, under a bar."""
+    with progress(_total(students), "judging", "files") as bar:
+        return [
+            read_student(reader, student, sums[student.name], out, bar.advance)
+            for student in students
+        ]
+
+
+def _total(students: Sequence[Student]) -> int:
+    return sum(len(student.files) for student in students)
 
 
 def picture_sum(pixels: np.ndarray) -> str:
