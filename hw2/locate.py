@@ -1,13 +1,12 @@
 """Finding weights: a file, a run's folder, a bucket, an MLflow run, or a released asset."""
 
-import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from hw2.data.files import replacing
 from hw2.errors import CheckpointError
-from hw2.places import cache_folder, uri_of
+from hw2.places import uri_of
 from hw2.runlog.addresses import resolve_uri, shareable
 
 ASSETS = Path(__file__).parent / "assets"
@@ -71,7 +70,9 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
         except CheckpointError as error:
             raise CheckpointError(f"{key}={model}: {error}") from error
     if uri := uri_of(model):
-        return _found(_fetch(uri, key), model)
+        from hw2.bucket.fetching import fetch_file
+
+        return _found(fetch_file(uri, key, FINAL, STATE), model)
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
     if path.is_dir():
         path = path / (STATE if (path / STATE).is_file() else FINAL)
@@ -84,21 +85,22 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     return path
 
 
-def _fetch(uri: str, key: str) -> Path:
-    """A copy of weights in a bucket; its path names their version, so it never changes."""
-    from hw2.bucket.storage import Bucket
+def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str) -> Path:
+    """The folder meant by `place`, the value of the setting `key`, with the files of another job.
 
-    bucket = Bucket(uri)
-    bucket.refuse_unusable()
-    name, stamp = bucket.patiently(lambda: bucket.find("", FINAL, STATE))
-    if stamp is None:
-        raise CheckpointError(
-            f"{key}={bucket.shown}: no such file, and no folder with {FINAL} or {STATE}"
-        )
-    version = hashlib.sha256(f"{uri} {name} {stamp}".encode()).hexdigest()[:24]
-    path = cache_folder() / "models" / version / (name or bucket.path().rpartition("/")[2])
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as passing:
-            bucket.patiently(lambda: bucket.get(name, passing))
-    return path
+    `run:ID` are the artifacts of an MLflow run, safetensors alone, and a URI is a folder in a
+    bucket: the files whose names match `wanted` are downloaded. Anything else is a folder, which
+    need not be there. Raises CheckpointError for an address without such files, which are `what`.
+    """
+    if str(place).startswith("run:"):
+        from hw2.tracking import download_folder
+
+        try:
+            return download_folder(str(place).removeprefix("run:"), wanted, what)
+        except CheckpointError as error:
+            raise CheckpointError(f"{key}={place}: {error}") from error
+    if uri := uri_of(place):
+        from hw2.bucket.fetching import fetch_folder
+
+        return fetch_folder(uri, key, wanted, what)
+    return Path(place).expanduser()

@@ -1,7 +1,9 @@
 """MLflow's stores: the only file that imports mlflow, and not before it must."""
 
+import hashlib
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -126,20 +128,30 @@ def open_run(
 
 
 def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
-    """Fetch the artifact `name` of a run into the user's cache, and return the file.
+    """Fetch the artifact `name` of a run, as `final.safetensors`, and return the file.
 
-    The path names the content, so a file that is in use never changes. Weights come from others:
+    As `download_folder` does, which raises the same.
+    """
+    return download_folder(run_id, re.compile(re.escape(name)), name, tracking_uri) / name
+
+
+def download_folder(
+    run_id: str, wanted: re.Pattern[str], what: str, tracking_uri: str | None = None
+) -> Path:
+    """Fetch artifacts of a run into the user's cache, and return their folder.
+
+    Its path names their content, so a file that is in use never changes. Weights come from others:
     they are safetensors, which hold no code, and nothing else is fetched.
 
     Args:
         run_id: Of a run in the store; MLflow's UI shows it.
-        name: Path in the run's artifacts, as `final.safetensors`.
+        wanted: Matches the names of the files, which lie beside each other.
+        what: What they are called in an error.
         tracking_uri: Default MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
 
     Raises:
         CheckpointError: no such store, run or artifact, or it cannot be fetched.
     """
-    assert name.endswith(".safetensors"), name
     uri = resolve_uri(tracking_uri)
     place = f"run:{run_id} in the tracking store {mask(uri)}"
     elsewhere = "copy the id from the MLflow UI, or set MLFLOW_TRACKING_URI to the run's store"
@@ -150,27 +162,31 @@ def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
-            file = _fetch(connect(uri), run_id, name, folder)
-            target = cache / run_id / sha256_of(file)[:16] / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return file.replace(target)
+            files = _fetch(connect(uri), run_id, wanted, folder)
+            contents = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
+            target = cache / run_id / hashlib.sha256(contents.encode()).hexdigest()[:16]
+            target.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                file.replace(target / file.name)
+            return target
     except FileNotFoundError as error:
-        raise CheckpointError(f"{place} has no {name} ({error}): finish its training") from error
+        raise CheckpointError(f"{place} has no {what} ({error}): finish its training") from error
     except Exception as error:
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             raise CheckpointError(f"there is no {place}: {elsewhere}") from error
         raise CheckpointError(
-            f"cannot fetch {name} of {place} into {cache} ({describe(error)}): mend that, or set "
+            f"cannot fetch {what} of {place} into {cache} ({describe(error)}): mend that, or set "
             "XDG_CACHE_HOME to another folder"
         ) from error
 
 
-def _fetch(client: Any, run_id: str, name: str, folder: str) -> Path:
+def _fetch(client: Any, run_id: str, wanted: re.Pattern[str], folder: str) -> list[Path]:
     client.get_run(run_id)
-    listed = [file.path for file in client.list_artifacts(run_id, os.path.dirname(name))]
-    if name not in listed:
-        raise FileNotFoundError(f"it has {', '.join(sorted(listed)) or 'no files'}")
-    return Path(client.download_artifacts(run_id, name, folder))
+    listed = sorted(file.path for file in client.list_artifacts(run_id))
+    names = [name for name in listed if wanted.fullmatch(name) and name.endswith(".safetensors")]
+    if not names:
+        raise FileNotFoundError(f"it has {', '.join(listed) or 'no files'}")
+    return [Path(client.download_artifacts(run_id, name, folder)) for name in names]
 
 
 def _make_tables(path: Path) -> None:

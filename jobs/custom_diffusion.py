@@ -19,6 +19,7 @@ def main(config: CustomDiffusionConfig) -> None:
         custom_inputs,
         write_deltas,
     )
+    from hw2.personalize.finding import learnt_files
     from hw2.personalize.report import report_training
     from hw2.progress import progress
     from hw2.runs import job_run
@@ -37,6 +38,8 @@ def main(config: CustomDiffusionConfig) -> None:
             prior.write_captions(captions, out / prior.PRIOR)
         run_training_on(custom_diffusion_training, config, "custom_diffusion", tracker)
         energy = write_deltas(config, out / FINAL, out)
+        for path in learnt_files(out):
+            tracker.log_file(path)
         device = driver_device(config.scaling)
         training = custom_diffusion_training(config, out, device, with_priors=False)
         report_training(training, tracker, {"eval/kept_energy": energy}, device)

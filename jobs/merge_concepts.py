@@ -12,6 +12,7 @@ def main(config: MergeConceptsConfig) -> None:
     from hashlib import sha256
 
     from hw2.personalize.deltas import cross_attention_weights, save_deltas
+    from hw2.personalize.finding import learnt_files
     from hw2.personalize.merge_report import report_merge
     from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
     from hw2.personalize.ways import hashes_of
@@ -28,6 +29,8 @@ def main(config: MergeConceptsConfig) -> None:
     run = job_run(config, "merge_concepts", hashes=hashes, anew=anew, not_results=kept)
     with run as (out, tracker):
         save_deltas(out, merged.deltas, cross_attention_weights(model.unet))
+        for path in learnt_files(out):
+            tracker.log_file(path)
         report_merge(merged, tracker)
 
 

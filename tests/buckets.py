@@ -2,6 +2,7 @@
 
 import logging
 import urllib.request
+from pathlib import Path
 
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
@@ -41,6 +42,14 @@ class BucketServer:
         """The URI of a folder of the bucket."""
         address = f"endpoint_override=127.0.0.1:{self.port}&scheme=http"
         return f"s3://{bucket}/{folder}?{address}"
+
+    def upload(self, folder: Path, name: str) -> str:
+        """Put all files of a local folder below `name`; its URI."""
+        bucket = Bucket(self.uri(name))
+        for path in folder.rglob("*"):
+            if path.is_file():
+                bucket.put(str(path.relative_to(folder)), path, path.stat().st_size)
+        return bucket.uri
 
     def ask_for_keys(self, asked: bool) -> None:
         """Whether to know no keys at all from now on, as if those given were wrong."""

@@ -11,6 +11,7 @@ from hw2.data.files import inside, read_json
 from hw2.data.images import SUFFIXES, decode_named
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
+from hw2.personalize.finding import drawn
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.text2image.prompts import PLACEHOLDER
@@ -62,17 +63,18 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     """What there is to grade: the pictures of each prompt, and in each way those together.
 
     Raises ConfigError for an unknown concept; DataError for what is missing, for prompts that are
-    not known, and for pictures without their counterpart.
+    not known, and for pictures without their counterpart; CheckpointError for a URI without any.
     """
     wanted = chosen_concepts(everything, config.sources)
-    count = config.num_pictures
-    alone, against = _asked_for(find_alone(config.generated, wanted), count), {}
+    count, folder = config.num_pictures, drawn(config.generated, "generated")
+    alone, against = _asked_for(find_alone(folder, wanted), count), {}
     if config.against is not None:
-        _refuse_unpaired(config.generated, config.against)
-        against = _asked_for(find_alone(config.against, wanted), count)
+        other = drawn(config.against, "against")
+        _refuse_unpaired(folder, other)
+        against = _asked_for(find_alone(other, wanted), count)
         for key, numbered in alone.items():
             check_pairs(numbered, against[key])
-    return Generated(alone, against, find_together(config.generated, everything, count))
+    return Generated(alone, against, find_together(folder, everything, count))
 
 
 def _asked_for(

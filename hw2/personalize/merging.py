@@ -16,6 +16,7 @@ from hw2.data.files import read_text, reading
 from hw2.disclosure import writable
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
+from hw2.personalize.finding import learnt_at
 from hw2.personalize.merge import MergeResult, MergeSystem
 from hw2.personalize.personalizer import Personalizer
 from hw2.personalize.tokens import rename_clashing
@@ -69,19 +70,21 @@ def _captions_column(file: Path, text: str) -> list[str]:
     return captions
 
 
-def read_concepts_to_merge(folders: Sequence[Path], model: StableDiffusion) -> list[Deltas]:
-    """What each folder of jobs.custom_diffusion has learnt, with tokens that do not clash.
+def read_concepts_to_merge(places: Sequence[Path], model: StableDiffusion) -> list[Deltas]:
+    """What each jobs.custom_diffusion has learnt, by `learnt_at`, with tokens that do not clash.
 
     Raises CheckpointError for one of another base model or without captions of its own.
     """
     base = base_hash(model.unet, model.text_encoder)
     weights = cross_attention_weights(model.unet)
-    found = [read_deltas(folder, base, weights) for folder in folders]
-    for folder, learnt in zip(folders, found, strict=True):
-        if not _are_captions(learnt.about.get("captions"), list(learnt.rows)):
-            raise CheckpointError(f"{folder}: does not say the captions of its tokens")
-    names = iter(rename_clashing([token for learnt in found for token in learnt.rows]))
-    return [renamed(learnt, [next(names) for _ in learnt.rows]) for learnt in found]
+    found = []
+    for place in places:
+        with learnt_at(place, "concepts") as folder:
+            found.append(read_deltas(folder, base, weights))
+            if not _are_captions(found[-1].about.get("captions"), list(found[-1].rows)):
+                raise CheckpointError(f"{folder}: does not say the captions of its tokens")
+    names = iter(rename_clashing([token for one in found for token in one.rows]))
+    return [renamed(one, [next(names) for _ in one.rows]) for one in found]
 
 
 def _are_captions(found: Any, tokens: list[str]) -> bool:

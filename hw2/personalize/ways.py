@@ -10,8 +10,10 @@ from hw2.data.concepts import Concept, refuse_shared_tokens
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings
+from hw2.personalize.finding import learnt_at
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.tokens import initializer_id
+from hw2.places import uri_of
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 
@@ -34,7 +36,8 @@ def read_ways(
         ways["separate"] = _separate(config.separate, model, base)
     for way, folder in (("joint", config.joint), ("merged", config.merged)):
         if folder is not None:
-            ways[way] = read_deltas(folder, base, weights)
+            with learnt_at(folder, way) as found:
+                ways[way] = read_deltas(found, base, weights)
             trained = "step" in ways[way].about
             if trained != (way == "joint"):
                 by, other = (
@@ -53,21 +56,23 @@ def read_ways(
 def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas:
     rows: dict[str, Tensor] = {}
     for given in files:
-        token, path = None, Path(given).expanduser()
-        if "=" in given and not path.exists():  # a folder's own name may have one, as lr=0.01
-            token, _, name = given.partition("=")
-            path = Path(name).expanduser()
-        if path.is_dir():
-            if not (path / EMBEDDING).is_file():
-                raise CheckpointError(
-                    f"separate={given}: has no {EMBEDDING}: give a folder of "
-                    "jobs.textual_inversion; one of jobs.custom_diffusion goes to --joint"
-                )
-            path = path / EMBEDDING
-        for found in read_embeddings(path, model.text_width, token or None):
-            if found.token in rows:
-                raise ConfigError(f"separate={given}: {found.token} is in another file already")
-            rows[found.token] = found.row
+        token, place = None, given
+        # A folder's own name may have one, as lr=0.01, and so may a bucket's options.
+        if "=" in given and not uri_of(given) and not Path(given).expanduser().exists():
+            token, _, place = given.partition("=")
+        with learnt_at(place, "separate") as path:
+            if path.is_dir():
+                if not (path / EMBEDDING).is_file():
+                    raise CheckpointError(
+                        f"separate={given}: has no {EMBEDDING}: give a folder of "
+                        "jobs.textual_inversion; one of jobs.custom_diffusion goes to --joint"
+                    )
+                path = path / EMBEDDING
+            found = read_embeddings(path, model.text_width, token or None)
+        for embedding in found:
+            if embedding.token in rows:
+                raise ConfigError(f"separate={given}: {embedding.token} is in another file already")
+            rows[embedding.token] = embedding.row
     return Deltas(base, {}, rows, {})
 
 

@@ -39,7 +39,7 @@ class ConceptsToGrade(ClipChoice, GradingConfig):
 class GradeConceptsConfig(ConceptsToGrade):
     """Settings of jobs.grade_concepts."""
 
-    generated: Place = Field(description="folder of jobs.generate_concepts")
+    generated: Place = Field(description="folder of jobs.generate_concepts, or its URI")
     against: Place | None = Field(
         None,
         description="another, drawn with the same seed, to compare with picture by picture, for "

@@ -13,7 +13,7 @@ from hw2.settings.values import Positive, absolute, each_once
 
 MODEL = (
     "hub id, folder that diffusers loads, .ckpt or .safetensors of a Stable Diffusion 1.x, "
-    "folder of jobs.train_text2image, or asset:NAME"
+    "folder of jobs.train_text2image, URI of one of these, or asset:NAME"
 )
 TEMPLATES = (
     "captions: auto (object or style, as input.json says), plain (the same in words that "
@@ -156,7 +156,8 @@ class MergeConceptsConfig(JobConfig):
 
     model: str = Field("asset:text2image", description=MODEL)
     concepts: Annotated[tuple[Place, ...], each_once("folder")] = Field(
-        min_length=1, description="folders of jobs.custom_diffusion, of the same model"
+        min_length=1,
+        description="folders of jobs.custom_diffusion of the same model, their URIs, or run:ID",
     )
     captions: Place = Field(
         Path("hw2_data/text2image/train.csv"),
@@ -179,11 +180,16 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
     )
     separate: tuple[str, ...] = Field(
         (),
-        description="folders of jobs.textual_inversion, or embedding files, a concept each; "
-        "TOKEN=FILE for one that does not name its token; of one vector a token",
+        description="folders of jobs.textual_inversion, or embedding files, or their URIs, or "
+        "run:ID, a concept each; TOKEN=FILE for one that does not name its token; of one vector a "
+        "token",
     )
-    joint: Place | None = Field(None, description="folder of jobs.custom_diffusion on several")
-    merged: Place | None = Field(None, description="folder of jobs.merge_concepts")
+    joint: Place | None = Field(
+        None, description="folder of jobs.custom_diffusion on several, its URI, or run:ID"
+    )
+    merged: Place | None = Field(
+        None, description="folder of jobs.merge_concepts, its URI, or run:ID"
+    )
     untrained: bool = Field(
         False, description="draw with the tokens' initial rows instead, to compare with"
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -21,6 +22,7 @@ from hw2.data.torch_files import load_torch, refuse_unusual, state_in
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
+from hw2.places import uri_of
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.vocabulary import NUM_MERGES, small_tokenizer
 
@@ -88,10 +90,15 @@ BESIDE: list[Any] = [
 ]
 
 
-def is_single_file(model: str) -> bool:
-    """Whether `model` is a file that may hold all parts."""
-    path = Path(model).expanduser()
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def find_single_file(model: str) -> Path | None:
+    """The file meant by `model`, or by its URI, if that may hold all parts; None for no such."""
+    if uri := uri_of(model):
+        from hw2.bucket.fetching import fetch_file
+
+        single = Path(urlsplit(uri).path).suffix.lower() in SUFFIXES
+        return fetch_file(uri, "model") if single else None
+    path = Path(model).expanduser().absolute()
+    return path if path.suffix.lower() in SUFFIXES and path.is_file() else None
 
 
 def read_single_file(path: Path) -> StableDiffusion:

@@ -3,6 +3,7 @@
 import errno
 import functools
 import pickle
+import re
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from hw2.bucket.storage import Bucket, Stamp, _is_final, in_words
 from hw2.errors import CheckpointError, ConfigError, StorageError
-from hw2.locate import FINAL, find_model
+from hw2.locate import FINAL, find_folder, find_model
 from tests.buckets import BucketServer
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -124,6 +125,37 @@ def test_a_bucket_that_comes_back(
     away, back = (record.getMessage() for record in caplog.records)
     assert away == "s3://results/back cannot be used (no answer): trying again for 60 s"
     assert back == "s3://results/back is back"
+
+
+def test_the_files_of_a_folder_that_are_wanted(
+    bucket_server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    uri, wanted = bucket_server.uri("folder"), re.compile(r"([a-z]/)?[a-z]\.txt")
+    bucket = Bucket(uri)
+    for name in ("a.txt", "b/c.txt", "b/c.bin", "b/d/e.txt", ".f/g.txt"):
+        bucket.write_text(name, f"of {name}")
+
+    def read(folder: Path) -> dict[str, str]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+    first = find_folder(uri, "model", wanted, "texts")
+    assert read(first) == {"a.txt": "of a.txt", "b/c.txt": "of b/c.txt"}
+    (first / "a.txt").write_text("fetched once")
+    (first / "b/c.txt").unlink()  # by somebody who made room
+    again = find_folder(Path(uri), "model", wanted, "texts")  # pathlib folds its //
+    assert again == first
+    assert read(again) == {"a.txt": "fetched once", "b/c.txt": "of b/c.txt"}
+    bucket.write_text("b/c.txt", "of more steps")
+    second = find_folder(uri, "model", wanted, "texts")
+    assert read(second) == {"a.txt": "of a.txt", "b/c.txt": "of more steps"}
+    assert read(first)["b/c.txt"] == "of b/c.txt"  # which may be in use
+    with pytest.raises(CheckpointError, match=r"^model=s3://results/folder/b/d: has no texts$"):
+        find_folder(bucket_server.uri("folder/b/d"), "model", re.compile("x"), "texts")
+    with pytest.raises(StorageError, match="no such bucket"):
+        find_folder(bucket_server.uri("folder", bucket="none"), "model", wanted, "texts")
+    assert find_folder("here", "model", wanted, "texts") == Path("here")
 
 
 def test_weights_in_a_bucket(

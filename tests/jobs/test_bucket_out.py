@@ -169,7 +169,10 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
     bucket_server: BucketServer,
     node: tuple[Head, Path],
 ) -> None:
-    """The trained weights reach those who draw, and drawn pictures those who train."""
+    """The trained weights reach those who draw, and drawn pictures those who train.
+
+    What was learnt reaches other jobs too, by the folder's URI or by the run.
+    """
     variables, two = at_the_cluster(*node), {"scaling.num_workers": 2, "train.num_steps": 2}
     digits = {
         "data.root": digits_tree, "judge": judge, "network.patch": 4, "network.channels": 64,
@@ -180,15 +183,34 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
     assert ended.code == 0
     assert len([n for n in bucket_server.names("digits") if n.startswith("svhn/")]) == 100
 
+    model = bucket_server.upload(tiny_pipeline_folder(folder.path / "pipeline"), "pipeline")
     concept = {
-        "model": tiny_pipeline_folder(folder.path / "pipeline"),
-        "input": write_input(folder.path / "concepts"),
-        "prior.num_pictures": 3, "templates": "plain_object", "train.batch_size": 8,
-        "num_shown": 1, "sample.num_inference_steps": 2, "out": bucket_server.uri("custom"),
+        "model": model, "input": write_input(folder.path / "concepts"),
+        "sources": "0,1", "prior.num_pictures": 3, "templates": "plain_object",
+        "train.batch_size": 8, "num_shown": 1, "sample.num_inference_steps": 2,
+        "out": bucket_server.uri("custom"),
     }  # fmt: skip
     ended = folder.run("custom_diffusion", *as_words(concept | two), **variables)
     assert ended.code == 0
     assert "token_new1.safetensors" in bucket_server.names("custom")
-    for out in ("digits", "custom"):
+
+    (folder.path / "captions.txt").write_text("a photo of a cup\na red car on the street\n")
+    merge = {
+        "model": model, "captions": folder.path / "captions.txt", "num_targets": 2,
+        "concepts": bucket_server.uri("custom"), "out": "merged",
+    }  # fmt: skip
+    assert folder.run("merge_concepts", *as_words(merge)).code == 0
+    ((run,),) = folder.query("SELECT run_uuid FROM runs WHERE name='merged'")
+    draw = {
+        "model": model, "input": concept["input"], "sources": "0", "num_pictures": 2,
+        "num_inference_steps": 2, "joint": bucket_server.uri("custom"), "merged": f"run:{run}",
+        "together": "a <new1> next to a <new2>", "scaling.num_workers": 2,
+        "out": bucket_server.uri("drawn"),
+    }  # fmt: skip
+    drawn = folder.run("generate_concepts", *as_words(draw), **variables)
+    assert drawn.code == 0, drawn.err
+    grade = {"input": concept["input"], "sources": "0", "generated": bucket_server.uri("drawn")}
+    assert folder.run("grade_concepts", *as_words(grade | {"out": "grades"})).code == 0
+    for out in ("digits", "custom", "drawn"):
         bucket = Bucket(bucket_server.uri(out))
         assert bucket.files.get_file_info(bucket.path("ray")).type is fs.FileType.NotFound

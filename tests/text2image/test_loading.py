@@ -16,8 +16,10 @@ from hw2.errors import CheckpointError
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import find_pipeline, load_stable_diffusion
 from hw2.text2image.vocabulary import small_tokenizer
+from tests.buckets import BucketServer
 from tests.personalize.tiny import CAPTIONS, CONTEXT, tiny_model, tiny_pipeline_folder
 
+pytest_plugins = ["tests.bucket_fixtures"]
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -212,6 +214,25 @@ def test_what_is_wrong_is_refused(folder: Path, spoil: Callable[[Path], None], t
     with pytest.raises(CheckpointError, match=told) as refusal:
         load_stable_diffusion(str(folder))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_model_in_a_bucket(
+    folder: Path, tmp_path: Path, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    want = load_stable_diffusion(str(folder)).content_hash
+    saved, trained = bucket_server.upload(folder, "saved"), tmp_path / "trained"
+    shutil.copytree(folder, trained / "pipeline")
+    (trained / "checkpoints").mkdir()
+    for name in ("final.safetensors", "checkpoints/state.safetensors", "pipeline/unet/code.py"):
+        (trained / name).write_text("of no use to a pipeline")
+    for uri in (saved, bucket_server.upload(trained, "trained")):
+        assert load_stable_diffusion(uri).content_hash == want
+    fetched = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert "model_index.json" in fetched and "final.safetensors" not in fetched
+    assert not fetched & {"state.safetensors", "code.py"}
+    with pytest.raises(CheckpointError, match=r"^model=s3://results/none: has no model_index.json"):
+        find_pipeline(bucket_server.uri("none"))
 
 
 @pytest.mark.parametrize("model", ["asset:nothing", "./nowhere", "run:abc", "stable-diffusion"])

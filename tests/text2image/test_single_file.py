@@ -24,7 +24,9 @@ from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.single_file import TEXT, UNET, VAE, _unet_name, _vae_name
+from tests.buckets import BucketServer
 
+pytest_plugins = ["tests.bucket_fixtures"]
 State = dict[str, Tensor]
 WIDTHS = (32, 64, 64, 96)
 LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint"
@@ -198,3 +200,16 @@ def test_nothing_in_the_file_is_run(
         load_stable_diffusion("model.ckpt")
     with pytest.raises(CheckpointError, match=r"the \.ckpt or \.safetensors of a Stable Diffusion"):
         load_stable_diffusion("absent.ckpt")
+
+
+def test_a_file_in_a_bucket(
+    weights: State, tmp_path: Path, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    save_file(weights, tmp_path / "sd.safetensors")
+    want = load_stable_diffusion(str(tmp_path / "sd.safetensors")).content_hash
+    bucket_server.upload(tmp_path, "models")
+    uri = bucket_server.uri("models/sd.safetensors")
+    assert load_stable_diffusion(uri).content_hash == want
+    with pytest.raises(CheckpointError, match=r"model=s3://results/models/no.ckpt: no such file$"):
+        load_stable_diffusion(bucket_server.uri("models/no.ckpt"))

@@ -1,0 +1,129 @@
+"""Where learnt concepts and drawn pictures may lie: a folder, a bucket, a run of MLflow."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hw2.errors import CheckpointError
+from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
+from hw2.personalize.embeddings import TokenEmbedding, save_embedding
+from hw2.personalize.finding import DRAWN, LEARNT, learnt_files
+from hw2.personalize.inversion import EMBEDDING
+from hw2.personalize.merging import read_concepts_to_merge
+from hw2.personalize.ways import read_ways
+from hw2.runlog.tracker import Tracker
+from hw2.settings.personalize import GenerateConceptsConfig
+from hw2.text2image.model import StableDiffusion
+from tests.buckets import BucketServer
+from tests.personalize.tiny import WIDTH, tiny_model
+
+pytest_plugins = ["tests.bucket_fixtures"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def made(folder: Path, model: StableDiffusion, token: str, rank: int | None = None) -> Deltas:
+    """What a jobs.custom_diffusion of this token leaves in `folder`, other files beside it."""
+    base = {name: weight.detach() for name, weight in cross_attention_weights(model.unet).items()}
+    about = {"step": 4, "captions": [[f"a photo of {token}"]]}
+    rows = {token: torch.full((WIDTH,), 0.5)}
+    hash_of_base = base_hash(model.unet, model.text_encoder)
+    found = Deltas(hash_of_base, {k: w + 0.25 for k, w in base.items()}, rows, about)
+    save_deltas(folder, found, base, rank)
+    (folder / "final.safetensors").write_bytes(b"the training's own")
+    (folder / "metrics.json").write_text("{}")
+    return found
+
+
+def kept_in_mlflow(folder: Path, store: str) -> str:
+    """`run:ID` of a run with what is learnt, and more, in `folder`."""
+    tracker = Tracker.start(
+        folder, experiment="learnt", run_name=folder.name, config={}, tracking_uri=store
+    )
+    with tracker:
+        for path in (*learnt_files(folder), folder / "final.safetensors", folder / "metrics.json"):
+            tracker.log_file(path)
+    return f"run:{tracker.run_id}"
+
+
+@pytest.mark.parametrize("rank", [None, 1000], ids=["whole", "low rank"])
+@pytest.mark.parametrize("kind", ["folder", "bucket", "run"])
+def test_weights_and_rows_are_found(
+    kind: str, rank: int | None, tmp_path: Path, store: str, bucket_server: BucketServer
+) -> None:
+    model = tiny_model()
+    want = made(tmp_path / "custom", model, "<new1>", rank)
+    place = {
+        "folder": lambda: str(tmp_path / "custom"),
+        "bucket": lambda: bucket_server.upload(tmp_path / "custom", f"custom_{rank}"),
+        "run": lambda: kept_in_mlflow(tmp_path / "custom", store),
+    }[kind]()
+    config = GenerateConceptsConfig(out=tmp_path / "out", joint=place)
+    found = read_ways(config, model, {})["joint"]
+    assert found.rows.keys() == {"<new1>"} and found.weights.keys() == want.weights.keys()
+    assert torch.equal(found.rows["<new1>"], want.rows["<new1>"])
+    for name, weight in want.weights.items():
+        torch.testing.assert_close(found.weights[name], weight, atol=1e-5, rtol=1e-5)
+    [merged] = read_concepts_to_merge([Path(place)], model)
+    assert all(torch.equal(merged.weights[name], found.weights[name]) for name in found.weights)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "token", "run"])
+def test_a_row_is_found(kind: str, tmp_path: Path, store: str, bucket_server: BucketServer) -> None:
+    out = tmp_path / "inversion"
+    out.mkdir()
+    save_embedding(out / EMBEDDING, TokenEmbedding("<new1>", torch.ones(WIDTH)), {})
+    for name in ("final.safetensors", "metrics.json"):
+        (out / name).write_text("")
+    uri = bucket_server.upload(out, "inversion")
+    given, token = {
+        "file": lambda: (bucket_server.uri(f"inversion/{EMBEDDING}"), "<new1>"),
+        "folder": lambda: (uri, "<new1>"),
+        "token": lambda: (f"<cat>={uri}", "<cat>"),
+        "run": lambda: (kept_in_mlflow(out, store), "<new1>"),
+    }[kind]()
+    config = GenerateConceptsConfig(out=tmp_path / "out", separate=(given,))
+    rows = read_ways(config, tiny_model(), {})["separate"].rows
+    assert rows.keys() == {token} and torch.equal(rows[token], torch.ones(WIDTH))
+
+
+def test_what_is_wrong_is_told_of_the_address(
+    tmp_path: Path, store: str, bucket_server: BucketServer
+) -> None:
+    model = tiny_model()
+    other = replace(model, unet=tiny_model(seed=1).unet)
+    made(tmp_path / "custom", other, "<new1>")
+    uri = bucket_server.upload(tmp_path / "custom", "other")
+    run = kept_in_mlflow(tmp_path / "custom", store)
+    nothing, absent = bucket_server.uri("nothing"), "run:0123abcd"
+    for place, told in (
+        (uri, f"^{re.escape(uri)}/pytorch_custom.*: was made for another base model"),
+        (run, f"^{run}/pytorch_custom.*: was made for another base model"),
+        (nothing, "^joint=s3://results/nothing: has no learnt concept$"),
+        (absent, f"^joint={absent}: there is no {absent} in the tracking store"),
+    ):
+        config = GenerateConceptsConfig(out=tmp_path / "out", joint=place)
+        with pytest.raises(CheckpointError, match=told):
+            read_ways(config, model, {})
+    with pytest.raises(CheckpointError, match=r"^separate=s3://results/no\.bin: no such file$"):
+        config = GenerateConceptsConfig(
+            out=tmp_path / "out", separate=(bucket_server.uri("no.bin"),)
+        )
+        read_ways(config, model, {})
+
+
+def test_names_that_are_fetched() -> None:
+    assert [name for name in ("a.safetensors", "final.safetensors", "b/a.safetensors", "a.pt")
+            if LEARNT.fullmatch(name)] == ["a.safetensors"]  # fmt: skip
+    drawn = ("0/0/source0_prompt0_0.png", "together/joint/0/joint_prompt0_1.png", "x/0/a.jpg")
+    assert all(DRAWN.fullmatch(name) for name in (*drawn, "together/prompts.json", "config.yaml"))
+    for name in ("figures/source_0.png", "sheet.png", "0/0/a.txt", "journal", "metrics.json"):
+        assert not DRAWN.fullmatch(name), name
