@@ -135,7 +135,6 @@ def _set_environment() -> None:
             # By this name Ray binds all to loopback, on any system; a node IP of 127.0.0.1, which
             # would say it better, is replaced by the machine's own address.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it found no unused weights
             "RAY_prestart_worker_first_driver": "0",  # without our hook none could be used
             "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
             "RAY_USAGE_STATS_ENABLED": "0",  # an actor for them in each job, and words to the maker

@@ -252,6 +252,8 @@ def _trainer(
             **ray_storage(tracker.out, tracker.mirror),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             callbacks=[Tell()],
+            # DDP warns in C++ that it found no unused weights.
+            worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},
             # On a cluster the workers may have to wait, which Ray tells at this level.
             logging_config=LoggingConfig(log_level="INFO" if joining() else "WARNING"),
         ),
