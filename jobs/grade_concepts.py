@@ -37,7 +37,7 @@ def main(config: GradeConceptsConfig) -> None:
         "grade_concepts",
         files={"input": config.input},
         hashes=source.hashes | hashes,
-        not_results=("input", "generated", "against"),
+        not_results=("input", "generated", "against", "batch_size"),
     )
     with run as (out, tracker):
         store = EmbeddingStore(out / "embeddings", source.embedding_key("fp32"))

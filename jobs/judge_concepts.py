@@ -34,7 +34,7 @@ def main(config: JudgeConceptsConfig) -> None:
         "judge_concepts",
         files={"input": config.input},
         hashes=source.hashes | {"sources": sources, "pictures": hash_of_all(sums)},
-        not_results=("input", "pictures", "num_pictures"),
+        not_results=("input", "pictures", "num_pictures", "batch_size"),
     )
     with run as (out, tracker):
         reader = ConceptReader(embedder, concepts)

@@ -22,6 +22,7 @@ PictureGrid = Float[Tensor, "rows cols 3 h w"] | UInt8[Tensor, "rows cols 3 h w"
 FRAME_SCALE, FRAME_MS, HOLD_MS = 4, 80, 1500  # of an animation
 GAP = 2  # pixels between two pictures
 MARGIN = 8  # pixels around a sheet, and between labels and pictures
+LABEL = 15  # pixels of a label's type, at most
 INK, PAPER = "#222222", "#ffffff"
 
 
@@ -65,7 +66,7 @@ def sheet(
     cell_w = max(w * scale, apart)
     cell_h = h * scale + (round(1.2 * note_font.size) + MARGIN // 2 if below else 0)
     grid = _grid(images, scale, cell_h, cell_w)
-    font = fitting(above, cell_w, largest=15, beside=beside)
+    font = fitting(above, cell_w, largest=LABEL, beside=beside)
     title_font = fitting([title], grid.width, largest=17)
 
     left = MARGIN + max((math.ceil(font.getlength(text)) + MARGIN for text in beside), default=0)

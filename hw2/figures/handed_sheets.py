@@ -7,10 +7,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hw2.figures.grid import sheet
+from hw2.disclosure import one_line
+from hw2.figures.fonts import font
+from hw2.figures.gallery import shortened
+from hw2.figures.grid import LABEL, sheet
 
 THUMB, GREY = 96, 128  # pixels, and what is around them, of a picture in a sheet
 ROWS = 20  # of students in a sheet, at most
+NAME = 300  # pixels of a student's name, which the tables have in full
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def handed_sheets(
         cells = torch.from_numpy(np.array([_cells(row, len(columns)) for row in rows]))
         notes = [[*row.notes, *[""] * len(columns)][: len(columns)] for row in rows]
         suffix = f"_{number}" if len(students) > ROWS else ""
-        labels = [row.name for row in rows]
+        names = [one_line(row.name) for row in rows]
+        type_ = font(LABEL, *names)
+        labels = [shortened(label, NAME, type_) for label in names]
         yield (
             f"{name}{suffix}",
             sheet(cells.movedim(-1, 2), labels, columns, title, scale=1, notes=notes),

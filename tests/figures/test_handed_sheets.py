@@ -49,3 +49,15 @@ def test_each_sheet_has_the_given_row_and_at_most_so_many(
     shape, _, notes = drawn[-1]
     assert shape == (last, 2, 3, THUMB, THUMB)
     assert notes == [["", ""], *[["note", ""]] * (last - 1)]
+
+
+def test_a_long_name_leaves_the_pictures_their_room() -> None:
+    blue = np.full((THUMB, THUMB, 3), BLUE, np.uint8)
+
+    def width(name: str) -> int:
+        row = HandedRow(name, [blue], [""])
+        ((_, picture),) = sheets.handed_sheets("best", row, [row], ["1"], "")
+        return picture.width
+
+    assert width("ann") < width("m" * 20) <= width("m" * 200) < THUMB + 300 + 100
+    assert width("王" * 200) < THUMB + 300 + 100

@@ -249,6 +249,22 @@ def test_what_is_no_folder_is_told(
     assert capsys.readouterr().err.endswith(f"ann: nothing of dog!/1 is judged: {reason}\n")
 
 
+def test_places_that_lack_for_the_same_reason_are_told_once(
+    concept: Concept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed(tmp_path / "all/ann", "dog!/0", 1)
+    (tmp_path / "all/bob").mkdir()
+    config = JudgeConceptsConfig(pictures=(tmp_path / "all",), out=tmp_path / "out")
+    _, bob = find_concept_students(config, {"dog!": concept})
+    assert [file.place for file in bob.files] == ["dog!/0", "dog!/1"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {tmp_path}/all/ann: nothing of dog!/1 is judged: no folder dog!/1; "
+        "found dog!/0/",
+        f"warning: {tmp_path}/all/bob: nothing of dog!/0, dog!/1 is judged: no folder dog!; "
+        "found nothing",
+    ]
+
+
 def test_a_file_of_a_concepts_name_makes_no_students_folder(
     concept: Concept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

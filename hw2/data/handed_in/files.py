@@ -96,8 +96,8 @@ def student_of(
 ) -> Student:
     """What a student has in `places`; no file is opened.
 
-    `untold` is the reason of a picture whose name tells no label. Of a place of which nothing can
-    count a warning says so.
+    `untold` is the reason of a picture whose name tells no label. Of places of which nothing can
+    count a warning says so, once a reason.
     """
     return Student(name, given.path, tuple(_files(given, places, label_of, untold)))
 
@@ -118,6 +118,7 @@ def _files(
         yield from (HandedFile(place, "", -1, None, given.reason) for place in places)
         return
     store, found = Store(os.path.abspath(given.path)), listed(given.path)
+    nothing: dict[str, list[str]] = {}
     for place in places:
         try:
             entries = _scanned(store, found, place)
@@ -129,8 +130,10 @@ def _files(
         if files:
             reason = f"found {names_of(entries)}: {files[0].reason}"
         if all(file.label is None for file in files):
-            warn(f"{given.path}: nothing of {place} is judged: {reason}")
+            nothing.setdefault(reason, []).append(place)
         yield from files or [HandedFile(place, "", -1, None, reason)]
+    for reason, empty in nothing.items():
+        warn(f"{given.path}: nothing of {', '.join(empty)} is judged: {reason}")
 
 
 def _scanned(store: Store, found: Sequence[Entry], place: str) -> list[Entry]:
