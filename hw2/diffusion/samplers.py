@@ -8,6 +8,7 @@ noise comes from `fresh(t)`, so that the caller decides what it depends on.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hw2.diffusion import solvers
 from hw2.diffusion.prediction import x0_of
 from hw2.diffusion.schedule import NoiseSchedule
 from hw2.errors import ConfigError
@@ -67,8 +69,8 @@ def timesteps(
         steps_offset: added to each timestep of "leading", >= 0; the others take no notice of it.
 
     Raises:
-        ConfigError: n is out of range; or with "leading", n does not divide T, or the offset leads
-            beyond T-1.
+        ConfigError: n is out of range; or with "leading", n does not divide T, the offset is below
+            0, or it leads beyond T-1.
     """
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise ConfigError(
@@ -94,6 +96,8 @@ def _leading(total: int, count: int, offset: int) -> list[int]:
             f"num_inference_steps={count} does not divide num_train_timesteps={total}: "
             f"use {below} or {above}, or timestep_spacing trailing"
         )
+    if offset < 0:
+        raise ConfigError(f"steps_offset={offset}: need 0 or more")
     steps = [i * (total // count) + offset for i in reversed(range(count))]
     if steps[0] >= total:
         raise ConfigError(
@@ -125,8 +129,17 @@ def last(steps: Iterator[SampleStep]) -> SampleStep:
 
 
 def find_sampler(name: str) -> Sampler:
-    """The sampler of the file `solvers/{name}.py`."""
-    return import_module(f"hw2.diffusion.solvers.{name}").SAMPLER
+    """The sampler of the file `solvers/{name}.py`. Raises ConfigError if there is none."""
+    names = [module.name for module in iter_modules(solvers.__path__)]
+    if name not in names:
+        raise ConfigError(f"sampler={name}: use one of {', '.join(names)}")
+    return import_module(f"{solvers.__name__}.{name}").SAMPLER
+
+
+def check_eta(eta: float) -> None:
+    """Raise ConfigError unless DDIM's stochasticity `eta` is in [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise ConfigError(f"eta={eta}: need 0 (deterministic) .. 1 (DDPM's variance)")
 
 
 def check_sampler(
@@ -135,8 +148,8 @@ def check_sampler(
     """The timesteps that the sampler called `name` visits.
 
     "ddpm" visits all T timesteps: on fewer steps DDIM with eta=1 is such a sampler, with the
-    posterior's variance instead of beta_t. `eta` is DDIM's alone. Raises ConfigError for anything
-    else.
+    posterior's variance instead of beta_t. `eta`, in [0, 1], is DDIM's alone. Raises ConfigError
+    for anything else.
     """
     sampler = find_sampler(name)
     steps = timesteps(num_train_timesteps, num_inference_steps)
@@ -148,6 +161,7 @@ def check_sampler(
         )
     if not sampler.has_eta and eta != 0:
         raise ConfigError(f"eta={eta}: only sampler ddim has it, not {name}")
+    check_eta(eta)
     return steps
 
 

@@ -118,7 +118,7 @@ def scaled_linear_schedule(
 
 
 def make_schedule(kind: str, num_train_timesteps: int) -> NoiseSchedule:
-    """The schedule called `kind`: "linear" or "cosine"."""
+    """The schedule called `kind`: "linear" or "cosine". Raises ConfigError for another."""
     makers = {"linear": linear_schedule, "cosine": cosine_schedule}
     if kind not in makers:
         raise ConfigError(f"schedule={kind}: use one of {', '.join(makers)}")

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 from torch.testing import assert_close
 
-from hw2.diffusion.samplers import SampleStep, Spacing, last, sample, timesteps
+from hw2.diffusion.samplers import SampleStep, Spacing, check_sampler, last, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
 from hw2.diffusion.solvers.ddim import ddim
 from hw2.diffusion.solvers.ddpm import ddpm
@@ -300,6 +300,7 @@ def test_leading_and_linspace_equal_diffusers_at_every_length(total: int) -> Non
             0,
             "num_inference_steps=1001: use 1 .. 1000, the number of training timesteps",
         ),
+        (1000, 50, -1, "steps_offset=-1: need 0 or more"),
     ],
 )
 def test_refusals_of_leading(total: int, count: int, offset: int, message: str) -> None:
@@ -336,6 +337,10 @@ def test_refusals_say_the_value_and_the_way_out() -> None:
         assert refused(schedule, name, count, eta=0.5).startswith("eta=0.5: only sampler ddim")
     for eta in (-0.1, 1.1, float("nan")):
         assert refused(schedule, "ddim", 10, eta=eta).startswith(f"eta={eta}: need 0")
+        with pytest.raises(ConfigError, match="need 0"):
+            check_sampler("ddim", 50, 10, eta)
+    for name in ("euler", "", "__init__"):
+        assert refused(schedule, name, 10).startswith(f"sampler={name}: use one of ddim, ddpm, ")
 
 
 def counted_steps(alive: list[int]) -> Iterator[SampleStep]:

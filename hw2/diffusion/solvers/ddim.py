@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from jaxtyping import Float
 from torch import Tensor
 
-from hw2.diffusion.samplers import Denoise, Fresh, Sampler, SampleStep, alpha_cumprod, clipped
+from hw2.diffusion.samplers import (
+    Denoise,
+    Fresh,
+    Sampler,
+    SampleStep,
+    alpha_cumprod,
+    check_eta,
+    clipped,
+)
 from hw2.diffusion.schedule import NoiseSchedule
-from hw2.errors import ConfigError
 
 
 def ddim(
@@ -27,10 +34,10 @@ def ddim(
     `eta` in [0, 1]: 0 is deterministic, 1 has DDPM's posterior variance. The last step ends at the
     clean picture, or, without `set_alpha_to_one`, at timestep 0's share of noise. Where x0 was
     clipped, the direction to xt follows from it, or, without `use_clipped_model_output`, is the
-    predicted noise. Both words, and what they do, are diffusers'.
+    predicted noise. Both words, and what they do, are diffusers'. Raises ConfigError for another
+    `eta` when the first step is asked for.
     """
-    if not 0 <= eta <= 1:
-        raise ConfigError(f"eta={eta}: need 0 (deterministic) .. 1 (DDPM's variance)")
+    check_eta(eta)
     xt = x_start
     for t, t_prev in zip(steps, [*steps[1:], -1 if set_alpha_to_one else 0], strict=True):
         alpha_bar, alpha_bar_prev = alpha_cumprod(schedule, t), alpha_cumprod(schedule, t_prev)
