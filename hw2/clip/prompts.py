@@ -40,8 +40,10 @@ def fill(template: str, name: str, clean: bool) -> str:
     """`template` with `name` in place of its placeholder.
 
     `clean` also makes "a" before a vowel "an", and leaves out a template's article before a name
-    that brings its own.
+    that brings its own. Raises ConfigError unless the template has one placeholder and
+    at most MAX_LETTERS letters.
     """
+    _check([template], "templates")
     # Replaced as text: format() would let a template reach into objects.
     placeholder = next(p for p in PLACEHOLDERS if p in template)
     if clean:

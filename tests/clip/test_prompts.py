@@ -7,7 +7,7 @@ import clip_benchmark.datasets
 import open_clip
 import pytest
 
-from hw2.clip.prompts import PUBLISHED, clean_name, fill, prompt_sets
+from hw2.clip.prompts import PUBLISHED, PromptSet, clean_name, fill, prompt_sets
 from hw2.errors import ConfigError
 from hw2.settings.zero_shot import ClipZeroShotConfig
 
@@ -55,6 +55,12 @@ def test_without_cleaning_a_name_stays_as_it_is() -> None:
 def test_a_template_cannot_reach_into_objects() -> None:
     assert fill("{} {0.__class__}", "cat", clean=True) == "cat {0.__class__}"
     assert clean_name("a_{}_b") == "a {} b"
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}", "{label} {c}"])
+def test_a_template_needs_one_placeholder(template: str) -> None:
+    with pytest.raises(ConfigError, match=r"needs one \{\}"):
+        PromptSet("own", (template,), clean=True).prompts(["cat"])
 
 
 def test_sets_with_and_without_cleaning(tmp_path: Path) -> None:
