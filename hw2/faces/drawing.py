@@ -47,8 +47,11 @@ def draw_faces(
     """Pictures, about in [-1, 1], by DDIM from `x_start`.
 
     Fresh noise (eta > 0) depends on (seed, timestep, index) alone: a start drawn with several eta
-    under one index gets the same.
+    under one index gets the same. Raises ConfigError for impossible `settings` or `eta`, unless
+    `indices` has one for each start, and for drawn pixels that are not finite.
     """
+    if len(indices) != len(x_start):  # one index alone would be given to all
+        raise ConfigError(f"indices: {len(indices)} for {len(x_start)} noises: give each its own")
     device, shape = model.device, x_start.shape[1:]
     bf16 = wants_bf16(precision, device)
 

@@ -34,7 +34,8 @@ def draw(
     """A picture of each prompt, 0..255.
 
     Its noise depends on (seed, index) alone: one index under two prompts has the same start. The
-    text is encoded once, not at every step.
+    text is encoded once, not at every step. Raises ConfigError as `check_drawing` does, and for
+    drawn pixels that are not finite.
     """
     tokens = model.tokens([*prompts, settings.negative_prompt])
     bf16, device = wants_bf16(settings.precision, model.device), model.device

@@ -195,6 +195,12 @@ def test_pictures_that_are_no_numbers_are_not_kept() -> None:
         drawn(FaceSampling(num_inference_steps=2), net=Broken())
 
 
+@pytest.mark.parametrize("indices", [[], [0], [0, 1, 2]])
+def test_each_start_needs_an_index(indices: list[int]) -> None:
+    with pytest.raises(ConfigError, match=f"indices: {len(indices)} for 4 noises"):
+        drawn(FaceSampling(num_inference_steps=2), eta=1.0, indices=indices)
+
+
 def test_one_step_that_leaves_the_noise_is_refused() -> None:
     for spacing, t in (("leading", 1), ("linspace", 0)):
         told = FaceSampling(num_inference_steps=1, timestep_spacing=spacing)
