@@ -34,7 +34,7 @@ def reliability_bins(
     one. Bins without pictures are left out; 0 goes to the first. Accuracies carry Wilson's limits.
     Raises DataError for no pictures and for confidences outside [0, 1], ConfigError for no bins.
     """
-    _check(confidence)
+    _check(confidence, num_bins)
     bins = _cells(confidence, num_bins)
     n = torch.bincount(bins, minlength=num_bins)
     confidences = torch.bincount(bins, confidence.double(), minlength=num_bins)
@@ -67,7 +67,7 @@ def calibration_error(
     which are multinomial, 64 slices a bin; in a cell each picture has the mean confidence. The
     cost does not depend on n. Raises as `reliability_bins`.
     """
-    _check(confidence)
+    _check(confidence, num_bins)
     slices = num_bins * SLICES
     cells = _cells(confidence, slices) + slices * right  # wrong pictures, then right ones
     if len(right) == 1:  # which says nothing of the spread
@@ -88,14 +88,14 @@ def calibration_error(
 
 def _cells(confidence: Float[Tensor, " n"], count: int) -> Int64[Tensor, " n"]:
     """Which of `count` equal parts of (0, 1] each confidence lies in; 0 in the first."""
-    if count < 1:
-        raise ConfigError(f"num_bins={count}: need 1 or more")
     edges = torch.arange(1, count, dtype=torch.float64) / count
     # 0.2 of a narrower type is not 0.2 in float64: an edge must be rounded as a confidence is.
     return torch.bucketize(confidence.double(), edges.to(confidence.dtype).double())
 
 
-def _check(confidence: Float[Tensor, " n"]) -> None:
+def _check(confidence: Float[Tensor, " n"], num_bins: int) -> None:
+    if num_bins < 1:
+        raise ConfigError(f"num_bins={num_bins}: need 1 or more")
     if not len(confidence):
         raise DataError("calibration of no pictures: need at least one")
     wrong = confidence[~((confidence >= 0) & (confidence <= 1))]

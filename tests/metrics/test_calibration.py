@@ -102,5 +102,8 @@ def test_what_is_no_probability_is_refused() -> None:
                 function(confidence, right)
     with pytest.raises(DataError, match="no pictures"):
         reliability_bins(confidence[:0], right[:0])
-    with pytest.raises(ConfigError, match="num_bins=0"):
-        reliability_bins(confidence[:4], right[:4], 0)
+    for few in (0, -1):
+        with pytest.raises(ConfigError, match=f"num_bins={few}: need 1"):
+            reliability_bins(confidence[:4], right[:4], few)
+        with pytest.raises(ConfigError, match=f"num_bins={few}: need 1"):
+            calibration_error(confidence[:4], right[:4], seed=0, num_bins=few)
