@@ -59,7 +59,8 @@ class JudgedPictures:
     def accuracy(self, by_noise: bool = False) -> Interval:
         """Share of pictures that the judge reads as labelled.
 
-        `by_noise`: the limits allow for the noise that pictures share (noise_blocks.py).
+        `by_noise`: the limits allow for the noise that pictures share (noise_blocks.py). Raises
+        DataError for no pictures.
         """
         right = self.predictions == self.digits
         shared = Shared.of(right, self.classes) if by_noise else INDEPENDENT

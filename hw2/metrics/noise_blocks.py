@@ -45,11 +45,11 @@ class Shared:
 
         Kish 1965: between columns of `noise_blocks`, as a share of between pictures; its degrees
         of freedom are those of the columns. INDEPENDENT where classes have different numbers of
-        pictures, for then nothing tells which share a noise. Where all values are alike the effect
-        is 1; of a few that differ it is a rough guess.
+        pictures, for then nothing tells which share a noise, and where there are none. Where all
+        values are alike the effect is 1; of a few that differ it is a rough guess.
         """
         blocks = noise_blocks(classes)
-        if len(blocks) > 1 or blocks[0].shape[1] < 2:
+        if len(blocks) != 1 or blocks[0].shape[1] < 2:
             return INDEPENDENT
         found = values.double()[blocks[0]]
         alone = found.var(correction=0) / found.numel()

@@ -194,6 +194,9 @@ def test_pictures_that_cannot_be_scored_are_refused() -> None:
         replace(full, predictions=full.predictions[:3])
     with pytest.raises(DataError, match="no real pictures of svhn"):
         score_digits(full, full.of_domain(0))
+    for by_noise in (False, True):
+        with pytest.raises(DataError, match="a rate of 0 of 0"):
+            judged(0).accuracy(by_noise)
     with pytest.raises(DataError, match="no generated pictures"):
         score_digits(judged(10).of_domain(1), full)
 
