@@ -10,7 +10,7 @@ class TokenRows(nn.Module):
     """`table` (n, width) as it is, and tokens n, n+1, .. from `rows` (k, width), a parameter.
 
     The table's own parameter is frozen, so that a training moves the rows alone (Gal et al. 2023,
-    section 4.1); an optimiser over the whole table would decay the others.
+    section 3); an optimiser over the whole table would decay the others.
     """
 
     def __init__(self, table: nn.Embedding, rows: Float[Tensor, "k width"]) -> None:
@@ -19,10 +19,10 @@ class TokenRows(nn.Module):
         self.rows = nn.Parameter(rows.detach().clone())
 
     def forward(self, tokens: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape width"]:
-        """The row of each token, 0 .. n + k - 1."""
+        """The row of each token, 0 .. n + k - 1. Raises IndexError for another (on the CPU)."""
+        if not len(self.rows):
+            return self.table(tokens)
         size = self.table.num_embeddings
         known = self.table(tokens.clamp(max=size - 1))
-        if not len(self.rows):
-            return known
         new = F.embedding((tokens - size).clamp(min=0), self.rows)
         return torch.where((tokens >= size)[..., None], new.to(known), known)

@@ -1,5 +1,6 @@
 """Further rows beside a table against one longer table."""
 
+import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
@@ -27,6 +28,13 @@ def test_only_the_rows_have_a_gradient() -> None:
     whole = torch.cat([TABLE, NEW]).requires_grad_()
     whole[TOKENS].square().sum().backward()
     assert_close(rows.rows.grad, whole.grad[7:])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_token_beyond_the_rows_is_refused(count: int) -> None:
+    rows = TokenRows(nn.Embedding(7, 4), NEW[:count])
+    with pytest.raises(IndexError):
+        rows(torch.tensor([7 + count]))
 
 
 def test_the_rows_that_it_began_with_stay_as_they_were() -> None:
