@@ -54,7 +54,10 @@ def top_k_accuracy(top: Int64[Tensor, "n m"], labels: Int64[Tensor, " n"], k: in
 def hits_per_class(
     top: Int64[Tensor, "n m"], labels: Int64[Tensor, " n"], k: int, num_classes: int
 ) -> Int64[Tensor, " c"]:
-    """How many pictures of each class have it among their k best. Raises as `top_k_accuracy`."""
+    """How many pictures of each class have it among their k best.
+
+    Raises ConfigError unless 1 <= k <= m, DataError for a label outside 0..num_classes-1.
+    """
     _check_classes("labels", labels, num_classes)
     return torch.bincount(labels[_among(top, labels, k)], minlength=num_classes)
 
@@ -119,7 +122,8 @@ def class_scores(
 
 def worst_pairs(confusion: Int64[Tensor, "c c"], count: int) -> list[ConfusedPair]:
     """The `count` kinds of mistake made most often; of equals that of the lower truth first,
-    then of the lower prediction. Fewer where there are not so many.
+    then of the lower prediction. Fewer where there are not so many. Raises ConfigError for a
+    `count` below 1.
     """
     if count < 1:
         raise ConfigError(f"count={count} worst pairs: need 1 or more")

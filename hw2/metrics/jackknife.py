@@ -55,7 +55,7 @@ class Estimate:
 
     @classmethod
     def of_table(cls, value: float, table: Float64[Tensor, "2 moves"]) -> "Estimate":
-        """The estimate whose `table` this is."""
+        """The estimate whose `table` this is, but for its `least`, which a difference has not."""
         sizes = table[0].unique_consecutive(return_counts=True)[1].tolist()
         return cls(value, table[1].split(sizes))
 

@@ -31,7 +31,7 @@ class RandomFeatures(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 64"]:
-        """Features of pictures in [-1, 1], of any size; they are averaged down to 32 x 32."""
+        """Features of square pictures in [-1, 1], h >= 4, averaged down to 32 x 32 where larger."""
         x = images
         if min(x.shape[-2:]) > SIDE:
             x = F.interpolate(x, (SIDE, SIDE), mode="area")
