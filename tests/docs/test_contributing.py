@@ -63,6 +63,23 @@ def run(copy: Path, job: str, *words: object) -> str:
     return ended.stdout
 
 
+FEW = """
+import torch
+from hw2.metrics.digit_scores import JudgedPictures, score_digits
+
+labels, numbers = torch.arange(5), torch.randn(5, 3)
+few = JudgedPictures(labels, labels, torch.zeros_like(labels), numbers, numbers)
+print(score_digits(few, few).get("coverage"))
+"""
+
+
+def test_the_metric_is_undefined_of_few_pictures(copy: Path) -> None:
+    command = [sys.executable, "-c", FEW]
+    environment = dict(os.environ, PYTHONPATH=str(copy))
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert ended.stdout == "n/a\n", ended.stderr
+
+
 @pytest.mark.slow
 def test_a_sampler_a_data_set_and_a_metric_are_a_file_each(copy: Path) -> None:
     small = {"num_train": 20, "num_val": 297, "num_faces": 10, "num_noises": 2}
