@@ -1,7 +1,8 @@
 """The one training loop: plain torch, yields what happens, resumes bit for bit.
 
-Everything random comes from counters keyed by (seed, step, sample), so that the state to resume is
-the weights, their average, the optimiser's moments and the step.
+Everything random comes from counters keyed by (seed, step, sample), but for dropout, for which each
+step seeds torch's own generator; so the state to resume is the weights, their average, the
+optimiser's moments and the step.
 """
 
 import contextlib
