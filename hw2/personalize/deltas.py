@@ -82,7 +82,7 @@ def save_deltas(
     """
     if rank is not None and rank < 1:
         raise ConfigError(f"rank={rank}: want at least 1, or none for whole matrices")
-    _refuse_misfits(str(folder), deltas.weights, base_weights)
+    refuse_unfit(str(folder), deltas.weights, base_weights)
     folder.mkdir(parents=True, exist_ok=True)
     meta: dict[str, Any] = {"base": deltas.base, "rank": rank, "about": deltas.about}
     meta |= {"kept_energy": 1.0, "tokens": []}  # pairs, in the order of the captions: JSON sorts
@@ -114,28 +114,24 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
         raise CheckpointError(
             f"{folder}: no {WEIGHTS} there: give a folder that jobs.custom_diffusion wrote"
         )
-    # The largest file: two factors of full rank, in float64, and a header.
-    limit = 16 * sum(w.numel() for w in base_weights.values()) + 2**20
-    tensors, meta = read_tensors(path, limit)
+    tensors, meta = read_tensors(path, max_bytes(base_weights))
     try:
         made_for, tokens, about = str(meta["base"]), dict(meta["tokens"]), dict(meta["about"])
         "".join(tokens).encode()  # no half of a surrogate pair
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
-            f"{path}: has no hw2 metadata, so that its base model is not known: give a folder that "
-            "jobs.custom_diffusion wrote; of others' files the new word alone can be drawn, by "
-            "generate_concepts --separate"
+            f"{path}: has no hw2 metadata, so that its base model and captions are not known: give "
+            "a folder that jobs.custom_diffusion wrote; what others trained is drawn by "
+            "generate_concepts --joint"
         ) from None
     if made_for != base:
         raise CheckpointError(
             f"{path}: was made for another base model (hash {made_for[:8]}.., this is {base[:8]}..)"
         )
     weights = (
-        _of_processors(tensors)
-        if path.name == WEIGHTS
-        else _of_factors(path, tensors, base_weights)
+        of_processors(tensors) if path.name == WEIGHTS else _of_factors(path, tensors, base_weights)
     )
-    _refuse_misfits(str(path), weights, base_weights)
+    refuse_unfit(str(path), weights, base_weights)
     width = next(iter(base_weights.values())).shape[1]
     return Deltas(
         base,
@@ -145,13 +141,18 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
     )
 
 
+def max_bytes(base_weights: Mapping[str, Tensor]) -> int:
+    """Of the largest file: two factors of full rank, in float64, and a header."""
+    return 16 * sum(weight.numel() for weight in base_weights.values()) + 2**20
+
+
 def apply_weights(unet: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give `unet` all its `cross_attention_weights`, in place.
 
     Raises CheckpointError unless they are its layers' and finite.
     """
     own = cross_attention_weights(unet)
-    _refuse_misfits("deltas", weights, own)
+    refuse_unfit("deltas", weights, own)
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(weights[name])
@@ -182,7 +183,8 @@ def _as_processors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _of_processors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def of_processors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `_as_processors` made, by the names of `cross_attention_weights`."""
     return {
         PROCESSOR.sub(r"\1.to_\2.weight", name): weight
         for name, weight in tensors.items()
@@ -230,7 +232,8 @@ def _share(kept: float, whole: float) -> float:
     return kept / whole if whole else 1.0
 
 
-def _refuse_misfits(place: str, found: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
+def refuse_unfit(place: str, found: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError unless `found` are finite floats of the names and shapes of `want`."""
     refuse_misfits(place, shapes_of(found), shapes_of(want))
     for name, value in found.items():
         if value.dtype not in FLOATS:

@@ -90,7 +90,7 @@ def read_embeddings(
                 f"be {token}: give files of one"
             )
         rows = {token: next(iter(rows.values()))}
-    return [TokenEmbedding(name, _checked(path, name, row, width)) for name, row in rows.items()]
+    return [TokenEmbedding(name, checked_row(path, name, row, width)) for name, row in rows.items()]
 
 
 def _rows_by_token(found: Any) -> dict[Any, Any]:
@@ -109,8 +109,8 @@ def _rows_by_token(found: Any) -> dict[Any, Any]:
     return rows
 
 
-def _checked(path: Path, token: str, row: Any, width: int | None) -> Float[Tensor, " width"]:
-    """`row` in float32 as (width,), or CheckpointError."""
+def checked_row(path: Path, token: str, row: Any, width: int | None) -> Float[Tensor, " width"]:
+    """`row`, of the file `path`, in float32 as (width,), or CheckpointError."""
     if not isinstance(row, Tensor) or row.dtype not in FLOATS or row.ndim not in (1, 2):
         kind = f"{row.dtype} {tuple(row.shape)}" if isinstance(row, Tensor) else type(row).__name__
         raise CheckpointError(f"{path}: {token} is {kind}, want a row of floats")

@@ -12,6 +12,7 @@ from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, r
 from hw2.personalize.embeddings import read_embeddings
 from hw2.personalize.finding import learnt_at
 from hw2.personalize.inversion import EMBEDDING
+from hw2.personalize.others import others_file, read_others
 from hw2.personalize.tokens import initializer_id
 from hw2.places import uri_of
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -37,7 +38,12 @@ def read_ways(
     for way, folder in (("joint", config.joint), ("merged", config.merged)):
         if folder is not None:
             with learnt_at(folder, way) as found:
-                ways[way] = read_deltas(found, base, weights)
+                theirs = others_file(found) if way == "joint" else None
+                ways[way] = (
+                    read_others(theirs, base, weights)
+                    if theirs
+                    else read_deltas(found, base, weights)
+                )
             trained = "step" in ways[way].about
             if trained != (way == "joint"):
                 by, other = (

@@ -185,7 +185,9 @@ class GenerateConceptsConfig(DrawSettings, JobConfig):
         "token",
     )
     joint: Place | None = Field(
-        None, description="folder of jobs.custom_diffusion on several, its URI, or run:ID"
+        None,
+        description="folder of jobs.custom_diffusion on several, its URI, or run:ID; or what "
+        "others trained: folder of diffusers' Custom Diffusion, or the authors' delta.bin",
     )
     merged: Place | None = Field(
         None, description="folder of jobs.merge_concepts, its URI, or run:ID"

@@ -1,0 +1,79 @@
+"""Custom Diffusion that others trained: with diffusers' script, or with its authors' own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.disclosure import warn
+from hw2.errors import CheckpointError, DataError
+from hw2.personalize.deltas import WEIGHTS, Deltas, max_bytes, of_processors, refuse_unfit
+from hw2.personalize.embeddings import PICKLED, checked_row, read_embeddings, read_tensors
+
+PICKLED_WEIGHTS = "pytorch_custom_diffusion_weights.bin"  # diffusers' name
+DELTA = "delta.bin"  # the authors' name
+
+
+def others_file(place: Path) -> Path | None:
+    """The file of weights in the folder `place`, or `place` itself, if others trained them."""
+    if place.is_file():
+        return place if place.suffix in PICKLED else None
+    found = [path for name in (PICKLED_WEIGHTS, DELTA) if (path := place / name).is_file()]
+    if (path := place / WEIGHTS).is_file() and not read_tensors(path, path.stat().st_size)[1]:
+        found.append(path)
+    return found[0] if found else None
+
+
+def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> Deltas:
+    """What others learnt, by `others_file`, for the model whose `base_hash` is `base`.
+
+    Of diffusers' script: keys and values as attention processors, and beside them a file a token.
+    Of the authors': {"unet": {name: weight}, "modifier_token": {token: row}} (Kumari et al. 2023).
+    They do not tell their base model, which a warning says.
+
+    Raises CheckpointError for a file that is torn, holds code, has not all layers or others (as
+    where queries were trained too), no token, or values that are not finite floats.
+    """
+    found = _read(path, max_bytes(base_weights))
+    width = next(iter(base_weights.values())).shape[1]
+    if "modifier_token" in found:
+        weights, rows = found.get("unet"), found["modifier_token"]
+        if not (isinstance(rows, dict) and all(isinstance(token, str) for token in rows)):
+            raise CheckpointError(f"{path}: its modifier_token is no table of tokens and rows")
+        rows = {token: checked_row(path, token, row, width) for token, row in rows.items()}
+    else:
+        weights = of_processors(found)
+        files = [of for of in _beside(path) if of.suffix in (".safetensors", *PICKLED)]
+        rows = {one.token: one.row for of in files for one in read_embeddings(of, width)}
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise CheckpointError(f"{path}: holds no weights by their names")
+    if not rows:
+        raise CheckpointError(
+            f"{path}: no token there: put its file, as <new1>.bin, beside these weights"
+        )
+    refuse_unfit(str(path), weights, base_weights)
+    warn(f"{path}: does not tell its base model: taken to be --model")
+    about = {"step": None}  # trained, as a merge is not
+    return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, about)
+
+
+def _beside(path: Path) -> list[Path]:
+    """The other files of its folder."""
+    return sorted(other for other in path.parent.iterdir() if other.is_file() and other != path)
+
+
+def _read(path: Path, limit: int) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        return read_tensors(path, limit)[0]
+    try:
+        found = load_torch(path, limit)
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise DataError("want a table of names and tensors")
+        inner = [of for of in found.values() if isinstance(of, dict)]
+        tensors = [of for table in (found, *inner) for of in table.values()]
+        refuse_unusual((of for of in tensors if isinstance(of, Tensor)), limit)
+    except DataError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return found
