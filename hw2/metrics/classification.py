@@ -80,17 +80,19 @@ def mean_per_class_recall(confusion: Int64[Tensor, "c c"]) -> Interval:
 
     The classes count as given and their pictures as drawn. The limits are those of a linear
     function of k proportions (Price & Bonett 2004, Comput. Stat. Data Anal. 45:449), for
-    which 2/k hits and 2/k misses are added to each class, kept inside [0, 1].
-    Raises DataError for no pictures at all.
+    which 2/k hits and 2/k misses are added to each class, kept inside [0, 1]. Of many classes that
+    adds next to nothing, and p (1 - p) / n of the share p found in n pictures is too small by
+    p (1 - p) / n^2 of the true one, all of it where n = 1: that of the mean recall is added, which
+    is a little too much where recalls differ. Raises DataError for no pictures at all.
     """
     there = confusion.sum(1) > 0
     if not there.any():
         raise DataError("the mean recall of no pictures: need at least one")
     n, hits, k = confusion.sum(1)[there].double(), confusion.diagonal()[there].double(), there.sum()
     shifted, sizes = (hits + 2 / k) / (n + 4 / k), n + 4 / k
-    variance = float((shifted * (1 - shifted) / sizes).sum()) / int(k) ** 2
-    around = normal_interval(float(shifted.mean()), variance)
     value = float((hits / n).mean())
+    variances = shifted * (1 - shifted) / sizes + value * (1 - value) / n.square()
+    around = normal_interval(float(shifted.mean()), float(variances.sum()) / int(k) ** 2)
     return Interval(value, max(min(around.low, value), 0.0), min(max(around.high, value), 1.0))
 
 

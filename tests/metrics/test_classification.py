@@ -85,6 +85,21 @@ def test_limits_of_the_mean_recall_hold_the_truth(each: int) -> None:
     assert max(below, above) < 60 and min(below, above) > 5
 
 
+@pytest.mark.parametrize(("each", "recall"), [(1, 0.7), (1, 0.95), (2, 0.95)])
+def test_limits_of_the_mean_recall_of_few_pictures_each(each: int, recall: float) -> None:
+    rng, classes, held, width = np.random.default_rng(0), 60, 0, 0.0
+    for hits in rng.binomial(each, recall, (400, classes)):
+        confusion = torch.diag(torch.from_numpy(hits))
+        confusion[:, 0] += torch.from_numpy(each - hits)
+        confusion[0, 0], confusion[0, 1] = int(hits[0]), each - int(hits[0])
+        limits = mean_per_class_recall(confusion)
+        held += limits.low <= recall <= limits.high
+        width += (limits.high - limits.low) / 400
+    assert held / 400 > 0.93  # half of them were outside with one picture each
+    exact = 2 * 1.96 * math.sqrt(recall * (1 - recall) / each / classes)
+    assert exact < width < 1.4 * exact
+
+
 def test_the_mean_recall_where_all_is_right() -> None:
     limits = mean_per_class_recall(torch.eye(10, dtype=torch.int64) * 50)
     assert limits.value == limits.high == 1
