@@ -18,8 +18,9 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
 
     Covariances are divided by n - 1. With C = R^T R from a QR decomposition of the centred rows,
     the eigenvalues of (C_a C_b)^(1/2) are the singular values of R_a R_b^T: real and
-    non-negative by construction, also for fewer rows than features. Small sets read too high
-    (Chong & Forsyth 2020): compare only scores of sets of the same sizes.
+    non-negative by construction, also for fewer rows than features. Small sets read too high, the
+    more the wider rows are spread within classes (Chong & Forsyth 2020): compare only sets of the
+    same sizes, and those of unlike spreads by `kernel_distance` as well, which has no such bias.
     Raises DataError for fewer than 2 rows, other widths, or features that are not finite.
     """
     _check("Frechet distance", a, b)

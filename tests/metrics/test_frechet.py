@@ -1,6 +1,7 @@
 """Frechet and kernel distance against SciPy's square root and against double loops."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -55,6 +56,24 @@ def test_frechet_of_fewer_pictures_than_features_is_sound(n: int, m: int) -> Non
     assert math.isfinite(there) and there > 0
     assert there == pytest.approx(back, rel=1e-9)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_small_sets_of_a_wide_spread_read_higher_by_frechet_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, real = (
+        torch.randn(30, 30, 8, generator=generator),
+        torch.randn(900, 8, generator=generator),
+    )
+
+    def excess(distance: Callable[[Tensor, Tensor], float], spread: float) -> tuple[float, float]:
+        small = [distance(spread * few, real) for few in rows]
+        over = np.array(small) - distance(spread * rows.flatten(0, 1), real)
+        return over.mean(), over.mean() / over.std(ddof=1) * len(small) ** 0.5
+
+    narrow, wide = (excess(frechet_distance, spread)[0] for spread in (0.7, 1.4))
+    assert wide > 2 * narrow > 0.5
+    for spread in (0.7, 1.4):
+        assert abs(excess(kernel_distance, spread)[1]) < 3
 
 
 def test_frechet_of_equal_sets_is_not_below_0() -> None:
