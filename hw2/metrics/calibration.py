@@ -61,7 +61,8 @@ def calibration_error(
     they are about the expected score of a set of this size. That is above 0 also for a perfect
     classifier, by up to 0.4 sqrt(bins / n): compare only sets of the same size. Percentiles would
     not do: noise added a second time mostly adds to |..|, so that for a perfect classifier they
-    cover 79 % where these cover 98 %, and can leave the estimate out.
+    cover 79 % where these cover 98 %, and can leave the estimate out. From few pictures, a few of
+    them wrong, they are too narrow: of 50 they cover 90 to 98 %, of 20 78 to 95 %, of 5 about half.
 
     Resampled are not pictures but the counts of the cells (slice of confidence, right or wrong),
     which are multinomial, 64 slices a bin; in a cell each picture has the mean confidence. The
