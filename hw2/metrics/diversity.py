@@ -39,9 +39,10 @@ def relative_diversity(
     """Diversity of the generated pictures over the real ones', class by class, then averaged.
 
     1 for equal distributions (but for a bias of the order of 1/m), 0 for a single picture
-    repeated. The limits are the delta method's, and allow for noise that generated classes share:
-    in classes of as many pictures the i-th pictures are taken for one draw, which the jackknife
-    leaves out of all of them. Without such noise that is right too. Real classes are independent.
+    repeated. The limits are the delta method's, the lower one at least 0, and allow for noise that
+    generated classes share: in classes of as many pictures the i-th pictures are taken for one
+    draw, which the jackknife leaves out of all of them. Without such noise that is right too. Real
+    classes are independent.
     Left out are classes with a single picture in either set, and those whose real pictures are all
     alike; nan if none is left.
     """
@@ -58,4 +59,4 @@ def relative_diversity(
         moves.append(of_block)
     k = len(ratios)
     mean = sum(ratios) / k if k else math.nan
-    return Estimate(mean, tuple(moved / k if k else moved for moved in moves))
+    return Estimate(mean, tuple(moved / k if k else moved for moved in moves), least=0.0)

@@ -50,6 +50,16 @@ def test_a_class_of_one_picture_is_left_out_and_none_left_is_nan() -> None:
     assert relative_diversity(x, digits, x[:3], digits[:3]).value == 1.0  # of 1 no real one at all
 
 
+def test_limits_of_the_ratio_do_not_reach_below_0() -> None:
+    generated, classes = normal(5, 4, 0), torch.zeros(5, dtype=torch.int64)
+    generated[0] += 100  # a picture unlike all others
+    real = normal(5, 4, 1)
+    found = relative_diversity(generated, classes, real, classes)
+    moved = (found - relative_diversity(normal(5, 4, 2), classes, real, classes)).interval
+    assert found.interval.low == 0 < found.value < found.interval.high
+    assert moved.low < 0  # a difference may
+
+
 def test_relative_diversity_does_not_depend_on_the_unit() -> None:
     a, b, digits = normal(40, 6, 0), normal(40, 6, 1), torch.arange(40) % 4
     plain = relative_diversity(a, digits, b, digits)
