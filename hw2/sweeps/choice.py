@@ -40,8 +40,8 @@ def choose(
     "best": the best value, of equal ones the one with fewest network calls.
     "cheapest_within_interval": fewest network calls among those whose value lies within the
     interval of the best one, of equally cheap ones the one with the largest finite `prefer`, or
-    the best; the cheapest that is not shown to be worse (cf. the one-standard-error rule, Breiman
-    et al. 1984, section 3.4.3).
+    the best (cf. the one-standard-error rule, Breiman et al. 1984, section 3.4.3). In pairs, whose
+    limits are narrower, it can be shown to be worse than the best all the same.
     """
     whole = with_most_samples([trial for trial in trials if not trial.error])
     known = [t for t in whole if math.isfinite(t.scores.get(metric, UNDEFINED).value)]
