@@ -30,7 +30,7 @@ from hw2.personalize.deltas import (
 from hw2.personalize.embeddings import read_tensors
 from hw2.text2image.model import StableDiffusion
 from hw2.weights import described, write_tensors
-from tests.personalize.tiny import WIDTH, tiny_model, tiny_pipeline_folder
+from tests.personalize.tiny import WIDTH, predicted, tiny_model, tiny_pipeline_folder
 
 ABOUT = {"concepts": ["0", "1"], "step": 10}
 
@@ -55,14 +55,6 @@ def deltas(model: StableDiffusion, base: dict[str, Tensor]) -> Deltas:
         {token: torch.randn(WIDTH, generator=draw) for token in ("<new1>", "ein/Ding")},
         ABOUT,
     )
-
-
-def predicted(unet: UNet2DConditionModel) -> Tensor:
-    draw = torch.Generator().manual_seed(2)
-    latents = torch.randn(3, 4, 8, 8, generator=draw)
-    text = torch.randn(3, 5, WIDTH, generator=draw)
-    with torch.no_grad():
-        return unet(latents, torch.tensor([0, 400, 999]), text).sample
 
 
 def test_layers_of_stable_diffusion_1() -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
-from torch import Tensor
 from torch.testing import assert_close
 
 from hw2.errors import CheckpointError
@@ -18,7 +17,7 @@ from hw2.personalize.others import DELTA, PICKLED_WEIGHTS
 from hw2.personalize.ways import read_ways
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
-from tests.personalize.tiny import WIDTH, tiny_model
+from tests.personalize.tiny import WIDTH, predicted, tiny_model
 
 ROW = torch.arange(float(WIDTH))
 
@@ -42,14 +41,6 @@ def with_processors(unet: UNet2DConditionModel) -> UNet2DConditionModel:
         )  # fmt: skip
     changed.set_attn_processor(processors)
     return changed
-
-
-def predicted(unet: UNet2DConditionModel) -> Tensor:
-    draw = torch.Generator().manual_seed(2)
-    latents = torch.randn(3, 4, 8, 8, generator=draw)
-    text = torch.randn(3, 5, WIDTH, generator=draw)
-    with torch.no_grad():
-        return unet(latents, torch.tensor([0, 400, 999]), text).sample
 
 
 def joint(model: StableDiffusion, place: Path) -> Any:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
 
 from hw2.diffusion.schedule import linear_schedule
 from hw2.models.text2image import build_autoencoder, build_latent_unet, build_text_encoder
@@ -51,3 +53,12 @@ def tiny_pipeline_folder(path: Path) -> Path:
     """Write such a pipeline, its weights in half precision as safetensors, to `path`."""
     write_pipeline(tiny_model(), path)
     return path
+
+
+def predicted(unet: UNet2DConditionModel) -> Tensor:
+    """What the denoiser says of three latents and texts at random, the same in each call."""
+    draw = torch.Generator().manual_seed(2)
+    latents = torch.randn(3, 4, 8, 8, generator=draw)
+    text = torch.randn(3, 5, WIDTH, generator=draw)
+    with torch.no_grad():
+        return unet(latents, torch.tensor([0, 400, 999]), text).sample
