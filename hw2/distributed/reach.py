@@ -1,4 +1,4 @@
-"""Whether the cluster of RAY_ADDRESS answers, before Ray itself asks: it tries for minutes."""
+"""Whether there is a Ray to join that answers, or a place for one: Ray itself tries for minutes."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import socket
 from hw2.errors import ConfigError
 
 ANSWER_SECONDS = 15.0
+SOCKET_BYTES = 107  # of the path of a socket
 
 
 def joining() -> bool:
@@ -64,3 +65,16 @@ def _ask(head: str, seconds: float) -> str | None:
         if error.code() not in refused:
             return f"what answers there is no Ray head ({error.code().name})"
     return None
+
+
+def refuse_long_folder() -> None:
+    """Raise ConfigError if a local Ray's sockets cannot lie where RAY_TMPDIR or TMPDIR says."""
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(name, "/tmp")
+    below = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    room = SOCKET_BYTES - len(below)
+    if not folder.startswith("/") or len(os.fsencode(folder)) > room:
+        raise ConfigError(
+            f"{name}={folder}: Ray's sockets lie there, which takes an absolute path of at most "
+            f"{room} bytes: set RAY_TMPDIR=/tmp, or another short one"
+        )

@@ -1,5 +1,6 @@
 """A RAY_ADDRESS that does not answer is told soon, whatever it is that is silent there."""
 
+import os
 import socket
 import threading
 import time
@@ -12,8 +13,9 @@ from typing import Any
 import grpc
 import pytest
 from ray._private import services
+from ray._private.utils import validate_socket_filepath
 
-from hw2.distributed.reach import refuse_silent
+from hw2.distributed.reach import SOCKET_BYTES, refuse_long_folder, refuse_silent
 from hw2.errors import ConfigError
 
 
@@ -130,3 +132,28 @@ def test_something_silent_and_something_else(monkeypatch: pytest.MonkeyPatch) ->
         with refused(f"127.0.0.1:{page.server_port}", "no answer|no Ray head", monkeypatch):
             refuse_silent(0.5)
         page.shutdown()
+
+
+def test_a_folder_that_takes_no_sockets_of_a_local_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_TMPDIR", "TMPDIR"):  # the first is looked at first
+        monkeypatch.delenv("RAY_TMPDIR", raising=False)
+        for folder in ("", "scratch", "/" + "t" * 100):
+            monkeypatch.setenv(name, folder)
+            with pytest.raises(ConfigError, match=f"^{name}={folder}: .* set RAY_TMPDIR=/tmp"):
+                refuse_long_folder()
+        monkeypatch.setenv(name, "/tmp")
+        refuse_long_folder()
+        monkeypatch.undo()
+
+
+def test_as_long_a_folder_as_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = f"/ray/session_2026-11-30_05-11-16_800109_{os.getpid()}/sockets/plasma_store"
+    folder = "/" + "t" * (SOCKET_BYTES - len(session) - 1)
+    validate_socket_filepath(folder + session)
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    refuse_long_folder()
+    with pytest.raises(OSError, match="cannot exceed"):
+        validate_socket_filepath(f"{folder}t{session}")
+    monkeypatch.setenv("RAY_TMPDIR", f"{folder}t")
+    with pytest.raises(ConfigError, match=f"at most {len(folder)} bytes"):
+        refuse_long_folder()
