@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -19,6 +20,7 @@ from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
 from hw2.stopping import stop, stopped_at
 from hw2.submitted import refuse_lost
+from hw2.surroundings import refuse_gone_folder, settle
 from hw2.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Config)
 SHOWN = 6  # differences that are told, of all
 MAKE_ROOM = "make room, and the same command goes on"
+# Of torch about the processor's memory, and of a library for which `ulimit -v` leaves no room.
+_LACKING = re.compile("can't allocate memory|failed to map segment|[Cc]annot allocate memory")
 
 
 def claim_out(
@@ -112,7 +116,10 @@ def claim_out(
     except OSError as error:
         if wants_room(error):
             shown, advice = out, MAKE_ROOM
-        raise ConfigError(f"cannot use out={shown} ({error.strerror}): {advice}") from None
+        why = error.strerror
+        if out.is_symlink() and not out.exists():
+            why = f"a link to {out.readlink()}, which is not there"
+        raise ConfigError(f"cannot use out={shown} ({why}): {advice}") from None
     return out
 
 
@@ -154,7 +161,7 @@ def run_job(
         if spec
         else f"python {Path(sys.argv[0]).name}"
     )
-    wait_without_spinning()
+    settle()
     before = signal.signal(signal.SIGTERM, stop)
     stopped_at.clear()
     ended: list[int] = []
@@ -166,18 +173,6 @@ def run_job(
     finally:
         signal.signal(signal.SIGTERM, before)
     return ended[0]
-
-
-def wait_without_spinning() -> None:
-    """Let threads of arithmetic that wait for each other soon give their core away.
-
-    GNU's OpenMP, which torch brings, has them spin 300,000 times first. Where something else runs
-    on that core, the one that is waited for then does not get on: a network was up to 25 times
-    slower, and alone it is no faster. Read once, when torch is imported, also by a local Ray's
-    workers; what the user has set stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _leave(ended: list[int]) -> None:
@@ -203,6 +198,7 @@ def _run(
     out = None
     try:
         config = load(model_cls, argv, prog=prog, description=doc or "")
+        refuse_gone_folder()
         out = getattr(config, "out", None)
         refuse_lost(config)
         main(config)
@@ -222,9 +218,9 @@ def _run(
             raise
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)
         return Hw2Error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-            raise  # no RuntimeError of torch's about the processor's memory
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not isinstance(error, MemoryError) and not _LACKING.search(str(error)):
+            raise
         said = one_line(str(getattr(error, "cause", error)))  # of a task of Ray's, its own words
         why = f" ({said})" if said else ""
         way_out = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"

@@ -46,6 +46,11 @@ def _import_mlflow() -> Any:
     with _importing:  # its parts import each other: two threads would find half of it
         import mlflow
 
+    if not hasattr(mlflow, "MlflowClient"):
+        raise ConfigError(
+            f"{mlflow.__file__} stands in the way of the package mlflow: rename it, or work in "
+            "another folder"
+        )
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return mlflow

@@ -600,6 +600,12 @@ def test_claim_of_a_broken_record(tmp_path: Path):
     assert (tmp_path / "o.old-1" / "config.yaml").read_text() == "a: ["
 
 
+def test_claim_of_a_link_that_leads_nowhere(tmp_path: Path):
+    (tmp_path / "o").symlink_to(tmp_path / "away")
+    with pytest.raises(ConfigError, match=r"o \(a link to .*/away, which is not there\): choose"):
+        claim_out(demo(tmp_path / "o"))
+
+
 # --- the wrapper of all jobs --------------------------------------------------------------
 
 

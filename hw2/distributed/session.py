@@ -17,7 +17,7 @@ from hw2.config import AnyScaling, ScalingConfig
 from hw2.distributed.devices import gpu_refusal, own_device, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
 from hw2.distributed.exposure import warn_if_open
-from hw2.distributed.reach import joining, refuse_silent
+from hw2.distributed.reach import joining, refuse_long_folder, refuse_silent
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
 from hw2.settings.values import Precision
@@ -92,6 +92,7 @@ def _start_or_join() -> None:
         warn_if_open()
         warn_if_shared()
     else:
+        refuse_long_folder()
         ray.init(
             address="local",
             num_cpus=_own_cores(),
@@ -143,6 +144,7 @@ def _set_environment() -> None:
             wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # others switch it off; this is built on it
 
 
 def ray_storage(out: Path, mirror: Mirror | None) -> dict[str, Any]:
