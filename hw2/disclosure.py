@@ -1,5 +1,6 @@
 """What may be shown and kept: texts without secrets, and without signs that fool who reads them."""
 
+import errno
 import io
 import os
 import re
@@ -133,7 +134,8 @@ class _Masked:
 def guarded_output() -> Iterator[None]:
     """Mask all that is printed in the block by whomever, and the traceback of what leaves it.
 
-    Who reads it may go away (`| head`), or be away from the start (`>&-`): the block goes on.
+    Who reads it may go away (`| head`, a terminal that is closed), or be away from the start
+    (`>&-`): the block goes on.
     """
     before = sys.stdout, sys.stderr
     sys.excepthook = _show
@@ -154,7 +156,9 @@ def _unheard(stream: Any) -> Iterator[None]:
     """What nobody reads any more goes nowhere, also at the end of the process."""
     try:
         yield
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
+            raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

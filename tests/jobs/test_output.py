@@ -1,5 +1,7 @@
 """Whoever reads what a job says may be gone, or never have been there."""
 
+import os
+import pty
 import subprocess
 import sys
 
@@ -33,6 +35,30 @@ def test_a_mistake_is_one_without_stderr_too() -> None:
 def test_a_terminal_without_boxes_gets_their_numbers() -> None:
     done = shell(BOXES, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "\\u2502\n")
+
+
+GUARDED = """
+import sys
+from hw2.disclosure import guarded_output
+
+with guarded_output():
+    sys.stdin.read()
+    print("is", flush=True)
+    print("anybody", file=sys.stderr, flush=True)
+    print("there")
+"""
+
+
+def test_the_terminal_may_be_closed() -> None:
+    ours, its = pty.openpty()
+    command = [sys.executable, "-c", GUARDED]
+    job = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=its, stderr=its, start_new_session=True
+    )
+    os.close(its)
+    os.close(ours)
+    job.communicate()
+    assert job.returncode == 0
 
 
 CRASHING = """
