@@ -18,7 +18,7 @@ from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
-from hw2.stopping import stop, stopped_at
+from hw2.stopping import heeding_signals, stopped_by
 from hw2.submitted import refuse_lost
 from hw2.surroundings import refuse_gone_folder, settle
 from hw2.yaml_text import read_yaml
@@ -152,7 +152,7 @@ def run_job(
 
     Returns: the exit code. 0: done. 2: a mistake of the user, told in one line on stderr. 1: trials
         of a sweep or steps of a report failed, told likewise.
-        130 or 143: stopped by Ctrl-C or SIGTERM, after the `finally` blocks of `main`.
+        130, 143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP, after the `finally` blocks of `main`.
     Raises: whatever else `main` raises; its traceback then shows, with exit code 1.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -162,16 +162,11 @@ def run_job(
         else f"python {Path(sys.argv[0]).name}"
     )
     settle()
-    before = signal.signal(signal.SIGTERM, stop)
-    stopped_at.clear()
     ended: list[int] = []
     if getattr(sys.modules["__main__"], "main", None) is main:  # the process is the job's own
         atexit.register(_leave, ended)  # before Ray registers its own, and so called after them
-    try:
-        with guarded_output():
-            ended.append(_run(model_cls, main, prog, doc, argv))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with heeding_signals(), guarded_output():
+        ended.append(_run(model_cls, main, prog, doc, argv))
     return ended[0]
 
 
@@ -227,11 +222,12 @@ def _run(
         print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
-        number = signal.SIGTERM if stopped_at else signal.SIGINT
+        number = stopped_by()
     except SystemExit as left:  # of Ray's handler, which stands in place of ours while Ray starts
         if left.code != signal.SIGTERM:
             raise
         number = signal.SIGTERM
     with contextlib.suppress(KeyboardInterrupt):  # once more
-        print("stopped by", "Ctrl-C" if number == signal.SIGINT else "SIGTERM", file=sys.stderr)
+        by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        print("stopped by", by, file=sys.stderr)
     return 128 + number

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from types import FrameType
 
+STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 AGAIN_SECONDS = 3.0  # between signals that are two
 # File in OUT, there while a training runs: on NFS a new one may be unseen for a minute, where new
 # bytes of an old one are seen by whoever opens it.
@@ -21,18 +22,41 @@ LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0  # batch systems kill 30 s after the signal
 JOB_SECONDS = 3.0  # Ray gives a submitted job so many, unless RAY_JOB_STOP_WAIT_TIME_S is set
 
-stopped_at: list[float] = []  # by SIGTERM: told apart from Ctrl-C, as which it goes through Ray
+# When, and by which signal: told apart from Ctrl-C, as which it goes through Ray.
+_stopped: list[tuple[float, int]] = []
 
 
-def stop(number: int, frame: FrameType | None) -> None:
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """In the block SIGTERM, and SIGHUP of a closed terminal, stop as Ctrl-C does; see `stopped_by`.
+
+    A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _stop)}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _stop)
+    _stopped.clear()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stopped_by() -> int:
+    """The signal that raised the KeyboardInterrupt of a job."""
+    return _stopped[-1][1] if _stopped else signal.SIGINT
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
     """Stop, but for a second signal within seconds: `timeout` sends two, and the end is under way.
 
     A later one stops again: Python loses what is raised while it takes an object apart.
     """
     now = time.monotonic()
-    if stopped_at and now - stopped_at[-1] < AGAIN_SECONDS:
+    if _stopped and now - _stopped[-1][0] < AGAIN_SECONDS:
         return
-    stopped_at.append(now)
+    _stopped.append((now, number))
     raise KeyboardInterrupt
 
 
@@ -63,7 +87,7 @@ def _content(file: Path) -> bytes:
 
 @contextmanager
 def saving_first(out: Path) -> Iterator[None]:
-    """In the block SIGTERM and Ctrl-C stop once the training in `out` has saved a checkpoint.
+    """In the block a signal of STOPS stops once the training in `out` has saved a checkpoint.
 
     It may run in this process or in another that sees `out`, and has 20 s, of a submitted job a
     third of what Ray gives it. A second Ctrl-C, or a SIGTERM seconds later, stops at once.
@@ -73,7 +97,7 @@ def saving_first(out: Path) -> Iterator[None]:
         return
     file, began, waiting, passing = out / WANTED, list[float](), list[Thread](), threading.Event()
     file.write_bytes(b"")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in STOPS}
     before = {number: was for number, was in before.items() if was != signal.SIG_IGN}
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,11 @@ with saving_first(Path()):
     {}
 print("not stopped")
 """
-STOPS = [(signal.SIGTERM, 143, "stopped by SIGTERM\n"), (signal.SIGINT, 130, "stopped by Ctrl-C\n")]
+STOPS = [
+    (signal.SIGTERM, 143, "stopped by SIGTERM\n"),
+    (signal.SIGHUP, 129, "stopped by SIGHUP\n"),
+    (signal.SIGINT, 130, "stopped by Ctrl-C\n"),
+]
 
 
 def begin(folder: Path, then: str) -> subprocess.Popen[str]:
@@ -92,13 +96,14 @@ def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopping._patience() == 1
 
 
-def test_a_signal_that_was_ignored_stays_so(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of `nohup job &`
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_was_ignored_stays_so(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)  # as of `nohup job &`
     try:
         process = begin(tmp_path, "asked.answer(); time.sleep(60)")
     finally:
-        signal.signal(signal.SIGINT, before)
-    process.send_signal(signal.SIGINT)
+        signal.signal(number, before)
+    process.send_signal(number)
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
