@@ -42,7 +42,7 @@ def _of_run(model: str, store: str | None, known: str = "") -> Path:
     """
     path = Path(known)
     if not os.path.isfile(path):  # of Path it raises in another user's folder
-        from hw2.tracking import download
+        from hw2.runlog.artifacts import download
 
         path = download(model.removeprefix("run:"), FINAL, store)
     found = _found(path, model)
@@ -93,7 +93,7 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
     need not be there. Raises CheckpointError for an address without such files, which are `what`.
     """
     if str(place).startswith("run:"):
-        from hw2.tracking import download_folder
+        from hw2.runlog.artifacts import download_folder
 
         try:
             return download_folder(str(place).removeprefix("run:"), wanted, what)

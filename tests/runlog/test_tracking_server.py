@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from hw2.errors import CheckpointError
+from hw2.runlog.artifacts import download
 from hw2.runlog.tracker import Tracker
-from hw2.tracking import download
 from tests.stores import Server, expected, history, start
 
 pytest_plugins = ["tests.store_fixtures"]
