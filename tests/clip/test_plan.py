@@ -23,6 +23,7 @@ from hw2.clip.plan import Plan, find_pictures, text_chunks
 from hw2.clip.prompts import prompt_sets
 from hw2.clip.report import report_zero_shot
 from hw2.clip.results import bad_pictures, predict
+from hw2.clip.store import EmbeddingStore
 from hw2.clip.tokenizing import load_tokenizer
 from hw2.clip.work import Piece, make_encoder, make_reader
 from hw2.clip.zero_shot import class_embeddings, rank
@@ -399,3 +400,13 @@ def test_two_classes_all_right_then_all_wrong(tmp_path: Path, source: ClipSource
         assert figures["top5"]["value"] == 1
         with Image.open(tmp_path / "out" / "figures" / "gallery_simple.png") as gallery:
             assert min(gallery.size) > 200
+
+
+def test_the_hash_of_prompts_is_that_of_each_set_whatever_their_order(tmp_path: Path) -> None:
+    def hashed(prompts: dict[str, list[list[str]]]) -> dict[str, str]:
+        return Plan(EmbeddingStore(tmp_path, "key"), [], prompts, 0.0).hashes
+
+    one, two = [["a cat"], ["a dog"]], [["cat"], ["dog"]]
+    assert hashed({"one": one, "two": two}) == hashed({"two": two, "one": one})
+    assert hashed({"one": one, "two": two}) != hashed({"one": two, "two": one})
+    assert hashed({"one": one}) != hashed({"one": one[::-1]})

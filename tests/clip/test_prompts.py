@@ -42,6 +42,7 @@ def test_every_published_file_can_be_asked_for() -> None:
         ("a photo of a {}.", "the_sea", "a photo of the sea."),
         ("a photo of a small {c}.", "apple", "a photo of a small apple."),
         ("{}", "  two__words ", "two words"),
+        ("a photo of extra {}.", "apple", "a photo of extra apple."),  # no article
     ],
 )
 def test_cleaning(template: str, name: str, want: str) -> None:

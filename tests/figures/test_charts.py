@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hw2.figures.charts import (
     arms_of,
     curves,
     panels,
+    picture_of,
 )
 from hw2.figures.grid import INK
 from hw2.metrics.intervals import UNDEFINED, Interval, wilson
@@ -75,6 +77,19 @@ def test_charts_smooth_without_lag() -> None:
     rough = np.random.default_rng(0).normal(size=400)
     assert np.std(_smoothed(rough.tolist())) < 0.5 * np.std(rough)
     assert _smoothed([]) == []
+
+
+def test_a_smoothed_line_leaves_out_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[int]] = []
+
+    def keep(figure: Any) -> Image.Image:
+        (axes,) = figure.axes
+        drawn.extend([len(line.get_xdata()), *line.get_xdata()[[0, -1]]] for line in axes.lines)
+        return picture_of(figure)
+
+    monkeypatch.setattr("hw2.figures.charts.picture_of", keep)
+    curves([{"step": i, "loss": 1.0} for i in range(320)], ["loss"])
+    assert drawn == [[320, 0, 319], [316, 2, 317]]  # as logged, smoothed
 
 
 def test_figures_touch_no_global_state_of_pyplot() -> None:

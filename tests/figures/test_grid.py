@@ -121,6 +121,9 @@ def test_notes_wider_than_a_picture_set_the_columns_apart() -> None:
     columns = (row != 255).any(axis=(0, 2)).nonzero()[0]
     starts = [columns[0], *columns[1:][np.diff(columns) > 1]]
     assert len(starts) == 3
+    ends = [*columns[:-1][np.diff(columns) > 1], columns[-1]]
+    beside = [starts[0] - MARGIN, drawn.shape[1] - MARGIN - 1 - ends[-1]]
+    assert min(beside) > 0 and abs(beside[0] - beside[1]) <= 1  # in the middle of its cell
     for c, x in enumerate(starts):
         expected = images[0, c].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
         assert (row[:, x : x + 16] == expected).all()

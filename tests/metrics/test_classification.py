@@ -62,6 +62,8 @@ def test_confusion_and_mean_recall_are_scikit_learns() -> None:
         bad = labels.index_fill(0, torch.tensor([5]), wrong)
         with pytest.raises(DataError, match=rf"labels: class {wrong} is not in 0\.\.11"):
             confusion_matrix(predictions, bad, 12)
+        with pytest.raises(DataError, match=rf"predictions: class {wrong} is not in 0\.\.11"):
+            confusion_matrix(bad, labels, 12)
         with pytest.raises(DataError, match=rf"labels: class {wrong} is not in 0\.\.11"):
             hits_per_class(predictions[:, None], bad, 1, 12)
     with pytest.raises(DataError):

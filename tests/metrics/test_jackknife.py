@@ -145,3 +145,8 @@ def test_what_too_few_groups_moved_has_no_limits(moves: tuple[float, ...]) -> No
     known = torch.tensor([1.0, -1.0], dtype=torch.float64)
     found = Estimate(2.0, (known, torch.tensor(moves, dtype=torch.float64))).interval
     assert found.value == 2.0 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_one_empty_sample_is_refused() -> None:
+    with pytest.raises(DataError, match=r"samples of \[5, 0\] rows: need one or more in each"):
+        jackknife(lambda i, j: i.double().mean() - j.double().mean(), ones(5), ones(0))

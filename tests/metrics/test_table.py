@@ -22,6 +22,8 @@ def test_columns_are_chosen_ordered_and_aligned() -> None:
     assert cells(table) == [["n", "name", "x"], ["5", "a", "1.235"], ["1000", "longer", ""]]
     assert len({len(line) for line in table.splitlines()}) == 1
     assert "│    5 │ a      │" in table  # numbers right, words left
+    mixed = format_table([{"prompts": "80 photos"}, {"prompts": "a"}])
+    assert "│ a         │" in mixed  # one word makes it a column of words
 
 
 def test_a_value_is_shown_with_its_limits() -> None:

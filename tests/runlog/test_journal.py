@@ -41,6 +41,24 @@ def test_steps_that_are_computed_again_are_skipped(journal: Journal) -> None:
     assert steps(again) == list(range(7))
 
 
+def test_a_late_row_is_added_behind_others_once(journal: Journal) -> None:
+    for step in (5, 20):
+        assert journal.append_row(step, {"loss": 1.0}, late=True)
+    assert not journal.append_row(10, {"loss": 1.0})
+    assert journal.append_row(10, {"loss": 1.0}, late=True)
+    assert not reopened(journal).append_row(10, {"loss": 2.0}, late=True)
+    assert steps(journal) == [5, 20, 10]
+
+
+def test_a_line_of_a_kind_that_is_not_known_is_passed_over(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = {"kind": "of a later version", "time_ms": 0, "values": {"a": 1}}
+    journal.path.write_text(json.dumps(line) + "\n")
+    assert journal.append_row(1, {"loss": 1.0})
+    assert steps(journal) == [1] and caplog.text == ""
+
+
 def test_each_metric_has_its_own_steps(journal: Journal) -> None:
     journal.append_row(10, {"train/loss": 1.0})
     assert journal.append_row(10, {"train/loss": 2.0, "eval/accuracy": 0.5})

@@ -1,6 +1,7 @@
 """A disk that is full: every line is there once when it has room again, and nothing is raised."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -112,3 +113,11 @@ def test_a_run_survives_a_full_disk(tmp_path: Path, store: str) -> None:
     assert done.returncode == 0, done.stderr
     assert history(store, done.stdout.strip()) == expected(51)
     assert done.stderr.count("cannot write") == 1
+
+
+def test_synced_lines_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    lines = LineFile(tmp_path / "lines")
+    lines.sync()
+    assert synced == [(tmp_path / "lines").stat().st_ino]

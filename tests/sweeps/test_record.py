@@ -221,3 +221,24 @@ def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Pat
         assert steps(parent, run, "eval/y").count(20) == count
         assert set(steps(parent, run, "eval/y")) == (seen := seen.union(rungs))
     assert run.info.status == "FINISHED"
+
+
+def test_the_run_of_a_trial_goes_to_the_bucket_of_the_sweep(parent: Tracker) -> None:
+    """So that rows are delivered once they are there."""
+
+    class Bucket:
+        pushed = 0
+
+        def push(self) -> None:
+            self.pushed += 1
+
+        def kept(self, path: Path) -> int:
+            return path.stat().st_size
+
+    bucket, point = Bucket(), {"x": 1.0}
+    list(run_trial(ToyWork(parent.out), parent.out, point, [5]))
+    parent.mirror = bucket  # type: ignore[assignment]
+    with Recorder(parent, "toy") as recorder:
+        recorder.record(read_trial(parent.out, point), {})
+    assert bucket.pushed >= 2  # before its run begins, and at its end
+    assert "x=1" in runs(parent)

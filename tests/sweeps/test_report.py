@@ -100,6 +100,23 @@ def test_settings_that_look_alike_have_rows_of_their_own_and_the_best_all_digits
     assert "w=1.23412:" in chosen or "w=1.23438:" in chosen
 
 
+def test_a_value_stands_alone_only_where_it_is_exact() -> None:
+    metric = Metric("the share", "share", ".1%")
+    assert metric.shown(Interval(0.5, 0.5, 0.5)) == "0.5"
+    assert metric.shown(Interval(0.0, 0.0, 0.04)) == "0.0 % (0.0-4.0)"  # none of a few
+    assert metric.shown(Interval(1.0, 0.96, 1.0)) == "100.0 % (96.0-100.0)"
+
+
+def test_an_interval_in_a_table_is_one_word(tmp_path: Path) -> None:
+    trials = [trial(tmp_path, {"interval": at}) for at in ([0.0, 1.0], [0.25, 0.75])]
+    report(tmp_path, trials, baseline={"interval": [0.0, 1.0]})
+    with (tmp_path / "tables/trials.csv").open() as file:
+        assert [row["interval"] for row in csv.DictReader(file)] == ["0.0-1.0", "0.25-0.75"]
+    with (tmp_path / "tables/differences.csv").open() as file:
+        rows = [(row["interval"], row["baseline.interval"]) for row in csv.DictReader(file)]
+    assert {*rows} == {("0.25-0.75", "0.0-1.0")}
+
+
 def test_each_setting_has_a_row_of_its_differences(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from hw2.config import load
+from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.digits.drawing import check_sampling
 from hw2.digits.sweep import shown
 from hw2.errors import ConfigError
@@ -72,6 +73,14 @@ def test_more_trials_keep_those_that_were_and_the_seed_decides() -> None:
     assert points(space, method="random", num_trials=9)[:5] == few
     assert points(space, method="random", num_trials=5) == few
     assert points(space, seed=1, method="random", num_trials=5) != few
+
+
+def test_a_draw_is_that_of_the_place_in_the_space() -> None:
+    space = {"b": {"uniform": [0, 1]}, "g": {"grid": [5]}, "a": {"uniform": [0, 1]}}
+    found = points(space, seed=3, method="random", num_trials=4)
+    randoms = [CounterRandom(3, trial, range(2)) for trial in range(4)]
+    drawn = [random.uniform(Stream.SEARCH).tolist() for random in randoms]
+    assert [[point["b"], point["a"]] for point in found] == drawn
 
 
 def test_each_combination_of_grids_gets_the_same_draws() -> None:
