@@ -10,7 +10,7 @@ from hw2.config import JobConfig
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
 from hw2.job import run_job
-from hw2.runlog.addresses import resolve_uri, sqlite_file, ui_command
+from hw2.runlog.addresses import resolve_uri, shareable, sqlite_file, ui_command
 from hw2.runlog.run_file import RUN_FILE
 from hw2.runlog.tracker import Tracker
 from hw2.tracking import refuse_silent
@@ -47,6 +47,12 @@ def test_a_store_lies_in_its_folder_whatever_that_is_called(
     assert not [path for path in tmp_path.iterdir() if path != folder and list(path.iterdir())]
     assert (folder / "mlflow.db").is_file()
     assert list((folder / "mlartifacts").rglob(RUN_FILE))
+
+
+def test_an_address_with_a_password_is_not_shared() -> None:
+    assert shareable("http://me:pw@tracking.example:5000") is None
+    assert shareable("http://tracking.example:5000") == "http://tracking.example:5000"
+    assert shareable(None) is None
 
 
 def test_options_of_a_store_stay() -> None:

@@ -226,6 +226,7 @@ def test_a_copy_of_a_folder_has_a_run_of_its_own(
     assert capsys.readouterr().err == told and copy != original
     assert MlflowClient(tracking_uri=store).get_run(copy).data.tags["copy.of"] == original
     one.rename(moved)
+    assert go_on(one, range(1)) not in (original, copy)  # begun anew where that was
     assert go_on(moved, range(3, 4)) == original
     assert go_on(two, range(5, 6)) == copy
     assert capsys.readouterr().err == ""
