@@ -123,9 +123,11 @@ def test_columns_behind_the_caption_may_be_there(tree: Path) -> None:
     assert read_captions(clip_folder(tree), 32).captions == tuple(CAPTIONS)
     table.write_text("\n".join([header, *(f"{row}, ," for row in rows)]))  # which cuts nothing
     assert read_captions(clip_folder(tree), 32).captions == tuple(CAPTIONS)
+    table.write_text("\n".join(["image_name", "", *rows, "", ""]))  # a header of one, empty lines
+    assert read_captions(clip_folder(tree), 32).captions == tuple(CAPTIONS)
 
 
-@pytest.mark.parametrize("name", ["11_0.png", "x_0.png", "notes.txt", "-1_0.png"])
+@pytest.mark.parametrize("name", ["11_0.png", "x_0.png", "notes.txt", "-1_0.png", "\u00b2_0.png"])
 def test_misnamed_pictures_are_refused_or_left_out(name: str, tree: Path) -> None:
     path = tree / "clip_zeroshot/val" / name
     Image.fromarray(PIXELS[0]).save(path, "PNG")

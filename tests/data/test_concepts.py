@@ -10,7 +10,13 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from hw2.data.concepts import concept_pictures, one_concept, read_concepts, warn_of_files
+from hw2.data.concepts import (
+    chosen_concepts,
+    concept_pictures,
+    one_concept,
+    read_concepts,
+    warn_of_files,
+)
 from hw2.errors import ConfigError, DataError
 from tests.personalize.small_input import write_input
 
@@ -37,6 +43,8 @@ def refusal(file: Path) -> str:
 def test_forms_of_src_image(file: Path) -> None:
     names = [f"0/{place:02d}.jpg" for place in range(3)]
     (file.parent / "0/._00.jpg").touch()  # as macOS leaves beside a picture
+    (file.parent / "0/02.jpg").rename(file.parent / "0/02.JPG")  # as cameras call theirs
+    names[2] = "0/02.JPG"
     whole = read_concepts(file)["0"]
     for form, count in (("0", 3), ("./0/", 3), (names, 3), (names[1], 1), ("dog", 3)):
         found = read_concepts(changed(file, src_image=form))["0"]
@@ -62,6 +70,21 @@ def test_files_of_kinds_that_are_not_read_are_told(
 def test_the_widest_baseline(file: Path) -> None:
     found = read_concepts(changed(file, baseline=[[-100, 100]]))["0"]
     assert found.baselines == ((-100.0, 100.0),)
+
+
+def test_each_entry_is_what_it_is_called(file: Path) -> None:
+    texts = {"prompt": "a red <new1>", "prompt_4_clip_eval": "a red cat", "kind": "style"}
+    found = read_concepts(changed(file, **texts, baseline=[[60, 20]]))["0"]
+    assert (found.source, found.token_name) == ("0", "<new1>")
+    assert (found.prompts, found.prompts_for_score) == (("a red <new1>",), ("a red cat",))
+    assert found.baselines == ((60.0, 20.0),)
+    assert (found.initializer_token, found.kind) == ("cat", "style")
+
+
+def test_sources_that_are_asked_for_come_in_their_order(file: Path) -> None:
+    concepts = read_concepts(file)
+    assert [*chosen_concepts(concepts, ["1", "0"])] == ["1", "0"]
+    assert [*chosen_concepts(concepts, None)] == [*chosen_concepts(concepts, [])] == ["0", "1"]
 
 
 def test_the_middle_square_is_taken(file: Path) -> None:
@@ -103,6 +126,12 @@ def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
     assert torch.equal(turned[::2], pictures[::2])
     # What was learnt on its side, from the same bytes, is not taken for done.
     assert after.content_hash != hashlib.sha256(b"".join(content)).hexdigest()
+    with Image.open(paths[1]) as opened:
+        exif[ExifTags.Base.Orientation] = 2  # a mirror image
+        opened.save(paths[1], exif=exif, quality="keep")
+    content = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    content.insert(2, b"orientation 2")
+    assert read_concepts(file)["0"].content_hash == hashlib.sha256(b"".join(content)).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +148,11 @@ def test_photographs_are_learnt_upright_and_known_by_it(file: Path) -> None:
         ({"token_name": "two words"}, "token_name='two words': want one word"),
         ({"token_name": 5}, "token_name='5': want one word"),
         ({"token_name": ""}, "token_name='': want one word"),
+        ({"token_name": "<new\a>"}, "want one word"),
         ({"prompt": ["a", "b"]}, "have 2, 1 and 1 entries"),
+        ({"prompt_4_clip_eval": ["a", "b"]}, "have 1, 2 and 1 entries"),
+        ({"baseline": [[60, 20], [60, 20]]}, "have 1, 1 and 2 entries"),
+        ({"prompt": []}, "prompt='[]': want a list of texts"),
         ({"prompt": [3]}, "prompt='[3]': want a list of texts"),
         ({"prompt": [" "]}, "prompt=\"[' ']\": want a list of texts"),
         ({"prompt": ["a \ud800"]}, r"a \\ud800']"),
@@ -143,6 +176,8 @@ def test_bad_entries(file: Path, entries: dict[str, Any], told: str) -> None:
         ("{}", "want concepts by source"),
         ('{"0": 5}', "want an object with src_image"),
         ('{"../0": {}}', "a source names a folder"),
+        ('{"a\\\\b": {}}', "a source names a folder"),
+        ('{"a\\nb": {}}', "a source names a folder"),
     ],
 )
 def test_bad_files(file: Path, text: str, told: str) -> None:

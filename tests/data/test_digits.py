@@ -135,6 +135,14 @@ def test_a_changed_picture_of_as_many_bytes_is_packed_anew(course_tree: Path) ->
     assert len(sizes) == 1
 
 
+def test_a_changed_picture_of_the_same_time_is_packed_anew(course_tree: Path) -> None:
+    changed = course_tree / "digits/svhn/data/00000.png"
+    before, time = read(course_tree).content_hash, changed.stat().st_mtime_ns
+    Image.new("RGB", (28, 28), "blue").save(changed)
+    os.utime(changed, ns=(time, time))  # as unpacked from an archive
+    assert read(course_tree).content_hash != before
+
+
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "noise", "bad list"])
 def test_a_broken_pack_is_found_out_and_rebuilt(course_tree: Path, harm: str) -> None:
     table = course_tree / "digits/svhn/train.csv"

@@ -49,6 +49,14 @@ def test_the_hash_is_of_names_and_numbers(folder: Path) -> None:
     assert len(first) == 64 and int(first, 16)
 
 
+def test_the_hash_is_of_sides(tmp_path: Path) -> None:
+    hashes = set()
+    for height, width in ((32, 64), (64, 32)):
+        torch.save(noise(0).view(1, 3, height, width), tmp_path / "00.pt")
+        hashes.add(read_noises(tmp_path).content_hash)
+    assert len(hashes) == 2
+
+
 def test_pick(folder: Path) -> None:
     found = read_noises(folder)
     assert found.pick(["02", "00", "02"]) == [2, 0, 2] and found.pick([]) == []
