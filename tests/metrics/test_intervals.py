@@ -222,6 +222,7 @@ def test_an_interval_as_text(interval: Interval, spec: str, text: str) -> None:
         (Interval(-0.6, -1.2, 0.0208), "", "-0.6 (-1.2 to 0.0)"),
         (Interval(0.05, 0.0004, 0.1), ".1%", "5.00 (0.04-10.00) *"),
         (Interval(0.05, -0.0004, 0.1), ".1%", "5.0 (0.0-10.0)"),
+        (Interval(0.5, 0.00002, 1.0), "", "0.50000 (0.00002-1.00000) *"),
     ],
 )
 def test_what_is_shown_to_differ_has_no_limit_of_0(

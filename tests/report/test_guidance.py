@@ -17,6 +17,7 @@ def test_weights_that_tie_are_all_named() -> None:
     named = [[one.values["w"] for one in _most(some)] for some in (pairs, pairs[2:], pairs[3:])]
     assert named == [[("0.5", "1"), ("2",)], [("2",)], [("6",)]]
     first, second = _most(pairs)
+    assert (first.values["n"], first.values["of"], first.values["base"]) == ("200", "4", "0")
     assert (first.values["gain"], second.values["gain"]) == (
         "6.0 (2.0 \u2026 16.0)",
         "6.0 (3.0 \u2026 16.0)",

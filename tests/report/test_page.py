@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from torch import nn
 
+from hw2.faces.report import eta_name, interpolation_names
+from hw2.metrics.intervals import Interval
 from hw2.report.clip import Matrix, _worst
 from hw2.report.concepts import named_way
 from hw2.report.content import Content, collect
+from hw2.report.faces import _compared, _said_of_distances
 from hw2.report.page import render
 from hw2.report.parts import EMPTY, Missing, Said
+from hw2.report.pictures import read_tiles, tiles
 from hw2.report.texts import Texts
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights
@@ -305,6 +309,45 @@ def test_charts_of_guidance_leave_out_what_has_no_labels(small: SmallReport) -> 
     guidance = collect(small.all()).parts["guidance"]  # of two weights both are shown
     assert all(len(marks) == 2 for one in guidance.charts for _, marks in one.lines)
     assert "p1.w_left_out" not in [one.key for one in guidance.said]
+
+
+def test_the_scores_of_guidance_are_each_of_its_domain(small: SmallReport) -> None:
+    path = small.out / "guidance/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    keys = ("accuracy", "diversity", "frechet_judge")
+    for trial in trials:
+        for place, key in enumerate(keys, start=1):
+            trial["scores"][f"{key}/mnistm"] = interval(place / 10)
+            trial["scores"][f"{key}/svhn"] = interval(place / 10 + 0.05)
+    changed(path, trials=trials[:3])  # w = -1, 0, 1
+    guidance = collect(small.all()).parts["guidance"]
+    texts = (
+        ("10.0 % (8.0-12.0)", "15.0 % (13.0-17.0)"),
+        ("20 % (18-22)", "25 % (23-27)"),
+        ("0.300 (0.280-0.320)", "0.350 (0.330-0.370)"),
+    )
+    say = Texts.of("en").say
+    for one, (mnistm, svhn) in zip(guidance.charts, texts, strict=True):
+        told = {name: [say(mark.text) for mark in marks] for name, marks in one.lines}
+        assert told["MNIST-M"] == [f"w = 0: {mnistm}", f"w = 1: {mnistm}"]
+        assert told["SVHN-style"] == [f"w = 0: {svhn}", f"w = 1: {svhn}"]
+    named = zip(("MNIST-M", "SVHN-style"), texts[2], strict=True)
+    want = [f"{name} {text}" for name, text in named]
+    assert [text for _, text in guidance.frames[0].scores][-2:] == want
+    (left_out,) = (one for one in guidance.said if one.key == "p1.w_left_out")
+    assert [say(one).replace(":", "") for one in left_out.values["distances"]] == want
+
+
+def test_a_least_distance_is_clear_where_it_is_below_both_ends(small: SmallReport) -> None:
+    path = small.out / "guidance/metrics.json"
+    trials = json.loads(path.read_text())["trials"]
+    for above, key in ((0.5, "p1.w_frechet_inside"), (0.01, "p1.w_frechet_unclear_inside")):
+        for trial in trials:
+            value = {0: 9.0, 1: 1.0, 2: 1.0 + above}.get(trial["point"]["guidance_weight"], 20.0)
+            trial["scores"]["frechet_judge/svhn"] = interval(value)
+        changed(path, trials=trials)
+        said = collect(small.all()).parts["guidance"].said
+        assert [one.key for one in said if "frechet" in one.key][1] == key
 
 
 def test_the_largest_of_the_clear_differences_is_quoted(small: SmallReport) -> None:
@@ -748,6 +791,61 @@ def test_guessing_is_beaten_where_the_limits_show_it(small: SmallReport) -> None
         assert collect(small.all()).parts["clip"].said[0].key == key
 
 
+def test_pictures_stand_where_their_labels_say(small: SmallReport) -> None:
+    path = small.out / "eta_sheet/config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | {"etas": [1.0, 0.0, 0.5]}))
+    parts = collect(small.all()).parts
+    digits = [
+        [small.out / f"samples/svhn/{digit}_{index:03d}.png" for index in (1, 2)]
+        for digit in range(10)
+    ]
+    assert parts["sheets"].grids[1].picture == tiles([read_tiles(row) for row in digits])
+    noises = [f"{n:02d}" for n in range(4)]
+    faces = [small.out / f"faces/{noise}.png" for noise in noises]
+    assert parts["given"].grid.picture == tiles([read_tiles(faces)])
+    etas = [
+        [small.out / f"eta_sheet/{eta_name(noise, eta)}.png" for eta in (1.0, 0.0, 0.5)]
+        for noise in noises
+    ]
+    assert parts["etas"].grid.picture == tiles([read_tiles(row) for row in etas])
+    ways = [
+        [small.out / f"interpolation/{name}.png" for name in interpolation_names(way, 5)]
+        for way in ("slerp", "lerp")
+    ]
+    assert parts["interpolation"].grid.picture == tiles([read_tiles(row) for row in ways])
+
+
+def test_scores_of_the_sheets_are_each_in_its_place(small: SmallReport) -> None:
+    found = {"accuracy": 0.91, "accuracy/mnistm": 0.92, "accuracy/svhn": 0.93}
+    found |= {"accuracy_real": 0.97, "diversity": 0.85, "diversity_pixels": 0.75}
+    scores = {f"eval/{key}": interval(value) | {"n": 40} for key, value in found.items()}
+    changed(small.out / "samples/metrics.json", **scores)
+    accuracy, diversity, _ = collect(small.all()).parts["sheets"].said
+    assert (accuracy.values["mean"], accuracy.values["real"]) == (
+        "91.0 % (89.0-93.0)",
+        "97.0 % (95.0-99.0)",
+    )
+    want = ("MNIST-M 92.0 % (90.0-94.0)", "SVHN-style 93.0 % (91.0-95.0)")
+    assert accuracy.values["each"] == want
+    assert diversity.values == {"share": "85 % (83-87)", "pixels": "75 % (73-77)"}
+
+
+def test_the_last_eta_up_to_which_faces_move_away_is_named() -> None:
+    apart = {eta: Interval(eta, eta, eta) for eta in (0.0, 0.25, 0.5, 1.0)}
+    added = {"0.25": interval(9), "0.5": interval(9), "1": interval(0.01)}
+    (said,) = _said_of_distances(0.0, apart, added)
+    assert (said.key, said.values["to"]) == ("p2.eta_rises_to", "0.5")
+    assert (said.values["first"], said.values["last"]) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("lerp", "order"), [(0.97, "less"), (0.985, "same"), (1.015, "same"), (1.03, "more")]
+)
+def test_numbers_within_a_fiftieth_are_the_same(lerp: float, order: str) -> None:
+    said = _compared("norm", {"slerp": 1.0, "lerp": lerp}, ".2f")
+    assert said == Said(f"p2.norm_{order}", {"slerp": "1.00", "lerp": f"{lerp:.2f}"})
+
+
 def test_a_strip_goes_from_noise_to_picture(small: SmallReport) -> None:
     for strip in collect(small.all()).parts["reverse"].strips:
         assert [t for t, _ in strip.states] == [999, 800, 600, 400, 200, 0]
@@ -757,7 +855,12 @@ def test_a_strip_goes_from_noise_to_picture(small: SmallReport) -> None:
 
 
 def test_diversity_is_more_or_less_where_the_limits_show_it(small: SmallReport) -> None:
-    for value, width, kind in ((1.1, 0.05, "more"), (1.1, 0.2, "same"), (0.9, 0.05, "less")):
+    for value, width, kind in (
+        (1.1, 0.05, "more"),
+        (1.1, 0.2, "same"),
+        (0.9, 0.05, "less"),
+        (0.9, 0.2, "same"),
+    ):
         found = interval(value, width) | {"n": 40}
         changed(small.out / "samples/metrics.json", **{"eval/diversity": found})
         said = collect(small.all()).parts["sheets"].said
@@ -792,6 +895,7 @@ def test_what_eta_does_is_told_where_the_limits_show_it(small: SmallReport) -> N
     changed(small.out / "eta_sheet/metrics.json", added_to_the_eta_below=added)
     trials = json.loads((small.out / "eta/metrics.json").read_text())["trials"]
     trials[1]["scores"]["repeated"] = interval(1.0, 0.0)
+    trials[2]["scores"]["repeated"] = interval(0.98, 0.0)  # all but one
     changed(small.out / "eta/metrics.json", trials=trials)
     parts = collect(small.all()).parts
     to, *rest = parts["etas"].said

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hw2.errors import DataError
 from hw2.report.outputs import JobOutput
-from hw2.report.trials import read_trials
+from hw2.report.trials import Trial, read_trials
 
 
 def sweep(*points: dict[str, Any], samples: tuple[int, ...] = (2, 2, 2, 2)) -> JobOutput:
@@ -45,3 +46,14 @@ def test_trials_that_were_stopped_with_fewer_noises_are_left_out_and_told() -> N
     refused = "1 trials over eta have scores, 2 with fewer noises: need two or more"
     with pytest.raises(DataError, match=refused):
         read_trials(sweep(*points, samples=(8, 2, 2)), "eta")
+
+
+def test_pictures_behind_a_chunk_that_is_gone_are_not_taken_for_the_first(tmp_path: Path) -> None:
+    trial = Trial(0.0, 10, {}, tmp_path, {})
+    images = np.arange(10, dtype=np.uint8)[:, None, None, None] + np.zeros((3, 2, 2), np.uint8)
+    for first in (0, 5):
+        np.savez_compressed(tmp_path / f"chunk_{first:06d}.npz", images=images[first : first + 5])
+    assert trial.images(7)[:, 0, 0, 0].tolist() == [*range(7)]
+    (tmp_path / "chunk_000000.npz").unlink()
+    with pytest.raises(DataError, match="has no pictures that can be read: delete it"):
+        trial.images(7)
