@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from hw2 import stopping
+from hw2.data.files import read_json
 from hw2.errors import StorageError
+from hw2.settings.training import TrainConfig
 from hw2.stopping import WANTED, WANTS, Asked
-from hw2.training import Row
+from hw2.training import Begun, Row, Saved, Training, train
 from tests.jobs.command import bits
 from tests.test_config import start
 from tests.test_training import finish
-from tests.toy import toy_train
+from tests.toy import PairSource, noisy_error, toy_net, toy_train
 
+LOSS = {"eval/loss": 0.5}
 FIRST = "stopping: a checkpoint is saved first (Ctrl-C: at once)\n"
 BEGIN = """
 import os, signal, time
@@ -133,6 +136,26 @@ def test_a_run_that_is_asked_saves_between_steps_and_does_none_twice(
     rows = finish(tmp_path)
     assert [row.step for row in rows] == list(range(stop + 1, 13))
     assert bits(tmp_path) == bits(undisturbed)
+
+
+def test_a_checkpoint_keeps_its_score_when_asked_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the best would not be known any more, and be removed."""
+    monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.0)
+    config = TrainConfig(num_steps=9, batch_size=8, checkpoint_every=3, precision="fp32")
+    training = Training(
+        toy_net(), noisy_error, PairSource(), config, 5, tmp_path, evaluate=lambda net: LOSS
+    )
+    for at in (3, 3, 6):  # behind the first, before any step of a start, behind the next
+        for event in train(training):
+            if isinstance(event, Begun | Saved) and event.step == at:
+                (tmp_path / WANTED).write_bytes(WANTS)
+            if isinstance(event, Row) and event.step == at + 1:
+                break
+        assert (tmp_path / WANTED).read_bytes() == b"done"
+        kept = read_json(tmp_path / f"checkpoints/step_{at:08d}/manifest.json")
+        assert kept["score"] == LOSS["eval/loss"]
 
 
 def test_weights_that_are_no_numbers_are_not_saved_when_asked(

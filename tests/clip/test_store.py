@@ -39,7 +39,7 @@ def fill(store: EmbeddingStore, part: Part) -> tuple[np.ndarray, list[str | None
     reasons = [None, "the file is empty", None, "not a picture (“x”)", None, None]
     store.write(CONTENT, vectors, reasons)
     store.remember(part, CONTENT)
-    store.write_texts(PROMPTS, vectors[:2], 14.25)
+    store.write_texts(PROMPTS, vectors[:2], 14.2857)
     return vectors, reasons
 
 
@@ -53,7 +53,7 @@ def test_what_is_kept_is_read_back_exactly(store: EmbeddingStore, part: Part) ->
     assert told == reasons == store.reasons(CONTENT)
     assert store.content_of(part) == CONTENT
     classes, scale = store.read_texts(PROMPTS)
-    assert np.array_equal(classes, vectors[:2]) and scale == 14.25
+    assert np.array_equal(classes, vectors[:2]) and scale == 14.2857
     assert not store.has_texts([["a dog"], ["the dog", "a “c\\at”"]])  # the same texts, grouped
 
 

@@ -7,6 +7,7 @@ import torch
 
 from hw2.data.batches import CaptionBatch, Epochs, Shuffled
 from hw2.data.digits import DigitSplit
+from hw2.diffusion.counter import permutation
 from hw2.diffusion.objective import PictureBatch
 
 SIZE, BATCH = 10, 4
@@ -28,6 +29,12 @@ def test_each_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
     assert epochs.sort(1).values.tolist() == [[*range(SIZE)]] * 6
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 6
     assert seen(1) != seen(0)
+
+
+def test_an_epoch_goes_through_its_permutation() -> None:
+    found = Epochs(SIZE, 3).at(np.arange(2 * SIZE))
+    want = [permutation(3, epoch, SIZE) for epoch in (0, 1)]
+    assert found.tolist() == np.concatenate(want).tolist()
 
 
 def test_a_part_of_a_later_step_is_the_same_without_the_steps_before() -> None:

@@ -43,5 +43,9 @@ def test_a_terminal_without_boxes_gets_a_border_of_ascii(
     assert table.startswith(corner) and table.isascii() == (corner == "+")
 
 
+def test_a_cell_is_one_line() -> None:
+    assert len(cells(format_table([{"error": "it broke\nand more"}]))) == 2
+
+
 def test_a_table_of_no_rows_is_its_head() -> None:
     assert cells(format_table([], ["a", "b"])) == [["a", "b"]]

@@ -103,6 +103,15 @@ def test_an_unreadable_line_is_reported_and_left_out(
     assert "unreadable" in caplog.text and str(journal.path) in caplog.text
 
 
+@pytest.mark.parametrize(("step", "is_ours"), [(2**63 - 1, True), (2**63, False), (-1, False)])
+def test_numbers_that_no_store_takes_are_left_out(
+    journal: Journal, step: int, is_ours: bool
+) -> None:
+    line = {"kind": "metrics", "time_ms": 0, "values": {"loss": 1.0}, "step": step}
+    journal.path.write_text(json.dumps(line) + "\n")
+    assert steps(journal) == [step] * is_ours
+
+
 def test_a_param_keeps_its_first_value(journal: Journal) -> None:
     assert journal.append_params({"lr": "1", "seed": "0"}) == {}
     assert journal.append_params({"lr": "2", "seed": "0", "new": "3"}) == {"lr": "2"}
