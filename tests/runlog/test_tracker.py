@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hw2.errors import ConfigError
+from hw2.errors import BusyError, ConfigError
 from hw2.runlog.tracker import Tracker
 from tests.stores import expected, history, start
 from tests.waiting import wait_for
@@ -55,7 +55,8 @@ def test_all_of_a_run_is_in_the_store(
     assert run.data.tags["dataset.sha256"] == "abc" and "version.torch" in run.data.tags
     assert run.data.metrics["eval/accuracy"] == 0.75
     assert history(store, tracker.run_id) == expected(5)
-    assert all(math.isnan(value) for _, value in history(store, tracker.run_id, "lr"))
+    rates = history(store, tracker.run_id, "lr")
+    assert len(rates) == 5 and all(math.isnan(value) for _, value in rates)
     files = {f.path for folder in (None, "figures", "tables")
              for f in client.list_artifacts(tracker.run_id, folder) if not f.is_dir}  # fmt: skip
     assert files == {"config.yaml", "figures/sheet.png", "tables/scores.csv", "tables/scores.json"}
@@ -105,6 +106,29 @@ def test_tables_and_metrics_are_json_for_others(tmp_path: Path, store: str) -> N
     assert json.loads(table)["data"] == [[None, 2.0]]
     assert json.loads(metrics) == {"eta": {"low": None, "all": [1.0, None]}}
     assert "NaN" not in table + metrics and "Infinity" not in metrics
+
+
+def test_the_run_shows_all_its_tables(tmp_path: Path, store: str) -> None:
+    for names in (("trials", "differences"), ("differences", "more")):
+        with start(tmp_path, store) as tracker:
+            for name in names:
+                tracker.log_table(name, [{"value": len(names)}])
+    tags = MlflowClient(tracking_uri=store).get_run(tracker.run_id).data.tags
+    shown = [one["path"] for one in json.loads(tags["mlflow.loggedArtifacts"])]
+    assert shown == [f"tables/{name}.json" for name in ("trials", "differences", "more")]
+
+
+def test_what_is_added_to_a_full_tag_takes_the_place_of_the_oldest(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, "run", None, owner=True)
+    for text, want in (
+        ("one", "one"),
+        ("two", "one, two"),
+        ("x" * 4990, "one, two, " + "x" * 4990),
+        ("y", ", two, " + "x" * 4990 + ", y"),
+    ):
+        tracker.add_to_tag("seen", text)
+        assert tracker.journal.latest("tag")["seen"] == want
+    tracker.close()
 
 
 def test_an_empty_table_replaces_one_of_a_start_before(tmp_path: Path, store: str) -> None:
@@ -240,7 +264,12 @@ def test_attach_needs_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+    ("error", "status"),
+    [
+        (RuntimeError, "FAILED"),
+        (KeyboardInterrupt, "KILLED"),
+        (BusyError, "RUNNING"),  # it is another job's
+    ],
 )
 def test_the_run_says_how_it_ended(
     error: type[BaseException], status: str, tmp_path: Path, store: str
