@@ -48,7 +48,8 @@ def test_forms_of_src_image(file: Path) -> None:
     whole = read_concepts(file)["0"]
     for form, count in (("0", 3), ("./0/", 3), (names, 3), (names[1], 1), ("dog", 3)):
         found = read_concepts(changed(file, src_image=form))["0"]
-        assert found.pictures == whole.pictures[1:2] if count == 1 else whole.pictures, form
+        assert len(found.pictures) == count, form
+        assert found.pictures == (whole.pictures[1:2] if count == 1 else whole.pictures), form
 
 
 def test_files_of_kinds_that_are_not_read_are_told(
