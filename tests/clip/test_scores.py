@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from hw2.clip.results import Predictions
 from hw2.clip.scores import SCORES, changed, compare, examples, score
+from hw2.metrics.calibration import calibration_error
 
 N, CLASSES = 400, 7
 
@@ -54,6 +55,10 @@ def test_figures_are_sklearns() -> None:
     told = scores.to_json()
     assert told["top1"]["low"] < told["top1"]["value"] < told["top1"]["high"]
     assert told["top1"]["n"] == scores.n == N
+    for seed in (0, 1):
+        want = calibration_error(found.probabilities[:, 0], found.right, seed)
+        assert score(found, CLASSES, seed).summary["ece"] == want
+    assert want != scores.summary["ece"]  # of the other seed
 
 
 def test_fewer_classes_than_five() -> None:

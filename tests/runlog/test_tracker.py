@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hw2.errors import BusyError, ConfigError
+from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
 from tests.stores import expected, history, start
 from tests.waiting import wait_for
@@ -264,12 +264,7 @@ def test_attach_needs_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (RuntimeError, "FAILED"),
-        (KeyboardInterrupt, "KILLED"),
-        (BusyError, "RUNNING"),  # it is another job's
-    ],
+    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
 def test_the_run_says_how_it_ended(
     error: type[BaseException], status: str, tmp_path: Path, store: str
