@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,7 +49,6 @@ class EmbeddingStore:
         """Make the folder. Raises ConfigError where nothing can be written."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
             self.mark = self._marked()
 
     def _marked(self) -> str:

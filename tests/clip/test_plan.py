@@ -238,7 +238,7 @@ def test_a_cache_with_everything_may_be_read_only(
     write_set(tmp_path / "set", each=1)
     do(planned(settings(tmp_path), source)[0], source)
     monkeypatch.setattr("hw2.clip.store.replacing", None)
-    monkeypatch.setattr("hw2.clip.store.tempfile", None)
+    monkeypatch.setattr("hw2.clip.store.uuid", None)
     plan, listing = planned(settings(tmp_path), source)
     assert len(predict(plan, listing.labels, "simple", tmp_path, False).rows) == 6
 
