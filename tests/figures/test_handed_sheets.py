@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hw2.figures import handed_sheets as sheets
 from hw2.figures.handed_sheets import GREY, ROWS, THUMB, HandedRow, thumbnail
@@ -31,13 +32,11 @@ def test_a_thumbnail_keeps_the_proportions_in_the_middle(
 def test_each_sheet_has_the_given_row_and_at_most_so_many(
     count: int, names: list[str], last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[tuple[tuple[int, ...], list[str], list[list[str]]]] = []
+    drawn: list[tuple[torch.Tensor, list[str], list[list[str]]]] = []
     monkeypatch.setattr(
         sheets,
         "sheet",
-        lambda cells, labels, columns, title, scale, notes: drawn.append(
-            (tuple(cells.shape), labels, notes)
-        ),
+        lambda cells, labels, columns, title, scale, notes: drawn.append((cells, labels, notes)),
     )
     blue = np.full((THUMB, THUMB, 3), BLUE, np.uint8)
     rows = [HandedRow(f"s{n}", [blue], ["note"]) for n in range(count)]
@@ -46,8 +45,9 @@ def test_each_sheet_has_the_given_row_and_at_most_so_many(
     assert [name for name, _ in found] == names
     assert {labels[0] for _, labels, _ in drawn} == {"given"}
     assert [label for _, labels, _ in drawn for label in labels[1:]] == [r.name for r in rows]
-    shape, _, notes = drawn[-1]
-    assert shape == (last, 2, 3, THUMB, THUMB)
+    cells, _, notes = drawn[-1]
+    assert cells.shape == (last, 2, 3, THUMB, THUMB)
+    assert (cells[:, 0] == torch.tensor(BLUE)[:, None, None]).all() and (cells[:, 1] == GREY).all()
     assert notes == [["", ""], *[["note", ""]] * (last - 1)]
 
 
