@@ -1,5 +1,6 @@
 """Weights files: of this project, of this network, and readable, or refused in one line."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -9,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hw2.errors import CheckpointError
-from hw2.weights import load_weights, read_meta, save_weights
+from hw2.errors import CheckpointError, StorageError
+from hw2.weights import load_claimed, load_weights, read_meta, save_weights
 
 META = {"seed": 1, "name": "test"}
 
@@ -32,6 +33,30 @@ def test_weights_round_trip(tmp_path: Path) -> None:
     assert torch.equal(other[0].weight, ema[0].weight)
     load_weights(path, other, "net")
     assert torch.equal(other[0].weight, net[0].weight)
+
+
+def test_the_averaged_network_is_loaded_to_evaluate(tmp_path: Path) -> None:
+    path, ema = tmp_path / "final.safetensors", network()
+    with torch.no_grad():
+        ema[0].weight.add_(1)
+    save_weights(path, {"net": network(), "ema": ema}, META)
+    found = load_claimed(path, read_meta(path), network)
+    assert torch.equal(found[0].weight, ema[0].weight) and not found.training
+
+
+def test_a_file_that_the_disk_refuses_leaves_nothing_beside_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "final.safetensors"
+    save_weights(path, {"net": network()}, META)
+    before = path.read_bytes()
+    monkeypatch.setattr("hw2.weights.sync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_weights(path, {"net": network(4)}, META)
+    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
 
 
 def refused(path: Path, module: nn.Module, prefix: str = "net") -> str:

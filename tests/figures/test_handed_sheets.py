@@ -39,6 +39,7 @@ def test_each_sheet_has_the_given_row_and_at_most_so_many(
         lambda cells, labels, columns, title, scale, notes: drawn.append((cells, labels, notes)),
     )
     blue = np.full((THUMB, THUMB, 3), BLUE, np.uint8)
+    blue[0] = 7  # its upper edge
     rows = [HandedRow(f"s{n}", [blue], ["note"]) for n in range(count)]
     given = HandedRow("given", [blue, None, blue], [])
     found = sheets.handed_sheets("best", given, rows, ["1", "2"], "title")
@@ -47,7 +48,9 @@ def test_each_sheet_has_the_given_row_and_at_most_so_many(
     assert [label for _, labels, _ in drawn for label in labels[1:]] == [r.name for r in rows]
     cells, _, notes = drawn[-1]
     assert cells.shape == (last, 2, 3, THUMB, THUMB)
-    assert (cells[:, 0] == torch.tensor(BLUE)[:, None, None]).all() and (cells[:, 1] == GREY).all()
+    assert (cells[:, 0] == torch.from_numpy(blue).movedim(-1, 0)).all() and (
+        cells[:, 1] == GREY
+    ).all()
     assert notes == [["", ""], *[["note", ""]] * (last - 1)]
 
 

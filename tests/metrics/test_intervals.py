@@ -1,5 +1,6 @@
 """Intervals against SciPy and against simulated coverage."""
 
+import itertools
 import math
 
 import numpy as np
@@ -245,3 +246,11 @@ def test_nothing_is_written_as_minus_nothing() -> None:
     assert format(Interval(-0.2, -5.1, 6.0), ".0f") == "0 (-5 to 6)"
     assert str(Interval(-1e-9, -0.0, 0.4)) == "0.00 (0.00-0.40)"
     assert format(Interval(-1e-5, 0, 1), ".1%") == "0.0 % (0.0-100.0)"
+
+
+def test_limits_of_a_mean_are_the_expanded_percentiles_of_all_resamples() -> None:
+    values = np.array([0.0, 1.0, 1.5, 3.0, 4.5, 9.0])
+    means = np.array([*itertools.product(values, repeat=6)]).mean(1)
+    tail = stats.norm.cdf(-stats.t.ppf(0.975, 5) * math.sqrt(6 / 5))
+    found = bootstrap(torch.from_numpy(values), 0, 200_000)
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [tail, 1 - tail]))

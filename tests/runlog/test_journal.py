@@ -103,13 +103,37 @@ def test_an_unreadable_line_is_reported_and_left_out(
     assert "unreadable" in caplog.text and str(journal.path) in caplog.text
 
 
-@pytest.mark.parametrize(("step", "is_ours"), [(2**63 - 1, True), (2**63, False), (-1, False)])
+@pytest.mark.parametrize(
+    ("step", "is_ours"), [(2**63 - 1, True), (2**63, False), (-1, False), (True, False)]
+)
 def test_numbers_that_no_store_takes_are_left_out(
     journal: Journal, step: int, is_ours: bool
 ) -> None:
     line = {"kind": "metrics", "time_ms": 0, "values": {"loss": 1.0}, "step": step}
     journal.path.write_text(json.dumps(line) + "\n")
     assert steps(journal) == [step] * is_ours
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("tables/x.csv", True),
+        ("", False),
+        ("/x", False),
+        ("a//b", False),
+        ("a/../../x", False),
+        ("a\nb", False),
+        ("x" * 400, False),
+    ],
+)
+def test_names_of_files_are_places_below_the_run(
+    journal: Journal, name: str, is_ours: bool
+) -> None:
+    values = {name: {"path": "x", "sha256": "0" * 64}}
+    line = {"kind": "artifact", "time_ms": 0, "values": values}
+    journal.path.write_text(json.dumps(line) + "\n")
+    entries, _ = journal.read(0)
+    assert [entry.values for entry in entries] == [values] * is_ours
 
 
 def test_a_param_keeps_its_first_value(journal: Journal) -> None:
