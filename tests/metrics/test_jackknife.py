@@ -150,3 +150,10 @@ def test_what_too_few_groups_moved_has_no_limits(moves: tuple[float, ...]) -> No
 def test_one_empty_sample_is_refused() -> None:
     with pytest.raises(DataError, match=r"samples of \[5, 0\] rows: need one or more in each"):
         jackknife(lambda i, j: i.double().mean() - j.double().mean(), ones(5), ones(0))
+
+
+def test_there_are_as_many_groups_as_the_largest_class_has_rows() -> None:
+    classes = torch.tensor([0] * 3 + [1] * 10)
+    found = jackknife(lambda i: i.double().mean(), classes)
+    assert [len(moves) for moves in found.moves] == [10]
+    assert found.interval.low < found.value < found.interval.high
