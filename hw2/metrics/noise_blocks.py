@@ -9,7 +9,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 
-def noise_blocks(classes: Int64[Tensor, " n"]) -> list[Int64[Tensor, "classes each"]]:
+def noise_blocks(classes: Int64[Tensor, " n"]) -> list[Int64[Tensor, "_classes _each"]]:
     """The rows of each class's pictures; classes of equally many pictures share a tensor.
 
     The pictures of a column, the i-th of each class, are taken to be drawn from one noise. Where
@@ -24,7 +24,7 @@ def noise_blocks(classes: Int64[Tensor, " n"]) -> list[Int64[Tensor, "classes ea
 
 
 def without_group(
-    blocks: list[Int64[Tensor, "classes each"]], group: int, num_groups: int
+    blocks: list[Int64[Tensor, "_classes _each"]], group: int, num_groups: int
 ) -> Int64[Tensor, " n"]:
     """Rows of all columns but every `num_groups`-th from column `group` on."""
     return torch.cat(

@@ -40,6 +40,7 @@ def test_every_published_file_can_be_asked_for() -> None:
         ("a photo of a {}.", "Airedale", "a photo of an Airedale."),
         ("a photo of the {}.", "oak_tree", "a photo of the oak tree."),
         ("a photo of a {}.", "the_sea", "a photo of the sea."),
+        ("a photo of a {}.", "The_Wave", "a photo of The Wave."),
         ("a photo of a small {c}.", "apple", "a photo of a small apple."),
         ("{}", "  two__words ", "two words"),
         ("a photo of extra {}.", "apple", "a photo of extra apple."),  # no article
