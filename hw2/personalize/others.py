@@ -9,21 +9,27 @@ from torch import Tensor
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.disclosure import warn
 from hw2.errors import CheckpointError, DataError
-from hw2.personalize.deltas import WEIGHTS, Deltas, max_bytes, of_processors, refuse_unfit
+from hw2.personalize.deltas import LOW_RANK, WEIGHTS, Deltas, max_bytes, of_processors, refuse_unfit
 from hw2.personalize.embeddings import PICKLED, checked_row, read_embeddings, read_tensors
 
 PICKLED_WEIGHTS = "pytorch_custom_diffusion_weights.bin"  # diffusers' name
 DELTA = "delta.bin"  # the authors' name
 
 
-def others_file(place: Path) -> Path | None:
-    """The file of weights in the folder `place`, or `place` itself, if others trained them."""
+def others_file(place: Path, base_weights: Mapping[str, Tensor]) -> Path | None:
+    """The file of weights in the folder `place`, or `place` itself, if others trained them.
+
+    Weights of this project beside it go first. Raises CheckpointError for a torn file.
+    """
     if place.is_file():
         return place if place.suffix in PICKLED else None
-    found = [path for name in (PICKLED_WEIGHTS, DELTA) if (path := place / name).is_file()]
-    if (path := place / WEIGHTS).is_file() and not read_tensors(path, path.stat().st_size)[1]:
-        found.append(path)
-    return found[0] if found else None
+    if (path := place / WEIGHTS).is_file():
+        _, meta = read_tensors(path, max_bytes(base_weights))
+        return None if meta else path
+    if (place / LOW_RANK).is_file():
+        return None
+    names = (PICKLED_WEIGHTS, DELTA)
+    return next((path for name in names if (path := place / name).is_file()), None)
 
 
 def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> Deltas:
@@ -55,8 +61,7 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
         )
     refuse_unfit(str(path), weights, base_weights)
     warn(f"{path}: does not tell its base model: taken to be --model")
-    about = {"step": None}  # trained, as a merge is not
-    return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, about)
+    return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, {})
 
 
 def _beside(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from hw2.personalize.finding import learnt_at
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.others import others_file, read_others
 from hw2.personalize.tokens import initializer_id
-from hw2.places import uri_of
+from hw2.places import as_written, uri_of
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 
@@ -35,21 +35,9 @@ def read_ways(
     ways = {}
     if config.separate:
         ways["separate"] = _separate(config.separate, model, base)
-    for way, folder in (("joint", config.joint), ("merged", config.merged)):
-        if folder is not None:
-            with learnt_at(folder, way) as found:
-                theirs = others_file(found) if way == "joint" else None
-                ways[way] = (
-                    read_others(theirs, base, weights)
-                    if theirs
-                    else read_deltas(found, base, weights)
-                )
-            trained = "step" in ways[way].about
-            if trained != (way == "joint"):
-                by, other = (
-                    ("custom_diffusion", "joint") if trained else ("merge_concepts", "merged")
-                )
-                raise ConfigError(f"{way}={folder}: made by jobs.{by}: give it to --{other}")
+    for way, place in (("joint", config.joint), ("merged", config.merged)):
+        if place is not None:
+            ways[way] = _of_weights(way, place, base, weights)
     if not ways:
         raise ConfigError(
             "separate=[], joint=null, merged=null: nothing was learnt; give folders of "
@@ -57,6 +45,18 @@ def read_ways(
             "--untrained true"
         )
     return ways
+
+
+def _of_weights(way: str, place: Path, base: str, weights: Mapping[str, Tensor]) -> Deltas:
+    with learnt_at(place, way) as found:
+        if way == "joint" and (theirs := others_file(found, weights)):
+            return read_others(theirs, base, weights)
+        learnt = read_deltas(found, base, weights)
+    trained = "step" in learnt.about
+    if trained != (way == "joint"):
+        by, other = ("custom_diffusion", "joint") if trained else ("merge_concepts", "merged")
+        raise ConfigError(f"{way}={as_written(place)}: made by jobs.{by}: give it to --{other}")
+    return learnt
 
 
 def _separate(files: Sequence[str], model: StableDiffusion, base: str) -> Deltas:

@@ -12,7 +12,13 @@ from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
 from torch.testing import assert_close
 
 from hw2.errors import CheckpointError
-from hw2.personalize.deltas import apply_weights, cross_attention_weights
+from hw2.personalize.deltas import (
+    Deltas,
+    apply_weights,
+    base_hash,
+    cross_attention_weights,
+    save_deltas,
+)
 from hw2.personalize.others import DELTA, PICKLED_WEIGHTS
 from hw2.personalize.ways import read_ways
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -71,6 +77,18 @@ def test_the_authors_file(place: str, model: StableDiffusion, tmp_path: Path) ->
     found = joint(model, tmp_path / place)
     assert found.rows.keys() == {"<new1>"} and torch.equal(found.rows["<new1>"], ROW)
     assert all(torch.equal(found.weights[name], weight.float()) for name, weight in moved.items())
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_weights_of_this_project_go_first(
+    rank: int | None, model: StableDiffusion, tmp_path: Path
+) -> None:
+    base = {name: weight.detach() for name, weight in cross_attention_weights(model.unet).items()}
+    own = Deltas(base_hash(model.unet, model.text_encoder), base, {"<own>": ROW}, {"step": 1})
+    save_deltas(tmp_path, own, base, rank)
+    for name in (DELTA, PICKLED_WEIGHTS):
+        (tmp_path / name).write_bytes(b"another's")
+    assert joint(model, tmp_path).rows.keys() == {"<own>"}
 
 
 class _Code:
