@@ -129,11 +129,19 @@ def read_part(path: Path, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
 
-def load_claimed(path: Path, claims: Any, build: Callable[[], M]) -> M:
-    """The averaged network in `path`, made by `build`, to evaluate; see `refuse_false`, `fill`."""
+def load_claimed(path: Path, claims: Any, build: Callable[[], M], averaged: bool = True) -> M:
+    """The network in `path`, made by `build`, to evaluate; see `refuse_false`, `fill`.
+
+    With its averaged weights, or as it was trained, which CheckpointError says a release has not.
+    """
     refuse_false(path, claims, build)
     net = build()
-    load_weights(path, net, "ema")
+    if not (averaged or read_part(path, "net.")):
+        raise CheckpointError(
+            f"{path}: has averaged weights alone, none as trained: give a training, or one of its "
+            "checkpoints"
+        )
+    load_weights(path, net, "ema" if averaged else "net")
     return net.eval()
 
 

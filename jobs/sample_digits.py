@@ -12,7 +12,7 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.data.digits import read_digits
     from hw2.data.files import sha256_of
     from hw2.digits.compared import hash_of_pairs
-    from hw2.digits.drawing import check_sampling, check_strip, read_digit_meta
+    from hw2.digits.drawing import check_sampling, check_strip, load_digit_model, read_digit_meta
     from hw2.digits.folder import draw_missing
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.report import report_digits
@@ -25,10 +25,12 @@ def main(config: SampleDigitsConfig) -> None:
     judge_file = None if config.judge is None else find_judge(config.judge)
     judge = load_judge(judge_file) if judge_file else None
     diffusion = read_digit_meta(weights).diffusion
+    if not config.averaged:
+        load_digit_model(weights, averaged=False)  # refused before anything is made
     check_sampling(config.sample, diffusion)
     check_strip(config, diffusion.num_train_timesteps)
     anew = {"judge": sha256_of(judge_file)} if judge_file else {}
-    if config.against:  # refused before anything is made
+    if config.against:  # likewise
         anew["against"] = hash_of_pairs(config)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True) if judge else None
     run = job_run(

@@ -82,11 +82,14 @@ def read_digit_meta(path: Path) -> DigitMeta:
     )
 
 
-def load_digit_model(path: Path) -> DigitModel:
-    """The averaged weights in `path`. Raises CheckpointError if they are no digit model's."""
+def load_digit_model(path: Path, averaged: bool = True) -> DigitModel:
+    """The averaged weights in `path`, or those as trained.
+
+    Raises CheckpointError if they are no digit model's, or not there.
+    """
     meta = read_digit_meta(path)
     described = [meta.network.model_dump(), meta.diffusion.model_dump()]
-    net = load_claimed(path, described, lambda: DigitUNet(meta.network))
+    net = load_claimed(path, described, lambda: DigitUNet(meta.network), averaged)
     return digit_model(net, meta.diffusion)
 
 

@@ -74,7 +74,9 @@ def make_worker(config: SampleDigitsConfig, weights: Path) -> MakeWork:
     """What an actor does: load the model once, then draw chunks."""
 
     def make(on_gpu: bool) -> Work:
-        model = load_digit_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
+        model = load_digit_model(weights, config.averaged).to(
+            torch.device("cuda" if on_gpu else "cpu")
+        )
 
         def work(piece: Piece) -> Piece:
             indices = range(piece["first"], piece["first"] + config.indices_per_chunk)

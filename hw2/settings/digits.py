@@ -97,6 +97,11 @@ class SampleDigitsConfig(SampleSettings, JobConfig):
     model: str = Field(
         "asset:digits", description="file, folder of a run or checkpoint, run:ID or asset:NAME"
     )
+    averaged: bool = Field(
+        True,
+        description="draw with the average of the weights; false: with the weights as trained, "
+        "which released models have not",
+    )
     judge: str | None = Field(
         "asset:judge",
         description="the same, or the course's Classifier.pth; null: draw alone, without scores "

@@ -251,6 +251,12 @@ def test_loading_a_model(tmp_path: Path) -> None:
     assert loaded.schedule.num_train_timesteps == 50 and loaded.image_size == 28
     for name, value in ema.state_dict().items():
         assert torch.equal(loaded.net.state_dict()[name], value)
+    as_trained = load_digit_model(path, averaged=False).net.state_dict()
+    for name, value in net.state_dict().items():
+        assert torch.equal(as_trained[name], value)
+    save_weights(path, {"ema": ema}, {"kind": "digit_ddpm", **meta})
+    with pytest.raises(CheckpointError, match="has averaged weights alone, none as trained"):
+        load_digit_model(path, averaged=False)
     save_weights(path, {"ema": ema}, {"kind": "judge"})
     with pytest.raises(CheckpointError, match="holds no digit model; train one with"):
         load_digit_model(path)

@@ -267,3 +267,26 @@ def test_two_models_are_compared_in_pairs(draw_few: Callable[..., Ended]) -> Non
     assert len(found) == 2  # of the pictures of one, and of those of two
     assert drawn("three", seed=4, against="one").code == 2
     assert not Path("three").exists()
+
+
+def test_weights_as_trained(draw_few: Callable[..., Ended], model: Path, tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in load_file(model).items() if name[:4] == "ema."}
+    both, alone = tmp_path / "both.safetensors", tmp_path / "alone.safetensors"
+    meta = {"hw2": json.dumps(dict(read_meta(model)))}
+    shifted = {name: tensor + 0.1 for name, tensor in tensors.items()}
+    as_trained = {f"net.{name.removeprefix('ema.')}": value for name, value in shifted.items()}
+    save_file(tensors | as_trained, both, metadata=meta)
+    save_file(tensors, alone, metadata=meta)
+    save_file(shifted, tmp_path / "other.safetensors", metadata=meta)
+
+    def drawn(out: str, weights: Path, **more: object) -> dict[str, bytes]:
+        assert draw_few(out, num_per_class=2, model=weights, **more).code == 0
+        return made(Path(out))
+
+    average, trained = drawn("average", both), drawn("trained", both, averaged="false")
+    assert average == drawn("alone", alone) != trained
+    assert trained == drawn("other", tmp_path / "other.safetensors")
+    told = draw_few("none", model=alone, averaged="false").refusal()
+    assert told.endswith("alone.safetensors: has averaged weights alone, none as trained: give a "
+                         "training, or one of its checkpoints")  # fmt: skip
+    assert not Path("none").exists()
