@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hw2.data.images import SUFFIXES
-from hw2.errors import CheckpointError
+from hw2.errors import Hw2Error
 from hw2.locate import find_folder
 from hw2.personalize.embeddings import PICKLED
-from hw2.places import as_written, uri_of
+from hw2.places import cache_folder, uri_of
 
 LEARNT = re.compile(r"(?!final\.)[^/]+\.safetensors")  # final.safetensors is the training's own
 DRAWN = re.compile(
@@ -38,16 +38,28 @@ def learnt_at(place: str | Path, key: str) -> Iterator[Path]:
         path = fetch_file(uri, key)
     else:
         path = find_folder(place, key, LEARNT, "learnt concept")
-    try:
+    with _named(path, place):
         yield path
-    except CheckpointError as error:
-        given = as_written(place) if isinstance(place, Path) else place
-        raise CheckpointError(str(error).replace(str(path), given)) from None
 
 
-def drawn(place: Path, key: str) -> Path:
+@contextmanager
+def drawn_at(place: Path, key: str) -> Iterator[Path]:
     """The folder of jobs.generate_concepts meant by `place`: itself, or a copy of one in a bucket.
 
-    Raises CheckpointError if no pictures are at the URI.
+    Raises CheckpointError if no pictures are at the URI; errors of the block name the URI, not the
+    copy.
     """
-    return find_folder(place, key, DRAWN, "pictures")
+    path = find_folder(place, key, DRAWN, "pictures")
+    with _named(path, place):
+        yield path
+
+
+@contextmanager
+def _named(copy: Path, place: str | Path) -> Iterator[None]:
+    """Put `place` in the place of its `copy` in errors of the block."""
+    try:
+        yield
+    except Hw2Error as error:
+        if cache_folder() not in copy.parents:  # a folder itself: its name may be part of words
+            raise
+        raise type(error)(str(error).replace(str(copy), uri_of(place) or str(place))) from None

@@ -11,7 +11,7 @@ from hw2.data.files import inside, read_json
 from hw2.data.images import SUFFIXES, decode_named
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
-from hw2.personalize.finding import drawn
+from hw2.personalize.finding import drawn_at
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.text2image.prompts import PLACEHOLDER
@@ -66,15 +66,16 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     not known, and for pictures without their counterpart; CheckpointError for a URI without any.
     """
     wanted = chosen_concepts(everything, config.sources)
-    count, folder = config.num_pictures, drawn(config.generated, "generated")
-    alone, against = _asked_for(find_alone(folder, wanted), count), {}
-    if config.against is not None:
-        other = drawn(config.against, "against")
-        _refuse_unpaired(folder, other)
-        against = _asked_for(find_alone(other, wanted), count)
-        for key, numbered in alone.items():
-            check_pairs(numbered, against[key])
-    return Generated(alone, against, find_together(folder, everything, count))
+    count = config.num_pictures
+    with drawn_at(config.generated, "generated") as folder:
+        alone, against = _asked_for(find_alone(folder, wanted), count), {}
+        if config.against is not None:
+            with drawn_at(config.against, "against") as other:
+                _refuse_unpaired(folder, other)
+                against = _asked_for(find_alone(other, wanted), count)
+                for key, numbered in alone.items():
+                    check_pairs(numbered, against[key])
+        return Generated(alone, against, find_together(folder, everything, count))
 
 
 def _asked_for(

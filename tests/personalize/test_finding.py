@@ -1,23 +1,28 @@
 """Where learnt concepts and drawn pictures may lie: a folder, a bucket, a run of MLflow."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hw2.errors import CheckpointError
+from hw2.data.concepts import read_concepts
+from hw2.errors import CheckpointError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.finding import DRAWN, LEARNT, learnt_files
+from hw2.personalize.generated import find_generated
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.merging import read_concepts_to_merge
 from hw2.personalize.ways import read_ways
 from hw2.runlog.tracker import Tracker
+from hw2.settings.grading import GradeConceptsConfig
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 from tests.buckets import BucketServer
+from tests.personalize.drawn_tree import write_generated, write_input
 from tests.personalize.tiny import WIDTH, tiny_model
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -118,6 +123,30 @@ def test_what_is_wrong_is_told_of_the_address(
             out=tmp_path / "out", separate=(bucket_server.uri("no.bin"),)
         )
         read_ways(config, model, {})
+
+
+def test_what_is_wrong_in_a_folder_is_told_in_whole_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    for given in ("./a", "a/", "<new1>=./a"):
+        config = GenerateConceptsConfig(out="out", separate=(given,))
+        told = f"^separate={given}: has no {EMBEDDING}: give a folder of jobs.textual_inversion;"
+        with pytest.raises(CheckpointError, match=told):
+            read_ways(config, tiny_model(), {})
+
+
+def test_what_is_wrong_with_drawn_pictures_is_told_of_the_address(
+    tmp_path: Path, store: str, bucket_server: BucketServer
+) -> None:
+    concepts = read_concepts(write_input(tmp_path / "ti"))
+    folder = write_generated(tmp_path / "drawn", together=False)
+    shutil.rmtree(folder / "1")
+    uri = bucket_server.upload(folder, "drawn")
+    values = {"input": tmp_path / "ti/input.json", "generated": uri, "out": tmp_path / "out"}
+    with pytest.raises(DataError, match=f"^{re.escape(uri)}/1 does not exist: draw the pictures"):
+        find_generated(GradeConceptsConfig.model_validate(values), concepts)
 
 
 def test_names_that_are_fetched() -> None:
