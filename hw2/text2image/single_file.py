@@ -216,8 +216,9 @@ def _filled(
     path: Path, net: N, found: Mapping[str, Tensor], prefix: str, name_of: Callable[[str], str]
 ) -> N:
     """`net` with the weights found, by the names that `name_of` gives to its own."""
-    want = {f"{prefix}{name_of(name)}": name for name in net.state_dict()}
-    shapes = {theirs: tuple(net.state_dict()[name].shape) for theirs, name in want.items()}
+    own = net.state_dict()
+    want = {f"{prefix}{name_of(name)}": name for name in own}
+    shapes = {theirs: tuple(own[name].shape) for theirs, name in want.items()}
     # The autoencoder's attention is made of 1x1 convolutions there, of matrices here.
     given = {
         theirs: found[theirs].reshape(found[theirs].shape[:2])
