@@ -42,9 +42,11 @@ def test_a_cluster_that_refuses_the_token(
 
 
 def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", told := {"RAY_worker_niceness": "5"})
+    told = {"RAY_worker_niceness": "5", "RAY_TRAIN_V2_ENABLED": "0"}
+    monkeypatch.setattr(os, "environ", told)
     session._set_environment()
     assert told["RAY_worker_niceness"] == "5"  # what a user has set stays
+    assert told["RAY_TRAIN_V2_ENABLED"] == "1"  # but for another Train than is used here
     assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert told["RAY_AUTH_MODE"] == "token" and len(told["RAY_AUTH_TOKEN"]) == 64
     assert told["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "30"

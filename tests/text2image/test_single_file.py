@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.text2image.single_file import TEXT, UNET, VAE, _unet_name, _vae_name
+from hw2.text2image.single_file import TEXT, UNET, VAE, _unet_name, _vae_name, find_single_file
 from tests.buckets import BucketServer
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -203,13 +204,14 @@ def test_nothing_in_the_file_is_run(
 
 
 def test_a_file_in_a_bucket(
-    weights: State, tmp_path: Path, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    save_file(weights, tmp_path / "sd.safetensors")
-    want = load_stable_diffusion(str(tmp_path / "sd.safetensors")).content_hash
-    bucket_server.upload(tmp_path, "models")
     uri = bucket_server.uri("models/sd.safetensors")
-    assert load_stable_diffusion(uri).content_hash == want
+    Bucket(bucket_server.uri("models")).write_text("sd.safetensors", "of no format")
+    file = find_single_file(uri)
+    assert file is not None and file.read_text() == "of no format"
+    with pytest.raises(CheckpointError, match=rf"{file}: not a readable safetensors file"):
+        load_stable_diffusion(uri)
     with pytest.raises(CheckpointError, match=r"model=s3://results/models/no.ckpt: no such file$"):
         load_stable_diffusion(bucket_server.uri("models/no.ckpt"))
