@@ -17,22 +17,22 @@ from hw2.personalize.generated import find_generated
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.merging import read_concepts_to_merge
 from hw2.personalize.ways import read_ways
-from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 from tests.buckets import BucketServer
 from tests.personalize.drawn_tree import write_generated, write_input
 from tests.personalize.tiny import WIDTH, tiny_model
+from tests.stores import start
 
-pytest_plugins = ["tests.bucket_fixtures"]
+pytest_plugins = ["tests.bucket_fixtures", "tests.store_fixtures"]
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(autouse=True)
+def of_its_own(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that is empty, and the store in which jobs look for runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
 
 
 def made(folder: Path, model: StableDiffusion, token: str, rank: int | None = None) -> Deltas:
@@ -50,10 +50,7 @@ def made(folder: Path, model: StableDiffusion, token: str, rank: int | None = No
 
 def kept_in_mlflow(folder: Path, store: str) -> str:
     """`run:ID` of a run with what is learnt, and more, in `folder`."""
-    tracker = Tracker.start(
-        folder, experiment="learnt", run_name=folder.name, config={}, tracking_uri=store
-    )
-    with tracker:
+    with start(folder, store) as tracker:
         for path in (*learnt_files(folder), folder / "final.safetensors", folder / "metrics.json"):
             tracker.log_file(path)
     return f"run:{tracker.run_id}"
@@ -138,7 +135,7 @@ def test_what_is_wrong_in_a_folder_is_told_in_whole_words(
 
 
 def test_what_is_wrong_with_drawn_pictures_is_told_of_the_address(
-    tmp_path: Path, store: str, bucket_server: BucketServer
+    tmp_path: Path, bucket_server: BucketServer
 ) -> None:
     concepts = read_concepts(write_input(tmp_path / "ti"))
     folder = write_generated(tmp_path / "drawn", together=False)
