@@ -27,7 +27,7 @@ def _wait_without_spinning() -> None:
 
 
 def _show_warnings() -> None:
-    """Under PYTHONWARNINGS=error those of packages are as without it: MLflow could not start."""
+    """Take no notice of PYTHONWARNINGS=error: the first warning of a package would end the job."""
     if any(option.startswith("error") for option in sys.warnoptions):
         os.environ.pop("PYTHONWARNINGS", None)  # Ray's processes would inherit it
         rules = cast(list[Any], warnings.filters)

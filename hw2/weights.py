@@ -132,16 +132,18 @@ def read_part(path: Path, prefix: str) -> dict[str, Tensor]:
 def load_claimed(path: Path, claims: Any, build: Callable[[], M], averaged: bool = True) -> M:
     """The network in `path`, made by `build`, to evaluate; see `refuse_false`, `fill`.
 
-    With its averaged weights, or as it was trained, which CheckpointError says a release has not.
+    Its weights are the averaged ones, or those as trained. Raises CheckpointError if `path` has
+    none of the latter: a release has not.
     """
     refuse_false(path, claims, build)
-    net = build()
-    if not (averaged or read_part(path, "net.")):
+    found = read_part(path, "ema." if averaged else "net.")
+    if not (averaged or found):
         raise CheckpointError(
             f"{path}: has averaged weights alone, none as trained: give a training, or one of its "
             "checkpoints"
         )
-    load_weights(path, net, "ema" if averaged else "net")
+    net = build()
+    fill(net, found, path)
     return net.eval()
 
 

@@ -51,8 +51,8 @@ def handed_sheets(
         notes = [[*row.notes, *[""] * len(columns)][: len(columns)] for row in rows]
         suffix = f"_{number}" if len(students) > ROWS else ""
         names = [one_line(row.name) for row in rows]
-        type_ = font(LABEL, *names)
-        labels = [shortened(label, NAME, type_) for label in names]
+        name_font = font(LABEL, *names)
+        labels = [shortened(name, NAME, name_font) for name in names]
         yield (
             f"{name}{suffix}",
             sheet(cells.movedim(-1, 2), labels, columns, title, scale=1, notes=notes),

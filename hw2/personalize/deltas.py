@@ -142,7 +142,7 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
 
 
 def max_bytes(base_weights: Mapping[str, Tensor]) -> int:
-    """Of the largest file: two factors of full rank, in float64, and a header."""
+    """The size of the largest file of deltas: two factors of full rank, in float64, a header."""
     return 16 * sum(weight.numel() for weight in base_weights.values()) + 2**20
 
 

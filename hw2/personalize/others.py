@@ -51,8 +51,8 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
         rows = {token: checked_row(path, token, row, width) for token, row in rows.items()}
     else:
         weights = of_processors(found)
-        files = [of for of in _beside(path) if of.suffix in (".safetensors", *PICKLED)]
-        rows = {one.token: one.row for of in files for one in read_embeddings(of, width)}
+        files = [file for file in _beside(path) if file.suffix in (".safetensors", *PICKLED)]
+        rows = {one.token: one.row for file in files for one in read_embeddings(file, width)}
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise CheckpointError(f"{path}: holds no weights by their names")
     if not rows:
@@ -76,9 +76,9 @@ def _read(path: Path, limit: int) -> dict[str, Any]:
         found = load_torch(path, limit)
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise DataError("want a table of names and tensors")
-        inner = [of for of in found.values() if isinstance(of, dict)]
-        tensors = [of for table in (found, *inner) for of in table.values()]
-        refuse_unusual((of for of in tensors if isinstance(of, Tensor)), limit)
+        tables = [found, *(value for value in found.values() if isinstance(value, dict))]
+        values = [value for table in tables for value in table.values()]
+        refuse_unusual((value for value in values if isinstance(value, Tensor)), limit)
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from None
     return found
