@@ -97,7 +97,7 @@ def student_of(
     """What a student has in `places`; no file is opened.
 
     `untold` is the reason of a picture whose name tells no label. Of places of which nothing can
-    count a warning says so, once a reason.
+    count a warning says so, one for each reason.
     """
     return Student(name, given.path, tuple(_files(given, places, label_of, untold)))
 
