@@ -51,7 +51,7 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
         rows = {token: checked_row(path, token, row, width) for token, row in rows.items()}
     else:
         weights = of_processors(found)
-        files = [file for file in _beside(path) if file.suffix in (".safetensors", *PICKLED)]
+        files = _token_files(path.parent)
         rows = {one.token: one.row for file in files for one in read_embeddings(file, width)}
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise CheckpointError(f"{path}: holds no weights by their names")
@@ -64,9 +64,11 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
     return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, {})
 
 
-def _beside(path: Path) -> list[Path]:
-    """The other files of its folder."""
-    return sorted(other for other in path.parent.iterdir() if other.is_file() and other != path)
+def _token_files(folder: Path) -> list[Path]:
+    """The files of token embeddings in a folder of diffusers' script."""
+    kinds, others = (".safetensors", *PICKLED), (WEIGHTS, PICKLED_WEIGHTS)
+    files = (path for path in folder.iterdir() if path.is_file() and path.suffix in kinds)
+    return sorted(path for path in files if path.name not in others)
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def test_what_diffusers_saved(
     theirs = with_processors(model.unet)
     theirs.save_attn_procs(tmp_path, safe_serialization=safe)
     torch.save({"<new1>": ROW}, tmp_path / "<new1>.bin")  # as their script does
+    if safe:  # and the same pickled too
+        theirs.save_attn_procs(tmp_path, safe_serialization=False)
     found = joint(model, tmp_path)
     assert "does not tell its base model: taken to be --model" in capsys.readouterr().err
     assert found.rows.keys() == {"<new1>"} and torch.equal(found.rows["<new1>"], ROW)
