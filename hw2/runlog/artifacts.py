@@ -14,6 +14,10 @@ from hw2.runlog.addresses import resolve_uri, sqlite_file
 from hw2.tracking import connect
 
 
+class _Lacking(Exception):
+    """A run without the files that are asked for."""
+
+
 def download(run_id: str, name: str, tracking_uri: str | None = None) -> Path:
     """Fetch the artifact `name` of a run, as `final.safetensors`, and return the file.
 
@@ -56,7 +60,7 @@ def download_folder(
             for file in files:
                 file.replace(target / file.name)
             return target
-    except FileNotFoundError as error:
+    except _Lacking as error:
         raise CheckpointError(f"{place} has no {what} ({error}): finish its training") from error
     except Exception as error:
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
@@ -72,5 +76,5 @@ def _fetch(client: Any, run_id: str, wanted: re.Pattern[str], folder: str) -> li
     listed = sorted(file.path for file in client.list_artifacts(run_id))
     names = [name for name in listed if wanted.fullmatch(name) and name.endswith(".safetensors")]
     if not names:
-        raise FileNotFoundError(f"it has {', '.join(listed) or 'no files'}")
+        raise _Lacking(f"it has {', '.join(listed) or 'no files'}")
     return [Path(client.download_artifacts(run_id, name, folder)) for name in names]

@@ -151,7 +151,9 @@ def test_the_files_of_a_folder_that_are_wanted(
     second = find_folder(uri, "model", wanted, "texts")
     assert read(second) == {"a.txt": "of a.txt", "b/c.txt": "of more steps"}
     assert read(first)["b/c.txt"] == "of b/c.txt"  # which may be in use
-    with pytest.raises(CheckpointError, match=r"^model=s3://results/folder/b/d: has no texts$"):
+    with pytest.raises(
+        CheckpointError, match=r"^model=s3://results/folder/b/d: has no texts: give"
+    ):
         find_folder(bucket_server.uri("folder/b/d"), "model", re.compile("x"), "texts")
     with pytest.raises(StorageError, match="no such bucket"):
         find_folder(bucket_server.uri("folder", bucket="none"), "model", wanted, "texts")

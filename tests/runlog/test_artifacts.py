@@ -114,8 +114,13 @@ def test_fetching_makes_no_store(tmp_path: Path, cache: Path) -> None:
     assert not list(tmp_path.glob("none.db*"))
 
 
-def test_a_cache_that_cannot_be_made(tmp_path: Path, store: str, cache: Path) -> None:
+@pytest.mark.parametrize("kind", ["a file in its place", "no place for it"])
+def test_a_cache_that_cannot_be_made(
+    kind: str, tmp_path: Path, store: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
+    if kind == "no place for it":
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
     with pytest.raises(CheckpointError, match="XDG_CACHE_HOME") as caught:
         download("0123abcd", "final.safetensors", store)
     assert "\n" not in str(caught.value)
