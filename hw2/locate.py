@@ -2,11 +2,13 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hw2.errors import CheckpointError
-from hw2.places import uri_of
+from hw2.places import as_written, uri_of
 from hw2.runlog.addresses import resolve_uri, shareable
 
 ASSETS = Path(__file__).parent / "assets"
@@ -104,3 +106,23 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
 
         return fetch_folder(uri, key, wanted, what)
     return Path(place).expanduser()
+
+
+def shown(place: str | Path) -> str:
+    """`place` as it was given; of a URI the address alone, to which names of files can be added."""
+    if uri := uri_of(place):
+        from hw2.bucket.storage import Bucket
+
+        return Bucket(uri).shown
+    return as_written(place) if isinstance(place, Path) else place
+
+
+@contextmanager
+def naming(place: str | Path, copy: str | Path) -> Iterator[None]:
+    """In the block a CheckpointError names the address `place`, not where its `copy` lies."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not (uri_of(place) or str(place).startswith("run:")):
+            raise
+        raise CheckpointError(str(error).replace(str(copy), shown(place))) from None

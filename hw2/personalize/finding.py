@@ -7,12 +7,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hw2.data.images import SUFFIXES
-from hw2.errors import Hw2Error
-from hw2.locate import find_folder
+from hw2.errors import CheckpointError
+from hw2.locate import find_folder, naming
 from hw2.personalize.embeddings import PICKLED
-from hw2.places import cache_folder, uri_of
+from hw2.places import uri_of
 
-LEARNT = re.compile(r"(?!final\.)[^/]+\.safetensors")  # final.safetensors is the training's own
+# final.safetensors is the training's own; others leave what they trained as .bin.
+LEARNT = re.compile(r"(?!final\.)[^/]+\.(safetensors|bin)")
 DRAWN = re.compile(
     rf"(?!figures/).+/.+({'|'.join(map(re.escape, SUFFIXES))})|together/prompts\.json|config\.yaml"
 )
@@ -20,7 +21,7 @@ DRAWN = re.compile(
 
 def learnt_files(out: Path) -> list[Path]:
     """What jobs.custom_diffusion and jobs.merge_concepts leave in OUT for those that draw."""
-    return sorted(path for path in out.iterdir() if LEARNT.fullmatch(path.name))
+    return sorted(path for path in out.glob("*.safetensors") if LEARNT.fullmatch(path.name))
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def learnt_at(place: str | Path, key: str) -> Iterator[Path]:
         path = fetch_file(uri, key)
     else:
         path = find_folder(place, key, LEARNT, "learnt concept")
-    with _named(path, place):
+    with naming(place, path):
         yield path
 
 
@@ -46,20 +47,11 @@ def learnt_at(place: str | Path, key: str) -> Iterator[Path]:
 def drawn_at(place: Path, key: str) -> Iterator[Path]:
     """The folder of jobs.generate_concepts meant by `place`: itself, or a copy of one in a bucket.
 
-    Raises CheckpointError if no pictures are at the URI; errors of the block name the URI, not the
-    copy.
+    Raises CheckpointError if no pictures are at the URI, and for a run.
     """
-    path = find_folder(place, key, DRAWN, "pictures")
-    with _named(path, place):
-        yield path
-
-
-@contextmanager
-def _named(copy: Path, place: str | Path) -> Iterator[None]:
-    """Put `place` in the place of its `copy` in errors of the block."""
-    try:
-        yield
-    except Hw2Error as error:
-        if cache_folder() not in copy.parents:  # a folder itself: its name may be part of words
-            raise
-        raise type(error)(str(error).replace(str(copy), uri_of(place) or str(place))) from None
+    if str(place).startswith("run:"):
+        raise CheckpointError(
+            f"{key}={place}: no run of MLflow keeps pictures: give the folder or the URI of a "
+            "jobs.generate_concepts"
+        )
+    return find_folder(place, key, DRAWN, "pictures")

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from hw2.data.torch_files import load_torch, refuse_unusual
-from hw2.disclosure import warn
 from hw2.errors import CheckpointError, DataError
 from hw2.personalize.deltas import LOW_RANK, WEIGHTS, Deltas, max_bytes, of_processors, refuse_unfit
 from hw2.personalize.embeddings import PICKLED, checked_row, read_embeddings, read_tensors
@@ -37,15 +36,19 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
 
     Of diffusers' script: keys and values as attention processors, and beside them a file a token.
     Of the authors': {"unet": {name: weight}, "modifier_token": {token: row}} (Kumari et al. 2023).
-    They do not tell their base model, which a warning says.
+    They do not tell their base model, which is taken to be this.
 
     Raises CheckpointError for a file that is torn, holds code, has not all layers or others (as
-    where queries were trained too), no token, or values that are not finite floats.
+    where queries were trained too), a text encoder, no token, or values that are not finite floats.
     """
     found = _read(path, max_bytes(base_weights))
     width = next(iter(base_weights.values())).shape[1]
-    if "modifier_token" in found:
-        weights, rows = found.get("unet"), found["modifier_token"]
+    if "unet" in found or "modifier_token" in found:
+        if more := found.keys() - {"unet", "modifier_token"}:
+            raise CheckpointError(
+                f"{path}: brings {min(more)} too: want keys and values, and rows of tokens, alone"
+            )
+        weights, rows = found.get("unet"), found.get("modifier_token", {})
         if not (isinstance(rows, dict) and all(isinstance(token, str) for token in rows)):
             raise CheckpointError(f"{path}: its modifier_token is no table of tokens and rows")
         rows = {token: checked_row(path, token, row, width) for token, row in rows.items()}
@@ -54,21 +57,21 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
         files = _token_files(path.parent)
         rows = {one.token: one.row for file in files for one in read_embeddings(file, width)}
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise CheckpointError(f"{path}: holds no weights by their names")
+        raise CheckpointError(f"{path}: holds no whole weights by their names")
     if not rows:
         raise CheckpointError(
-            f"{path}: no token there: put its file, as <new1>.bin, beside these weights"
+            f"{path}: no token there: put its file, as <new1>.bin, beside these weights, and give "
+            "the folder of both"
         )
     refuse_unfit(str(path), weights, base_weights)
-    warn(f"{path}: does not tell its base model: taken to be --model")
     return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, {})
 
 
-def _token_files(folder: Path) -> list[Path]:
-    """The files of token embeddings in a folder of diffusers' script."""
-    kinds, others = (".safetensors", *PICKLED), (WEIGHTS, PICKLED_WEIGHTS)
-    files = (path for path in folder.iterdir() if path.is_file() and path.suffix in kinds)
-    return sorted(path for path in files if path.name not in others)
+def _beside(path: Path) -> list[Path]:
+    """The other files of its folder, but for such weights in another form."""
+    weights = (path.name, WEIGHTS, PICKLED_WEIGHTS)
+    files = (other for other in path.parent.iterdir() if other.name not in weights)
+    return sorted(other for other in files if other.is_file())
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:

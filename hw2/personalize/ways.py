@@ -7,14 +7,16 @@ from pathlib import Path
 from torch import Tensor
 
 from hw2.data.concepts import Concept, refuse_shared_tokens
+from hw2.disclosure import warn
 from hw2.errors import CheckpointError, ConfigError, DataError
+from hw2.locate import shown
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, read_deltas
 from hw2.personalize.embeddings import read_embeddings
 from hw2.personalize.finding import learnt_at
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.others import others_file, read_others
 from hw2.personalize.tokens import initializer_id
-from hw2.places import as_written, uri_of
+from hw2.places import uri_of
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 
@@ -50,12 +52,14 @@ def read_ways(
 def _of_weights(way: str, place: Path, base: str, weights: Mapping[str, Tensor]) -> Deltas:
     with learnt_at(place, way) as found:
         if way == "joint" and (theirs := others_file(found, weights)):
-            return read_others(theirs, base, weights)
+            others = read_others(theirs, base, weights)
+            warn(f"{way}={shown(place)}: does not tell its base model: taken to be --model")
+            return others
         learnt = read_deltas(found, base, weights)
     trained = "step" in learnt.about
     if trained != (way == "joint"):
         by, other = ("custom_diffusion", "joint") if trained else ("merge_concepts", "merged")
-        raise ConfigError(f"{way}={as_written(place)}: made by jobs.{by}: give it to --{other}")
+        raise ConfigError(f"{way}={shown(place)}: made by jobs.{by}: give it to --{other}")
     return learnt
 
 

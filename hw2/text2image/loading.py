@@ -19,7 +19,7 @@ from hw2.claims import refuse_infinite, refuse_larger
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
-from hw2.locate import ASSETS, find_folder
+from hw2.locate import ASSETS, find_folder, naming
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.single_file import find_single_file, read_single_file
 
@@ -74,9 +74,12 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
     """
     be_quiet()
     if file := find_single_file(model):
-        found = read_single_file(file)
+        with naming(model, file):
+            found = read_single_file(file)
     else:
-        found = _of_folder(model, find_pipeline(model))
+        place = find_pipeline(model)
+        with naming(model, place.removesuffix(f"/{PIPELINE}")):
+            found = _of_folder(model, place)
     parts = {"unet": found.unet, "vae": found.vae, "text_encoder": found.text_encoder}
     _refuse_misfits(model, found.unet, found.vae, found.text_encoder, found.tokenizer)
     for name, part in parts.items():

@@ -1,27 +1,30 @@
 """Where learnt concepts and drawn pictures may lie: a folder, a bucket, a run of MLflow."""
 
-import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hw2.data.concepts import read_concepts
-from hw2.errors import CheckpointError, DataError
-from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
+from hw2.errors import CheckpointError
+from hw2.personalize.deltas import (
+    WEIGHTS,
+    Deltas,
+    base_hash,
+    cross_attention_weights,
+    save_deltas,
+)
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
-from hw2.personalize.finding import DRAWN, LEARNT, learnt_files
-from hw2.personalize.generated import find_generated
+from hw2.personalize.finding import DRAWN, LEARNT, drawn, learnt_files
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.merging import read_concepts_to_merge
+from hw2.personalize.others import DELTA, PICKLED_WEIGHTS
 from hw2.personalize.ways import read_ways
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 from tests.buckets import BucketServer
-from tests.personalize.drawn_tree import write_generated, write_input
+from tests.personalize.test_others import with_processors
 from tests.personalize.tiny import WIDTH, tiny_model
 from tests.stores import start
 
@@ -104,17 +107,26 @@ def test_what_is_wrong_is_told_of_the_address(
     other = replace(model, unet=tiny_model(seed=1).unet)
     made(tmp_path / "custom", other, "<new1>")
     uri = bucket_server.upload(tmp_path / "custom", "other")
+    address = uri.partition("?")[0]
     run = kept_in_mlflow(tmp_path / "custom", store)
     nothing, absent = bucket_server.uri("nothing"), "run:0123abcd"
     for place, told in (
-        (uri, f"^{re.escape(uri)}/pytorch_custom.*: was made for another base model"),
+        (uri, f"^{address}/pytorch_custom.*: was made for another base model"),
         (run, f"^{run}/pytorch_custom.*: was made for another base model"),
-        (nothing, "^joint=s3://results/nothing: has no learnt concept$"),
+        (
+            nothing,
+            "^joint=s3://results/nothing: has no learnt concept: give the URI of",
+        ),
         (absent, f"^joint={absent}: there is no {absent} in the tracking store"),
     ):
         config = GenerateConceptsConfig(out=tmp_path / "out", joint=place)
         with pytest.raises(CheckpointError, match=told):
             read_ways(config, model, {})
+    (tmp_path / "custom" / WEIGHTS).write_bytes(b"torn")
+    bucket_server.upload(tmp_path / "custom", "torn")
+    config = GenerateConceptsConfig(out=tmp_path / "out", joint=bucket_server.uri("torn"))
+    with pytest.raises(CheckpointError, match=f"^s3://results/torn/{WEIGHTS}: not a readable"):
+        read_ways(config, model, {})
     with pytest.raises(CheckpointError, match=r"^separate=s3://results/no\.bin: no such file$"):
         config = GenerateConceptsConfig(
             out=tmp_path / "out", separate=(bucket_server.uri("no.bin"),)
@@ -147,9 +159,37 @@ def test_what_is_wrong_with_drawn_pictures_is_told_of_the_address(
 
 
 def test_names_that_are_fetched() -> None:
-    assert [name for name in ("a.safetensors", "final.safetensors", "b/a.safetensors", "a.pt")
-            if LEARNT.fullmatch(name)] == ["a.safetensors"]  # fmt: skip
-    drawn = ("0/0/source0_prompt0_0.png", "together/joint/0/joint_prompt0_1.png", "x/0/a.jpg")
-    assert all(DRAWN.fullmatch(name) for name in (*drawn, "together/prompts.json", "config.yaml"))
+    names = ("a.safetensors", "<new1>.bin", "final.safetensors", "b/a.safetensors", "a.pt")
+    assert [name for name in names if LEARNT.fullmatch(name)] == ["a.safetensors", "<new1>.bin"]
+    shown = ("0/0/source0_prompt0_0.png", "together/joint/0/joint_prompt0_1.png", "x/0/a.jpg")
+    assert all(DRAWN.fullmatch(name) for name in (*shown, "together/prompts.json", "config.yaml"))
     for name in ("figures/source_0.png", "sheet.png", "0/0/a.txt", "journal", "metrics.json"):
         assert not DRAWN.fullmatch(name), name
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, PICKLED_WEIGHTS, DELTA])
+def test_what_others_trained_is_found_in_a_bucket(
+    name: str,
+    tmp_path: Path,
+    store: str,
+    bucket_server: BucketServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, row = tiny_model(), torch.ones(WIDTH)
+    if name == DELTA:
+        weights = {k: w.detach() for k, w in cross_attention_weights(model.unet).items()}
+        torch.save({"unet": weights, "modifier_token": {"<new1>": row}}, tmp_path / name)
+    else:
+        theirs = with_processors(model.unet)
+        theirs.save_attn_procs(tmp_path, safe_serialization=name == WEIGHTS)
+        torch.save({"<new1>": row}, tmp_path / "<new1>.bin")
+    uri = bucket_server.upload(tmp_path, f"of_{len(name)}")
+    config = GenerateConceptsConfig(out=tmp_path / "out", joint=uri)
+    assert read_ways(config, model, {})["joint"].rows.keys() == {"<new1>"}
+    said = f"warning: joint={uri.partition('?')[0]}: does not tell its base model"
+    assert said in capsys.readouterr().err
+
+
+def test_no_run_keeps_pictures() -> None:
+    with pytest.raises(CheckpointError, match=r"^generated=run:1: no run of MLflow keeps pictures"):
+        drawn(Path("run:1"), "generated")

@@ -71,6 +71,13 @@ def test_what_diffusers_saved(
     assert (predicted(ours) - predicted(model.unet)).abs().max() > 1e-2
 
 
+def test_both_forms_in_one_folder(model: StableDiffusion, tmp_path: Path) -> None:
+    for safe in (False, True):
+        with_processors(model.unet).save_attn_procs(tmp_path, safe_serialization=safe)
+    torch.save({"<new1>": ROW}, tmp_path / "<new1>.bin")
+    assert joint(model, tmp_path).rows.keys() == {"<new1>"}
+
+
 @pytest.mark.parametrize("place", ["", DELTA, "cat.bin"])
 def test_the_authors_file(place: str, model: StableDiffusion, tmp_path: Path) -> None:
     moved = {k: w.detach().half() + 1 for k, w in cross_attention_weights(model.unet).items()}
@@ -110,9 +117,11 @@ def test_what_is_refused(
         ({"unet": {k: weights[k] for k in rest}, "modifier_token": rows}, f"missing {first}"),
         ({"unet": queries, "modifier_token": rows}, r"unknown .*to_q"),
         ({"unet": {**weights, first: weights[first] * torch.nan}, "modifier_token": rows}, "nan"),
-        ({"unet": {**weights, first: 3}, "modifier_token": rows}, "no weights by their names"),
+        ({"unet": {**weights, first: 3}, "modifier_token": rows}, "no whole weights"),
         ({"unet": {**weights, first: weights[first].long()}, "modifier_token": rows}, "want float"),
-        ({"modifier_token": rows}, "no weights by their names"),
+        ({"modifier_token": rows}, "no whole weights"),
+        ({"unet": weights}, "no token there"),
+        ({"unet": weights, "modifier_token": rows, "text_encoder": {}}, "brings text_encoder too"),
         ({"unet": weights, "modifier_token": {}}, "no token there: put its file"),
         ({"unet": weights, "modifier_token": 3}, "no table of tokens and rows"),
         ({"unet": weights, "modifier_token": {"<new1>": ROW[1:]}}, f"{WIDTH - 1} numbers"),

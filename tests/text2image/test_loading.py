@@ -11,6 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
 from hw2.text2image.export import write_pipeline
@@ -233,6 +234,15 @@ def test_a_model_in_a_bucket(
     assert not fetched & {"state.safetensors", "code.py"}
     with pytest.raises(CheckpointError, match=r"^model=s3://results/none: has no model_index.json"):
         find_pipeline(bucket_server.uri("none"))
+    torn = next((folder / "unet").glob("*.safetensors"))
+    (trained / "pipeline" / "unet" / torn.name).write_bytes(torn.read_bytes()[:5000])
+    told = rf"^s3://results/torn/pipeline/unet/{torn.name}: its config describes"
+    with pytest.raises(CheckpointError, match=told):
+        load_stable_diffusion(bucket_server.upload(trained, "torn"))
+    (tmp_path / "torn.ckpt").write_bytes(b"torn")
+    Bucket(bucket_server.uri("torn")).put("torn.ckpt", tmp_path / "torn.ckpt", 4)
+    with pytest.raises(CheckpointError, match=r"^s3://results/torn/torn\.ckpt: not a torch file"):
+        load_stable_diffusion(bucket_server.uri("torn/torn.ckpt"))
 
 
 @pytest.mark.parametrize("model", ["asset:nothing", "./nowhere", "run:abc", "stable-diffusion"])
