@@ -53,9 +53,9 @@ def prompts_to_draw(
     refuse_shared_tokens(concepts)
     for source, concept in concepts.items():
         if concept.token_name not in learnt.rows:
-            way = "give its file too"
+            way = "give files that have it, name it so in input.json (token_name, prompts)"
             if first == "separate":
-                way += f" (by {concept.token_name}=FILE if that calls it otherwise)"
+                way = f"give its file too (by {concept.token_name}=FILE if that calls it otherwise)"
             raise ConfigError(
                 f"sources={source}: its {concept.token_name} is not in the {first} files, which "
                 f"bring {', '.join(learnt.rows)}: {way}, or leave it out of --sources"
