@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hw2.errors import CheckpointError
+from hw2.errors import CheckpointError, DataError
 from hw2.places import as_written, uri_of
 from hw2.runlog.addresses import resolve_uri, shareable
 
@@ -119,10 +119,10 @@ def shown(place: str | Path) -> str:
 
 @contextmanager
 def naming(place: str | Path, copy: str | Path) -> Iterator[None]:
-    """In the block a CheckpointError names the address `place`, not where its `copy` lies."""
+    """In the block errors of what is there name the address `place`, not where its `copy` lies."""
     try:
         yield
-    except CheckpointError as error:
+    except (CheckpointError, DataError) as error:
         if not (uri_of(place) or str(place).startswith("run:")):
             raise
-        raise CheckpointError(str(error).replace(str(copy), shown(place))) from None
+        raise type(error)(str(error).replace(str(copy), shown(place))) from None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hw2.errors import CheckpointError
+from hw2.job import run_job
 from hw2.personalize.deltas import (
     WEIGHTS,
     Deltas,
@@ -20,10 +21,13 @@ from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.merging import read_concepts_to_merge
 from hw2.personalize.others import DELTA, PICKLED_WEIGHTS
 from hw2.personalize.ways import read_ways
+from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
+from jobs import grade_concepts
 from tests.buckets import BucketServer
+from tests.personalize.small_input import write_input
 from tests.personalize.test_others import with_processors
 from tests.personalize.tiny import WIDTH, tiny_model
 from tests.stores import start
@@ -193,3 +197,20 @@ def test_what_others_trained_is_found_in_a_bucket(
 def test_no_run_keeps_pictures() -> None:
     with pytest.raises(CheckpointError, match=r"^generated=run:1: no run of MLflow keeps pictures"):
         drawn(Path("run:1"), "generated")
+
+
+def test_what_is_wrong_with_pictures_is_told_of_the_address(
+    tmp_path: Path, store: str, bucket_server: BucketServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "0" / "0"
+    pictures.mkdir(parents=True)
+    (pictures / "source0_prompt0_0.png").write_bytes(b"torn")
+    uri = bucket_server.upload(tmp_path / "0", "drawn/0")
+    for source, told in (
+        ("0", "s3://results/drawn/0/0/source0_prompt0_0.png: not a picture"),
+        ("1", "s3://results/drawn/1 does not exist"),
+    ):
+        argv = ["--input", str(write_input(tmp_path / f"of_{source}")), "--sources", source]
+        argv += ["--generated", uri.replace("drawn/0", "drawn"), "--out", str(tmp_path / "out")]
+        assert run_job(GradeConceptsConfig, grade_concepts.main, argv=argv) == 2
+        assert f"error: {told}" in capsys.readouterr().err
