@@ -63,7 +63,8 @@ def test_concepts_that_cannot_be_told_apart_or_were_not_learnt_are_refused(tmp_p
     shared = {"0": CONCEPTS["0"], "1": concept("1", "<new1>")}
     with pytest.raises(ConfigError, match="sources 0 and 1 are both called <new1>"):
         prompts_to_draw(settings(tmp_path), WAYS, shared)
-    with pytest.raises(ConfigError, match="sources=1: its <new2> is not in the joint files, which"):
+    told = r"sources=1: its <new2> is not in the joint files, which .* name it so in input.json"
+    with pytest.raises(ConfigError, match=told):
         prompts_to_draw(settings(tmp_path), {"joint": rows("<new1>")}, CONCEPTS)
 
 
