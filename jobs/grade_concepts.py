@@ -9,15 +9,11 @@ from hw2.settings.grading import GradeConceptsConfig
 
 def main(config: GradeConceptsConfig) -> None:
     """Find and check all pictures, score them in this process, and report, as one MLflow run."""
-    from contextlib import ExitStack
-
     from hw2.clip.finding import find_clip
     from hw2.clip.store import EmbeddingStore
     from hw2.data.concepts import read_concepts
     from hw2.distributed.devices import grading_device
-    from hw2.locate import naming
-    from hw2.personalize.finding import drawn
-    from hw2.personalize.generated import check_pictures, find_generated
+    from hw2.personalize.generated import check_pictures, find_generated, hashes_of_generated
     from hw2.personalize.grade_report import report_grades
     from hw2.personalize.grades import Grades
     from hw2.personalize.grading import Embedder, score_pictures
@@ -26,16 +22,8 @@ def main(config: GradeConceptsConfig) -> None:
 
     concepts = read_concepts(config.input)
     given = [path for concept in concepts.values() for path in concept.pictures]
-    hashes = {"sources": check_pictures(given, square=False)}
-    keys = ("generated", "against") if config.against else ("generated",)
-    copies = {key: drawn(getattr(config, key), key) for key in keys}
-    with ExitStack() as named:
-        for key, copy in copies.items():
-            named.enter_context(naming(getattr(config, key), copy))
-        found = find_generated(config.model_copy(update=copies), concepts)
-        hashes["generated"] = check_pictures(found.paths)
-        if config.against:
-            hashes["against"] = check_pictures(found.paths_against)
+    found = find_generated(config, concepts)
+    hashes = hashes_of_generated(config, found) | {"sources": check_pictures(given, square=False)}
     source = find_clip(config.model, config.pretrained)
     embedder = Embedder(source, grading_device(config.scaling), config.batch_size)
     embedder.check_texts(concepts[name].prompts_for_score[place] for name, place in found.alone)

@@ -47,11 +47,14 @@ def learnt_at(place: str | Path, key: str) -> Iterator[Path]:
 def drawn_at(place: Path, key: str) -> Iterator[Path]:
     """The folder of jobs.generate_concepts meant by `place`: itself, or a copy of one in a bucket.
 
-    Raises CheckpointError if no pictures are at the URI, and for a run.
+    Raises CheckpointError if no pictures are at the URI, and for a run; errors of the block name
+    the URI, not the copy.
     """
     if str(place).startswith("run:"):
         raise CheckpointError(
             f"{key}={place}: no run of MLflow keeps pictures: give the folder or the URI of a "
             "jobs.generate_concepts"
         )
-    return find_folder(place, key, DRAWN, "pictures")
+    path = find_folder(place, key, DRAWN, "pictures")
+    with naming(place, path):
+        yield path

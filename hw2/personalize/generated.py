@@ -78,6 +78,16 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
         return Generated(alone, against, find_together(folder, everything, count))
 
 
+def hashes_of_generated(config: GradeConceptsConfig, found: Generated) -> dict[str, str]:
+    """Hashes of the bytes of all pictures found. Raises DataError for one that is no square one."""
+    with drawn_at(config.generated, "generated"):
+        hashes = {"generated": check_pictures(found.paths)}
+    if config.against is not None:
+        with drawn_at(config.against, "against"):
+            hashes["against"] = check_pictures(found.paths_against)
+    return hashes
+
+
 def _asked_for(
     found: dict[tuple[str, int], Numbered], count: int | None
 ) -> dict[tuple[str, int], Numbered]:

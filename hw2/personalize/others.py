@@ -67,11 +67,11 @@ def read_others(path: Path, base: str, base_weights: Mapping[str, Tensor]) -> De
     return Deltas(base, {name: weights[name].float() for name in base_weights}, rows, {})
 
 
-def _beside(path: Path) -> list[Path]:
-    """The other files of its folder, but for such weights in another form."""
-    weights = (path.name, WEIGHTS, PICKLED_WEIGHTS)
-    files = (other for other in path.parent.iterdir() if other.name not in weights)
-    return sorted(other for other in files if other.is_file())
+def _token_files(folder: Path) -> list[Path]:
+    """The files of token embeddings in a folder of diffusers' script."""
+    kinds, others = (".safetensors", *PICKLED), (WEIGHTS, PICKLED_WEIGHTS)
+    files = (path for path in folder.iterdir() if path.is_file() and path.suffix in kinds)
+    return sorted(path for path in files if path.name not in others)
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from hw2.personalize.deltas import (
     save_deltas,
 )
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
-from hw2.personalize.finding import DRAWN, LEARNT, drawn, learnt_files
+from hw2.personalize.finding import DRAWN, LEARNT, drawn_at, learnt_files
 from hw2.personalize.inversion import EMBEDDING
 from hw2.personalize.merging import read_concepts_to_merge
 from hw2.personalize.others import DELTA, PICKLED_WEIGHTS
 from hw2.personalize.ways import read_ways
-from hw2.runlog.tracker import Tracker
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
@@ -150,18 +149,6 @@ def test_what_is_wrong_in_a_folder_is_told_in_whole_words(
             read_ways(config, tiny_model(), {})
 
 
-def test_what_is_wrong_with_drawn_pictures_is_told_of_the_address(
-    tmp_path: Path, bucket_server: BucketServer
-) -> None:
-    concepts = read_concepts(write_input(tmp_path / "ti"))
-    folder = write_generated(tmp_path / "drawn", together=False)
-    shutil.rmtree(folder / "1")
-    uri = bucket_server.upload(folder, "drawn")
-    values = {"input": tmp_path / "ti/input.json", "generated": uri, "out": tmp_path / "out"}
-    with pytest.raises(DataError, match=f"^{re.escape(uri)}/1 does not exist: draw the pictures"):
-        find_generated(GradeConceptsConfig.model_validate(values), concepts)
-
-
 def test_names_that_are_fetched() -> None:
     names = ("a.safetensors", "<new1>.bin", "final.safetensors", "b/a.safetensors", "a.pt")
     assert [name for name in names if LEARNT.fullmatch(name)] == ["a.safetensors", "<new1>.bin"]
@@ -195,8 +182,9 @@ def test_what_others_trained_is_found_in_a_bucket(
 
 
 def test_no_run_keeps_pictures() -> None:
-    with pytest.raises(CheckpointError, match=r"^generated=run:1: no run of MLflow keeps pictures"):
-        drawn(Path("run:1"), "generated")
+    told = r"^generated=run:1: no run of MLflow keeps pictures"
+    with pytest.raises(CheckpointError, match=told), drawn_at(Path("run:1"), "generated"):
+        pass
 
 
 def test_what_is_wrong_with_pictures_is_told_of_the_address(

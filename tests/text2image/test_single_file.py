@@ -211,7 +211,7 @@ def test_a_file_in_a_bucket(
     Bucket(bucket_server.uri("models")).write_text("sd.safetensors", "of no format")
     file = find_single_file(uri)
     assert file is not None and file.read_text() == "of no format"
-    with pytest.raises(CheckpointError, match=rf"{file}: not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match=r"^s3://results/models/sd\.safetensors: not a read"):
         load_stable_diffusion(uri)
     with pytest.raises(CheckpointError, match=r"model=s3://results/models/no.ckpt: no such file$"):
         load_stable_diffusion(bucket_server.uri("models/no.ckpt"))
