@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from hw2.data.images import SUFFIXES
 from hw2.errors import CheckpointError
-from hw2.locate import find_folder, naming
+from hw2.locate import FINAL, find_folder, naming
 from hw2.personalize.embeddings import PICKLED
 from hw2.places import uri_of
 
@@ -21,7 +21,7 @@ DRAWN = re.compile(
 
 def learnt_files(out: Path) -> list[Path]:
     """What jobs.custom_diffusion and jobs.merge_concepts leave in OUT for those that draw."""
-    return sorted(path for path in out.glob("*.safetensors") if LEARNT.fullmatch(path.name))
+    return sorted(path for path in out.glob("*.safetensors") if path.name != FINAL)
 
 
 @contextmanager

@@ -10,21 +10,25 @@ from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.errors import CheckpointError, DataError
 from hw2.personalize.deltas import LOW_RANK, WEIGHTS, Deltas, max_bytes, of_processors, refuse_unfit
 from hw2.personalize.embeddings import PICKLED, checked_row, read_embeddings, read_tensors
+from hw2.weights import read_meta
 
 PICKLED_WEIGHTS = "pytorch_custom_diffusion_weights.bin"  # diffusers' name
 DELTA = "delta.bin"  # the authors' name
 
 
-def others_file(place: Path, base_weights: Mapping[str, Tensor]) -> Path | None:
+def others_file(place: Path) -> Path | None:
     """The file of weights in the folder `place`, or `place` itself, if others trained them.
 
-    Weights of this project beside it go first. Raises CheckpointError for a torn file.
+    Weights of this project beside it go first. What is wrong with a file, `read_others` tells.
     """
     if place.is_file():
         return place if place.suffix in PICKLED else None
     if (path := place / WEIGHTS).is_file():
-        _, meta = read_tensors(path, max_bytes(base_weights))
-        return None if meta else path
+        try:
+            read_meta(path)  # the header alone
+        except CheckpointError:
+            return path
+        return None
     if (place / LOW_RANK).is_file():
         return None
     names = (PICKLED_WEIGHTS, DELTA)

@@ -51,7 +51,7 @@ def read_ways(
 
 def _of_weights(way: str, place: Path, base: str, weights: Mapping[str, Tensor]) -> Deltas:
     with learnt_at(place, way) as found:
-        if way == "joint" and (theirs := others_file(found, weights)):
+        if way == "joint" and (theirs := others_file(found)):
             others = read_others(theirs, base, weights)
             warn(f"{way}={shown(place)}: does not tell its base model: taken to be --model")
             return others
