@@ -109,6 +109,17 @@ def test_rows_of_faces_are_scrolled_on_a_phone(pages: dict[str, Path], new_page:
         assert rows.nth(place).evaluate("e => e.closest('.scroll').offsetWidth") <= 390
 
 
+def test_on_paper_a_head_comes_again_and_no_row_or_formula_is_torn_off(
+    pages: dict[str, Path], new_page: "NewPage"
+) -> None:
+    page, _ = opened(new_page, pages["en"])
+    page.emulate_media(media="print")
+    # Chromium leaves a button's box out of the heads of the next pages.
+    expect(page.locator("th button").first).to_have_css("display", "contents")
+    expect(page.locator("#runs tbody tr").first).to_have_css("break-inside", "avoid")
+    expect(page.locator(".formula").first).to_have_css("break-before", "avoid")
+
+
 def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
