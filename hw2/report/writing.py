@@ -136,7 +136,7 @@ def print_pdf(browser: Path, page: Path) -> Path:
     with tempfile.TemporaryDirectory() as profile:
         words = [str(browser), "--headless", "--no-sandbox", "--disable-gpu"]
         words += ["--disable-dev-shm-usage", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
-        words += [f"--print-to-pdf={pdf}", page.as_uri()]
+        words += ["--generate-pdf-document-outline", f"--print-to-pdf={pdf}", page.as_uri()]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=180)
         except OSError as error:

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from hw2.report.content import collect
 from hw2.report.page import render
 from hw2.report.stand_ins import PARTS
+from hw2.report.writing import find_browser, print_pdf
 from tests.report.small_report import SmallReport
 
 if TYPE_CHECKING:  # imported here it would come before pytest takes it for a plugin
@@ -118,6 +119,11 @@ def test_on_paper_a_head_comes_again_and_no_row_or_formula_is_torn_off(
     expect(page.locator("th button").first).to_have_css("display", "contents")
     expect(page.locator("#runs tbody tr").first).to_have_css("break-inside", "avoid")
     expect(page.locator(".formula").first).to_have_css("break-before", "avoid")
+
+
+def test_a_pdf_has_bookmarks_tags_and_a_language(pages: dict[str, Path]) -> None:
+    pdf = print_pdf(find_browser(), pages["zh-TW"]).read_bytes()
+    assert b"/Outlines" in pdf and b"/StructTreeRoot" in pdf and b"/Lang (zh-TW)" in pdf
 
 
 def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
