@@ -91,6 +91,15 @@ class Chart:
     y_ticks: tuple[tuple[float, str], ...]
     zero: float | None = None  # where the line of no difference lies, if in the chart
 
+    @property
+    def about(self) -> Said:
+        """What it shows, for those who do not see it: all estimates with their limits."""
+        shown: tuple[str | Said, ...] = ()
+        for name, marks in self.lines:
+            texts = tuple(mark.text for mark in marks)
+            shown += (Said("format.named", {"name": name, "value": texts}),) if name else texts
+        return Said("alt.chart", {"title": self.title, "x": self.x, "shown": shown})
+
 
 @dataclass(frozen=True)
 class Sources:

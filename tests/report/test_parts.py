@@ -23,6 +23,7 @@ from hw2.report.parts import (
     ticks,
     trend,
 )
+from hw2.report.texts import Texts
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,16 @@ def test_a_chart_puts_more_above_less_and_leaves_out_what_is_not_known() -> None
     assert [text for _, text in made.x_ticks] == ["0", "1", "4"]
     assert made.zero is None
     assert first.text == Said("format.named", {"name": "w = 0", "value": "1.0 (0.0-2.0)"})
+
+
+def test_a_chart_tells_its_estimates_to_those_who_do_not_see_it() -> None:
+    line = [Interval(1, 0, 2), Interval(3, 2.5, 3.5)]
+    named, alone = (chart("score.accuracy", "w", [0, 1], {name: line}) for name in ("a", ""))
+    told = "w = 0: 1.0 (0.0-2.0), w = 1: 3.0 (2.5-3.5)"
+    say = Texts.of("en").say
+    assert say(named.about) == f"Chart: judged accuracy over w. a: {told}"
+    assert say(alone.about) == f"Chart: judged accuracy over w. {told}"
+    assert "1.0 (0.0-2.0)" in Texts.of("zh-TW").say(named.about)
 
 
 def test_labels_of_a_chart_do_not_overlap() -> None:
