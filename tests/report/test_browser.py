@@ -99,6 +99,8 @@ def test_sliders_have_names(pages: dict[str, Path], new_page: "NewPage") -> None
     for place, (name, value) in enumerate((("引導權重 w", "w = 2"), ("隨機程度 η", "η = 0"))):
         slider = page.locator(".slider").nth(place).get_by_role("slider", name=name, exact=True)
         expect(slider).to_have_attribute("aria-valuetext", value)
+        # Read aloud as the slider's value, and not once more.
+        expect(page.locator(".slider output").nth(place)).to_have_attribute("aria-live", "off")
 
 
 def test_rows_of_faces_are_scrolled_on_a_phone(pages: dict[str, Path], new_page: "NewPage") -> None:

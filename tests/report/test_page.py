@@ -78,7 +78,7 @@ def test_a_page_is_whole_and_needs_no_network(small: SmallReport, language: str)
         assert result.step.command in made.text
     for figure in re.findall(r"<figure.*?</figure>", text, re.S):
         part = Elements(figure)
-        (caption,) = re.findall(r"<figcaption>\s*<p><b>[^<]+</b>(.*?)</p>", figure, re.S)
+        (caption,) = re.findall(r"<figcaption>\s*<p [^>]+><b>[^<]+</b>(.*?)</p>", figure, re.S)
         commands = [c for c in part.all("code") if c.get("class") == "command"]
         runs = [a for a in part.all("a") if f"/#/runs/{RUN}" in (a["href"] or "")]
         assert len(caption) > 5 and commands and len(commands) == len(runs)
@@ -710,6 +710,16 @@ def test_what_scrolls_has_a_name(small: SmallReport) -> None:
     names = [one.get("aria-label") for one in boxes]
     assert len(boxes) > 5 and len(set(names)) == len(names) and "Table 1" in names
     assert all(one.get("role") == "region" for one in boxes)
+
+
+def test_a_figure_is_named_by_its_caption_without_settings_and_commands(small: SmallReport) -> None:
+    text = page(collect(small.all()))
+    for figure in re.findall(r"<figure.*?</figure>", text, re.S):
+        made = Elements(figure)
+        (name,) = (one["aria-labelledby"] for one in made.all("figure"))
+        assert [one.get("id") for one in made.all("p")].count(name) == 1
+        assert all(table["aria-labelledby"] == name for table in made.all("table"))
+    assert all({"aria-label", "aria-labelledby"} & set(one) for one in Elements(text).all("table"))
 
 
 @pytest.mark.parametrize(
