@@ -110,6 +110,8 @@ def test_rows_of_faces_are_scrolled_on_a_phone(pages: dict[str, Path], new_page:
     for place in range(2):
         assert rows.nth(place).evaluate("e => e.offsetWidth") == 576
         assert rows.nth(place).evaluate("e => e.closest('.scroll').offsetWidth") <= 390
+    # So is the matrix of similarities, whose numbers are part of the picture.
+    assert page.locator(".scroll > .paper").evaluate("e => e.offsetWidth") == 576
 
 
 def test_on_paper_a_head_comes_again_and_no_row_or_formula_is_torn_off(
