@@ -114,6 +114,25 @@ def test_rows_of_faces_are_scrolled_on_a_phone(pages: dict[str, Path], new_page:
     assert page.locator(".scroll > .paper").evaluate("e => e.offsetWidth") == 576
 
 
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_tab_stops_where_there_is_something_to_scroll_to(
+    pages: dict[str, Path], new_page: "NewPage", language: str
+) -> None:
+    page, _ = opened(new_page, pages[language])
+    scrolled = "e => e.scrollWidth > e.clientWidth"
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        boxes = page.locator(".scroll[role], .formula, pre").all()
+        assert any(box.evaluate(scrolled) for box in boxes) == (width == 360)
+        for box in boxes:
+            if box.evaluate(scrolled):
+                expect(box).to_have_attribute("tabindex", "0")
+            else:
+                expect(box).not_to_have_attribute("tabindex", "0")
+        for named in page.locator("[tabindex='0']:not(.formula)").all():
+            assert named.get_attribute("aria-label") or named.get_attribute("aria-labelledby")
+
+
 def test_on_paper_a_head_comes_again_and_no_row_or_formula_is_torn_off(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:

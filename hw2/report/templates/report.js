@@ -1,6 +1,6 @@
 "use strict";
-// Sliders, sortable tables, pictures of the cells of the confusion matrix. Without this file the
-// page shows the state that each starts with.
+// Sliders, sortable tables, pictures of the cells of the confusion matrix, where Tab stops. Without
+// this file the page shows the state that each starts with.
 
 for (const slider of document.querySelectorAll(".slider")) {
   const input = slider.querySelector("input"), output = slider.querySelector("output");
@@ -111,3 +111,14 @@ for (const matrix of document.querySelectorAll(".matrix")) {
     bringIntoView();
   });
 }
+
+// Tab stops at what can be scrolled, and only while it can be.
+const scrollers = document.querySelectorAll(".scroll[role], pre, .formula");
+const reach = () => {
+  for (const one of scrollers) {
+    if (one.scrollWidth > one.clientWidth) one.tabIndex = 0;
+    else one.removeAttribute("tabindex");
+  }
+};
+window.addEventListener("resize", reach);
+reach();
