@@ -149,6 +149,12 @@ def test_a_pdf_has_bookmarks_tags_and_a_language(pages: dict[str, Path]) -> None
     assert b"/Outlines" in pdf and b"/StructTreeRoot" in pdf and b"/Lang (zh-TW)" in pdf
 
 
+def test_a_faint_cell_has_a_frame(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"])
+    for kind, colour in ((".hit:not(.wrong)", "rgb(43, 108, 176)"), (".wrong", "rgb(192, 90, 0)")):
+        expect(page.locator(f".matrix {kind}").first).to_have_css("stroke", colour)
+
+
 def test_on_paper_a_slider_names_its_picture_and_tells_all_scores(
     pages: dict[str, Path], new_page: "NewPage"
 ) -> None:
