@@ -4,6 +4,8 @@ PYTHON ?= $(notdir $(firstword $(foreach minor,11 12 13,$(shell command -v pytho
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+# The tests start hundreds of processes: code is compiled once, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests compute with one thread each: two processes of them for two cores.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
 

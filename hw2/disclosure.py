@@ -38,20 +38,12 @@ def mask(text: str) -> str:
 
     Addresses may hold them before an @ and as `?access_key=..`; variables are known by their names.
     """
-    for secret in _of_environment():
-        text = text.replace(secret, HIDDEN)
-    return _NAMED.sub(rf"\1{HIDDEN}", _USERINFO.sub(f"://{HIDDEN}@", text))
+    return _mask_text(text, _of_environment())
 
 
 def masked(value: T) -> T:
     """`value` with all texts in its mappings and lists masked."""
-    if isinstance(value, str):
-        return cast(T, mask(value))
-    if isinstance(value, dict):
-        return cast(T, {masked(key): masked(inner) for key, inner in value.items()})
-    if isinstance(value, list | tuple):
-        return cast(T, type(value)(map(masked, value)))
-    return value
+    return cast(T, _mask_tree(value, _of_environment()))
 
 
 def plain(text: str) -> str:
@@ -166,6 +158,22 @@ def _unheard(stream: Any) -> Iterator[None]:
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _mask_tree(tree: Any, secrets: list[str]) -> Any:
+    if isinstance(tree, str):
+        return _mask_text(tree, secrets)
+    if isinstance(tree, dict):
+        return {_mask_tree(k, secrets): _mask_tree(v, secrets) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_mask_tree(part, secrets) for part in tree)
+    return tree
+
+
+def _mask_text(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return _NAMED.sub(rf"\1{HIDDEN}", _USERINFO.sub(f"://{HIDDEN}@", text))
 
 
 def _of_environment() -> list[str]:

@@ -1,6 +1,7 @@
 """The page: one template, filled with the parts and the words of a language."""
 
 import datetime
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -52,22 +53,12 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
         code: what the results were made by.
         made: the parts of the data that are not the course's, which the page then says.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["size"] = SIZE
-    environment.filters |= {"inline": inline, "held": held, "cells": cells, "command": command}
-    environment.tests["missing"] = lambda part: isinstance(part, Missing)
     # Ours, not from outside: as they are.
     style, script = (
         Markup((TEMPLATES / name).read_text(encoding="utf-8"))
         for name in ("style.css", "report.js")
     )
-    return environment.get_template("report.html").render(
+    return _template().render(
         t=Texts.of(language),
         parts=content.parts,
         problems=content.problems,
@@ -83,6 +74,21 @@ def render(content: Content, language: str, *, ui: str, code: str, made: Sequenc
         style=style,
         script=script,
     )
+
+
+@functools.cache  # compiling it takes longer than filling it
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["size"] = SIZE
+    environment.filters |= {"inline": inline, "held": held, "cells": cells, "command": command}
+    environment.tests["missing"] = lambda part: isinstance(part, Missing)
+    return environment.get_template("report.html")
 
 
 def inline(text: str) -> Markup:

@@ -1,5 +1,6 @@
 """The words of a page, in one language."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ class Texts:
         self.language, self._texts = language, {k: str(v) for k, v in leaves(tree).items()}
 
     @classmethod
+    @functools.cache
     def of(cls, language: str) -> "Texts":
         """Those of texts/LANGUAGE.yaml."""
         return cls(read_yaml(FOLDER / f"{language}.yaml"), language)
