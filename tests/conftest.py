@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beartype import BeartypeConf
-from beartype.claw import beartype_package
 from jaxtyping import install_import_hook
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -34,18 +32,8 @@ for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)  # tests never write into a cluster or store of the user's
 
 # Shapes and types of all annotations in hw2 are checked; so hw2 must not be imported before this.
-# The "tower" lets an int pass for a float, as Python's typing does. Jaxtyping's hook costs more a
-# call than beartype's own, and is for the files that tell shapes.
-HW2 = Path(__file__).parent.parent / "hw2"
-beartype_package("hw2", conf=BeartypeConf(is_pep484_tower=True))
-install_import_hook(
-    [
-        ".".join(file.relative_to(HW2.parent).with_suffix("").parts)
-        for file in HW2.rglob("*.py")
-        if "from jaxtyping import" in file.read_text()
-    ],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+# The "tower" lets an int pass for a float, as Python's typing does.
+install_import_hook("hw2", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 class ByFixtures(LoadScopeScheduling):
