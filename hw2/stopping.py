@@ -71,7 +71,7 @@ class Asked:
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
-        return _content(self._file) == WANTS
+        return content(self._file) == WANTS
 
     def answer(self) -> None:
         """It is saved, or cannot be."""
@@ -79,7 +79,8 @@ class Asked:
             self._file.write_bytes(ANSWERED)
 
 
-def _content(file: Path) -> bytes:
+def content(file: Path) -> bytes:
+    """What stands in the file WANTED; nothing where it cannot be read."""
     with contextlib.suppress(OSError):
         return file.read_bytes()
     return b""
@@ -116,7 +117,7 @@ def saving_first(out: Path) -> Iterator[None]:
     def wait(number: int) -> None:
         print("stopping: a checkpoint is saved first (Ctrl-C: at once)", file=sys.stderr)
         until = time.monotonic() + _patience()
-        while _content(file) == WANTS and time.monotonic() < until:
+        while content(file) == WANTS and time.monotonic() < until:
             if passing.wait(0.05):
                 return
         passing.set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
+from hw2.distributed.asking import answering, asking
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
@@ -107,6 +108,9 @@ def run_training_on(
                     error = mine
                 _refuse_unlike(_agree(error, place.world_size, meta))
 
+                if place.rank == 0 and mirror is not None:
+                    held.enter_context(answering(mirror))
+
                 def saved(step: int, error: Hw2Error | None = None) -> None:
                     # The checkpoints are our own, verified and shared with runs without Ray: Ray
                     # is told of the step alone. Every worker must report the same number of times.
@@ -119,9 +123,7 @@ def run_training_on(
         return None
 
     alone = config.scaling.num_workers == 0
-    # Workers have copies of their own of an OUT in a bucket.
-    stopping = saving_first(out) if alone or not address else contextlib.nullcontext()
-    with stopping, following(journal, config.train.num_steps, name):
+    with saving_first(out), following(journal, config.train.num_steps, name):
         if alone:
             with only_writer(out):
                 if mirror := tracker.mirror:
@@ -131,7 +133,7 @@ def run_training_on(
                 error = None
         else:
             lent = tracker.mirror.lent() if tracker.mirror else contextlib.nullcontext()
-            with connected(config.scaling), lent:
+            with connected(config.scaling), lent, asking(tracker.mirror):
                 trainer = _trainer(worker, config, tracker, name)
                 error = trainer.fit().return_value
                 clear_ray_storage(out, tracker.mirror)

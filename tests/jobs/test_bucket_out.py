@@ -6,6 +6,7 @@ The undisturbed trainings, which the others must equal to the bit, run bare with
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -16,13 +17,14 @@ import pytest
 from pyarrow import fs
 
 from hw2.bucket.storage import Bucket
+from hw2.checkpoint import CheckpointStore
 from tests.buckets import VARIABLES, BucketServer
 from tests.chaos.training import undisturbed
 from tests.distributed.head import Head, running_head
 from tests.distributed.node import Node
 from tests.full_disks import grow, small_disk
 from tests.jobs.bare import SETTINGS, STEPS
-from tests.jobs.command import Folder, as_words, bits
+from tests.jobs.command import Folder, as_words, bits, last_step
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 from tests.waiting import wait_for
@@ -97,6 +99,29 @@ def test_a_full_disk_ends_the_job_and_room_lets_it_go_on(
         assert folder.run("train_judge", *command).code == 0
         assert bits(out) == bits(want)
     assert_each_row_once(folder)
+
+
+def test_a_training_that_is_stopped_brings_a_checkpoint_to_the_bucket_first(
+    folder: Folder, digits_tree: Path, bucket_server: BucketServer
+) -> None:
+    endless = {"train.num_steps": 100_000, "train.checkpoint_every": 100_000, "train.log_every": 1}
+    command = [*words(digits_tree, 1), *as_words(endless), "--out", bucket_server.uri("stopped")]
+
+    def journal() -> bytes:
+        return bucket_server.read("stopped").get("journal.jsonl", b"")
+
+    with (folder.path / "log").open("w+") as log:
+        job = folder.start("train_judge", *command, log=log)
+        wait_for(lambda: b"train/loss" in journal() or job.poll() is not None, 150, every=1)
+        job.send_signal(signal.SIGTERM)
+        code = job.wait()
+        log.seek(0)
+        told = log.read()
+    assert code == 143, told
+    assert "stopping: a checkpoint is saved first" in told
+    left = copied(bucket_server, "stopped", folder.path / "left")
+    newest = CheckpointStore(left / "checkpoints").latest()
+    assert newest is not None and 0 < newest.step <= last_step(left / "journal.jsonl")
 
 
 @pytest.fixture(scope="module")

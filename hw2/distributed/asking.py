@@ -1,0 +1,92 @@
+"""How a training that is stopped is asked for a checkpoint where its processes share no folder.
+
+With OUT in a bucket the job and worker 0 have a copy each of it. What `hw2.stopping.saving_first`
+writes in the job's copy goes through Ray's table of keys to worker 0's, where the training looks;
+the answer comes back once the checkpoint is in the bucket.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hw2.bucket.mirror import Mirror
+from hw2.disclosure import describe, warn
+from hw2.stopping import ANSWERED, WANTED, WANTS, content
+
+LOOK_SECONDS = 0.5  # a look asks the head; between them nobody has waited long
+
+
+@contextmanager
+def asking(mirror: Mirror | None) -> Iterator[None]:
+    """In the block, where Ray is connected, worker 0 is asked when the job is. None: no bucket."""
+    if mirror is None:
+        yield
+        return
+    file = mirror.folder / WANTED
+
+    def look() -> bool:
+        if content(file) != WANTS:
+            return False
+        _put(mirror, "asked")
+        if not _is_put(mirror, "answered"):
+            return False
+        file.write_bytes(ANSWERED)
+        return True
+
+    with _looking(look):
+        yield
+
+
+@contextmanager
+def answering(mirror: Mirror) -> Iterator[None]:
+    """In the block, on worker 0, the training in `mirror` hears what the job asks."""
+    file = mirror.folder / WANTED
+
+    def look() -> bool:
+        if content(file) == b"" and _is_put(mirror, "asked"):
+            file.write_bytes(WANTS)
+        if content(file) != ANSWERED:
+            return False
+        mirror.push()
+        _put(mirror, "answered")
+        return True
+
+    with _looking(look):
+        yield
+
+
+@contextmanager
+def _looking(look: Callable[[], bool]) -> Iterator[None]:
+    """In the block a thread calls `look` until it says that all is done."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        try:
+            while not stop.wait(LOOK_SECONDS) and not look():
+                pass
+        except Exception as error:  # of Ray or the bucket: the checkpoints from before stay
+            warn(f"no checkpoint is saved first if this is stopped: {describe(error)}")
+
+    thread = threading.Thread(target=watch, name="asking", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(2 * LOOK_SECONDS)  # a head that is gone may not answer at all
+
+
+def _key(mirror: Mirror, word: str) -> bytes:
+    return f"hw2/{mirror.address.run}/{word}".encode()
+
+
+def _put(mirror: Mirror, word: str) -> None:
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(_key(mirror, word), b"")
+
+
+def _is_put(mirror: Mirror, word: str) -> bool:
+    from ray.experimental.internal_kv import _internal_kv_exists
+
+    return _internal_kv_exists(_key(mirror, word))
