@@ -1,8 +1,9 @@
 """What all tests share: shapes checked at run time, a quiet environment, one Ray, one tree."""
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,34 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Makes the tables of a tracking store in a new file: a copy of the first that MLflow made."""
+    from hw2 import tracking
+
+    first, make = tmp_path_factory.mktemp("tables") / "tables.db", tracking._make_tables
+
+    def copied(path: Path) -> None:
+        if not first.exists():
+            make(first)
+        shutil.copyfile(first, path)
+
+    return copied
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables_made_once(make_tables: Callable[[Path], None]) -> Iterator[None]:
+    """A new store costs no second, but for processes that tests start.
+
+    A module that has a fixture of this name has MLflow make each.
+    """
+    from hw2 import tracking
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "_make_tables", make_tables)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,11 @@ from tests.stores import start
 pytest_plugins = ["tests.store_fixtures"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tables_made_once() -> None:
+    """Here MLflow makes the tables of each store."""
+
+
 def test_restores_a_deleted_experiment(
     tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
