@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hw2.bucket.mirror import Mirror
+from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.disclosure import describe, warn
 from hw2.stopping import ANSWERED, WANTED, WANTS, content
 
@@ -64,8 +64,11 @@ def _looking(look: Callable[[], bool]) -> Iterator[None]:
         try:
             while not stop.wait(LOOK_SECONDS) and not look():
                 pass
+        except TakenOver:
+            pass  # by the job, which waits no longer, or by a later start: the next push says so
         except Exception as error:  # of Ray or the bucket: the checkpoints from before stay
-            warn(f"no checkpoint is saved first if this is stopped: {describe(error)}")
+            if not stop.is_set():  # else of Ray's end
+                warn(f"no checkpoint is saved first if this is stopped: {describe(error)}")
 
     thread = threading.Thread(target=watch, name="asking", daemon=True)
     thread.start()

@@ -1,5 +1,6 @@
 """A training that is stopped is asked for a checkpoint although it has its OUT for itself."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from hw2.bucket.out import joined, mirrored
 from hw2.distributed.asking import LOOK_SECONDS, answering, asking
-from hw2.stopping import WANTED, WANTS, Asked, content
+from hw2.stopping import ANSWERED, WANTED, WANTS, Asked, content
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
 
@@ -60,3 +61,48 @@ def test_a_ray_that_does_not_answer_is_told_once_and_holds_nobody_up(
             time.sleep(3 * LOOK_SECONDS)
     said = "no checkpoint is saved first if this is stopped: ConnectionError: no head"
     assert capsys.readouterr().err == f"warning: {said}\n"
+
+
+def test_a_checkpoint_that_comes_too_late_is_lost_without_a_word(
+    bucket_server: BucketServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_exists", lambda key: False)
+    with mirrored(bucket_server.uri("late")) as mine:
+        mine.take_over()
+        with joined(mine.address, writes=True) as other:
+            mine.take_over()  # as the job does that waits no longer
+            other.stop()
+            (other.folder / "late").write_text("a checkpoint")
+            with answering(other):
+                (other.folder / WANTED).write_bytes(ANSWERED)
+                time.sleep(3 * LOOK_SECONDS)
+            assert "late" not in bucket_server.names("late")
+    assert "no checkpoint" not in capsys.readouterr().err
+
+
+def test_what_ray_says_at_its_end_is_not_told(
+    bucket_server: BucketServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    looking, ended = threading.Event(), threading.Event()
+
+    def slow(key: bytes) -> bool:
+        looking.set()
+        ended.wait(10)
+        raise ConnectionError("no head")
+
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_exists", slow)
+    with mirrored(bucket_server.uri("ends")) as mine:
+        mine.take_over()
+        with answering(mine):
+            assert looking.wait(10)
+        ended.set()
+        wait_for(lambda: all(of.name != "asking" for of in threading.enumerate()), 10)
+    assert capsys.readouterr().err == ""
