@@ -18,7 +18,7 @@ from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
-from hw2.stopping import heeding_signals, stopped_by
+from hw2.stopping import at_the_end, heeding_signals, stopped_by
 from hw2.submitted import refuse_lost
 from hw2.surroundings import refuse_gone_folder, settle
 from hw2.yaml_text import read_yaml
@@ -163,10 +163,13 @@ def run_job(
     )
     settle()
     ended: list[int] = []
-    if getattr(sys.modules["__main__"], "main", None) is main:  # the process is the job's own
+    own = getattr(sys.modules["__main__"], "main", None) is main  # the process is the job's
+    if own:
         atexit.register(_leave, ended)  # before Ray registers its own, and so called after them
     with heeding_signals(), guarded_output():
         ended.append(_run(model_cls, main, prog, doc, argv))
+    if own:
+        at_the_end(ended[0])
     return ended[0]
 
 

@@ -32,6 +32,14 @@ with saving_first(Path()):
     {}
 print("not stopped")
 """
+ENDING = """
+import atexit, time
+def linger():  # as Ray and torch do
+    print("ready", flush=True)
+    time.sleep({seconds})
+    print("left")
+atexit.register(linger)
+"""
 STOPS = [
     (signal.SIGTERM, 143, "stopped by SIGTERM\n"),
     (signal.SIGHUP, 129, "stopped by SIGHUP\n"),
@@ -75,6 +83,24 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     assert process.communicate(timeout=60) == ("", "stopped by Ctrl-C\n")
     assert process.returncode == 130 and time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("number", [number for number, *_ in STOPS])
+def test_a_job_at_its_end_is_stopped_no_more(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, ENDING.format(seconds=1), "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("left\n", "")
+    assert process.returncode == 0
+
+
+def test_a_job_that_does_not_come_to_its_end_is_ended(tmp_path: Path) -> None:
+    process = start(tmp_path, ENDING.format(seconds=60), "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(stopping.AGAIN_SECONDS + 0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 0
 
 
 def test_who_does_not_save_is_not_waited_for_for_ever(
