@@ -18,7 +18,7 @@ from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
 from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
-from hw2.stopping import at_the_end, heeding_signals, stopped_by
+from hw2.stopping import at_the_end, heeding_signals, seeing_stops, stopped_by
 from hw2.submitted import refuse_lost
 from hw2.surroundings import refuse_gone_folder, settle
 from hw2.yaml_text import read_yaml
@@ -199,7 +199,8 @@ def _run(
         refuse_gone_folder()
         out = getattr(config, "out", None)
         refuse_lost(config)
-        main(config)
+        with seeing_stops():
+            main(config)
         return 0
     except Hw2Error as error:
         cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from types import FrameType
 
+from hw2.errors import Hw2Error
+
 STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 AGAIN_SECONDS = 3.0  # between signals that are two
 # File in OUT, there while a training runs: on NFS a new one may be unseen for a minute, where new
@@ -58,6 +60,25 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     _stopped.append((now, number))
     raise KeyboardInterrupt
+
+
+@contextmanager
+def seeing_stops() -> Iterator[None]:
+    """An error of the block behind which a KeyboardInterrupt hides becomes one, but for our own.
+
+    transformers makes an ImportError of what stops the import of one of its models.
+    """
+    try:
+        yield
+    except Hw2Error:
+        raise
+    except Exception as error:
+        chain: list[BaseException] = [error]
+        while (behind := chain[-1].__cause__ or chain[-1].__context__) and behind not in chain:
+            if isinstance(behind, KeyboardInterrupt):
+                raise behind from None
+            chain.append(behind)
+        raise
 
 
 def at_the_end(code: int) -> None:

@@ -103,6 +103,27 @@ def test_a_job_that_does_not_come_to_its_end_is_ended(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+LOADING = """
+import time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except BaseException as error:
+    raise ModuleNotFoundError("Could not import module 'CLIPTextModel'.") from error
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "said"), STOPS)
+def test_a_library_that_makes_another_error_of_a_stop_hides_it_not(
+    tmp_path: Path, number: signal.Signals, code: int, said: str
+) -> None:
+    process = start(tmp_path, LOADING, "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", said)
+    assert process.returncode == code
+
+
 def test_who_does_not_save_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
