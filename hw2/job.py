@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import itertools
 import json
 import logging
@@ -186,6 +187,13 @@ def _leave(ended: list[int]) -> None:
         os._exit(ended[0])
 
 
+def _removed(out: Path | None, missing: object) -> bool:
+    """Whether the file `missing` lacks because OUT, which had been claimed, is gone."""
+    if out is None or missing is None or (out / "config.yaml").exists():
+        return False
+    return Path(str(missing)).is_relative_to(out.absolute())
+
+
 def _run(
     model_cls: type[M],
     main: Callable[[M], object],
@@ -208,7 +216,9 @@ def _run(
         return getattr(cause, "exit_code", error.exit_code)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        if wants_room(error):
+        if error.errno == errno.ENOENT and _removed(out, error.filename):
+            advice = f"out={out} was removed while the job ran: the same command begins anew"
+        elif wants_room(error):
             where = where or f" (the results are in {out})" * (out is not None)
             advice = MAKE_ROOM
         elif error.errno in (*NO_WRITING, *NO_NAME) and where:

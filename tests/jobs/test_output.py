@@ -4,10 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.jobs.command import ROOT
+from tests.test_config import start
 
 HELP = f"{sys.executable} -m jobs.sample_digits --help"
 WRONG = f"{sys.executable} -m jobs.sample_digits --sede 1"
@@ -39,6 +41,7 @@ def test_a_terminal_without_boxes_gets_their_numbers() -> None:
 
 GUARDED = """
 import sys
+from pathlib import Path
 from hw2.disclosure import guarded_output
 
 with guarded_output():
@@ -87,3 +90,12 @@ def test_a_destructor_that_crashes_after_all_is_done_changes_no_exit_code(
     command = [sys.executable, "-c", CRASHING.format(then=then)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (code, "done\nhandlers are called\n")
+
+
+def test_results_that_are_removed_while_the_job_runs_are_told_in_one_line(tmp_path: Path) -> None:
+    body = "out = claim_out(config); shutil.rmtree(out); (out / 'rows').write_text('1')"
+    lines = f"import shutil\nfrom hw2.job import claim_out\n{body}"
+    _, told = start(tmp_path, lines, "--out", "x").communicate(timeout=60)
+    place = f"No such file or directory ({tmp_path}/x/rows)"
+    gone = "out=x was removed while the job ran: the same command begins anew"
+    assert told == f"error: {place}: {gone}\n"
