@@ -41,7 +41,6 @@ def test_a_terminal_without_boxes_gets_their_numbers() -> None:
 
 GUARDED = """
 import sys
-from pathlib import Path
 from hw2.disclosure import guarded_output
 
 with guarded_output():
