@@ -11,9 +11,7 @@ from contextlib import contextmanager
 
 from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.disclosure import describe, warn
-from hw2.stopping import ANSWERED, WANTED, WANTS, content
-
-LOOK_SECONDS = 0.5  # a look asks the head; between them nobody has waited long
+from hw2.stopping import ANSWERED, LOOK_SECONDS, WANTED, WANTS, content
 
 
 @contextmanager

@@ -2,27 +2,40 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hw2.bucket.mirror import Mirror
 from hw2.bucket.out import joined, mirrored
-from hw2.distributed.asking import LOOK_SECONDS, answering, asking
-from hw2.stopping import ANSWERED, WANTED, WANTS, Asked, content
+from hw2.distributed.asking import answering, asking
+from hw2.stopping import ANSWERED, LOOK_SECONDS, WANTED, WANTS, Asked, content
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
 
 pytest_plugins = ["tests.bucket_fixtures"]
+IS_PUT = "ray.experimental.internal_kv._internal_kv_exists"
+
+
+@pytest.fixture
+def mine(
+    bucket_server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Mirror]:
+    """The job's copy of an OUT in the bucket."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with mirrored(bucket_server.uri(tmp_path.name)) as mirror:
+        mirror.take_over()
+        yield mirror
 
 
 def test_worker_0_hears_what_the_job_is_asked_and_the_job_what_is_kept(
-    ray_session: None, bucket_server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_session: None, mine: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    uri = bucket_server.uri("asked")
-    with mirrored(uri) as mine, joined(mine.address) as other:
-        mine.take_over()
+    with joined(mine.address) as other:
         other.join_beside()
+        push = other.push
+        monkeypatch.setattr(other, "push", lambda *given: (time.sleep(1), push(*given)))
         asked = Asked(other.folder)
         with asking(mine), answering(other):
             time.sleep(2 * LOOK_SECONDS)
@@ -30,11 +43,11 @@ def test_worker_0_hears_what_the_job_is_asked_and_the_job_what_is_kept(
             (mine.folder / WANTED).write_bytes(WANTS)
             wait_for(asked, 10)
             (other.folder / "kept").write_text("a checkpoint")
-            assert "kept" not in bucket_server.names("asked")
+            assert "kept" not in mine.bucket.names()
             assert content(mine.folder / WANTED) == WANTS  # it is not told before it is there
             asked.answer()
             wait_for(lambda: content(mine.folder / WANTED) != WANTS, 10)
-            assert "kept" in bucket_server.names("asked")
+            assert "kept" in mine.bucket.names()
 
 
 def test_without_a_bucket_the_folder_is_enough(tmp_path: Path) -> None:
@@ -44,53 +57,36 @@ def test_without_a_bucket_the_folder_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_ray_that_does_not_answer_is_told_once_and_holds_nobody_up(
-    bucket_server: BucketServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    mine: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
     def away(key: bytes) -> bool:
         raise ConnectionError("no head")
 
-    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_exists", away)
-    with mirrored(bucket_server.uri("away")) as mine:
-        mine.take_over()
-        with answering(mine):
-            time.sleep(3 * LOOK_SECONDS)
+    monkeypatch.setattr(IS_PUT, away)
+    with answering(mine):
+        time.sleep(3 * LOOK_SECONDS)
     said = "no checkpoint is saved first if this is stopped: ConnectionError: no head"
     assert capsys.readouterr().err == f"warning: {said}\n"
 
 
 def test_a_checkpoint_that_comes_too_late_is_lost_without_a_word(
-    bucket_server: BucketServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    mine: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_exists", lambda key: False)
-    with mirrored(bucket_server.uri("late")) as mine:
-        mine.take_over()
-        with joined(mine.address, writes=True) as other:
-            mine.take_over()  # as the job does that waits no longer
-            other.stop()
-            (other.folder / "late").write_text("a checkpoint")
-            with answering(other):
-                (other.folder / WANTED).write_bytes(ANSWERED)
-                time.sleep(3 * LOOK_SECONDS)
-            assert "late" not in bucket_server.names("late")
+    monkeypatch.setattr(IS_PUT, lambda key: False)
+    with joined(mine.address, writes=True) as other:
+        mine.take_over()  # as the job does that waits no longer
+        other.stop()
+        (other.folder / "late").write_text("a checkpoint")
+        with answering(other):
+            (other.folder / WANTED).write_bytes(ANSWERED)
+            time.sleep(3 * LOOK_SECONDS)
+        assert "late" not in mine.bucket.names()
     assert "no checkpoint" not in capsys.readouterr().err
 
 
 def test_what_ray_says_at_its_end_is_not_told(
-    bucket_server: BucketServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    mine: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     looking, ended = threading.Event(), threading.Event()
 
     def slow(key: bytes) -> bool:
@@ -98,11 +94,9 @@ def test_what_ray_says_at_its_end_is_not_told(
         ended.wait(10)
         raise ConnectionError("no head")
 
-    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_exists", slow)
-    with mirrored(bucket_server.uri("ends")) as mine:
-        mine.take_over()
-        with answering(mine):
-            assert looking.wait(10)
-        ended.set()
-        wait_for(lambda: all(of.name != "asking" for of in threading.enumerate()), 10)
+    monkeypatch.setattr(IS_PUT, slow)
+    with answering(mine):
+        assert looking.wait(10)
+    ended.set()
+    wait_for(lambda: all(of.name != "asking" for of in threading.enumerate()), 10)
     assert capsys.readouterr().err == ""
