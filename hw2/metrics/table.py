@@ -1,5 +1,6 @@
 """Tables of figures for a terminal."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,8 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Non
 
     A column "value" of rows that also hold "low" and "high" shows all three; other floats show
     four significant digits. Text stands left, numbers and intervals right. The border is of ASCII
-    where stdout has no other signs.
+    where stdout has no other signs. On a terminal that is too narrow, cells go over several lines,
+    down to a word in each.
     """
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -28,7 +30,26 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Non
         texts = [str(row[column]) for row in rows if column in row]
         numeric = all(text[:1].isdigit() or text[:1] == "-" or text in _WORDS for text in texts)
         table.align[column] = "r" if numeric and texts else "l"
+    if sys.stdout.isatty():
+        table.break_on_hyphens = False  # 95.1-97.6 is a word
+        table.max_width = _widths(table, shutil.get_terminal_size().columns)
     return table.get_string()
+
+
+def _widths(table: PrettyTable, room: int) -> dict[str, int]:
+    """How wide columns may be for the table to fit in `room`, as far as no word is broken for it.
+
+    Empty where it fits as it is. A head stays on one line: it would be cut.
+    """
+    too_wide = len(table.get_string().partition("\n")[0]) - room
+    texts = {name: [row[i] for row in table.rows] for i, name in enumerate(table.field_names)}
+    widths = {name: max(map(len, [name, *of])) for name, of in texts.items()}
+    least = {name: max(map(len, [name, *" ".join(of).split()])) for name, of in texts.items()}
+    for _ in range(too_wide):
+        if not (wide := [name for name in widths if widths[name] > least[name]]):
+            break
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths if too_wide > 0 else {}
 
 
 _WORDS = ("n/a", "nan", "all")  # what stands in a column of numbers where there is none

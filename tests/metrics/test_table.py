@@ -43,6 +43,24 @@ def test_a_terminal_without_boxes_gets_a_border_of_ascii(
     assert table.startswith(corner) and table.isascii() == (corner == "+")
 
 
+@pytest.mark.parametrize("room", [120, 60, 50])
+def test_on_a_narrow_terminal_cells_go_over_lines_and_no_word_is_broken(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score, share = "judged accuracy of real pictures", f"{wilson(980, 1000):.1%}"
+    rows = [{"score": score, "mnistm": share, "a long head": 1}]
+    wide = format_table(rows)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(room))
+    table = format_table(rows)
+    assert (table == wide) == (room == 120)
+    assert max(map(len, table.splitlines())) <= room
+    head, *lines = cells(table)
+    assert head == ["score", "mnistm", "a long head"]
+    whole = [" ".join(parts).strip() for parts in zip(*lines, strict=True)]
+    assert whole == [score, share, "1"]
+
+
 def test_a_cell_is_one_line() -> None:
     assert len(cells(format_table([{"error": "it broke\nand more"}]))) == 2
 
