@@ -71,13 +71,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Mark:
-    """An estimate in a chart, in the chart's units, and as text."""
+    """An estimate at a `value` of the setting, in the chart's units, and as text."""
 
+    value: float
     x: float
     y: float
     low: float
     high: float
-    text: Said
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,20 @@ class Chart:
         """What it shows, for those who do not see it: all estimates with their limits."""
         shown: tuple[str | Said, ...] = ()
         for name, marks in self.lines:
-            texts = tuple(mark.text for mark in marks)
+            texts = tuple(map(self.text, marks))
             shown += (Said("format.named", {"name": name, "value": texts}),) if name else texts
         return Said("alt.chart", {"title": self.title, "x": self.x, "shown": shown})
+
+    def text(self, mark: Mark) -> Said:
+        """One of the estimates, with the value of the setting."""
+        return Said("format.named", {"name": f"{self.x} = {mark.value:g}", "value": mark.shown})
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """The same as a table: rows of a value of the setting and each line's estimate."""
+        known = [{mark.value: mark.shown for mark in marks} for _, marks in self.lines]
+        values = sorted({value for line in known for value in line})
+        return tuple((f"{v:g}", *(line.get(v, EMPTY) for line in known)) for v in values)
 
 
 @dataclass(frozen=True)
@@ -206,9 +218,8 @@ def chart(
 
     def mark(value: float, i: Interval, place: int) -> Mark:
         low, high = (v if math.isfinite(v) else i.value for v in (i.low, i.high))
-        text = Said("format.named", {"name": f"{x} = {value:g}", "value": shown(i, spec)})
         x_at = round(across(value) + (place - (len(lines) - 1) / 2) * aside, 2)
-        return Mark(x_at, up(i.value), up(low), up(high), text)
+        return Mark(value, x_at, up(i.value), up(low), up(high), shown(i, spec))
 
     drawn = tuple(
         (

@@ -94,6 +94,27 @@ def test_lines_differ_without_their_colours(pages: dict[str, Path], new_page: "N
         assert chart.locator(f".key-{place}").evaluate(sign) == f'"{key}"'
 
 
+def test_the_numbers_of_a_chart_open_below_it(pages: dict[str, Path], new_page: "NewPage") -> None:
+    page, _ = opened(new_page, pages["en"], viewport={"width": 360, "height": 740})
+    chart = page.locator(".chart:has(.line-1)").first
+    numbers = chart.locator(".values table")
+    expect(numbers).to_be_hidden()
+    chart.locator("summary").click()
+    expect(numbers).to_be_visible()
+    title = chart.locator(".line-0 title").first.text_content() or ""
+    row = numbers.locator("tbody tr").first
+    value, estimate = (row.get_by_role(role).first for role in ("rowheader", "cell"))
+    head = numbers.get_by_role("columnheader")
+    expect(head.first).to_have_text("w")
+    told = f"{head.nth(1).text_content()} w = {value.text_content()}: {estimate.text_content()}"
+    assert told == title
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.emulate_media(media="print")
+    expect(numbers).to_be_visible()
+    chart.locator("summary").click()
+    expect(chart.locator(".values")).to_be_hidden()
+
+
 def test_sliders_have_names(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["zh-TW"])
     for place, (name, value) in enumerate((("引導權重 w", "w = 2"), ("隨機程度 η", "η = 0"))):
@@ -129,7 +150,7 @@ def test_tab_stops_where_there_is_something_to_scroll_to(
                 expect(box).to_have_attribute("tabindex", "0")
             else:
                 expect(box).not_to_have_attribute("tabindex", "0")
-        for named in page.locator("[tabindex='0']:not(.formula)").all():
+        for named in page.locator("[tabindex='0']").all():
             assert named.get_attribute("aria-label") or named.get_attribute("aria-labelledby")
 
 
@@ -218,7 +239,7 @@ def test_a_tap_shows_them_on_a_phone(pages: dict[str, Path], new_page: "NewPage"
 def test_tables_are_sorted_by_their_heads(pages: dict[str, Path], new_page: "NewPage") -> None:
     page, _ = opened(new_page, pages["en"])
     table = page.locator("#runs table")
-    first = table.locator("tbody tr").first.locator("td").first
+    first = table.locator("tbody tr").first.get_by_role("rowheader")
     expect(first).to_have_text("samples")
     head = table.get_by_role("button", name="step")
     head.click()

@@ -8,6 +8,7 @@ import pytest
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.report.parts import (
     BOTTOM,
+    EMPTY,
     HEIGHT,
     LEFT,
     RIGHT,
@@ -56,7 +57,14 @@ def test_a_chart_puts_more_above_less_and_leaves_out_what_is_not_known() -> None
     assert first.low > first.y > first.high and last.high == last.y
     assert [text for _, text in made.x_ticks] == ["0", "1", "4"]
     assert made.zero is None
-    assert first.text == Said("format.named", {"name": "w = 0", "value": "1.0 (0.0-2.0)"})
+    assert made.text(first) == Said("format.named", {"name": "w = 0", "value": "1.0 (0.0-2.0)"})
+    assert made.rows == (("0", "1.0 (0.0-2.0)"), ("4", f"3.000 ({EMPTY})"))
+
+
+def test_the_numbers_of_a_chart_are_a_row_a_value_and_a_column_a_line() -> None:
+    some, more = [Interval(1, 0, 2), UNDEFINED], [Interval(3, 2, 4), Interval(0, 0, 0)]
+    made = chart("score.accuracy", "w", [10, 9], {"some": some, "more": more})
+    assert made.rows == (("9", EMPTY, "0"), ("10", "1.0 (0.0-2.0)", "3.0 (2.0-4.0)"))
 
 
 def test_a_chart_tells_its_estimates_to_those_who_do_not_see_it() -> None:
