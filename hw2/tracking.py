@@ -1,5 +1,7 @@
 """MLflow's stores: the only file that imports mlflow, and not before it must."""
 
+import contextlib
+import getpass
 import logging
 import os
 import sqlite3
@@ -34,6 +36,8 @@ REFUSED = {  # and the way out
     "PERMISSION_DENIED": "it may not write there: ask the admin, or who began the experiment, for "
     "the permission EDIT, or MANAGE if the experiment has been deleted",
 }
+DATA_HASH = "data_hash."  # begins the tags with the hashes of the pictures that were read
+DIGEST = 12  # characters of a hash that stand in the table of runs; MLflow has room for 36
 _importing = threading.Lock()
 
 
@@ -60,6 +64,19 @@ def connect(uri: str) -> Any:
     return _import_mlflow().MlflowClient(tracking_uri=uri)
 
 
+def origin(job: str) -> dict[str, str]:
+    """Tags by which the UI names who started a job, and the job; it then shows its commit too.
+
+    Who is the account at the server, else this machine's.
+    """
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    tags = {"mlflow.source.name": f"jobs.{job}", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(KeyError, OSError):  # in a container the user may be a mere number
+        tags["mlflow.user"] = read_mlflow_creds().username or getpass.getuser()
+    return tags
+
+
 def log_values(
     client: Any,
     run_id: str,
@@ -67,8 +84,11 @@ def log_values(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Send values to a run, in calls of the size that the stores allow."""
-    from mlflow.entities import Metric, Param, RunTag
+    """Send values to a run, in calls of the size that the stores allow.
+
+    A tag data_hash.NAME is also the dataset NAME, by which MLflow's table of runs filters.
+    """
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     sent = [Metric(name, value, time_ms, step) for name, value, time_ms, step in metrics]
     fixed = [Param(*pair) for pair in (params or {}).items()]
@@ -78,6 +98,9 @@ def log_values(
     for at in range(0, max(len(fixed), len(marks)), 100):
         part = slice(at, at + 100)
         client.log_batch(run_id, params=fixed[part], tags=marks[part], synchronous=True)
+    read = {t.key.removeprefix(DATA_HASH): t.value for t in marks if t.key.startswith(DATA_HASH)}
+    if seen := [Dataset(name, found[:DIGEST], "sha256", found) for name, found in read.items()]:
+        client.log_inputs(run_id, [DatasetInput(dataset) for dataset in seen])
 
 
 def refuse_silent(uri: str, timeout: float = 15.0) -> None:
@@ -201,7 +224,8 @@ def _open_experiment(uri: str, name: str) -> str:
     if experiment is None:
         store = sqlite_file(uri)
         local = (store.parent / "mlartifacts").as_uri() if store else None
-        # Else the UI opens on its pages for language-model traces instead of runs and curves.
+        # By this older UIs open on runs and curves, not on their pages for traces of language
+        # models; newer ones have a switch for it, which a store cannot set.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=local, tags=kind))
     if experiment.lifecycle_stage == "deleted":

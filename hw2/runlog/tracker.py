@@ -30,7 +30,7 @@ from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import JOURNAL, Journal
 from hw2.runlog.run_file import RUN_FILE, copied_from, read_run
-from hw2.tracking import open_run, prepare_store
+from hw2.tracking import open_run, origin, prepare_store
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -91,7 +91,7 @@ class Tracker:
             config: Resolved and nested; becomes dotted params of at most 500 characters. MLflow's
                 params never change: one that differs in a continued run becomes the tag
                 `resumed.NAME`.
-            tags: Beside `environment_tags()`.
+            tags: Beside `environment_tags()` and `origin()`.
             parent_run_id: The sweep's run, of which this is a trial.
             tracking_uri: Default MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
             timeout: Seconds in which a server has to answer.
@@ -115,14 +115,15 @@ class Tracker:
             write_json(out / RUN_FILE, record)
         if mirror:
             mirror.push()
-        run_id = open_run(uri, experiment_id, record["key"], mask(run_name), parent, timeout)
+        began = {**parent, **origin(experiment)}
+        run_id = open_run(uri, experiment_id, record["key"], mask(run_name), began, timeout)
         known = {**record, "run_id": run_id, "tracking_uri": mask(uri), **place}
         write_json(out / RUN_FILE, known)
         tracker = cls(out, run_id, uri, owner=True, mirror=mirror)
         params = {k: _text(v)[:500] for k, v in leaves(config).items()}
         changed = tracker.journal.append_params(params)
         tracker.set_tags(environment_tags() | {f"resumed.{k}": v for k, v in changed.items()})
-        tracker.set_tags({**parent, **(tags or {})})  # a run may have been begun under another
+        tracker.set_tags({**began, **(tags or {})})  # a run may have been begun under another
         tracker.journal.append("status", {"status": "RUNNING"})
         return tracker
 
