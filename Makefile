@@ -110,11 +110,14 @@ bench-gpu: setup hw2_data/digits/svhn/val.csv
 	  train.checkpoint_every 80 diffusion.min_snr_gamma 0.4 sample.guidance_interval 0,1 --every 2 --noises 25 --floor_steps 50
 	$(BIN)/python benchmarks/drawing_peers.py --device cuda --pictures 10000 --slow_pictures 10000 --noises 250 --json $(BENCH)/drawing_peers_gpu.json
 
+# One worker, and none of the eight processes that MLflow starts for judges of language models.
 PORT := 5000
 ui: setup
 	@case "$$MLFLOW_TRACKING_URI" in \
 	  http*) echo "the tracking server is at $$MLFLOW_TRACKING_URI" ;; \
-	  *) exec $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
+	  *) echo "http://127.0.0.1:$(PORT): choose Model training at the top left"; \
+	    exec env MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	    $(BIN)/mlflow ui --workers 1 --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
 	esac
 
 # One tracking server for all nodes (docs/mlflow.md); DATABASE=sqlite on a machine without PostgreSQL.
