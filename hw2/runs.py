@@ -16,7 +16,7 @@ from hw2.job import claim_out
 from hw2.locate import Found
 from hw2.lock import JOB_LOCK, NODE_SECONDS, only_writer
 from hw2.places import uri_of
-from hw2.runlog.addresses import resolve_uri, ui_command
+from hw2.runlog.addresses import resolve_uri, run_page, ui_command
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainingJobConfig
 from hw2.tracking import refuse_silent
@@ -119,7 +119,8 @@ def job_run(
             yield out, tracker
     if mirror:
         print(f"results: {mirror.bucket.shown}")
-    print(f"MLflow: {ui_command(tracker.tracking_uri)}")
+    shown = ui_command(tracker.tracking_uri)
+    print(f"MLflow: {run_page(shown, tracker.run_id) if shown.startswith('http') else shown}")
 
 
 def _meaning_of_auto(config: JobConfig) -> dict[str, str]:

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from hw2.data.files import read_json
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.steps import StepResult
-from hw2.runlog.addresses import ui_command
+from hw2.runlog.addresses import run_page, ui_command
 from hw2.runlog.entries import read_entries
 from hw2.runlog.journal import JOURNAL
 from hw2.runlog.run_file import RUN_FILE
@@ -93,7 +92,7 @@ def read_output(result: StepResult) -> JobOutput:
         config,
         _json(out / "metrics.json"),
         run_id,
-        f"{_ui(uri)}/#/runs/{quote(run_id)}",
+        run_page(_ui(uri), run_id),
         _tags(out / JOURNAL),
     )
 
@@ -107,7 +106,7 @@ def _tags(journal: Path) -> dict[str, str]:
 
 def _ui(uri: str) -> str:
     """The address of the UI; for a store that is a file, where the told command serves it."""
-    return ui_command(uri).rstrip("/") if uri.startswith(("http://", "https://")) else UI
+    return ui_command(uri) if uri.startswith(("http://", "https://")) else UI
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
@@ -64,3 +64,8 @@ def ui_command(uri: str | None = None) -> str:
     # Under `make` the environment is not activated, and its programs are not on the PATH.
     program = "mlflow" if shutil.which("mlflow") else os.path.join(sys.prefix, "bin", "mlflow")
     return shlex.join([program, "ui", "--backend-store-uri", uri, "--port", "5000"])
+
+
+def run_page(server: str, run_id: str) -> str:
+    """The address of a run in the UI at `server`."""
+    return f"{server.rstrip('/')}/#/runs/{quote(run_id)}"

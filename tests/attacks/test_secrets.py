@@ -40,7 +40,7 @@ def test_a_training_into_a_tracking_server(
     uri = f"http://user:{IN_ADDRESS}@127.0.0.1:{server.port}"
     ended = folder.run("train_judge", *judge_words, MLFLOW_TRACKING_URI=uri, **SECRETS)
     assert ended.code == 0
-    assert f"MLflow: http://127.0.0.1:{server.port}" in ended.out
+    assert f"MLflow: http://127.0.0.1:{server.port}/#/runs/" in ended.out
     store = Path(server.store.removeprefix("sqlite:///"))
     assert held(ended, folder.path, server.folder, store.parent) == []
 

@@ -49,7 +49,8 @@ def test_jobs_of_both_nodes_are_done(jobs: Jobs) -> None:
     drivers = {name: one["driver_node_id"] for name, one in told.items()}
     assert drivers["train_judge"] != drivers["tune_guidance"]
     assert all(
-        re.search(r"^MLflow: http://127\.0\.0\.1:\d+$", log, re.M) for _, log in jobs.ended.values()
+        re.search(r"^MLflow: http://127\.0\.0\.1:\d+/#/runs/\w+$", log, re.M)
+        for _, log in jobs.ended.values()
     )
 
 

@@ -10,7 +10,7 @@ from hw2.config import JobConfig
 from hw2.disclosure import mask
 from hw2.errors import ConfigError
 from hw2.job import run_job
-from hw2.runlog.addresses import resolve_uri, shareable, sqlite_file, ui_command
+from hw2.runlog.addresses import resolve_uri, run_page, shareable, sqlite_file, ui_command
 from hw2.runlog.run_file import RUN_FILE
 from hw2.runlog.tracker import Tracker
 from hw2.tracking import refuse_silent
@@ -26,6 +26,7 @@ def test_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pw@tracking.example:5000")
     assert resolve_uri() == "http://me:pw@tracking.example:5000"
     assert ui_command() == "http://tracking.example:5000"
+    assert run_page(f"{ui_command()}/", "ab") == "http://tracking.example:5000/#/runs/ab"
     spaced = "mlflow ui --backend-store-uri 'sqlite:////my disk/mlflow.db' --port 5000"
     assert ui_command("sqlite:////my disk/mlflow.db").endswith(spaced)
 
