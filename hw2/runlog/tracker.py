@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
 from hw2.data.files import finite, replacing, write_json
-from hw2.disclosure import as_text, mask, warn
+from hw2.disclosure import as_text, describe, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval, with_limits
@@ -46,7 +46,8 @@ class Tracker:
 
     Made by `start` (the driver) or `attach` (rank 0, in another process). Metrics are floats; a
     metric whose step is not beyond its last one is skipped, so a resumed run logs each step once.
-    As a context manager it finishes the run, FAILED or KILLED if an exception leaves the block.
+    As a context manager it finishes the run, FAILED or KILLED if an exception leaves the block; of
+    a failure the tag `error` says what it was, until a later start comes to its end.
     """
 
     def __init__(
@@ -268,8 +269,10 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if self._owner and not isinstance(error, BusyError):  # else the run is the other's
-            failed = "FAILED" if kind and issubclass(kind, Exception) else "KILLED"
-            self.finish(failed if kind else "FINISHED")
+            failed = isinstance(error, Exception)
+            if failed or (not error and self.journal.latest("tag").get("error")):
+                self.set_tags({"error": describe(error) if error else ""})
+            self.finish("FAILED" if failed else "KILLED" if error else "FINISHED")
         else:
             self.close()
 

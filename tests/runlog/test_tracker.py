@@ -1,5 +1,6 @@
 """The run of a job in a real sqlite store: all of it, each row once, through kills."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -272,6 +273,23 @@ def test_the_run_says_how_it_ended(
     with pytest.raises(error), start(tmp_path, store) as tracker:
         raise error
     assert MlflowClient(tracking_uri=store).get_run(tracker.run_id).info.status == status
+
+
+def test_a_failed_run_says_why_until_it_comes_to_its_end(tmp_path: Path, store: str) -> None:
+    client = MlflowClient(tracking_uri=store)
+
+    def told(error: BaseException | None) -> str | None:
+        with contextlib.suppress(ValueError, KeyboardInterrupt), start(tmp_path, store) as tracker:
+            if error:
+                raise error
+        return client.get_run(tracker.run_id).data.tags.get("error")
+
+    assert told(KeyboardInterrupt()) is None
+    assert told(ValueError("60 bad pictures at http://me:pw@host")) == (
+        "ValueError: 60 bad pictures at http://***@host"
+    )
+    assert str(told(KeyboardInterrupt())).startswith("ValueError: 60")
+    assert told(None) == ""
 
 
 PICKLED = """
