@@ -69,6 +69,7 @@ def origin(job: str) -> dict[str, str]:
 
     Who is the account at the server, else this machine's.
     """
+    _import_mlflow()
     from mlflow.utils.credentials import read_mlflow_creds
 
     tags = {"mlflow.source.name": f"jobs.{job}", "mlflow.source.type": "LOCAL"}
