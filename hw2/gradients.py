@@ -46,6 +46,13 @@ class Place:
         low = batch_size * self.rank // self.world_size
         return range(low, batch_size * (self.rank + 1) // self.world_size)
 
+    def room_on_gpu(self, way_out: str) -> contextlib.AbstractContextManager[None]:
+        """`hw2.allocator.room_on_gpu` for the only worker.
+
+        Of several the others would wait for the one that raised it: there torch's error stays.
+        """
+        return room_on_gpu(way_out) if self.world_size == 1 else contextlib.nullcontext()
+
 
 def _quiet(net: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Leaves the gradients of a backward pass to this worker alone."""
@@ -72,21 +79,7 @@ class Gradients:
     bf16: bool
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, Tensor], float]:
-        """All workers' loss and metrics, and this one's seconds of waiting for data.
-
-        Raises ConfigError where the only worker's GPU has too little memory. Of several workers the
-        others would wait for the one that raised it: there torch's error stays.
-        """
-        config = self.config
-        way_out = (
-            f"lower train.batch_size={config.batch_size}, or raise "
-            f"train.accumulate={config.accumulate}; checkpoints are kept"
-        )
-        alone = self.place.world_size == 1
-        with room_on_gpu(way_out) if alone else contextlib.nullcontext():
-            return self._of(step)
-
-    def _of(self, step: int) -> tuple[Tensor, dict[str, Tensor], float]:
+        """All workers' loss and metrics, and this one's seconds of waiting for data."""
         config, place = self.config, self.place
         share = place.share(config.batch_size)
         loss, extra, waited = torch.zeros((), device=place.device), dict[str, Tensor](), 0.0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hw2.allocator import room_on_gpu
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Config)
 SHOWN = 6  # differences that are told, of all
+LESS = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"
 MAKE_ROOM = "make room, and the same command goes on"
 # Of torch about the processor's memory, and of a library for which `ulimit -v` leaves no room.
 _LACKING = re.compile("can't allocate memory|failed to map segment|[Cc]annot allocate memory")
@@ -207,7 +209,7 @@ def _run(
         refuse_gone_folder()
         out = getattr(config, "out", None)
         refuse_lost(config)
-        with seeing_stops():
+        with seeing_stops(), room_on_gpu(f"{LESS}, or give --scaling.use_gpu false"):
             main(config)
         return 0
     except Hw2Error as error:
@@ -232,8 +234,7 @@ def _run(
             raise
         said = one_line(str(getattr(error, "cause", error)))  # of a task of Ray's, its own words
         why = f" ({said})" if said else ""
-        way_out = "do less at once (--help: batch_size, or a key that ends in _per_chunk)"
-        print(f"error: too little memory{why}: {way_out}", file=sys.stderr)
+        print(f"error: too little memory{why}: {LESS}", file=sys.stderr)
         return Hw2Error.exit_code
     except KeyboardInterrupt:
         number = stopped_by()

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from PIL import Image
 
+from hw2.allocator import fills_gpu
 from hw2.bucket.mirror import Mirror
 from hw2.disclosure import warn
 from hw2.errors import Hw2Error, StorageError, wants_room
@@ -98,7 +98,9 @@ def _shown(training: Training, saved: Saved) -> Image.Image | None:
     """The picture of a checkpoint, if there is one and the GPU has room to draw it."""
     try:
         return training.show(saved)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not fills_gpu(error):
+            raise
         warn(f"step {saved.step}: no sheet is drawn: the GPU has too little memory beside training")
         return None
 

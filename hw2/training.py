@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hw2.allocator import OTHER
 from hw2.checkpoint import CheckpointStore
 from hw2.data.files import sha256_of
 from hw2.errors import ConfigError, Hw2Error
@@ -128,9 +129,9 @@ def train(
     `error` is one that has come to this worker alone: all raise it, as one of reading the newest
     checkpoint, before the first step.
 
-    Raises ConfigError if the batch is smaller than the number of workers, CheckpointError if `out`
-    was begun with another `meta`, TrainingDiverged if the gradient, or a weight to be saved, is not
-    finite: the checkpoints from before stay; and what `hw2.gradients.Gradients` raises.
+    Raises ConfigError if the batch is smaller than the number of workers, or the only one's GPU has
+    too little memory, CheckpointError if `out` was begun with another `meta`, TrainingDiverged if
+    the gradient, or a weight to be saved, is not finite: the checkpoints from before stay.
     """
     place, config, out, meta = place or Place(), training.config, training.out, training.meta
     if config.batch_size < place.world_size:
@@ -138,8 +139,9 @@ def train(
             f"train.batch_size={config.batch_size} is smaller than the number of workers "
             f"{place.world_size}: raise it or lower scaling.num_workers"
         )
-    net = training.net.to(place.device)
-    state = TrainState(net, config)
+    with place.room_on_gpu(OTHER):
+        net = training.net.to(place.device)
+        state = TrainState(net, config)
     store = CheckpointStore(out / "checkpoints", config.keep_last)
     final, done = out / FINAL, False
     try:
@@ -170,6 +172,8 @@ def train(
         worker_net, training.objective, training.source, config, training.seed, place, bf16
     )
 
+    less = f"lower train.batch_size={config.batch_size}, or raise train.accumulate"
+    less += f"={config.accumulate}; checkpoints are kept"
     way_out = (
         f"lower train.learning_rate={config.learning_rate} or set train.precision fp32; "
         "the checkpoints from before are kept"
@@ -198,12 +202,13 @@ def train(
         net.train()
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        loss, extra, waited = gradients(step)
-        norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
+        with place.room_on_gpu(less):
+            loss, extra, waited = gradients(step)
+            norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            state.ema.update(net, step)
         unseen.append((step, loss, norm, waited))
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.ema.update(net, step)
         state.step = step
 
         saving = step % config.checkpoint_every == 0 or step == config.num_steps
@@ -222,7 +227,8 @@ def train(
             raise TrainingDiverged(f"step {step}: a weight is no longer a number: {way_out}")
         measured: dict[str, float] = {}
         if saving and training.evaluate is not None and place.rank == 0:
-            with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
+            autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=bf16)
+            with place.room_on_gpu(less), torch.no_grad(), autocast:
                 measured = training.evaluate(state.ema.net)
         row = {
             "train/loss": float(loss),

@@ -632,6 +632,9 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(RuntimeError, match="is broken"):
         fail(RuntimeError("is broken"))
     capsys.readouterr()
+    assert fail(RuntimeError("CUDA error: out of memory\nSearch for it")) == 2
+    told = f"error: the GPU has too little memory for this: {way_out}, or give --scaling.use_gpu"
+    assert capsys.readouterr().err == f"{told} false\n"
 
     def huge(config: Demo) -> None:
         import torch

@@ -117,12 +117,19 @@ def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
     assert told == [5, 12]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
 def test_a_sheet_that_the_gpu_has_no_room_for_is_left_out(
-    toy: Training, capsys: pytest.CaptureFixture[str]
+    said: RuntimeError, toy: Training, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def show(saved: Saved) -> Image.Image:
         if saved.step == 10:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise said
         return Image.new("L", (1, 1))
 
     run(replace(toy, show=show))

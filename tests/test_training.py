@@ -393,6 +393,39 @@ def test_a_gpu_with_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
         list(train(Training(toy_net(), too_large, PairSource(), config, 0, tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("place", "way_out"),
+    [
+        ("torch.nn.Module.to", "free it of other programs"),
+        ("torch.optim.AdamW.step", "lower train.batch_size=8, or raise train.accumulate=1; check"),
+        ("tests.test_training.nothing_measured", "lower train.batch_size=8"),
+    ],
+)
+@pytest.mark.parametrize(
+    "said", ["CUDA error: out of memory\nSearch", "CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_so_it_is_wherever_a_training_asks_for_memory(
+    place: str, way_out: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*told: object, **more: object) -> object:
+        raise RuntimeError(said)  # not of torch's own allocator
+
+    monkeypatch.setattr(place, full)
+    config = TrainConfig(num_steps=2, batch_size=8, precision="fp32")
+    training = Training(toy_net(), noisy_error, PairSource(), config, 0, tmp_path)
+    training = replace(training, evaluate=lambda net: nothing_measured(net))
+    with pytest.raises(ConfigError, match=f"^the GPU has too little memory for this: {way_out}"):
+        list(train(training))
+    several = Place(world_size=2).room_on_gpu(way_out)
+    with pytest.raises(RuntimeError, match=said), several:  # there torch's error stays
+        full()
+
+
+def nothing_measured(net: nn.Module) -> dict[str, float]:
+    """An `evaluate` without numbers."""
+    return {}
+
+
 @pytest.mark.parametrize("log_every", [1, 5])  # the step is told also where it had no row
 def test_a_training_that_diverges_says_so_and_keeps_the_last_good_state(
     log_every: int, tmp_path: Path

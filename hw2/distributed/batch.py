@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hw2.allocator import keep_freed_memory, room_on_gpu
+from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
@@ -19,7 +19,6 @@ ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
 MAX_RESTARTS = 20  # of an actor, also of one that dies while it loads its model; likewise
 LESS = "give each piece of work less to do at once (--help: per_chunk, batch_size)"
-OTHER = "free it of other programs, take another, or give --scaling.use_gpu false"
 PIECE = "piece"  # the only column
 Batch = dict[str, Any]
 

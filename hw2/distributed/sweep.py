@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hw2.allocator import room_on_gpu
+from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Mirror
-from hw2.distributed.batch import OTHER
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.search import num_asked
 from hw2.distributed.tuning import connected_for, run_under_tune

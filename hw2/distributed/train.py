@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
@@ -99,7 +100,8 @@ def run_training_on(
                 try:
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
-                    training = make(there, here, place.device)
+                    with room_on_gpu(OTHER):
+                        training = make(there, here, place.device)
                     meta = json.dumps(training.meta, sort_keys=True)
                     if place.rank == 0 and mirror is None:
                         held.enter_context(only_writer(out, patience))

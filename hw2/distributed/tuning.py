@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw2.allocator import room_on_gpu
+from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
-from hw2.distributed.batch import OTHER
 from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
