@@ -9,7 +9,7 @@ from typing import Any
 
 from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import own_device, with_threads
+from hw2.distributed.devices import own_device, refuse_unusable, with_threads
 from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
 from hw2.errors import ConfigError, Hw2Error
 from hw2.pieces import MakeWork, Piece, Work
@@ -138,6 +138,7 @@ def _actor(make: MakeWork) -> type:
             keep_freed_memory()
             self.error: Hw2Error | None = None
             try:
+                refuse_unusable(on_gpu)
                 with room_on_gpu(OTHER):
                     self.work = make(on_gpu)
             except Hw2Error as error:

@@ -1,8 +1,11 @@
 """The device of a process that computes, and whether torch can use the GPU that is there."""
 
 import functools
+import os
+import platform
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -11,6 +14,9 @@ from hw2.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+# What torch says of a driver, before its advice and the line of its own code.
+WARNED = re.compile(r"CUDA initialization: (.+?)\.?(?: Please| Setting| \(Triggered|$)")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,9 +30,20 @@ def gpu_refusal() -> str | None:
     """
     import torch
 
-    if not torch.cuda.is_available():
+    with warnings.catch_warnings(record=True) as told:  # of a driver torch only warns
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available()
+    if not found:
+        if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) in ("", "-1"):
+            return f"CUDA_VISIBLE_DEVICES={visible} hides all GPUs"
+        for one in told:
+            if said := re.match(WARNED, str(one.message)):
+                return f"torch finds no GPU here ({said[1]})"
         return "torch finds no GPU here, or a driver that is too old for it"
-    mine = torch.cuda.get_device_capability()
+    try:
+        mine = torch.cuda.get_device_capability()
+    except RuntimeError as error:  # it hangs, another has it alone, its memory is faulty
+        return f"the GPU does not answer ({str(error).partition(chr(10))[0]})"
     made_for = torch.cuda.get_arch_list()
     for kind, major, minor in re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(made_for)):
         least = int(major), int(minor)
@@ -40,6 +57,17 @@ def gpu_refusal() -> str | None:
 def say_once(line: str) -> None:
     """`line` on stderr, the first time."""
     print(line, file=sys.stderr)
+
+
+def refuse_unusable(on_gpu: bool) -> None:
+    """Raise ConfigError where a worker was given a GPU with which torch computes nothing.
+
+    Of a cluster's nodes the job has but Ray's word, and torch's error does not name the node.
+    """
+    if on_gpu and (why := gpu_refusal()):
+        raise ConfigError(
+            f"node {platform.node()}: {why}: mend that, or give --scaling.use_gpu false"
+        )
 
 
 def own_device(scaling: AnyScaling) -> "torch.device":

@@ -14,7 +14,7 @@ from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import gpu_refusal
+from hw2.distributed.devices import gpu_refusal, refuse_unusable
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import (
     clear_ray_storage,
@@ -117,6 +117,7 @@ def _trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: 
                     refuse_other_disk(out / RUN_FILE, run_file)
                     self.held.enter_context(one_of_writers(out))
                     refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
+                refuse_unusable(on_gpu)
                 with room_on_gpu(OTHER):
                     self.work = make(on_gpu)
                 self.reset_config(config)

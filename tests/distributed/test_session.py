@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from hw2.config import ScalingConfig
 from hw2.distributed import devices, session, tuning
-from hw2.distributed.batch import PIECE, _on_batch, map_pieces
+from hw2.distributed.batch import PIECE, _actor, _on_batch, map_pieces
 from hw2.distributed.session import (
     clear_ray_storage,
     connected,
@@ -92,6 +93,55 @@ def test_no_workers_refuse_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPat
         connected(ScalingConfig(num_workers=0, use_gpu=True)),
     ):
         pytest.fail("too late")
+
+
+OLD = "The NVIDIA driver on your system is too old (found version 12040)"
+ODD = "Unexpected error from cudaGetDeviceCount(). Did you? Error 802: system not yet initialized"
+
+
+@pytest.mark.parametrize(
+    ("visible", "warned", "why"),
+    [
+        ("0", f"CUDA initialization: {OLD}. Please update your driver", f"no GPU here ({OLD})"),
+        ("0", f"CUDA initialization: {ODD} (Triggered internally at x)", f"no GPU here ({ODD})"),
+        ("0", "of something else", "no GPU here, or a driver that is too old for it"),
+        ("", None, "CUDA_VISIBLE_DEVICES= hides all GPUs"),
+        ("-1", None, "CUDA_VISIBLE_DEVICES=-1 hides all GPUs"),
+    ],
+)
+def test_why_there_is_no_gpu_is_told(
+    visible: str, warned: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_available() -> bool:
+        if warned:
+            warnings.warn(warned, stacklevel=1)
+        return False
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    assert str(devices.gpu_refusal()).removeprefix("torch finds ") == why
+
+
+def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_device_capability() -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered\nSearch for it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", get_device_capability)
+    why = "the GPU does not answer (CUDA error: uncorrectable ECC error encountered)"
+    assert devices.gpu_refusal() == why
+
+
+def test_an_actor_on_a_node_whose_gpu_is_of_no_use_names_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: "the driver is too old")
+    monkeypatch.setattr("platform.node", lambda: "there")
+    batch, make = {PIECE: [pickle.dumps({})]}, _actor(lambda on_gpu: lambda piece: piece)
+    told = pickle.loads(make(True)(batch)[PIECE][0])
+    assert isinstance(told, ConfigError)
+    assert str(told).startswith("node there: the driver is too old: mend that, or give")
+    assert pickle.loads(make(False)(batch)[PIECE][0]) == {}
 
 
 def test_a_gpu_with_too_little_memory_is_told_in_a_line() -> None:

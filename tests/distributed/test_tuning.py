@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import session, tuning
+from hw2.distributed import devices, session, tuning
 from hw2.distributed.sweep import run_sweep
 from hw2.distributed.tuning import _callback, _Here, _resources, _trainable, connected_for
 from hw2.errors import BusyError, ConfigError, StorageError
@@ -100,8 +100,11 @@ def test_an_actor_holds_the_folder_until_it_ends(tmp_path: Path) -> None:
         pass
 
 
-def test_actors_are_told_of_their_gpu(tmp_path: Path) -> None:
+def test_actors_are_told_of_their_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / RUN_FILE).touch()
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: None)
     told: list[bool] = []
 
     def make(on_gpu: bool) -> ToyWork:
@@ -111,6 +114,11 @@ def test_actors_are_told_of_their_gpu(tmp_path: Path) -> None:
     for on_gpu in (True, False):
         made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu)
         made.__new__(made).setup({"point": {"x": 1.0}}, make)
+    assert told == [True, False]
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: "the driver is too old")
+    made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu=True)
+    made.__new__(made).setup({"point": {"x": 1.0}}, make)
+    assert ": the driver is too old: mend that, or give" in capsys.readouterr().err
     assert told == [True, False]
 
 
