@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import torch
 from PIL import Image
 
 from hw2.allocator import fills_gpu
@@ -66,7 +67,7 @@ def run(
                 if errors:
                     pass  # no row after a lost one: all go on from the checkpoint before
                 elif isinstance(event, Begun):
-                    tracker.add_to_tag("starts", f"step {event.step} on {place.world_size}")
+                    tracker.add_to_tag("starts", f"step {event.step} on {_workers(place)}")
                 elif isinstance(event, Row):
                     tracker.log_row(event.step, event.values)
                 elif event.error is not None:
@@ -92,6 +93,12 @@ def run(
             tracker.flush()
         if errors:
             raise errors[0]
+
+
+def _workers(place: Place) -> str:
+    """How many, and on which GPU worker 0 is: each kind draws random numbers of its own."""
+    name = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else ""
+    return f"{place.world_size} {name}".strip()
 
 
 def _shown(training: Training, saved: Saved) -> Image.Image | None:

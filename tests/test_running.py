@@ -14,7 +14,7 @@ from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Saved, Training, train
+from hw2.training import Begun, Saved, Training, train
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 
@@ -76,6 +76,15 @@ def test_what_takes_long_is_shown_at_the_end_and_seldom_before(toy: Training) ->
     shown: list[int] = []
     run(replace(toy, show=lambda saved: shown.append(saved.step), show_every=60.0))
     assert shown == [12]
+
+
+def test_the_run_tells_on_what_it_began(toy: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hw2.running.train", lambda training, place: iter([Begun(3)]))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card {device.index}")
+    for device in ("cpu", "cuda:1"):
+        run(toy, Place(device=torch.device(device)))
+    told = Journal(toy.out / "journal.jsonl").latest("tag")["starts"]
+    assert told == "step 3 on 1, step 3 on 1 Card 1"
 
 
 def test_another_worker_writes_nothing(toy: Training) -> None:
