@@ -10,19 +10,9 @@ from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.personalize.generating import picture_path, source_stem, together_stem
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import (
-    EMPTY,
-    Cell,
-    Grid,
-    Said,
-    Sources,
-    Table,
-    negated,
-    number,
-    shown,
-    sources,
-)
+from hw2.report.parts import Cell, Grid, Sources, Table, number, sources
 from hw2.report.pictures import read_tiles, tiles
+from hw2.report.sentences import EMPTY, Said, negated, shown
 from hw2.report.stand_ins import is_stand_in
 
 COLUMNS = 5

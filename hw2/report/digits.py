@@ -15,19 +15,9 @@ from hw2.locate import find_model
 from hw2.metrics.intervals import Interval
 from hw2.release import card_settings
 from hw2.report.outputs import JobOutput
-from hw2.report.parts import (
-    EMPTY,
-    Cell,
-    Grid,
-    Said,
-    Sources,
-    Table,
-    in_a_line,
-    number,
-    shown,
-    sources,
-)
+from hw2.report.parts import Cell, Grid, Sources, Table, number, sources
 from hw2.report.pictures import Picture, picture, read_tiles, tiles
+from hw2.report.sentences import EMPTY, Said, in_a_line, shown
 from hw2.settings.digits import DiffusionConfig
 from hw2.weights import read_meta
 from hw2.yaml_text import read_yaml

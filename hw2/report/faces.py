@@ -9,24 +9,11 @@ import numpy as np
 from hw2.errors import DataError
 from hw2.faces.report import eta_name, interpolation_names
 from hw2.metrics.intervals import Interval
+from hw2.report.chart import Chart, chart
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import (
-    EMPTY,
-    Cell,
-    Chart,
-    Frame,
-    Grid,
-    Said,
-    Slider,
-    Sources,
-    Table,
-    chart,
-    in_pairs,
-    shown,
-    sources,
-    trend,
-)
+from hw2.report.parts import Cell, Frame, Grid, Slider, Sources, Table, sources
 from hw2.report.pictures import read_tiles, tiles
+from hw2.report.sentences import EMPTY, Said, in_pairs, shown, trend
 from hw2.report.trials import Trial, paired, read_trials
 from hw2.sweeps.trial import CHUNK
 

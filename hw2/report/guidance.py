@@ -11,22 +11,12 @@ import numpy as np
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
+from hw2.report.chart import Chart, chart
 from hw2.report.digits import DISTANCES, SCORES, SHOWN, labelled, name_of
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import (
-    Chart,
-    Frame,
-    Said,
-    Slider,
-    chart,
-    in_pairs,
-    points,
-    shown,
-    size,
-    sources,
-    trend,
-)
+from hw2.report.parts import Frame, Slider, sources
 from hw2.report.pictures import tiles
+from hw2.report.sentences import Said, in_pairs, points, shown, size, trend
 from hw2.report.trials import Trial, paired, read_trials
 
 CHANCE = 1 / len(DIGITS)

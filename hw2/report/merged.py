@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from hw2.report.outputs import JobOutput
-from hw2.report.parts import Cell, Said, Sources, Table, sources
+from hw2.report.parts import Cell, Sources, Table, sources
+from hw2.report.sentences import Said
 
 NAMED = 5  # conflicting targets, at most
 

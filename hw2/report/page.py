@@ -11,14 +11,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from hw2.report import parts
-from hw2.report.clip import Matrix
+from hw2.report import chart
+from hw2.report.confusions import Matrix
 from hw2.report.content import Content
 from hw2.report.digits import How
 from hw2.report.parts import Missing
 from hw2.report.texts import Texts
 
-SIZE = {"WIDTH": parts.WIDTH, "HEIGHT": parts.HEIGHT, "LEFT": parts.LEFT, "RIGHT": parts.RIGHT}
+SIZE = {"WIDTH": chart.WIDTH, "HEIGHT": chart.HEIGHT, "LEFT": chart.LEFT, "RIGHT": chart.RIGHT}
 # Of a text: code, and what no line may break: a number with its % or its name, and its limits.
 PIECES = re.compile(
     r"`(?P<code>[^`]+)`"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2.config import leaves
-from hw2.report.parts import TO, Said
+from hw2.report.sentences import TO, Said
 from hw2.yaml_text import read_yaml
 
 FOLDER = Path(__file__).parent / "texts"

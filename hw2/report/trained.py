@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from hw2.metrics.intervals import Interval
 from hw2.report.outputs import JobOutput
-from hw2.report.parts import Cell, Said, Sources, Table, number, sources
+from hw2.report.parts import Cell, Sources, Table, number, sources
+from hw2.report.sentences import Said
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.outputs import JobOutput, as_interval
-from hw2.report.parts import Said, negated
+from hw2.report.sentences import Said, negated
 from hw2.sweeps.choice import with_most_samples
 from hw2.sweeps.trial import CHUNK, kept_arrays, trial_folder
 

@@ -15,13 +15,14 @@ from torch import nn
 
 from hw2.faces.report import eta_name, interpolation_names
 from hw2.metrics.intervals import Interval
-from hw2.report.clip import Matrix, _worst
 from hw2.report.concepts import named_way
+from hw2.report.confusions import Matrix, worst
 from hw2.report.content import Content, collect
 from hw2.report.faces import _compared, _said_of_distances
 from hw2.report.page import render
-from hw2.report.parts import EMPTY, Missing, Said
+from hw2.report.parts import Missing
 from hw2.report.pictures import read_tiles, tiles
+from hw2.report.sentences import EMPTY, Said
 from hw2.report.texts import Texts
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights
@@ -748,7 +749,7 @@ def test_one_wrong_of_fifty_looks_otherwise_than_nine() -> None:
 
 def test_confusions_are_listed_from_the_most_frequent_as_shares_of_the_true_class() -> None:
     cells = ((0, 1, 1), (0, 2, 9), (1, 0, 4), (2, 2, 20))
-    rows = _worst(Matrix(CLASSES, cells, (50, 10, 20), {}, 0)).rows
+    rows = worst(Matrix(CLASSES, cells, (50, 10, 20), {}, 0)).rows
     brick, grass, coin = CLASSES
     named = [(brick, coin, "9"), (grass, brick, "4"), (brick, grass, "1")]
     assert [tuple(cell.text for cell in row[:3]) for row in rows] == named
@@ -778,7 +779,7 @@ def test_hits_and_misses_are_told_with_what_they_are(
     assert (told.true, told.said, told.probability) == (brick, grass, "70.0 %")
     assert [len(clip.matrix.examples[place]) for place in range(5)] == [2, 1, 3, 1, 2]
     assert clip.matrix.totals == (3, 3, 3)
-    monkeypatch.setattr("hw2.report.clip.MAX_CELLS", 1)
+    monkeypatch.setattr("hw2.report.confusions.MAX_CELLS", 1)
     assert [*collect(small.all()).parts["clip"].matrix.examples] == [clip.matrix.first]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from hw2.report.concepts import WAYS, named_way
 from hw2.report.page import command, held, inline
-from hw2.report.parts import Said
+from hw2.report.sentences import Said
 from hw2.report.texts import FOLDER, Texts
 from hw2.settings.report import Language
 from hw2.yaml_text import read_yaml

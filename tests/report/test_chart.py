@@ -1,4 +1,4 @@
-"""Charts, numbers, and the sentences that they choose."""
+"""Charts of estimates with their limits."""
 
 import itertools
 import math
@@ -6,24 +6,8 @@ import math
 import pytest
 
 from hw2.metrics.intervals import UNDEFINED, Interval
-from hw2.report.parts import (
-    BOTTOM,
-    EMPTY,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Said,
-    chart,
-    in_a_line,
-    number,
-    points,
-    shown,
-    size,
-    ticks,
-    trend,
-)
+from hw2.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart, ticks
+from hw2.report.sentences import EMPTY, Said
 from hw2.report.texts import Texts
 
 
@@ -106,29 +90,8 @@ def test_a_chart_of_one_value_has_it_in_the_middle() -> None:
     assert [text for _, text in made.y_ticks] == ["20 %", "40 %", "60 %", "80 %", "100 %"]
 
 
-def test_settings_in_a_line() -> None:
-    told = in_a_line({"a": 1, "b": None, "c": [0.5, True], "d": "x"})
-    assert told == "a 1, c 0.5, true, d x"
-
-
 def test_limits_lie_within_a_chart() -> None:
     made = chart("score.accuracy", "w", [0, 1], {"a": [Interval(1, -5, 9), Interval(2, 0, 30)]})
     ((_, marks),) = made.lines
     assert min(mark.high for mark in marks) >= TOP
     assert max(mark.low for mark in marks) <= HEIGHT - BOTTOM
-
-
-def test_a_trend_needs_limits_that_do_not_meet() -> None:
-    low, high, between = Interval(1, 0.9, 1.1), Interval(2, 1.9, 2.1), Interval(1.5, 1, 2)
-    assert trend(low, high) == "rises" and trend(high, low) == "falls"
-    assert trend(low, between) == trend(between, high) == trend(high, between) == "same"
-
-
-def test_numbers_as_text() -> None:
-    assert number(Interval(0.5, 0.4, 0.6), ".0%").text == "50 % (40-60)"
-    assert number(UNDEFINED).order is None and number(UNDEFINED).text == "\u2013"
-    assert number(Interval(0, 0, 0)).text == shown(Interval(0, 0, 0)) == "0"
-    assert points(Interval(0.125, -0.05, 0.2)) == "+12.5 (-5.0 \u2026 20.0)"
-    assert points(Interval(-0.09, math.nan, math.nan)) == "-9.0 (\u2013)"  # of two noises
-    assert size(Interval(0.125, -0.05, 0.2)) == "12.5 (-5.0 \u2026 20.0)"
-    assert size(Interval(-0.125, -0.2, 0.0)) == "12.5 (0.0 \u2026 20.0)"
