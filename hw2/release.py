@@ -13,10 +13,11 @@ from hw2.data.files import as_umask, inside, planted, read_json
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
+from hw2.text2image.finding import PIPELINE
 from hw2.weights import described, read_meta, write_tensors
 from hw2.yaml_text import Dumper, Loader, read_yaml
 
-CARD_FILE, PIPELINE = "card.md", "pipeline"
+CARD_FILE = "card.md"
 # What a job takes as asset:NAME, by itself and as a folder for diffusers.
 KINDS = ("judge", "digit_ddpm", "face_ddpm", "clip", "autoencoder")
 PIPELINES = ("text2image",)

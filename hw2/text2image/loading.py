@@ -19,50 +19,14 @@ from hw2.claims import refuse_infinite, refuse_larger
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
-from hw2.locate import ASSETS, find_folder, naming
+from hw2.locate import naming
+from hw2.text2image.finding import INDEX, PIPELINE, find_pipeline, find_single_file
 from hw2.text2image.model import StableDiffusion
-from hw2.text2image.single_file import find_single_file, read_single_file
+from hw2.text2image.single_file import read_single_file
 
-INDEX, PIPELINE = "model_index.json", "pipeline"
-FILES = re.compile(  # that are fetched from a bucket: no pickles, nor the parts that are not used
-    rf"({PIPELINE}/)?({re.escape(INDEX)}|"
-    r"(unet|vae|text_encoder|tokenizer|scheduler)/[^/]+\.(json|txt|safetensors))"
-)
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 P = TypeVar("P")
-
-
-def find_pipeline(model: str) -> str:
-    """What diffusers is to load for `model`: a folder's path, or a hub id as it is.
-
-    `asset:NAME` is a released model, a folder, or the URI of one, has model_index.json, or is that
-    of a finished jobs.train_text2image. Raises CheckpointError if there is none.
-    """
-    if model.startswith("asset:"):
-        folder = ASSETS / model.removeprefix("asset:")
-        if not (folder / INDEX).is_file():
-            have = ", ".join(sorted(p.parent.name for p in ASSETS.glob(f"*/{INDEX}"))) or "none"
-            raise CheckpointError(f"model={model}: no such text-to-image asset; there is {have}")
-        return str(folder)
-    if model.startswith("run:"):
-        raise CheckpointError(
-            f"model={model}: no run of MLflow keeps a whole model: give the folder or the URI of a "
-            "jobs.train_text2image"
-        )
-    folder = find_folder(model, "model", FILES, INDEX).absolute()  # workers run elsewhere
-    for path in (folder, folder / PIPELINE):
-        if (path / INDEX).is_file():
-            return str(path)
-    if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
-        missing = f"no {INDEX} there" if folder.exists() else "no such file or folder"
-        raise CheckpointError(
-            f"model={model}: {missing}; give a folder that diffusers saved, the folder of a "
-            "finished jobs.train_text2image, the .ckpt or .safetensors of a Stable Diffusion 1.x, "
-            "the URI of one of these, a hub id such as CompVis/stable-diffusion-v1-4, or "
-            "asset:text2image"
-        )
-    return model
 
 
 def load_stable_diffusion(model: str) -> StableDiffusion:

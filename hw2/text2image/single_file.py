@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -22,49 +21,17 @@ from hw2.data.torch_files import load_torch, refuse_unusual, state_in
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
-from hw2.places import uri_of
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.original_names import LAYERS, LEVELS, text_name, unet_name, vae_name
 from hw2.text2image.vocabulary import NUM_MERGES, small_tokenizer
 
-SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors")
 MAX_BYTES = 8 * 2**30  # 7.2 GiB with averaged weights beside the others
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 AVERAGED = "model_ema."
-LEVELS, LAYERS, HEADS = 4, 2, 8
-SIZE, CONTEXT, HEAD_WIDTH, SCALING_FACTOR = 64, 77, 64, 0.18215
+SIZE, CONTEXT, HEADS, HEAD_WIDTH, SCALING_FACTOR = 64, 77, 8, 64, 0.18215
 SHOWN = 5
 WAY = "give one of 1.x, as the course's model.ckpt, or a folder that diffusers saved"
 ODD = (ValueError, TypeError, IndexError, KeyError, RuntimeError)  # of shapes that do not fit
-# Names in diffusers, and what stands there in the authors' code; of numbered blocks see `_name`.
-RENAMED_UNET = {
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "mid_block.resnets.0": "middle_block.0",
-    "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
-}
-RENAMED_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-RENAMED_VAE = {
-    "conv_norm_out": "norm_out",
-    "mid_block.resnets.0": "mid.block_1",
-    "mid_block.resnets.1": "mid.block_2",
-    "mid_block.attentions.0.group_norm": "mid.attn_1.norm",
-    "mid_block.attentions.0.to_out.0": "mid.attn_1.proj_out",
-    "mid_block.attentions.0.to_": "mid.attn_1.",
-    "conv_shortcut": "nin_shortcut",
-    "downsamplers.0": "downsample",
-    "upsamplers.0": "upsample",
-}
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -90,17 +57,6 @@ BESIDE: list[Any] = [
 ]
 
 
-def find_single_file(model: str) -> Path | None:
-    """The file meant by `model`, or by its URI, if that may hold all parts; None for no such."""
-    if uri := uri_of(model):
-        from hw2.bucket.fetching import fetch_file
-
-        single = Path(urlsplit(uri).path).suffix.lower() in SUFFIXES
-        return fetch_file(uri, "model") if single else None
-    path = Path(model).expanduser().absolute()
-    return path if path.suffix.lower() in SUFFIXES and path.is_file() else None
-
-
 def read_single_file(path: Path) -> StableDiffusion:
     """The model in `path`, in float32. Averaged weights that lie beside the others are not taken.
 
@@ -109,9 +65,9 @@ def read_single_file(path: Path) -> StableDiffusion:
     found = _weights(path)
     _refuse_other_kinds(path, found)
     try:
-        unet = _filled(path, _unet(found), found, UNET, _unet_name)
-        vae = _filled(path, _vae(found), found, VAE, _vae_name)
-        text = _filled(path, _text_encoder(found), found, TEXT, _text_name)
+        unet = _filled(path, _unet(found), found, UNET, unet_name)
+        vae = _filled(path, _vae(found), found, VAE, vae_name)
+        text = _filled(path, _text_encoder(found), found, TEXT, text_name)
     except CheckpointError:
         raise
     except ODD as error:
@@ -231,39 +187,3 @@ def _filled(
     weights = {want[k]: v.detach().to(torch.float32, copy=True) for k, v in given.items()}
     net.load_state_dict(weights, assign=True)
     return net
-
-
-def _text_name(name: str) -> str:
-    return f"text_model.{name.removeprefix('text_model.')}"
-
-
-def _unet_name(name: str) -> str:
-    """The authors' name of diffusers' `name` in the denoiser."""
-    block = re.fullmatch(r"(down|up)_blocks\.(\d)\.(\w+)\.(\d)(\..+)", name)
-    if block is None:
-        part = next(part for part in RENAMED_UNET if name.startswith(f"{part}."))
-        start, rest = RENAMED_UNET[part], name.removeprefix(part)
-    else:
-        way, level, kind, place, rest = block.groups()
-        number = (LAYERS + 1) * int(level) + int(place)
-        if kind == "downsamplers":
-            start, rest = f"input_blocks.{number + LAYERS + 1}.0.op", rest.removeprefix(".conv")
-        elif kind == "upsamplers":  # behind the attention, which the first level has not
-            start = f"output_blocks.{number + LAYERS}.{1 if level == '0' else 2}"
-        else:
-            blocks = f"input_blocks.{number + 1}" if way == "down" else f"output_blocks.{number}"
-            start = f"{blocks}.{int(kind == 'attentions')}"
-    if ".resnets." in name:
-        _, layer, last = rest.split(".")
-        rest = f".{RENAMED_RESNET[layer]}.{last}"
-    return start + rest
-
-
-def _vae_name(name: str) -> str:
-    """The authors' name of diffusers' `name` in the autoencoder."""
-    name = re.sub(r"down_blocks\.(\d)", r"down.\1", name)
-    name = re.sub(r"up_blocks\.(\d)", lambda part: f"up.{LEVELS - 1 - int(part[1])}", name)
-    name = re.sub(r"((?:down|up)\.\d)\.resnets", r"\1.block", name)
-    for ours, theirs in RENAMED_VAE.items():
-        name = name.replace(ours, theirs)
-    return name

@@ -15,7 +15,8 @@ from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
 from hw2.text2image.export import write_pipeline
-from hw2.text2image.loading import find_pipeline, load_stable_diffusion
+from hw2.text2image.finding import find_pipeline
+from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.vocabulary import small_tokenizer
 from tests.buckets import BucketServer
 from tests.personalize.tiny import CAPTIONS, CONTEXT, tiny_model, tiny_pipeline_folder

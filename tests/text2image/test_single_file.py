@@ -23,8 +23,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
+from hw2.text2image.finding import find_single_file
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.text2image.single_file import TEXT, UNET, VAE, _unet_name, _vae_name, find_single_file
+from hw2.text2image.original_names import unet_name, vae_name
+from hw2.text2image.single_file import TEXT, UNET, VAE
 from tests.buckets import BucketServer
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -74,10 +76,10 @@ def weights() -> State:
     config = CLIPTextConfig(
         vocab_size=49408, hidden_size=64, intermediate_size=256, num_hidden_layers=2
     )
-    state = {UNET + _unet_name(name): value for name, value in unet.state_dict().items()}
+    state = {UNET + unet_name(name): value for name, value in unet.state_dict().items()}
     for name, value in vae.state_dict().items():
         conv = "attentions" in name and value.ndim == 2
-        state[VAE + _vae_name(name)] = value[..., None, None].clone() if conv else value
+        state[VAE + vae_name(name)] = value[..., None, None].clone() if conv else value
     for name, value in CLIPTextModel(config).state_dict().items():
         state[f"{TEXT}text_model.{name.removeprefix('text_model.')}"] = value
     state[f"{TEXT}text_model.embeddings.position_ids"] = torch.arange(77)[None]
