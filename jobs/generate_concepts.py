@@ -13,7 +13,8 @@ def main(config: GenerateConceptsConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.personalize import generating
-    from hw2.personalize.generated import check_pictures, concepts_in
+    from hw2.personalize.generated import concepts_in
+    from hw2.personalize.numbered import check_pictures
     from hw2.personalize.sheets import write_sheets
     from hw2.personalize.ways import hashes_of, read_ways
     from hw2.progress import progress

@@ -13,10 +13,11 @@ def main(config: GradeConceptsConfig) -> None:
     from hw2.clip.store import EmbeddingStore
     from hw2.data.concepts import read_concepts
     from hw2.distributed.devices import grading_device
-    from hw2.personalize.generated import check_pictures, find_generated, hashes_of_generated
+    from hw2.personalize.generated import find_generated, hashes_of_generated
     from hw2.personalize.grade_report import report_grades
     from hw2.personalize.grades import Grades
     from hw2.personalize.grading import Embedder, score_pictures
+    from hw2.personalize.numbered import check_pictures
     from hw2.progress import progress
     from hw2.runs import job_run
 

@@ -14,8 +14,8 @@ def main(config: JudgeConceptsConfig) -> None:
     from hw2.data.handed_in.folders import hash_of_all
     from hw2.data.handed_in.readings import hash_students, read_students
     from hw2.distributed.devices import grading_device
-    from hw2.personalize.generated import check_pictures
     from hw2.personalize.grading import Embedder
+    from hw2.personalize.numbered import check_pictures
     from hw2.personalize.student_grades import ConceptReader
     from hw2.personalize.student_report import report_concept_students
     from hw2.personalize.students import find_concept_students

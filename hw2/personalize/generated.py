@@ -1,26 +1,30 @@
-"""The pictures that jobs.generate_concepts left: found by the course's names, and checked."""
+"""What jobs.generate_concepts left: of each prompt its pictures, and of each way."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.data.concepts import Concept, chosen_concepts, sources_by_token
-from hw2.data.files import inside, read_json
-from hw2.data.images import SUFFIXES, decode_named
-from hw2.disclosure import warn, writable
+from hw2.data.files import read_json
+from hw2.disclosure import writable
 from hw2.errors import ConfigError, DataError
 from hw2.personalize.finding import drawn_at
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
+from hw2.personalize.numbered import (
+    Numbered,
+    asked_for,
+    check_pairs,
+    check_pictures,
+    find_numbered,
+    refuse_more,
+)
 from hw2.settings.grading import GradeConceptsConfig
 from hw2.text2image.prompts import PLACEHOLDER
 from hw2.yaml_text import read_yaml
 
 PROMPTS = "prompts.json"
-SHOWN = 5  # names in a message
 Prompt = tuple[str, int]  # a concept and the place of one of its prompts
-Numbered = dict[int, Path]  # a prompt's pictures by the number of their noise, in its order
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,11 @@ def find_generated(config: GradeConceptsConfig, everything: Mapping[str, Concept
     wanted = chosen_concepts(everything, config.sources)
     count = config.num_pictures
     with drawn_at(config.generated, "generated") as folder:
-        alone, against = _asked_for(find_alone(folder, wanted), count), {}
+        alone, against = asked_for(find_alone(folder, wanted), count), {}
         if config.against is not None:
             with drawn_at(config.against, "against") as other:
                 _refuse_unpaired(folder, other)
-                against = _asked_for(find_alone(other, wanted), count)
+                against = asked_for(find_alone(other, wanted), count)
                 for key, numbered in alone.items():
                     check_pairs(numbered, against[key])
         return Generated(alone, against, find_together(folder, everything, count))
@@ -88,23 +92,6 @@ def hashes_of_generated(config: GradeConceptsConfig, found: Generated) -> dict[s
     return hashes
 
 
-def _asked_for(
-    found: dict[tuple[str, int], Numbered], count: int | None
-) -> dict[tuple[str, int], Numbered]:
-    """The pictures of each prompt, or way of one, with numbers below `count`; None: all."""
-    if count is None:
-        return found
-    asked = {
-        key: {number: path for number, path in numbered.items() if number < count}
-        for key, numbered in found.items()
-    }
-    if none := [next(iter(found[key].values())) for key in found if not asked[key]]:
-        raise DataError(f"{none[0]}: num_pictures={count} is for numbers 0 to {count - 1}")
-    if more := sum(map(len, found.values())) - sum(map(len, asked.values())):
-        warn(f"num_pictures={count}: {more} pictures with higher numbers do not count")
-    return asked
-
-
 def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numbered]:
     """The pictures of single concepts, {source}/{prompt}/source{source}_prompt{prompt}_{n}.png."""
     if not folder.is_dir():
@@ -117,9 +104,9 @@ def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numb
                 "by --sources those that there are"
             )
         count = len(concept.prompts)
-        _refuse_more(folder / source, count, f"source {source} in input.json")
+        refuse_more(folder / source, count, f"source {source} in input.json")
         for place in range(count):
-            found[source, place] = _numbered(folder, source_stem(source, place))
+            found[source, place] = find_numbered(folder, source_stem(source, place))
     return found
 
 
@@ -139,13 +126,13 @@ def find_together(
     if not ways:
         raise DataError(f"{base}: no pictures: want a folder for each way, such as merged")
     for way in ways:
-        _refuse_more(base / way, len(prompts), str(base / PROMPTS))
+        refuse_more(base / way, len(prompts), str(base / PROMPTS))
     found = {
-        (way, place): _numbered(folder, together_stem(way, place))
+        (way, place): find_numbered(folder, together_stem(way, place))
         for place in range(len(prompts))
         for way in ways
     }
-    found, together = _asked_for(found, count), []
+    found, together = asked_for(found, count), []
     for place, prompt in enumerate(prompts):
         concepts = concepts_in(prompt, everything, base / PROMPTS)
         own = {way: found[way, place] for way in ways}
@@ -198,55 +185,6 @@ def _refuse_unpaired(generated: Path, against: Path) -> None:
             f"against={against}: drawn with seed={seeds[1]}, {generated} with seed={seeds[0]}: "
             "pictures are compared that start from the same noise"
         )
-
-
-def check_pairs(one: Numbered, other: Numbered) -> None:
-    """Raise DataError for a picture whose number the other folder does not have."""
-    for a, b in ((one, other), (other, one)):
-        alone = [path for number, path in a.items() if number not in b]
-        if alone:
-            folder = next(iter(b.values())).parent
-            raise DataError(
-                f"{alone[0]} has no picture of the same number in {folder}: draw as many in both"
-            )
-
-
-def check_pictures(paths: Iterable[Path], square: bool = True) -> str:
-    """A hash of the pictures' bytes. Raises DataError for one that is torn or not square."""
-    digest = hashlib.sha256()
-    for path in paths:
-        height, width, _ = decode_named(path).shape
-        if square and height != width:
-            raise DataError(f"{path} is {width}x{height}: want a square picture, as models draw")
-        digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _numbered(folder: Path, stem: str) -> Numbered:
-    place = folder / Path(stem).parent
-    form = re.compile(rf"{re.escape(Path(stem).name)}_(0|[1-9]\d*)\.png")
-    found = {}
-    for path in sorted(place.glob("[!.]*")):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        match = form.fullmatch(path.name)
-        if match is None:
-            raise DataError(f"{path}: want the name {Path(stem).name}_N.png, N from 0 on")
-        if path.is_symlink() and not inside(path, folder):
-            raise DataError(f"{path}: it leaves the folder by a link")
-        found[int(match[1])] = path
-    if not found:
-        others = sorted(path.name for path in place.glob("[!.]*"))[:SHOWN]
-        there = f"; found {', '.join(others)}" if others else ""
-        raise DataError(f"{place}: no pictures: want {Path(stem).name}_0.png and on{there}")
-    return dict(sorted(found.items()))
-
-
-def _refuse_more(folder: Path, count: int, where: str) -> None:
-    """Pictures of prompts that nobody knows would be left out in silence."""
-    for path in sorted(folder.iterdir()):
-        if path.name.isdecimal() and int(path.name) >= count:
-            raise DataError(f"{path}: no such prompt: {where} has {count}, numbered from 0")
 
 
 def _read_prompts(path: Path) -> tuple[list[str], list[str]]:

@@ -26,7 +26,8 @@ from hw2.metrics.concept_scores import (
     presence_threshold,
     text_scores,
 )
-from hw2.personalize.generated import Generated, Numbered, Prompt
+from hw2.personalize.generated import Generated, Prompt
+from hw2.personalize.numbered import Numbered
 
 
 @dataclass(frozen=True)

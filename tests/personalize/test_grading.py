@@ -17,7 +17,7 @@ from hw2.data.concepts import concept_pictures, read_concepts
 from hw2.errors import DataError, Hw2Error
 from hw2.figures.gallery import GalleryRow
 from hw2.personalize import grade_report
-from hw2.personalize.generated import check_pictures, concepts_in, find_generated
+from hw2.personalize.generated import concepts_in, find_generated
 from hw2.personalize.grade_report import (
     difference_rows,
     grade_rows,
@@ -28,6 +28,7 @@ from hw2.personalize.grade_report import (
 )
 from hw2.personalize.grades import Grades
 from hw2.personalize.grading import Embedder, Scores, score_pictures
+from hw2.personalize.numbered import check_pictures
 from hw2.settings.grading import GradeConceptsConfig
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
 from tests.personalize.drawn_tree import (
