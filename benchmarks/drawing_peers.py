@@ -47,7 +47,8 @@ from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
 from hw2.domains import DIGITS, DOMAINS
 from hw2.locate import find_model
-from hw2.metrics.digit_scores import JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import JudgedPictures
+from hw2.metrics.digit_scores import score_digits
 from hw2.metrics.intervals import Interval
 from hw2.metrics.paired import mcnemar
 from hw2.models.judge import Judge

@@ -10,7 +10,8 @@ from hw2.data.files import sha256_of
 from hw2.digits.folder import drawn_paths, picture_path
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
-from hw2.metrics.digit_scores import MEAN, JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import JudgedPictures
+from hw2.metrics.digit_scores import MEAN, score_digits
 from hw2.metrics.intervals import Interval
 from hw2.metrics.jackknife import Estimate
 from hw2.metrics.paired import difference_over_noises

@@ -12,7 +12,7 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
-from hw2.metrics.digit_scores import JudgedPictures
+from hw2.metrics.digit_metrics import JudgedPictures
 from hw2.models.judge import CourseClassifier, Judge, build_judge
 from hw2.pixels import crops, to_unit
 from hw2.weights import fill, load_weights, read_meta

@@ -9,7 +9,8 @@ from hw2.digits.compared import Apart, compare, pairs_with, part_of
 from hw2.digits.folder import read_cost, read_drawn, reverse_paths, write_sheets
 from hw2.digits.judging import judge_pictures
 from hw2.domains import DOMAINS
-from hw2.metrics.digit_scores import MEAN, METRICS, JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import METRICS, JudgedPictures
+from hw2.metrics.digit_scores import MEAN, score_digits
 from hw2.metrics.table import format_table
 from hw2.models.judge import Judge
 from hw2.runlog.tracker import Tracker

@@ -14,7 +14,8 @@ from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
 from hw2.domains import DIGITS, DOMAINS
 from hw2.figures.grid import sheet
-from hw2.metrics.digit_scores import MEAN, METRICS, JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import METRICS, JudgedPictures
+from hw2.metrics.digit_scores import MEAN, score_digits
 from hw2.metrics.intervals import Interval
 from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig

@@ -11,7 +11,8 @@ from hw2.digits.compared import compare, pairs_with, part_of
 from hw2.digits.folder import picture_path
 from hw2.domains import DOMAINS
 from hw2.errors import ConfigError
-from hw2.metrics.digit_scores import JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import JudgedPictures
+from hw2.metrics.digit_scores import score_digits
 from hw2.metrics.paired import difference_over_noises
 from hw2.settings.digits import SampleDigitsConfig
 

@@ -10,7 +10,8 @@ import torch
 
 from hw2.domains import DOMAINS
 from hw2.errors import DataError
-from hw2.metrics.digit_scores import MEAN, METRICS, DigitScores, JudgedPictures, score_digits
+from hw2.metrics.digit_metrics import METRICS, JudgedPictures
+from hw2.metrics.digit_scores import MEAN, DigitScores, score_digits
 from hw2.metrics.frechet import frechet_distance, kernel_distance
 from hw2.metrics.intervals import Interval, mean_of_intervals, wilson, with_limits
 from hw2.metrics.jackknife import interval_of
