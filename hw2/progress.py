@@ -21,9 +21,7 @@ class Progress:
     `quiet` shows nothing.
     """
 
-    def __init__(
-        self, total: int, title: str, unit: str, done: int = 0, quiet: bool = False
-    ) -> None:
+    def __init__(self, total: int, title: str, unit: str, done: int, quiet: bool) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._last = time.monotonic()
         self._bar = None

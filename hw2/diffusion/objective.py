@@ -30,7 +30,7 @@ class DigitBatch(NamedTuple):
 
 
 def min_snr_weight(
-    snr: Float[Tensor, " b"], gamma: float, kind: PredictionType, floor: float = 0.0
+    snr: Float[Tensor, " b"], gamma: float, kind: PredictionType, floor: float
 ) -> Float[Tensor, " b"]:
     """Min-SNR-gamma weight of an error in eps or v (Hang et al. 2023, eq. 7).
 

@@ -12,9 +12,7 @@ from hw2.metrics.intervals import Interval
 INCHES = (7.0, 7.0)
 
 
-def reliability_figure(
-    bins: Sequence[ReliabilityBin], ece: Interval, title: str = ""
-) -> Image.Image:
+def reliability_figure(bins: Sequence[ReliabilityBin], ece: Interval, title: str) -> Image.Image:
     """Accuracy of each bin with its limits at its mean confidence, above the counts of the bins.
 
     Shaded is the gap to the diagonal, where a calibrated classifier would lie; the areas weighted

@@ -126,7 +126,7 @@ def add_tokens(model: StableDiffusion, learnt: Sequence[Learnt]) -> None:
 
 
 def captioned(
-    model: StableDiffusion, learnt: Learnt, flip: bool, device: torch.device | None = None
+    model: StableDiffusion, learnt: Learnt, flip: bool, device: torch.device | None
 ) -> Captioned:
     """The concept's latents, mirrored too where `flip`, and its captions' tokens."""
     return Captioned(views(model, learnt.pictures, flip, device), model.tokens(learnt.captions))
@@ -136,7 +136,7 @@ def views(
     model: StableDiffusion,
     pictures: UInt8[Tensor, "n 3 h w"],
     flip: bool,
-    device: torch.device | None = None,
+    device: torch.device | None,
 ) -> Float[Tensor, "n views c k l"]:
     """Scaled latents of pictures as they are, and mirrored, on the processor.
 

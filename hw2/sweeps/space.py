@@ -91,9 +91,7 @@ def _shown(value: Any, exact: bool) -> str:
     return repr(value) if exact and float(short) != value else short
 
 
-def checked_points(
-    config: SweepConfig, base: C, check: Callable[[C], object] = lambda settings: None
-) -> list[Point]:
+def checked_points(config: SweepConfig, base: C, check: Callable[[C], object]) -> list[Point]:
     """The points of a sweep over `base`, none with Optuna, which asks for its own.
 
     Raises ConfigError if a point, or an end of a range, is impossible.
