@@ -123,17 +123,7 @@ def test_a_kill_changes_no_bit(folder: Folder, place: dict[str, object]) -> None
 @pytest.mark.parametrize(
     ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
 )
-def test_more_may_be_shown_later(
-    folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
-) -> None:
-    for shown in (1, 2):
-        learn(folder, job, place, **settings, num_shown=shown, out="out")
-
-
-@pytest.mark.parametrize(
-    ("job", "settings"), [("textual_inversion", {}), ("custom_diffusion", {"prior.weight": 0})]
-)
-def test_a_training_goes_on_with_the_same_model_that_lies_elsewhere_now(
+def test_more_may_be_shown_later_with_the_same_model_that_lies_elsewhere_now(
     folder: Folder, place: dict[str, object], job: str, settings: dict[str, object]
 ) -> None:
     given = settings | {"train.num_steps": 2, "out": "out"}
@@ -141,7 +131,7 @@ def test_a_training_goes_on_with_the_same_model_that_lies_elsewhere_now(
     (folder.path / "pipeline").rename(folder.path / "moved")
     gone = folder.run_here(job, place | FEW | given)
     assert "pipeline: no such file or folder; give a folder" in gone.refusal()
-    learn(folder, job, place | {"model": "moved"}, **given)
+    learn(folder, job, place | {"model": "moved"}, **given, num_shown=2)
 
 
 @pytest.mark.parametrize(
