@@ -140,7 +140,7 @@ def test_only_pictures_from_the_same_noises_are_compared(drawn: Folder) -> None:
 
 
 def test_the_command_says_what_it_needs(folder: Folder) -> None:
-    said = folder.run("grade_concepts", "--out", "out").refusal()
+    said = folder.run_here("grade_concepts", {"out": "out"}).refusal()
     assert "generated" in said
     assert list(folder.path.iterdir()) == []
 

@@ -5,10 +5,13 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 
+from hw2.config import ScalingConfig
+from hw2.errors import ConfigError
 from tests.jobs.command import Folder, as_words, wait_for_step
 
 SETTINGS = {
@@ -153,19 +156,17 @@ def assert_complete(folder: Folder, said: str) -> None:
     assert len(run) == 32
 
 
-def test_more_workers_than_the_cluster_has_are_refused(
-    folder: Folder, digits_tree: Path, judge: Path
+def test_what_the_cluster_has_no_room_for_is_refused_before_anything_is_made(
+    folder: Folder, digits_tree: Path, judge: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = folder.run(
-        "train_ddpm",
-        *words(digits_tree, judge),
-        "--scaling.num_workers",
-        999,
-        "--train.batch_size",
-        999,
-    )
-    assert ended.refusal().startswith("scaling.num_workers=999, but the cluster has ")
-    assert not (folder.path / "out").exists()
+    def connected(scaling: ScalingConfig) -> NoReturn:  # as a real one, in test_session.py
+        raise ConfigError(f"scaling.num_workers={scaling.num_workers}, but the cluster has 2 CPUs")
+
+    monkeypatch.setattr("hw2.distributed.session.connected", connected)
+    given = settings(digits_tree, judge, **{"scaling.num_workers": 999, "train.batch_size": 999})
+    told = folder.run_here("train_ddpm", given).refusal()
+    assert told == "scaling.num_workers=999, but the cluster has 2 CPUs"
+    assert list(folder.path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
