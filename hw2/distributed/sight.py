@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hw2.errors import ConfigError
 
@@ -87,4 +88,18 @@ def _all_have(path: Path, nodes: list[str]) -> bool:
             f"{len(waiting)} of {len(nodes)} other nodes do not answer within {ANSWER_SECONDS:g} s:"
             " look at `ray status`"
         )
-    return all(ray.get(ready))
+    return all(_answer(task) for task in ready)
+
+
+def _answer(task: Any) -> bool:
+    """What a node says; True of one that is drained or lost, which gets no work."""
+    import ray
+
+    try:
+        return ray.get(task)
+    except (
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.TaskUnschedulableError,
+        ray.exceptions.WorkerCrashedError,
+    ):
+        return True

@@ -72,6 +72,14 @@ def test_another_disk_under_the_same_path_is_refused(
     refuse_unseen(Path("/proc/none/out"))  # cannot be written here either, as the job will say
 
 
+def test_a_node_that_takes_no_work_any_more_is_not_asked_for_the_files(
+    tmp_path: Path, ray_session: None
+) -> None:
+    here, drained = ray.get_runtime_context().get_node_id(), 56 * "0"
+    assert sight._all_have(tmp_path, [here, drained])
+    assert not sight._all_have(tmp_path / "none", [here, drained])
+
+
 def test_who_else_is_there_is_alive_and_another(monkeypatch: pytest.MonkeyPatch) -> None:
     every = [{"NodeID": name, "Alive": name != "lost"} for name in ("here", "other", "lost")]
     here = SimpleNamespace(get_node_id=lambda: "here")
