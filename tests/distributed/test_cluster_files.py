@@ -2,8 +2,10 @@
 
 import copy
 import importlib.util
+import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,9 @@ def test_ray_start_knows_the_options(name: str) -> None:
 
     for kind in LISTS[1:]:
         words = read(name)[kind][-1].split("ray start ")[1]
-        context = start.make_context("start", words.replace("$RAY_HEAD_IP", "192.0.2.1").split())
+        context = start.make_context(
+            "start", shlex.split(words.replace("$RAY_HEAD_IP", "192.0.2.1"))
+        )
         assert context.params["disable_usage_stats"]
 
 
@@ -116,6 +120,25 @@ def test_a_node_needs_this_repository_alone(name: str) -> None:
     assert "~/hw2/requirements.lock" in config["file_mounts"]
     for command in (command for kind in LISTS for command in config[kind]):
         subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+def test_nodes_that_come_later_have_the_python_of_the_head() -> None:
+    # Ray refuses a node of another patch.
+    (makes,) = [c for c in read("cluster.yaml")["setup_commands"] if "uv venv" in c]
+    assert re.search(r" --python 3\.11\.\d+ ", makes)
+
+
+def test_jobs_that_queue_hold_no_cpu() -> None:
+    (asks,) = re.findall(
+        r"`--entrypoint-resources '(.*?)'`", (ROOT / "docs/cluster.md").read_text()
+    )
+    turn = set(json.loads(asks))
+    aws, own = (read(name) for name in CLUSTERS)
+    assert set(aws["available_node_types"]["head"]["resources"]) == turn
+    assert not aws["available_node_types"]["gpu"]["resources"]  # the driver is on the head
+    words = own["head_start_ray_commands"][-1]
+    assert set(json.loads(re.findall("--resources='(.*?)'", words)[0])) == turn
+    assert "--resources" not in own["worker_start_ray_commands"][-1]
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
