@@ -89,6 +89,13 @@ def _start_or_join() -> None:
                 " (it refuses this token, or wants one): set RAY_AUTH_MODE=token and "
                 "RAY_AUTH_TOKEN_PATH to the cluster's token file"
             ) from error
+        except RuntimeError as error:
+            if not str(error).startswith("Version mismatch"):
+                raise
+            raise ConfigError(
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {' '.join(str(error).split())}: "
+                "take the cluster's Python and Ray, or submit the job (`ray job submit`)"
+            ) from error
         warn_if_open()
         warn_if_shared()
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.utils import check_version_info
 from ray.dashboard.modules.job import common
 
 from hw2.distributed import session
@@ -39,6 +40,21 @@ def test_a_cluster_that_refuses_the_token(
         ConfigError, match=r"^RAY_ADDRESS=there: .* set RAY_AUTH_MODE=token and RAY"
     ):
         session._start_or_join()
+
+
+def test_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: Any) -> None:
+        check_version_info({"ray_version": "2.1.0", "python_version": "3.11.1"}, "node")
+
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(session, "refuse_silent", lambda: None)
+    with pytest.raises(ConfigError) as told:
+        session._start_or_join()
+    assert str(told.value).startswith(
+        "RAY_ADDRESS=there: Version mismatch: The cluster was started"
+    )
+    assert " with: Ray: 2.1.0 Python: 3.11.1 This" in str(told.value)
 
 
 def test_only_a_ray_of_ones_own_gets_a_token_and_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
