@@ -41,6 +41,7 @@ from hw2.training import Training
 if TYPE_CHECKING:
     import torch
 
+A_DAY = "86400"  # seconds
 RESIZE_SECONDS = 20.0  # between looks at which nodes there are: each change repeats some steps
 # A CPU worker computes with one thread, and is worth starting for so many pictures a step (two
 # of 12 pictures take 0.8 of the time that one of 24 takes).
@@ -235,9 +236,10 @@ def _trainer(
             pass
 
     workers, use_gpu = _workers(config.scaling, config.train.batch_size)
-    if config.scaling.min_workers is not None:
-        # A node that is gone still counts for some seconds: do not wait a minute for its workers.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+    # A node that is gone still counts for some seconds: do not wait a minute for its workers. Where
+    # no fewer will do there is nothing to try but the same, and Ray says so in two tracebacks.
+    patience = A_DAY if config.scaling.min_workers is None else "20"
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", patience)
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
     if use_gpu:
         per_worker["GPU"] = 1
