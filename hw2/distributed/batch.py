@@ -14,8 +14,6 @@ from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_c
 from hw2.errors import ConfigError, Hw2Error
 from hw2.pieces import MakeWork, Piece, Work
 
-# Ray Data needs a share of the CPUs for itself: actors that hold all of them wait for ever.
-ACTORS_SHARE = 0.75
 MAX_DEATHS = 8  # of actors at the same piece; Ray Data would go on without end
 MAX_RESTARTS = 20  # of an actor, also of one that dies while it loads its model; likewise
 LESS = "give each piece of work less to do at once (--help: per_chunk, batch_size)"
@@ -33,8 +31,8 @@ def map_pieces(
 
     `make` runs once an actor and loads what the work needs. An actor computes with one CPU thread,
     or `scaling.cpus_per_worker`, so that results do not depend on how many actors there are.
-    `prepare`, if given, is what happens to a piece before: in other processes, at the same time, on
-    CPUs. `scaling.num_workers` 0 works in this process, without Ray.
+    `prepare`, if given, is what happens to a piece before: in other processes, at the same time, as
+    many as there are CPUs. `scaling.num_workers` 0 works in this process, without Ray.
 
     Raises an Hw2Error of the work itself; ConfigError if a piece killed its actor MAX_DEATHS times
     and once more, or anything an actor MAX_RESTARTS times and once more; Ray's error for the rest.
@@ -70,15 +68,15 @@ def _on_actors(
     _set_up_ray_data()
     num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
     num_actors = min(num_actors, len(pieces))
-    wanted, cpus = scaling.cpus_per_worker or 1.0, cluster_cpus_and_gpus()[0]
-    actor_cpus, spare = _cpus_of_each(num_actors, wanted, cpus)
     rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
     data = ray.data.from_items(rows, override_num_blocks=len(pieces))
     if prepare is not None:
         data = data.map_batches(
             lambda batch: _on_batch(prepare, batch),
             batch_size=1,
-            num_cpus=spare,  # as many at once as there are CPUs, in what the actors leave
+            compute=ray.data.TaskPoolStrategy(size=max(1, cluster_cpus_and_gpus()[0])),
+            # Actors may hold all CPUs, those of two jobs too: each would wait for the other's end.
+            num_cpus=0,
         )
     with warnings.catch_warnings():
         # The last two have no place of their own before Ray 2.64, which we stay below.
@@ -88,7 +86,7 @@ def _on_actors(
             fn_constructor_kwargs={"on_gpu": use_gpu},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_cpus=actor_cpus,
+            num_cpus=scaling.cpus_per_worker or 1,
             num_gpus=int(use_gpu),
             max_task_retries=MAX_DEATHS,
             max_restarts=MAX_RESTARTS,
@@ -107,14 +105,6 @@ def _on_actors(
             f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
             "or take fewer with --scaling.num_workers"
         ) from error
-
-
-def _cpus_of_each(num_actors: int, wanted: float, cpus: int) -> tuple[float, float]:
-    """CPUs of an actor, and of a task that prepares beside them; `cpus` are there in all."""
-    if num_actors * wanted > cpus:  # more nodes are waited for
-        return wanted, 1 - ACTORS_SHARE
-    actor_cpus = min(wanted, ACTORS_SHARE * cpus / num_actors)
-    return actor_cpus, 1 - num_actors * actor_cpus / cpus
 
 
 def _set_up_ray_data() -> None:

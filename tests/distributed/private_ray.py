@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,12 @@ import psutil
 from hw2.config import ScalingConfig
 from hw2.distributed import batch
 from hw2.distributed.batch import map_pieces
-from hw2.distributed.session import _object_store_bytes, connected, share_of_cluster
+from hw2.distributed.session import (
+    _object_store_bytes,
+    cluster_cpus_and_gpus,
+    connected,
+    share_of_cluster,
+)
 from hw2.errors import ConfigError, DataError
 from tests.jobs.command import descendants
 
@@ -73,6 +80,37 @@ def prepare(piece: dict[str, Any]) -> dict[str, Any]:
     return {**piece, "number": piece["number"] + 20, "by": os.getpid()}
 
 
+class Other:
+    """An actor of another job."""
+
+    def here(self) -> bool:
+        """Whether it has begun."""
+        return True
+
+
+def beside_others(pieces: list[dict[str, Any]], begun: Path) -> list[int]:
+    """What is prepared and worked on while others hold all CPUs but that of the one worker.
+
+    The file `begun` tells that this has begun, for which all that is prepared waits.
+    """
+    import ray
+
+    def make_and_tell(on_gpu: bool) -> Any:
+        begun.touch()
+        return make(on_gpu)
+
+    def prepare_late(piece: dict[str, Any]) -> dict[str, Any]:
+        while not begun.exists():
+            time.sleep(0.1)
+        return prepare(piece)
+
+    other = ray.remote(num_cpus=cluster_cpus_and_gpus()[0] - 1)(Other).remote()
+    ray.get(other.here.remote())
+    results = list(map_pieces(make_and_tell, pieces, ScalingConfig(num_workers=1), prepare_late))
+    ray.kill(other)
+    return [result["number"] for result in results]
+
+
 def refusal(**scaling: Any) -> str:
     """What `share_of_cluster` says against these settings."""
     try:
@@ -119,6 +157,8 @@ def main() -> None:
         results = list(map_pieces(make, pieces, two))
         seen["numbers"] = [int(result["number"]) for result in results]
         seen["squares"] = [np.asarray(result["squares"]).tolist() for result in results]
+        with tempfile.TemporaryDirectory() as folder:
+            seen["prepared beside others"] = beside_others(pieces, Path(folder) / "begun")
         seen["listening"] = open_ports({os.getpid(), *descendants(os.getpid())})
         seen["too many"] = refusal(num_workers=1000)
         seen["too thick"] = refusal(num_workers=2, cpus_per_worker=600)

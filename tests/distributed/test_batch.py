@@ -1,4 +1,4 @@
-"""What a pool of actors takes of a cluster, and what Ray Data is told, without either."""
+"""What Ray Data and the work are told, without a cluster."""
 
 from typing import Any
 
@@ -7,24 +7,7 @@ import ray.data
 
 from hw2.config import ScalingConfig
 from hw2.distributed import devices
-from hw2.distributed.batch import _cpus_of_each, _set_up_ray_data, map_pieces
-
-
-@pytest.mark.parametrize(
-    ("num_actors", "wanted", "cpus", "found"),
-    [
-        (4, 1.0, 4, (0.75, 0.25)),  # all of them would wait for ever
-        (3, 1.0, 4, (1.0, 0.25)),
-        (2, 1.0, 8, (1.0, 0.75)),
-        (1, 4.0, 4, (3.0, 0.25)),
-        (8, 1.0, 4, (1.0, 0.25)),  # of a cluster that grows
-        (1, 1.0, 0, (1.0, 0.25)),
-    ],
-)
-def test_actors_leave_some_cpus_to_ray_data(
-    num_actors: int, wanted: float, cpus: int, found: tuple[float, float]
-) -> None:
-    assert _cpus_of_each(num_actors, wanted, cpus) == pytest.approx(found)
+from hw2.distributed.batch import _set_up_ray_data, map_pieces
 
 
 @pytest.mark.parametrize(("told", "seconds"), [(None, -1), ("120", 5)])
