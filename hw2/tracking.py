@@ -137,8 +137,11 @@ def open_run(
     run_name: str,
     tags: Mapping[str, str],
     timeout: float = 15.0,
+    seconds: float = 0.0,
 ) -> str:
-    """The id of the run that bears `key` in the tag hw2.key; begun with `tags` if there is none.
+    """The id of the run that bears `key` in the tag hw2.key.
+
+    If there is none it is begun with `tags`, as of so many `seconds` ago.
 
     Raises:
         ConfigError: the store does not answer in that time (a file: in four times that).
@@ -149,8 +152,10 @@ def open_run(
         client = connect(uri)
         found = client.search_runs([experiment_id], f"tags.`hw2.key` = '{key}'")
         all_tags = {**tags, "hw2.key": key}
-        run = found[0] if found else client.create_run(experiment_id, None, all_tags, run_name)
-        return str(run.info.run_id)
+        if found:
+            return str(found[0].info.run_id)
+        began = int(1000 * (time.time() - seconds))
+        return str(client.create_run(experiment_id, began, all_tags, run_name).info.run_id)
 
     return _within(timeout, uri, find_or_create)
 

@@ -82,6 +82,7 @@ class Tracker:
         tracking_uri: str | None = None,
         timeout: float = 15.0,
         mirror: "Mirror | None" = None,
+        seconds: float = 0.0,
     ) -> "Tracker":
         """Begin the run of the job in `out`, or continue the one that `out` began before.
 
@@ -97,6 +98,7 @@ class Tracker:
             tracking_uri: Default MLFLOW_TRACKING_URI, else mlflow.db in the working folder.
             timeout: Seconds in which a server has to answer.
             mirror: What brings `out` to a bucket; rows are delivered once they are there.
+            seconds: How long ago the run began, of what is told when it is done.
 
         Raises:
             ConfigError: the store is of an unknown kind or does not answer.
@@ -117,7 +119,8 @@ class Tracker:
         if mirror:
             mirror.push()
         began = {**parent, **origin(experiment)}
-        run_id = open_run(uri, experiment_id, record["key"], mask(run_name), began, timeout)
+        name = mask(run_name)
+        run_id = open_run(uri, experiment_id, record["key"], name, began, timeout, seconds)
         known = {**record, "run_id": run_id, "tracking_uri": mask(uri), **place}
         write_json(out / RUN_FILE, known)
         tracker = cls(out, run_id, uri, owner=True, mirror=mirror)

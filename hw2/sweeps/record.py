@@ -53,6 +53,7 @@ class Recorder:
                 tags={"trial": trial.folder.name},
                 timeout=self.timeout,
                 mirror=self.parent.mirror,
+                seconds=trial.seconds,
             )
         except UNTOLD as error:
             self._away = str(error)

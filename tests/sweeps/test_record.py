@@ -1,6 +1,7 @@
 """A sweep's runs in a real sqlite store: one parent, a nested run a trial, each row once."""
 
 import csv
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -52,6 +53,16 @@ def runs(tracker: Tracker) -> dict[str, Any]:
 def steps(tracker: Tracker, run: Any, key: str) -> list[int]:
     client = MlflowClient(tracking_uri=tracker.tracking_uri)
     return sorted(m.step for m in client.get_metric_history(run.info.run_id, key))
+
+
+def test_a_trial_s_run_lasts_as_long_as_the_trial(parent: Tracker) -> None:
+    point = EIGHT[1]
+    list(run_trial(ToyWork(parent.out), parent.out, point, [5]))
+    trial = dataclasses.replace(read_trial(parent.out, point), seconds=100.0)
+    with Recorder(parent, "toy") as recorder:
+        recorder.record(trial, {})
+    (run,) = runs(parent).values()
+    assert 100 <= (run.info.end_time - run.info.start_time) / 1000 < 160
 
 
 def test_a_sweep_with_a_failing_trial(parent: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
