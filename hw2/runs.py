@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hw2.config import JobConfig
 from hw2.data.files import inside, sha256_of
+from hw2.distributed.devices import number_format
 from hw2.distributed.reach import joining
-from hw2.distributed.session import number_format
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.errors import ConfigError
 from hw2.job import claim_out

@@ -21,7 +21,8 @@ def main(config: ClipZeroShotConfig) -> None:
     from hw2.clip.work import make_encoder, make_reader
     from hw2.config import ScalingConfig
     from hw2.distributed.batch import map_pieces
-    from hw2.distributed.session import connected, number_format
+    from hw2.distributed.devices import number_format
+    from hw2.distributed.session import connected
     from hw2.progress import progress
     from hw2.runs import job_run
 

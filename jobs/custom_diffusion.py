@@ -10,7 +10,8 @@ from hw2.settings.personalize import CustomDiffusionConfig
 def main(config: CustomDiffusionConfig) -> None:
     """Draw pictures of the concepts' classes, train (or continue), and save what has changed."""
     from hw2.distributed.batch import map_pieces
-    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.devices import driver_device
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training_on
     from hw2.locate import FINAL
     from hw2.personalize import generating, prior

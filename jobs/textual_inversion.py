@@ -9,7 +9,8 @@ from hw2.settings.personalize import TextualInversionConfig
 
 def main(config: TextualInversionConfig) -> None:
     """Train (or continue), then write OUT/learned_embeds.safetensors, which diffusers loads."""
-    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.devices import driver_device
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training_on
     from hw2.locate import FINAL
     from hw2.personalize.inversion import (

@@ -14,7 +14,8 @@ def main(config: TrainFacesConfig) -> None:
     from hw2.data.faces import real_folder
     from hw2.data.listing.store import warn_of_other_files
     from hw2.diffusion.samplers import timesteps
-    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.devices import driver_device
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.faces.loading import NUM_TRAIN_TIMESTEPS
     from hw2.faces.training import face_training, final_loss, find_init, read_faces

@@ -13,7 +13,8 @@ from hw2.settings.text2image import TrainText2ImageConfig
 def main(config: TrainText2ImageConfig) -> None:
     """Train (or continue), then write OUT/pipeline, which diffusers loads."""
     from hw2.data.captions import warn_of_cut
-    from hw2.distributed.session import connected, driver_device
+    from hw2.distributed.devices import driver_device
+    from hw2.distributed.session import connected
     from hw2.distributed.train import run_training
     from hw2.locate import FINAL
     from hw2.runs import job_run

@@ -10,7 +10,8 @@ from typing import Any
 from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import own_device, refuse_unusable, with_threads
-from hw2.distributed.session import cluster_cpus_and_gpus, connected, share_of_cluster
+from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster, tell_if_busy
+from hw2.distributed.session import connected
 from hw2.errors import ConfigError, Hw2Error
 from hw2.pieces import MakeWork, Piece, Work
 
@@ -67,7 +68,8 @@ def _on_actors(
 
     _set_up_ray_data()
     num_actors, use_gpu = share_of_cluster(scaling, len(pieces))
-    num_actors = min(num_actors, len(pieces))
+    num_actors, cpus = min(num_actors, len(pieces)), scaling.cpus_per_worker or 1
+    tell_if_busy(cpus, int(use_gpu))
     rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
     data = ray.data.from_items(rows, override_num_blocks=len(pieces))
     if prepare is not None:
@@ -86,7 +88,7 @@ def _on_actors(
             fn_constructor_kwargs={"on_gpu": use_gpu},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_cpus=scaling.cpus_per_worker or 1,
+            num_cpus=cpus,
             num_gpus=int(use_gpu),
             max_task_retries=MAX_DEATHS,
             max_restarts=MAX_RESTARTS,

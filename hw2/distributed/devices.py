@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hw2.config import AnyScaling, OwnProcessConfig, ScalingConfig
+from hw2.distributed.reach import joining
 from hw2.errors import ConfigError
+from hw2.settings.values import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +79,28 @@ def own_device(scaling: AnyScaling) -> "torch.device":
     if scaling.use_gpu and (why := gpu_refusal()):
         raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
     return torch.device("cuda" if scaling.use_gpu else "cpu")
+
+
+def driver_device(scaling: AnyScaling) -> "torch.device":
+    """The device of what a job computes itself when its workers are done: a GPU if they had one.
+
+    Of this machine; where a joined cluster may have lent it to others, only if told so.
+    """
+    import torch
+
+    if scaling.num_workers == 0:
+        return own_device(scaling)
+    wanted = not joining() if scaling.use_gpu is None else scaling.use_gpu
+    return torch.device("cuda" if wanted and gpu_refusal() is None else "cpu")
+
+
+def number_format(precision: Precision, scaling: AnyScaling) -> Precision:
+    """`precision`, where "auto" is what it means here; a cluster's nodes decide for themselves."""
+    if precision != "auto" or joining():
+        return precision
+    from hw2.precision import wants_bf16
+
+    return "bf16" if wants_bf16(precision, driver_device(scaling)) else "fp32"
 
 
 def grading_device(scaling: OwnProcessConfig) -> "torch.device":

@@ -10,20 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hw2.bucket.mirror import Mirror
-from hw2.config import AnyScaling, ScalingConfig
-from hw2.distributed.devices import gpu_refusal, own_device, say_once
-from hw2.distributed.entrypoint import held_by_entrypoint
+from hw2.config import ScalingConfig
+from hw2.distributed.devices import own_device
 from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import joining, refuse_long_folder, refuse_silent
+from hw2.distributed.room import share_of_cluster
 from hw2.distributed.token_file import warn_if_shared
 from hw2.errors import ConfigError
-from hw2.settings.values import Precision
-
-if TYPE_CHECKING:
-    import torch
 
 OBJECT_STORE_BYTES = 200 * 2**20  # of a local Ray, for each CORES_A_STORE
 CORES_A_STORE = 8
@@ -168,95 +164,3 @@ def clear_ray_storage(out: Path, mirror: Mirror | None) -> None:
     else:
         with contextlib.suppress(OSError):
             mirror.bucket.files.delete_dir(mirror.bucket.path("ray"))
-
-
-def cluster_cpus_and_gpus() -> tuple[int, int]:
-    """Whole CPUs and GPUs of the connected cluster, without what a submitted job itself holds."""
-    nodes = _nodes()
-    return int(sum(cpus for cpus, _ in nodes)), int(sum(gpus for _, gpus in nodes))
-
-
-def fitting(cpus: float, gpus: float = 0) -> int:
-    """How many workers of so many CPUs and GPUs the nodes have room for; none spans two nodes."""
-    have = 0
-    for node_cpus, node_gpus in _nodes():
-        here = int(node_cpus / cpus)
-        have += max(0, min(here, int(node_gpus / gpus)) if gpus else here)
-    return have
-
-
-def _nodes() -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node, without what a submitted job holds on its own."""
-    import ray
-
-    held, here = held_by_entrypoint(), ray.get_runtime_context().get_node_id()
-    found = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            own = held if node["NodeID"] == here else (0.0, 0.0)
-            has = node["Resources"]
-            found.append((has.get("CPU", 0) - own[0], has.get("GPU", 0) - own[1]))
-    return found
-
-
-def growing() -> bool:
-    """Whether there is a cluster to join that is trusted to bring nodes when they are asked for."""
-    return joining() and os.environ.get("HW2_CLUSTER_GROWS") == "1"
-
-
-def driver_device(scaling: AnyScaling) -> "torch.device":
-    """The device of what a job computes itself when its workers are done: a GPU if they had one.
-
-    Of this machine; where a joined cluster may have lent it to others, only if told so.
-    """
-    import torch
-
-    if scaling.num_workers == 0:
-        return own_device(scaling)
-    wanted = not joining() if scaling.use_gpu is None else scaling.use_gpu
-    return torch.device("cuda" if wanted and gpu_refusal() is None else "cpu")
-
-
-def number_format(precision: Precision, scaling: AnyScaling) -> Precision:
-    """`precision`, where "auto" is what it means here; a cluster's nodes decide for themselves."""
-    if precision != "auto" or joining():
-        return precision
-    from hw2.precision import wants_bf16
-
-    return "bf16" if wants_bf16(precision, driver_device(scaling)) else "fp32"
-
-
-def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
-    """Number of workers, and whether each has a GPU: as told, else what fits, up to `at_most`.
-
-    With `min_workers`, what fits up to what is told, and no fewer than that.
-
-    Raises ConfigError if more are told than fit, or if workers may come and go while the job itself
-    holds CPUs: Ray would wait for them without end. A cluster that grows (HW2_CLUSTER_GROWS, as in
-    cluster.yaml) is trusted to bring them: Ray does not tell how far it can grow.
-    """
-    cpus, gpus = cluster_cpus_and_gpus()
-    grows = growing()
-    use_gpu = gpus > 0 if scaling.use_gpu is None else scaling.use_gpu
-    if use_gpu and not gpus and not grows:
-        raise ConfigError("scaling.use_gpu=true, but the cluster has no GPU: leave it out")
-    if use_gpu and not joining() and (why := gpu_refusal()):  # of a cluster's nodes, Ray's word
-        if scaling.use_gpu:
-            raise ConfigError(f"scaling.use_gpu=true, but {why}: leave it out")
-        say_once(f"computing on the processor: {why}")
-        use_gpu = False
-    if scaling.min_workers is not None and any(held_by_entrypoint()):
-        raise ConfigError(
-            f"scaling.min_workers={scaling.min_workers} beside --entrypoint-num-cpus or -gpus: Ray "
-            "takes what the job itself holds for room, and waits for it: leave one of them out"
-        )
-    have = fitting(scaling.cpus_per_worker or 1, int(use_gpu))
-    need = "num_workers" if scaling.min_workers is None else "min_workers"
-    if (getattr(scaling, need) or 1) > have and not grows:
-        told = {need: getattr(scaling, need), "cpus_per_worker": scaling.cpus_per_worker}
-        asked = " and ".join(f"scaling.{k}={v:g}" for k, v in told.items() if v is not None)
-        has = f"{cpus} CPUs" + f" and {gpus} GPUs" * use_gpu
-        raise ConfigError(f"{asked}, but the cluster has {has}: it has room for {have} workers")
-    if scaling.num_workers and scaling.min_workers is None:
-        return scaling.num_workers, use_gpu
-    return max(1, min(have, scaling.num_workers or at_most)), use_gpu

@@ -17,13 +17,8 @@ from hw2.distributed.asking import answering, asking
 from hw2.distributed.devices import own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
-from hw2.distributed.session import (
-    clear_ray_storage,
-    connected,
-    growing,
-    ray_storage,
-    share_of_cluster,
-)
+from hw2.distributed.room import growing, share_of_cluster
+from hw2.distributed.session import clear_ray_storage, connected, ray_storage
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import ConfigError, Hw2Error
 from hw2.gradients import Place

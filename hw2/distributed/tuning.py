@@ -15,17 +15,16 @@ from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal, refuse_unusable
-from hw2.distributed.search import point_of, searched
-from hw2.distributed.session import (
-    clear_ray_storage,
+from hw2.distributed.reach import joining
+from hw2.distributed.room import (
     cluster_cpus_and_gpus,
-    connected,
     fitting,
     growing,
-    joining,
-    ray_storage,
     share_of_cluster,
+    tell_if_busy,
 )
+from hw2.distributed.search import point_of, searched
+from hw2.distributed.session import clear_ray_storage, connected, ray_storage
 from hw2.distributed.sight import refuse_other_disk
 from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError, Hw2Error
@@ -61,6 +60,7 @@ def run_under_tune(
     mend_controller()
     wanted = len(points) or config.search.num_trials
     num_workers, limited, resources = _resources(config.scaling, config.gpus_per_trial, wanted)
+    tell_if_busy(resources["cpu"], resources.get("gpu", 0))
     limited = limited or config.search.method == "optuna"
     here = _Here(told, mirror)
     address, on_gpu = mirror.address if mirror else None, resources.get("gpu", 0) > 0

@@ -15,12 +15,8 @@ import psutil
 from hw2.config import ScalingConfig
 from hw2.distributed import batch
 from hw2.distributed.batch import map_pieces
-from hw2.distributed.session import (
-    _object_store_bytes,
-    cluster_cpus_and_gpus,
-    connected,
-    share_of_cluster,
-)
+from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster
+from hw2.distributed.session import _object_store_bytes, connected
 from hw2.errors import ConfigError, DataError
 from tests.jobs.command import descendants
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from hw2.bucket.out import mirrored
 from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected
+from hw2.distributed.room import cluster_cpus_and_gpus
+from hw2.distributed.session import connected
 from hw2.distributed.sweep import run_sweep
 from hw2.errors import ConfigError, StorageError
 from hw2.runlog.run_file import RUN_FILE

@@ -106,21 +106,6 @@ def test_rays_word_for_a_ray_of_ones_own_joins_nothing(monkeypatch: pytest.Monke
         assert told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and "RAY_AUTH_TOKEN" in told
 
 
-def test_only_the_jobs_own_node_has_less_by_what_the_job_holds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    every = [
-        {"NodeID": name, "Alive": name != "lost", "Resources": {"CPU": 4.0, "GPU": 2.0}}
-        for name in ("here", "other", "lost")
-    ]
-    monkeypatch.setattr(ray, "nodes", lambda: every)
-    here = SimpleNamespace(get_node_id=lambda: "here")
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
-    monkeypatch.setattr(session, "held_by_entrypoint", lambda: (1.0, 2.0))
-    assert session.cluster_cpus_and_gpus() == (7, 2)
-    assert session.fitting(4) == session.fitting(1, 1) - 1 == 1
-
-
 def test_what_the_job_holds(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Jobs:
         def __init__(self, gcs_client: object) -> None:

@@ -38,7 +38,8 @@ TREE = {
 PROGRAM = """
 import json, os, pathlib
 from hw2.config import ScalingConfig
-from hw2.distributed.session import cluster_cpus_and_gpus, connected
+from hw2.distributed.room import cluster_cpus_and_gpus
+from hw2.distributed.session import connected
 files = [str(p) for p in pathlib.Path(".").rglob("*") if p.is_file() and p.suffix != ".pyc"]
 with connected(ScalingConfig()):
     print(json.dumps([os.environ["RAY_ADDRESS"], files, cluster_cpus_and_gpus()[0]]))
