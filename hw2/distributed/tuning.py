@@ -5,16 +5,13 @@ import logging
 import os
 import pickle
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw2.allocator import OTHER, room_on_gpu
-from hw2.bucket.mirror import Address, Mirror
-from hw2.bucket.out import joined
+from hw2.bucket.mirror import Mirror
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import gpu_refusal, refuse_unusable
+from hw2.distributed.devices import gpu_refusal
 from hw2.distributed.reach import joining
 from hw2.distributed.room import (
     cluster_cpus_and_gpus,
@@ -25,15 +22,12 @@ from hw2.distributed.room import (
 )
 from hw2.distributed.search import point_of, searched
 from hw2.distributed.session import clear_ray_storage, connected, ray_storage
-from hw2.distributed.sight import refuse_other_disk
+from hw2.distributed.trial_actor import trainable
 from hw2.distributed.tune_controller import mend_controller
 from hw2.errors import ConfigError, Hw2Error
-from hw2.lock import one_of_writers
-from hw2.metrics.intervals import UNDEFINED
-from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import Report, TrialResult, Work, fail_trial, name_of, read_trial, run_trial
+from hw2.sweeps.trial import TrialResult, Work, fail_trial, name_of, read_trial
 
 
 @contextlib.contextmanager
@@ -64,11 +58,11 @@ def run_under_tune(
     limited = limited or config.search.method == "optuna"
     here = _Here(told, mirror)
     address, on_gpu = mirror.address if mirror else None, resources.get("gpu", 0) > 0
-    trainable = _trainable(config, out, address, on_gpu)
+    actor = trainable(config, out, address, on_gpu)
     space, search, num_trials = searched(points, config, out)
     tuner = tune.Tuner(
         # As a parameter: what it holds (real pictures) may be more than a class may carry.
-        tune.with_resources(tune.with_parameters(trainable, make=make), resources),
+        tune.with_resources(tune.with_parameters(actor, make=make), resources),
         param_space=space,
         tune_config=tune.TuneConfig(
             metric=config.metric,
@@ -93,76 +87,6 @@ def run_under_tune(
         raise here.refusal
     clear_ray_storage(out, mirror)
     return list(here.ended.values())
-
-
-def _trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: bool) -> Any:
-    """The class of Tune's actors: they work in `out`, or in copies of the OUT at `address`."""
-    from ray import tune
-
-    rungs, metric, run_file = config.rungs, config.metric, (out / RUN_FILE).read_text()
-
-    class Trial(tune.Trainable):
-        """One actor's trials, one after the other: the model is loaded once."""
-
-        def setup(self, config: dict[str, Any], make: Callable[[bool], Work]) -> None:
-            logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.ERROR)
-            self.held, self.out, self.mirror = contextlib.ExitStack(), out, None
-            self.refusal: Hw2Error | None = None
-            try:
-                if address is not None:  # a folder of its own: it may run on another node
-                    self.mirror = self.held.enter_context(joined(address))
-                    self.mirror.join_beside()
-                    self.out = self.mirror.folder
-                else:
-                    refuse_other_disk(out / RUN_FILE, run_file)
-                    self.held.enter_context(one_of_writers(out))
-                    refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
-                refuse_unusable(on_gpu)
-                with room_on_gpu(OTHER):
-                    self.work = make(on_gpu)
-                self.reset_config(config)
-            except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks
-                print(error, file=sys.stderr, flush=True)
-                self.refusal = error
-
-        def cleanup(self) -> None:
-            self.held.close()
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self.point = point_of(new_config)
-            self.fetch(self.point)
-            self.reports: Iterator[Report] = run_trial(
-                self.work, self.out, self.point, rungs, self.fetch
-            )
-            return True
-
-        def fetch(self, point: Point) -> None:
-            if self.mirror:
-                self.mirror.pull_below(name_of(point))
-
-        def step(self) -> dict[str, Any]:
-            if self.refusal is not None:
-                raise self.refusal  # another node may do better
-            # An error is told, not raised: Tune would end the actor, and the model with it.
-            try:
-                report = next(self.reports)
-            except Exception as error:
-                fail_trial(self.out, self.point, error)
-                return {"done": True, "failed": True}
-            finally:
-                if self.mirror:
-                    self.mirror.push()
-            done = report.samples == rungs[-1]
-            value = report.scores.get(metric, UNDEFINED).value
-            return {"samples": report.samples, metric: value, "done": done}
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Nothing: the trial's folder is the checkpoint."""
-
-        def load_checkpoint(self, checkpoint: object) -> None:
-            """Nothing, as above."""
-
-    return Trial
 
 
 def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:

@@ -151,7 +151,7 @@ def test_an_actor_that_finds_another_disk_says_so_in_a_line(
     assert trial.trace == ""
     told = swept["all"]["told"]
     assert said in told
-    assert "creation task" not in told and "tuning.py" not in told
+    assert "creation task" not in told and "trial_actor.py" not in told
     assert swept["moved"]["drawn"] == ["0 0"]
 
 

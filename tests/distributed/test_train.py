@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hw2.config import ScalingConfig
-from hw2.distributed import session
+from hw2.distributed import room
 from hw2.distributed.failures import MAX_FAILURES
 from hw2.distributed.train import (
     A_DAY,
@@ -65,7 +65,7 @@ def test_how_many_workers_a_training_has(
     grows: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "_nodes", lambda: nodes)
+    monkeypatch.setattr(room, "_nodes", lambda: nodes)
     monkeypatch.setenv("RAY_ADDRESS", "there")
     monkeypatch.setenv("HW2_CLUSTER_GROWS", "1" if grows else "0")
     if grows and told == {"min_workers": 1}:
@@ -96,7 +96,7 @@ def test_the_settings_reach_ray(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(session, "_nodes", lambda: [(8, gpus)])
+    monkeypatch.setattr(room, "_nodes", lambda: [(8, gpus)])
     monkeypatch.setenv("RAY_ADDRESS", "there")
     monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
     trainer = trainer_of(tmp_path, min_workers=1, num_workers=3)
@@ -116,7 +116,7 @@ def test_the_settings_reach_ray(
 def test_a_fixed_number_of_workers_is_waited_for_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_nodes", lambda: [(8, 0)])
+    monkeypatch.setattr(room, "_nodes", lambda: [(8, 0)])
     monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
     first, second = (trainer_of(tmp_path, num_workers=2).run_config for _ in range(2))
     assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == A_DAY
@@ -128,7 +128,7 @@ def test_a_fixed_number_of_workers_is_waited_for_in_silence(
 
 
 def test_ctrl_c_is_left_to_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_nodes", lambda: [(8, 0)])
+    monkeypatch.setattr(room, "_nodes", lambda: [(8, 0)])
     before = signal.getsignal(signal.SIGINT)
     trainer_of(tmp_path)._register_sigint_handler(None)
     assert signal.getsignal(signal.SIGINT) is before

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import devices, session, tuning
+from hw2.distributed import devices, room, trial_actor
 from hw2.distributed.sweep import run_sweep
-from hw2.distributed.tuning import _callback, _Here, _resources, _trainable, connected_for
+from hw2.distributed.trial_actor import trainable
+from hw2.distributed.tuning import _callback, _Here, _resources, connected_for
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.lock import only_writer
 from hw2.runlog.run_file import RUN_FILE
@@ -29,7 +30,7 @@ def actor(out: Path, point: Point, **settings: Any) -> Any:
     """An actor of Tune's at its first trial, in this process."""
     if not (out / RUN_FILE).exists():
         (out / RUN_FILE).write_text("mine")
-    made = _trainable(toy_config(out, **settings), out, None, on_gpu=False)
+    made = trainable(toy_config(out, **settings), out, None, on_gpu=False)
     one = made.__new__(made)
     one.setup({"point": point}, make_toy(out))
     return one
@@ -67,7 +68,7 @@ def test_an_actor_that_cannot_work_says_so_and_makes_nothing(
     out = tmp_path / "out"
     out.mkdir()
     (out / RUN_FILE).write_text("mine")
-    made = _trainable(toy_config(out), out, None, on_gpu=False)
+    made = trainable(toy_config(out), out, None, on_gpu=False)
 
     @contextmanager
     def late(folder: Path) -> Iterator[None]:
@@ -79,7 +80,7 @@ def test_an_actor_that_cannot_work_says_so_and_makes_nothing(
     elif harm == "gone":
         out.rename(tmp_path / "aside")
     else:
-        monkeypatch.setattr(tuning, "one_of_writers", late)
+        monkeypatch.setattr(trial_actor, "one_of_writers", late)
     one = made.__new__(made)
     one.setup({"point": {"x": 1.0}}, make_toy(tmp_path))
     said = f"^{out} is not on all nodes"
@@ -112,11 +113,11 @@ def test_actors_are_told_of_their_gpu(
         return ToyWork(tmp_path)
 
     for on_gpu in (True, False):
-        made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu)
+        made = trainable(toy_config(tmp_path), tmp_path, None, on_gpu)
         made.__new__(made).setup({"point": {"x": 1.0}}, make)
     assert told == [True, False]
     monkeypatch.setattr(devices, "gpu_refusal", lambda: "the driver is too old")
-    made = _trainable(toy_config(tmp_path), tmp_path, None, on_gpu=True)
+    made = trainable(toy_config(tmp_path), tmp_path, None, on_gpu=True)
     made.__new__(made).setup({"point": {"x": 1.0}}, make)
     assert ": the driver is too old: mend that, or give" in capsys.readouterr().err
     assert told == [True, False]
@@ -131,7 +132,7 @@ def test_a_model_that_the_gpu_has_no_room_for_is_told_in_a_line(
 ) -> None:
     (tmp_path / RUN_FILE).touch()
     config = toy_config(tmp_path)
-    made = _trainable(config, tmp_path, None, on_gpu=False)
+    made = trainable(config, tmp_path, None, on_gpu=False)
     made.__new__(made).setup({"point": {"x": 1.0}}, too_large)
     said = "the GPU has too little memory for this: free it of other programs, take another, "
     assert capsys.readouterr().err.startswith(said)
@@ -211,14 +212,14 @@ def test_how_many_trials_run_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "there")
-    monkeypatch.setattr(session, "_nodes", lambda: [(4, 2 if share else 0)])
+    monkeypatch.setattr(room, "_nodes", lambda: [(4, 2 if share else 0)])
     assert _resources(ScalingConfig(**scaling), share, trials) == found
 
 
 def test_a_share_of_a_gpu_is_refused_before_the_sweep(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_nodes", lambda: [(4, 0)])
+    monkeypatch.setattr(room, "_nodes", lambda: [(4, 0)])
     config = toy_config(tmp_path, gpus_per_trial=0.5, scaling={"num_workers": 1})
     told = pytest.raises(ConfigError, match=r"^gpus_per_trial=0\.5, but the cluster has no GPU")
     with told, connected_for(config):
