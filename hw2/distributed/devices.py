@@ -32,15 +32,12 @@ def gpu_refusal() -> str | None:
     """
     import torch
 
-    with warnings.catch_warnings(record=True) as told:  # of a driver torch only warns
-        warnings.simplefilter("always")
-        found = torch.cuda.is_available()
-    if not found:
+    told = _said_of_driver()
+    if not torch.cuda.is_available():
         if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) in ("", "-1"):
             return f"CUDA_VISIBLE_DEVICES={visible} hides all GPUs"
-        for one in told:
-            if said := re.match(WARNED, str(one.message)):
-                return f"torch finds no GPU here ({said[1]})"
+        if told:
+            return f"torch finds no GPU here ({told})"
         return "torch finds no GPU here, or a driver that is too old for it"
     try:
         mine = torch.cuda.get_device_capability()
@@ -53,6 +50,18 @@ def gpu_refusal() -> str | None:
             return None
     has = f"{torch.cuda.get_device_name()} is of compute capability {mine[0]}.{mine[1]}"
     return f"{has}, and torch {torch.__version__} is made for {' '.join(made_for)}"
+
+
+@functools.cache
+def _said_of_driver() -> str:
+    """What torch says of a driver that it cannot use: a warning, once in a process; "" of none."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.is_available()
+    found = (WARNED.match(str(one.message)) for one in told)
+    return next((said[1] for said in found if said), "")
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,6 +17,14 @@ OLD = "The NVIDIA driver on your system is too old (found version 12040)"
 ODD = "Unexpected error from cudaGetDeviceCount(). Did you? Error 802: system not yet initialized"
 
 
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Nothing is known of the driver yet, nor afterwards."""
+    devices._said_of_driver.cache_clear()
+    yield
+    devices._said_of_driver.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("visible", "warned", "why"),
     [
@@ -27,16 +36,19 @@ ODD = "Unexpected error from cudaGetDeviceCount(). Did you? Error 802: system no
     ],
 )
 def test_why_there_is_no_gpu_is_told(
-    visible: str, warned: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+    visible: str, warned: str | None, why: str, fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unsaid = [warned] if warned else []
+
     def is_available() -> bool:
-        if warned:
-            warnings.warn(warned, stacklevel=1)
+        if unsaid:  # torch says it once in a process
+            warnings.warn(unsaid.pop(), stacklevel=1)
         return False
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
-    assert str(devices.gpu_refusal()).removeprefix("torch finds ") == why
+    for _ in range(2):
+        assert str(devices.gpu_refusal()).removeprefix("torch finds ") == why
 
 
 def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
