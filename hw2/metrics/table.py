@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,13 +44,19 @@ def _widths(table: PrettyTable, room: int) -> dict[str, int]:
     """
     too_wide = len(table.get_string().partition("\n")[0]) - room
     texts = {name: [row[i] for row in table.rows] for i, name in enumerate(table.field_names)}
-    widths = {name: max(map(len, [name, *of])) for name, of in texts.items()}
-    least = {name: max(map(len, [name, *" ".join(of).split()])) for name, of in texts.items()}
+    widths = {name: max(map(_places, [name, *of])) for name, of in texts.items()}
+    least = {name: max(map(_places, [name, *" ".join(of).split()])) for name, of in texts.items()}
     for _ in range(too_wide):
         if not (wide := [name for name in widths if widths[name] > least[name]]):
             break
         widths[max(wide, key=widths.__getitem__)] -= 1
     return widths if too_wide > 0 else {}
+
+
+def _places(text: str) -> int:
+    """How many places of a terminal a text takes: a Chinese sign takes two."""
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide
 
 
 _WORDS = ("n/a", "nan", "all")  # what stands in a column of numbers where there is none

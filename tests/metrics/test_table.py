@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from wcwidth import wcswidth
 
 from hw2.metrics.intervals import wilson
 from hw2.metrics.table import format_table
@@ -44,17 +45,21 @@ def test_a_terminal_without_boxes_gets_a_border_of_ascii(
 
 
 @pytest.mark.parametrize("room", [120, 60, 50])
+@pytest.mark.parametrize(
+    "score", ["judged accuracy of real pictures", "王小明的作業 第二組 王小明"]
+)
 def test_on_a_narrow_terminal_cells_go_over_lines_and_no_word_is_broken(
-    room: int, monkeypatch: pytest.MonkeyPatch
+    score: str, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score, share = "judged accuracy of real pictures", f"{wilson(980, 1000):.1%}"
+    share = f"{wilson(980, 1000):.1%}"
     rows = [{"score": score, "mnistm": share, "a long head": 1}]
     wide = format_table(rows)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(room))
     table = format_table(rows)
     assert (table == wide) == (room == 120)
-    assert max(map(len, table.splitlines())) <= room
+    assert {wcswidth(line) for line in table.splitlines()} == {len(table.splitlines()[0])}
+    assert len(table.splitlines()[0]) <= room
     head, *lines = cells(table)
     assert head == ["score", "mnistm", "a long head"]
     whole = [" ".join(parts).strip() for parts in zip(*lines, strict=True)]
