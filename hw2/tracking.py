@@ -1,5 +1,6 @@
 """MLflow's stores: the only file that imports mlflow, and not before it must."""
 
+import configparser
 import contextlib
 import getpass
 import logging
@@ -73,8 +74,11 @@ def origin(job: str) -> dict[str, str]:
     from mlflow.utils.credentials import read_mlflow_creds
 
     tags = {"mlflow.source.name": f"jobs.{job}", "mlflow.source.type": "LOCAL"}
+    user = None
+    with contextlib.suppress(OSError, ValueError, configparser.Error):  # of ~/.mlflow/credentials
+        user = read_mlflow_creds().username
     with contextlib.suppress(KeyError, OSError):  # in a container the user may be a mere number
-        tags["mlflow.user"] = read_mlflow_creds().username or getpass.getuser()
+        tags["mlflow.user"] = user or getpass.getuser()
     return tags
 
 
@@ -87,9 +91,11 @@ def log_values(
 ) -> None:
     """Send values to a run, in calls of the size that the stores allow.
 
-    A tag data_hash.NAME is also the dataset NAME, by which MLflow's table of runs filters.
+    A tag data_hash.NAME is also the dataset NAME, by which MLflow's table of runs filters, but for
+    a server that knows no datasets.
     """
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
 
     sent = [Metric(name, value, time_ms, step) for name, value, time_ms, step in metrics]
     fixed = [Param(*pair) for pair in (params or {}).items()]
@@ -101,7 +107,11 @@ def log_values(
         client.log_batch(run_id, params=fixed[part], tags=marks[part], synchronous=True)
     read = {t.key.removeprefix(DATA_HASH): t.value for t in marks if t.key.startswith(DATA_HASH)}
     if seen := [Dataset(name, found[:DIGEST], "sha256", found) for name, found in read.items()]:
-        client.log_inputs(run_id, [DatasetInput(dataset) for dataset in seen])
+        try:
+            client.log_inputs(run_id, [DatasetInput(dataset) for dataset in seen])
+        except MlflowException as error:  # else all that comes later would wait for it
+            if error.error_code != "ENDPOINT_NOT_FOUND":
+                raise
 
 
 def refuse_silent(uri: str, timeout: float = 15.0) -> None:

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from hw2.tracking import origin
 from tests.stores import start
@@ -34,6 +37,19 @@ def test_the_table_of_runs_names_user_job_and_datasets(
     assert same.info.run_id == tracker.run_id
 
 
+def test_a_server_without_datasets_holds_up_nothing(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log_inputs(client: MlflowClient, run_id: str, datasets: object) -> NoReturn:
+        raise MlflowException("404", ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_inputs)
+    tracker = start(tmp_path, store, tags={"data_hash.train": "ab" * 32})
+    assert tracker.finish("FINISHED", 5.0)
+    run = MlflowClient(tracking_uri=store).get_run(tracker.run_id)
+    assert run.info.status == "FINISHED" and run.data.tags["data_hash.train"] == "ab" * 32
+
+
 def test_the_user_is_the_account_at_the_server_before_that_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,8 +58,10 @@ def test_the_user_is_the_account_at_the_server_before_that_of_the_machine(
     monkeypatch.setenv("LOGNAME", "login")
     assert origin("any")["mlflow.user"] == "login"
     (tmp_path / ".mlflow").mkdir()
-    (tmp_path / ".mlflow/credentials").write_text("[mlflow]\nmlflow_tracking_username = amy\n")
-    assert origin("any")["mlflow.user"] == "amy"
+    account, of_another_form = "[mlflow]\nmlflow_tracking_username = amy\n", "amy:pw\n"
+    for text, user in ((account, "amy"), (of_another_form, "login")):
+        (tmp_path / ".mlflow/credentials").write_text(text)
+        assert origin("any")["mlflow.user"] == user
 
 
 def test_a_user_without_a_name_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
