@@ -1,21 +1,23 @@
 """What a user looks for in a browser: a sweep with its trials, curves, sheets; a job."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import NewPage
 from tests.mlflow_server.conftest import Jobs
 from tests.mlflow_server.served import Served
+
+if TYPE_CHECKING:
+    from tests.browser import NewPage
 
 pytest_plugins = ["tests.browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 expect.set_options(timeout=60_000)  # a cold page on a busy machine
 
 
-def page_of(new_page: NewPage, served: Served, name: str) -> tuple[Page, str, list[Any]]:
+def page_of(new_page: "NewPage", served: Served, name: str) -> tuple[Page, str, list[Any]]:
     """A page with Amy's account, the address of an experiment, and its runs, the sweep's first."""
     page = new_page(http_credentials={"username": "amy", "password": served.accounts["amy"]})
     experiment = served.client.get_experiment_by_name(name).experiment_id
@@ -33,7 +35,7 @@ def drawn(picture: Locator) -> tuple[int, int]:
 
 
 def test_trials_are_shown_under_their_sweep(
-    served: Served, jobs: Jobs, new_page: NewPage, screenshots: Path
+    served: Served, jobs: Jobs, new_page: "NewPage", screenshots: Path
 ) -> None:
     page, address, (sweep, *trials) = page_of(new_page, served, "tune_guidance")
     page.goto(address)
@@ -50,7 +52,7 @@ def test_trials_are_shown_under_their_sweep(
 
 
 def test_the_sheet_of_a_trial_is_shown(
-    served: Served, jobs: Jobs, new_page: NewPage, screenshots: Path
+    served: Served, jobs: Jobs, new_page: "NewPage", screenshots: Path
 ) -> None:
     page, address, (_, trial, _) = page_of(new_page, served, "tune_guidance")
     (sheet,) = (file.path for file in served.client.list_artifacts(trial.info.run_id, "figures"))
@@ -61,7 +63,7 @@ def test_the_sheet_of_a_trial_is_shown(
 
 
 def test_the_curves_of_a_training_are_shown(
-    served: Served, jobs: Jobs, new_page: NewPage, screenshots: Path
+    served: Served, jobs: Jobs, new_page: "NewPage", screenshots: Path
 ) -> None:
     page, address, (run,) = page_of(new_page, served, "train_judge")
     page.goto(f"{address}/{run.info.run_id}/model-metrics")
@@ -72,7 +74,7 @@ def test_the_curves_of_a_training_are_shown(
 
 
 def test_the_dashboard_asks_for_the_token_and_shows_a_job(
-    jobs: Jobs, new_page: NewPage, screenshots: Path
+    jobs: Jobs, new_page: "NewPage", screenshots: Path
 ) -> None:
     page, address = new_page(), f"http://127.0.0.1:{jobs.cluster.port}/#/jobs"
     page.goto(address)
