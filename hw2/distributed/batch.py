@@ -33,7 +33,8 @@ def map_pieces(
     `make` runs once an actor and loads what the work needs. An actor computes with one CPU thread,
     or `scaling.cpus_per_worker`, so that results do not depend on how many actors there are.
     `prepare`, if given, is what happens to a piece before: in other processes, at the same time, as
-    many as there are CPUs. `scaling.num_workers` 0 works in this process, without Ray.
+    many as there are CPUs, or are asked for. `scaling.num_workers` 0 works in this process, without
+    Ray.
 
     Raises an Hw2Error of the work itself; ConfigError if a piece killed its actor MAX_DEATHS times
     and once more, or anything an actor MAX_RESTARTS times and once more; Ray's error for the rest.
@@ -73,10 +74,11 @@ def _on_actors(
     rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
     data = ray.data.from_items(rows, override_num_blocks=len(pieces))
     if prepare is not None:
+        at_once = _prepared_at_once(len(pieces), num_actors * cpus, cluster_cpus_and_gpus()[0])
         data = data.map_batches(
             lambda batch: _on_batch(prepare, batch),
             batch_size=1,
-            compute=ray.data.TaskPoolStrategy(size=max(1, cluster_cpus_and_gpus()[0])),
+            compute=ray.data.TaskPoolStrategy(size=at_once),
             # Actors may hold all CPUs, those of two jobs too: each would wait for the other's end.
             num_cpus=0,
         )
@@ -107,6 +109,14 @@ def _on_actors(
             f"{MAX_RESTARTS + 1} times in all (out of memory?): give each less to do at once, "
             "or take fewer with --scaling.num_workers"
         ) from error
+
+
+def _prepared_at_once(num_pieces: int, asked: float, cpus: int) -> int:
+    """As many pieces as there are CPUs, or as actors have asked for where the cluster grows.
+
+    Of more than there are pieces Ray Data would warn.
+    """
+    return min(num_pieces, max(1, cpus, int(asked)))
 
 
 def _set_up_ray_data() -> None:

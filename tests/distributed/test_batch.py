@@ -7,7 +7,22 @@ import ray.data
 
 from hw2.config import ScalingConfig
 from hw2.distributed import devices
-from hw2.distributed.batch import _set_up_ray_data, map_pieces
+from hw2.distributed.batch import _prepared_at_once, _set_up_ray_data, map_pieces
+
+
+@pytest.mark.parametrize(
+    ("num_pieces", "asked", "cpus", "found"),
+    [
+        (20, 2, 8, 8),
+        (3, 2, 8, 3),  # of a larger pool Ray Data warns
+        (20, 8, 4, 8),  # a cluster that grows will have as many
+        (20, 0.5, 0, 1),
+    ],
+)
+def test_how_many_pieces_are_prepared_at_once(
+    num_pieces: int, asked: float, cpus: int, found: int
+) -> None:
+    assert _prepared_at_once(num_pieces, asked, cpus) == found
 
 
 @pytest.mark.parametrize(("told", "seconds"), [(None, -1), ("120", 5)])
