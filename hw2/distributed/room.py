@@ -1,12 +1,15 @@
 """What the nodes of the connected cluster have room for, and whether others hold it now."""
 
 import os
+import time
 
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import gpu_refusal, say_once
 from hw2.distributed.entrypoint import held_by_entrypoint
 from hw2.distributed.reach import joining
 from hw2.errors import ConfigError
+
+TOLD_SECONDS = 2.0  # until Ray knows of what was given back, as by this job's own training
 
 
 def share_of_cluster(scaling: ScalingConfig, at_most: int) -> tuple[int, bool]:
@@ -88,7 +91,11 @@ def tell_if_busy(cpus: float, gpus: float) -> None:
 
     if not joining():
         return
-    free, there = ray.available_resources(), cluster_cpus_and_gpus()
-    for kind, wanted, count in zip(("CPU", "GPU"), (cpus, gpus), there, strict=True):
-        if (now := free.get(kind, 0)) < wanted:
+    wanted, until = {"CPU": cpus, "GPU": gpus}, time.monotonic() + TOLD_SECONDS
+    free = ray.available_resources()
+    while any(free.get(kind, 0) < wanted[kind] for kind in wanted) and time.monotonic() < until:
+        time.sleep(0.1)
+        free = ray.available_resources()
+    for kind, count in zip(wanted, cluster_cpus_and_gpus(), strict=True):
+        if (now := free.get(kind, 0)) < wanted[kind]:
             say_once(f"waiting for room: {now:g} of {count} {kind}s are free (`ray status`)")

@@ -1,17 +1,22 @@
 """What a cluster has room for, node by node, and what is said where others hold it."""
 
+import contextlib
 import os
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import ray
 
 from hw2.config import ScalingConfig
-from hw2.distributed import room, tuning
+from hw2.distributed import batch, room, tuning
+from hw2.distributed.batch import map_pieces
 from hw2.distributed.room import share_of_cluster, tell_if_busy
-from hw2.distributed.tuning import _refuse_no_gpu, _resources
+from hw2.distributed.tuning import _refuse_no_gpu, _resources, run_under_tune
 from hw2.errors import ConfigError
+from tests.distributed.private_ray import make
+from tests.sweeps.toy import make_toy, toy_config
 
 
 def nodes(monkeypatch: pytest.MonkeyPatch, *found: tuple[float, float]) -> None:
@@ -135,6 +140,7 @@ def test_who_waits_for_others_says_so(
 ) -> None:
     nodes(monkeypatch, (8, 2))
     room.say_once.cache_clear()
+    monkeypatch.setattr(room, "TOLD_SECONDS", 0.0)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5})  # none left: no key
     tell_if_busy(1, 1)
     assert capsys.readouterr().err == ""  # a Ray of one's own
@@ -146,3 +152,40 @@ def test_who_waits_for_others_says_so(
     cpus, gpus = capsys.readouterr().err.splitlines()
     assert cpus == "waiting for room: 0.5 of 8 CPUs are free (`ray status`)"
     assert gpus == "waiting for room: 0 of 2 GPUs are free (`ray status`)"
+
+
+def test_who_waits_for_what_this_job_gave_back_does_not_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes(monkeypatch, (8, 0))
+    room.say_once.cache_clear()
+    told = [{}, {"CPU": 8.0}]
+    monkeypatch.setattr(ray, "available_resources", lambda: told.pop(0))
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    tell_if_busy(1, 0)
+    assert capsys.readouterr().err == "" and told == []
+
+
+class Told(Exception):
+    """Of what has to wait: CPUs and GPUs of a worker."""
+
+
+def test_drawing_and_sweeps_tell_what_they_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(cpus: float, gpus: float) -> NoReturn:
+        raise Told(cpus, gpus)
+
+    nodes(monkeypatch, (8, 2))
+    monkeypatch.setenv("RAY_ADDRESS", "there")
+    for module in (batch, tuning):
+        monkeypatch.setattr(module, "tell_if_busy", tell)
+    monkeypatch.setattr(batch, "connected", lambda scaling: contextlib.nullcontext())
+    for name in ("_quiet_tune", "mend_controller"):
+        monkeypatch.setattr(tuning, name, lambda: None)
+    scaling = ScalingConfig(num_workers=2, cpus_per_worker=3)
+    with pytest.raises(Told, match=r"^\(3.0, 1\)$"):
+        list(map_pieces(make, [{"number": 1}], scaling))
+    config = toy_config(tmp_path, gpus_per_trial=0.5, scaling={"num_workers": 1})
+    with pytest.raises(Told, match=r"^\(1.0, 0.5\)$"):
+        run_under_tune(make_toy(tmp_path), [{"x": 1.0}], config, tmp_path, print)
