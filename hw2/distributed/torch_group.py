@@ -1,12 +1,14 @@
 """How workers of a training find each other: torch's process group on the nodes' own network."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import ray
 from ray.train.torch import TorchConfig
+
+from hw2.distributed.devices import gpu_refusal
 
 
 def use_own_network() -> None:
@@ -24,7 +26,10 @@ def use_own_network() -> None:
 
 @dataclass
 class OwnNetworkConfig(TorchConfig):
-    """Ray's TorchConfig, with `use_own_network` in each worker before it joins the group."""
+    """Ray's TorchConfig, with `use_own_network` in each worker before it joins the group.
+
+    Where a GPU is of no use, the group is one of processors: by it the workers tell why.
+    """
 
     @property
     def backend_cls(self) -> type:
@@ -34,4 +39,6 @@ class OwnNetworkConfig(TorchConfig):
 class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(use_own_network)
+        if backend_config.backend == "nccl" and any(worker_group.execute(gpu_refusal)):
+            backend_config = replace(backend_config, backend="gloo")
         super().on_start(worker_group, backend_config)

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 
-from hw2.distributed.torch_group import use_own_network
+from hw2.distributed import torch_group
+from hw2.distributed.torch_group import OwnNetworkConfig, use_own_network
 from tests.jobs.command import ROOT
 
 
@@ -31,6 +33,32 @@ def test_gloo_is_told_the_interface_of_rays_address(ray_session: None) -> None:
 
 def test_an_interface_that_is_told_stays(ray_session: None) -> None:
     assert ray.get(interface.remote("eth7")) == "eth7"
+
+
+class Workers:
+    """Two workers, of which the second says what it is given."""
+
+    def __init__(self, said: str | None) -> None:
+        self.said = said
+
+    def execute(self, ask: Callable[[], str | None]) -> list[str | None]:
+        return [None, self.said if ask is torch_group.gpu_refusal else None]
+
+
+@pytest.mark.parametrize(
+    ("backend", "said", "joined"),
+    [("nccl", None, "nccl"), ("nccl", "too old", "gloo"), ("gloo", "none", "gloo")],
+)
+def test_workers_one_of_whom_has_a_gpu_of_no_use_meet_all_the_same(
+    backend: str, said: str | None, joined: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = OwnNetworkConfig(backend=backend).backend_cls
+    begun: list[str] = []
+    monkeypatch.setattr(
+        kind.__base__, "on_start", lambda _, group, config: begun.append(config.backend)
+    )
+    kind().on_start(Workers(said), OwnNetworkConfig(backend=backend))
+    assert begun == [joined]
 
 
 @pytest.mark.slow

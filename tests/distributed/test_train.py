@@ -3,14 +3,17 @@
 import json
 import os
 import signal
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
+import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import room
+from hw2.distributed import devices, room, train
 from hw2.distributed.failures import MAX_FAILURES
 from hw2.distributed.train import (
     A_DAY,
@@ -19,12 +22,13 @@ from hw2.distributed.train import (
     _refuse_unlike,
     _trainer,
     _workers,
+    run_training,
 )
 from hw2.errors import ConfigError
 from hw2.gradients import Place
 from hw2.runlog.run_file import RUN_FILE
 from hw2.runlog.tracker import Tracker
-from hw2.settings.digits import TrainDdpmConfig
+from hw2.settings.digits import TrainDdpmConfig, TrainJudgeConfig
 
 
 def test_workers_that_read_other_files_are_refused() -> None:
@@ -45,6 +49,29 @@ def test_a_worker_finds_out_where_the_driver_has_it(tmp_path: Path) -> None:
         assert _folder(None, tmp_path, "mine", Place(), held) == (tmp_path, None, None)
         with pytest.raises(ConfigError, match="is not on all nodes"):
             _folder(None, tmp_path, "another's", Place(), held)
+
+
+def test_a_worker_whose_gpu_is_of_no_use_names_its_node_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trainer(worker: Callable[[], object], *told: object) -> SimpleNamespace:
+        return SimpleNamespace(fit=lambda: SimpleNamespace(return_value=worker()))
+
+    def make(config: object, out: Path) -> NoReturn:
+        raise AssertionError
+
+    one = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr("ray.train.get_context", lambda: one)
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(train, "_trainer", trainer)
+    monkeypatch.setattr(train, "connected", lambda scaling: nullcontext())
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: "the driver is too old")
+    (tmp_path / RUN_FILE).write_text("mine")
+    tracker = Tracker(tmp_path, "0123", None, owner=True)
+    settings = {"train": {"num_steps": 1, "batch_size": 8}, "scaling": {"num_workers": 1}}
+    config = TrainJudgeConfig.model_validate({"out": tmp_path, **settings})
+    with pytest.raises(ConfigError, match=r"^node .*: the driver is too old: mend that, or give"):
+        run_training(make, config, "judge", tracker)
 
 
 @pytest.mark.parametrize(
