@@ -32,7 +32,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Non
         numeric = all(text[:1].isdigit() or text[:1] == "-" or text in _WORDS for text in texts)
         table.align[column] = "r" if numeric and texts else "l"
     if sys.stdout.isatty():
-        table.break_on_hyphens = False  # 95.1-97.6 is a word
+        table.break_on_hyphens = False  # svhn-style is a word
         table.max_width = _widths(table, shutil.get_terminal_size().columns)
     return table.get_string()
 

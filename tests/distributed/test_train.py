@@ -51,26 +51,33 @@ def test_a_worker_finds_out_where_the_driver_has_it(tmp_path: Path) -> None:
             _folder(None, tmp_path, "another's", Place(), held)
 
 
-def test_a_worker_whose_gpu_is_of_no_use_names_its_node_and_makes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("the driver is too old", r"^node .*: the driver is too old: mend that, or give"),
+        (None, "^the GPU has too little memory for this: free it of other programs"),
+    ],
+)
+def test_a_worker_whose_gpu_is_of_no_use_says_so_in_a_line(
+    why: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trainer(worker: Callable[[], object], *told: object) -> SimpleNamespace:
         return SimpleNamespace(fit=lambda: SimpleNamespace(return_value=worker()))
 
     def make(config: object, out: Path) -> NoReturn:
-        raise AssertionError
+        raise AssertionError if why else torch.OutOfMemoryError("CUDA out of memory")
 
     one = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr("ray.train.get_context", lambda: one)
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(train, "_trainer", trainer)
     monkeypatch.setattr(train, "connected", lambda scaling: nullcontext())
-    monkeypatch.setattr(devices, "gpu_refusal", lambda: "the driver is too old")
+    monkeypatch.setattr(devices, "gpu_refusal", lambda: why)
     (tmp_path / RUN_FILE).write_text("mine")
     tracker = Tracker(tmp_path, "0123", None, owner=True)
     settings = {"train": {"num_steps": 1, "batch_size": 8}, "scaling": {"num_workers": 1}}
     config = TrainJudgeConfig.model_validate({"out": tmp_path, **settings})
-    with pytest.raises(ConfigError, match=r"^node .*: the driver is too old: mend that, or give"):
+    with pytest.raises(ConfigError, match=told):
         run_training(make, config, "judge", tracker)
 
 
