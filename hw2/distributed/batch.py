@@ -9,7 +9,7 @@ from typing import Any
 
 from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
-from hw2.distributed.devices import own_device, refuse_unusable, with_threads
+from hw2.distributed.devices import given_gpu, own_device, with_threads
 from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster, tell_if_busy
 from hw2.distributed.session import connected
 from hw2.errors import ConfigError, Hw2Error
@@ -140,8 +140,7 @@ def _actor(make: MakeWork) -> type:
             keep_freed_memory()
             self.error: Hw2Error | None = None
             try:
-                refuse_unusable(on_gpu)
-                with room_on_gpu(OTHER):
+                with given_gpu(on_gpu):
                     self.work = make(on_gpu)
             except Hw2Error as error:
                 self.error = error

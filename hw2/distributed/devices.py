@@ -1,14 +1,16 @@
 """The device of a process that computes, and whether torch can use the GPU that is there."""
 
+import contextlib
 import functools
 import os
 import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from hw2.allocator import OTHER, room_on_gpu
 from hw2.config import AnyScaling, OwnProcessConfig, ScalingConfig
 from hw2.distributed.reach import joining
 from hw2.errors import ConfigError
@@ -70,15 +72,19 @@ def say_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def refuse_unusable(on_gpu: bool) -> None:
-    """Raise ConfigError where a worker was given a GPU with which torch computes nothing.
+@contextlib.contextmanager
+def given_gpu(on_gpu: bool) -> Iterator[None]:
+    """In the block a worker of Ray loads what it computes with, `on_gpu` if it was given one.
 
-    Of a cluster's nodes the job has but Ray's word, and torch's error does not name the node.
+    Raises ConfigError where that is full, or torch computes nothing with it: of a cluster's nodes
+    the job has but Ray's word, and torch's error does not name the node.
     """
     if on_gpu and (why := gpu_refusal()):
         raise ConfigError(
             f"node {platform.node()}: {why}: mend that, or give --scaling.use_gpu false"
         )
+    with room_on_gpu(OTHER):
+        yield
 
 
 def own_device(scaling: AnyScaling) -> "torch.device":

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
 from hw2.distributed.asking import answering, asking
-from hw2.distributed.devices import own_device, refuse_unusable, with_threads
+from hw2.distributed.devices import given_gpu, own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, Failures
 from hw2.distributed.reach import joining
 from hw2.distributed.room import growing, share_of_cluster
@@ -96,8 +95,7 @@ def run_training_on(
                 try:
                     if mirror is not None and newest is not None:
                         mirror.pull_below(newest)
-                    refuse_unusable(place.device.type == "cuda")
-                    with room_on_gpu(OTHER):
+                    with given_gpu(place.device.type == "cuda"):
                         training = make(there, here, place.device)
                     meta = json.dumps(training.meta, sort_keys=True)
                     if place.rank == 0 and mirror is None:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hw2.allocator import OTHER, room_on_gpu
 from hw2.bucket.mirror import Address
 from hw2.bucket.out import joined
-from hw2.distributed.devices import refuse_unusable
+from hw2.distributed.devices import given_gpu
 from hw2.distributed.search import point_of
 from hw2.distributed.sight import refuse_other_disk
 from hw2.errors import Hw2Error
@@ -44,8 +43,7 @@ def trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: b
                     refuse_other_disk(out / RUN_FILE, run_file)
                     self.held.enter_context(one_of_writers(out))
                     refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
-                refuse_unusable(on_gpu)
-                with room_on_gpu(OTHER):
+                with given_gpu(on_gpu):
                     self.work = make(on_gpu)
                 self.reset_config(config)
             except Hw2Error as error:  # raised by `step`: raised here, Ray prints two tracebacks
