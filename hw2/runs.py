@@ -19,7 +19,7 @@ from hw2.places import uri_of
 from hw2.runlog.addresses import resolve_uri, run_page, ui_command
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainingJobConfig
-from hw2.tracking import refuse_silent
+from hw2.tracking import DATA_HASH, refuse_silent
 
 if TYPE_CHECKING:
     from hw2.bucket.mirror import Mirror
@@ -81,7 +81,7 @@ def job_run(
         inputs["data.root"] = splits["train"].content_hash
     ignore = (*NOT_RESULTS, *not_results)
     tags = {f"hash.{name}": found for name, found in {**inputs, **(anew or {})}.items()}
-    tags |= {f"data_hash.{name}": split.content_hash for name, split in splits.items()}
+    tags |= {f"{DATA_HASH}{name}": split.content_hash for name, split in splits.items()}
     tags |= {"code_hash": code_hash(), **_meaning_of_auto(config)}
     if config.name:
         tags["mlflow.runName"] = config.name  # renames a run that was begun before

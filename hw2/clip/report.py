@@ -25,6 +25,7 @@ from hw2.metrics.table import format_table
 from hw2.pixels import stacked
 from hw2.runlog.tracker import Tracker
 from hw2.settings.zero_shot import ClipZeroShotConfig
+from hw2.tracking import DATA_HASH
 
 NUM_WORST = 10
 SIMILAR_CLASSES = 8
@@ -190,7 +191,7 @@ def report_zero_shot(
     `cut` is how many prompts of each set were too long for the model.
     """
     out = tracker.out
-    tracker.set_tags({"data_hash.images": plan.content_hash, "model": source.title})
+    tracker.set_tags({f"{DATA_HASH}images": plan.content_hash, "model": source.title})
     bad = bad_pictures(plan)
     _tell_bad(bad, len(listing), config, tracker)
     predictions = {
