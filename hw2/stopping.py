@@ -19,7 +19,7 @@ AGAIN_SECONDS = 3.0  # between signals that are two
 # File in OUT, there while a training runs: on NFS a new one may be unseen for a minute, where new
 # bytes of an old one are seen by whoever opens it.
 WANTED = ".save"
-WANTS, ANSWERED = b"save", b"done"
+HEARS, WANTS, ANSWERED = b"runs", b"save", b"done"  # before these it is empty
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0  # batch systems kill 30 s after the signal
 JOB_SECONDS = 3.0  # Ray gives a submitted job so many, unless RAY_JOB_STOP_WAIT_TIME_S is set
@@ -99,7 +99,10 @@ def at_the_end(code: int) -> None:
 
 
 class Asked:
-    """Whether the training in `out` is to save a checkpoint; looks at most twice a second."""
+    """Whether the training in `out` is to save a checkpoint; looks at most twice a second.
+
+    The first look says that there is one to ask, if anyone could: see `saving_first`.
+    """
 
     def __init__(self, out: Path) -> None:
         self._file, self._looked = out / WANTED, 0.0
@@ -109,12 +112,17 @@ class Asked:
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
+        if self._file.exists() and not content(self._file):
+            self._write(HEARS)
         return content(self._file) == WANTS
 
     def answer(self) -> None:
         """It is saved, or cannot be."""
+        self._write(ANSWERED)
+
+    def _write(self, word: bytes) -> None:
         with contextlib.suppress(OSError):
-            self._file.write_bytes(ANSWERED)
+            self._file.write_bytes(word)
 
 
 def content(file: Path) -> bytes:
@@ -129,7 +137,8 @@ def saving_first(out: Path) -> Iterator[None]:
     """In the block a signal of STOPS stops once the training in `out` has saved a checkpoint.
 
     It may run in this process or in another that sees `out`, and has 20 s, of a submitted job a
-    third of what Ray gives it. A second Ctrl-C, or a SIGTERM seconds later, stops at once.
+    third of what Ray gives it. A second Ctrl-C, or a SIGTERM seconds later, stops at once; so does
+    the first while no training has begun.
     """
     if threading.current_thread() is not threading.main_thread():  # it has no say in signals
         yield
@@ -141,13 +150,18 @@ def saving_first(out: Path) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not began:
+        if not began and content(file):
             began.append(now)
             with contextlib.suppress(OSError):  # a full disk takes no checkpoint either
                 file.write_bytes(WANTS)
             waiting.append(Thread(target=wait, args=(number,)))
             waiting[0].start()
-        elif passing.is_set() or number == signal.SIGINT or now - began[0] > AGAIN_SECONDS:
+        elif (
+            not began
+            or passing.is_set()
+            or number == signal.SIGINT
+            or now - began[0] > AGAIN_SECONDS
+        ):
             passing.set()
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)

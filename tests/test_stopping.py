@@ -26,6 +26,7 @@ from pathlib import Path
 from hw2.stopping import Asked, saving_first
 asked = Asked(Path())
 with saving_first(Path()):
+    asked()
     print("ready", flush=True)
     while not asked():
         time.sleep(0.02)
@@ -133,6 +134,29 @@ def test_who_does_not_save_is_not_waited_for_for_ever(
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) == ("", FIRST + "stopped by SIGTERM\n")
     assert process.returncode == 143 and time.monotonic() - began >= 1
+
+
+NOT_BEGUN = """
+import time
+from pathlib import Path
+from hw2.stopping import saving_first
+with saving_first(Path()):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "said"), STOPS)
+def test_nothing_is_waited_for_before_a_training_has_begun(
+    tmp_path: Path, number: signal.Signals, code: int, said: str
+) -> None:
+    process = start(tmp_path, NOT_BEGUN, "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", said)
+    assert process.returncode == code and time.monotonic() - began < stopping.PATIENCE_SECONDS / 2
+    assert not (tmp_path / WANTED).exists()
 
 
 def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.disclosure import describe, warn
-from hw2.stopping import ANSWERED, LOOK_SECONDS, WANTED, WANTS, content
+from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content
 
 
 @contextmanager
@@ -23,6 +23,8 @@ def asking(mirror: Mirror | None) -> Iterator[None]:
     file = mirror.folder / WANTED
 
     def look() -> bool:
+        if not content(file) and _is_put(mirror, "hears"):
+            file.write_bytes(HEARS)
         if content(file) != WANTS:
             return False
         _put(mirror, "asked")
@@ -39,9 +41,15 @@ def asking(mirror: Mirror | None) -> Iterator[None]:
 def answering(mirror: Mirror) -> Iterator[None]:
     """In the block, on worker 0, the training in `mirror` hears what the job asks."""
     file = mirror.folder / WANTED
+    file.write_bytes(b"")
+    told = False
 
     def look() -> bool:
-        if content(file) == b"" and _is_put(mirror, "asked"):
+        nonlocal told
+        if content(file) == HEARS and not told:
+            _put(mirror, "hears")
+            told = True
+        if content(file) == HEARS and _is_put(mirror, "asked"):
             file.write_bytes(WANTS)
         if content(file) != ANSWERED:
             return False

@@ -10,12 +10,13 @@ import pytest
 from hw2.bucket.mirror import Mirror
 from hw2.bucket.out import joined, mirrored
 from hw2.distributed.asking import answering, asking
-from hw2.stopping import ANSWERED, LOOK_SECONDS, WANTED, WANTS, Asked, content
+from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, Asked, content
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
 
 pytest_plugins = ["tests.bucket_fixtures"]
 IS_PUT = "ray.experimental.internal_kv._internal_kv_exists"
+PUT = "ray.experimental.internal_kv._internal_kv_put"
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_worker_0_hears_what_the_job_is_asked_and_the_job_what_is_kept(
         asked = Asked(other.folder)
         with asking(mine), answering(other):
             time.sleep(2 * LOOK_SECONDS)
+            assert not content(mine.folder / WANTED)  # there is nobody to be asked yet
             assert not asked()  # nobody wants one
+            wait_for(lambda: content(mine.folder / WANTED) == HEARS, 10)
             (mine.folder / WANTED).write_bytes(WANTS)
             wait_for(asked, 10)
             (other.folder / "kept").write_text("a checkpoint")
@@ -63,7 +66,9 @@ def test_a_ray_that_does_not_answer_is_told_once_and_holds_nobody_up(
         raise ConnectionError("no head")
 
     monkeypatch.setattr(IS_PUT, away)
+    monkeypatch.setattr(PUT, lambda key, value: None)
     with answering(mine):
+        Asked(mine.folder)()
         time.sleep(3 * LOOK_SECONDS)
     said = "no checkpoint is saved first if this is stopped: ConnectionError: no head"
     assert capsys.readouterr().err == f"warning: {said}\n"
@@ -95,7 +100,9 @@ def test_what_ray_says_at_its_end_is_not_told(
         raise ConnectionError("no head")
 
     monkeypatch.setattr(IS_PUT, slow)
+    monkeypatch.setattr(PUT, lambda key, value: None)
     with answering(mine):
+        Asked(mine.folder)()
         assert looking.wait(10)
     ended.set()
     wait_for(lambda: all(of.name != "asking" for of in threading.enumerate()), 10)
