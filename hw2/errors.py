@@ -7,6 +7,7 @@ from contextlib import contextmanager
 # What the system answers, in an OSError of any kind:
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # too long, or links in a ring
+FAILING = (errno.EROFS, errno.EIO, errno.ESTALE)  # a disk or file server, in the middle of a job
 
 
 def wants_room(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from hw2.allocator import room_on_gpu
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
 from hw2.disclosure import guarded_output, masked, one_line
-from hw2.errors import NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
+from hw2.errors import FAILING, NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
 from hw2.stopping import at_the_end, heeding_signals, seeing_stops, stopped_by
 from hw2.submitted import refuse_lost
@@ -223,7 +223,7 @@ def _run(
         elif wants_room(error):
             where = where or f" (the results are in {out})" * (out is not None)
             advice = MAKE_ROOM
-        elif error.errno in (*NO_WRITING, *NO_NAME) and where:
+        elif error.errno in (*NO_WRITING, *NO_NAME, *FAILING) and where:
             advice = "mend that, or give another path"
         else:
             raise

@@ -10,7 +10,7 @@ from PIL import Image
 from hw2.allocator import fills_gpu
 from hw2.bucket.mirror import Mirror
 from hw2.disclosure import warn
-from hw2.errors import Hw2Error, StorageError, wants_room
+from hw2.errors import FAILING, Hw2Error, StorageError, wants_room
 from hw2.figures.charts import curves
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
@@ -26,15 +26,16 @@ def _alone(step: int, error: Hw2Error | None = None) -> None:
 
 @contextmanager
 def _kept(errors: list[Hw2Error]) -> Iterator[None]:
-    """Adds what ends the block to `errors` if it is ours or a want of room, else lets it out."""
+    """Adds what ends the block to `errors` if it is ours or of a full or failing disk."""
     try:
         yield
     except Hw2Error as error:
         errors.append(error)
     except OSError as error:
-        if not wants_room(error):
+        if not wants_room(error) and error.errno not in FAILING:
             raise
-        said = f"cannot write {error.filename} ({error.strerror}): make room"
+        way_out = "make room" if wants_room(error) else "mend that, or give another path"
+        said = f"cannot write {error.filename} ({error.strerror}): {way_out}"
         errors.append(StorageError(said))
 
 

@@ -182,7 +182,8 @@ def saving_first(out: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that fails: what ended the block says it
+            file.unlink()
         for thread in waiting:  # where the training has ended meanwhile, the job stops now
             thread.join()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hw2.claims import Claims, refuse_false, refuse_infinite, refuse_misfits, shapes_of
 from hw2.data.files import as_umask, parse_json
-from hw2.errors import CheckpointError, StorageError
+from hw2.errors import CheckpointError, StorageError, wants_room
 from hw2.locate import FINAL, STATE
 
 M = TypeVar("M", bound=nn.Module)
@@ -168,10 +168,13 @@ def told_if_refused(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        told = re.search(r"I/O error: (.*) \(os error", str(error))
-        why = told[1] if told else getattr(error, "strerror", None) or str(error)
+        told = re.search(r"I/O error: .* \(os error (\d+)", str(error))
+        if told:
+            error = OSError(int(told[1]), os.strerror(int(told[1])))
+        why = getattr(error, "strerror", None) or str(error)
+        way_out = "make room" if wants_room(error) else "mend that"
         raise StorageError(
-            f"cannot write {path} ({why}): what was saved before stays; make room, and the same "
+            f"cannot write {path} ({why}): what was saved before stays; {way_out}, and the same "
             "command goes on from there"
         ) from None
 

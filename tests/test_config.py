@@ -685,6 +685,13 @@ def test_a_path_that_cannot_be_used_is_told_in_a_line(capsys: pytest.CaptureFixt
         assert run_job(Demo, look, argv=["--out", "x"]) == 2
         assert capsys.readouterr().err == f"error: {told}: mend that, or give another path\n"
 
+    def stale(config: Demo) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", "x/y.png")
+
+    assert run_job(Demo, stale, argv=["--out", "x"]) == 2
+    told = "error: Stale file handle (x/y.png): mend that, or give another path\n"
+    assert capsys.readouterr().err == told
+
     def full(config: Demo) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as of a write
 

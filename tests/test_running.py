@@ -1,6 +1,7 @@
 """Running a training in this process: who writes, what goes to the run."""
 
 import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,16 +105,21 @@ def test_a_run_that_nobody_began_is_refused(toy: Training, tmp_path: Path) -> No
     assert not list(nowhere.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.ENOSPC, "make room"), (errno.EROFS, "mend that"), (errno.ESTALE, "mend that")],
+)
 def test_what_a_lone_worker_cannot_keep_ends_it_at_once(
-    toy: Training, monkeypatch: pytest.MonkeyPatch
+    toy: Training, monkeypatch: pytest.MonkeyPatch, number: int, way_out: str
 ) -> None:
     told: list[int] = []
 
     def full(saved: Saved) -> None:
         if saved.step == 10:
-            raise OSError(errno.ENOSPC, "No space left on device", "figure.png")
+            raise OSError(number, os.strerror(number), "figure.png")
 
-    with pytest.raises(StorageError, match=r"cannot write figure\.png \(No space left"):
+    said = rf"cannot write figure\.png \({os.strerror(number)}\): {way_out}"
+    with pytest.raises(StorageError, match=said):
         run(replace(toy, show=full), after_checkpoint=told.append)
     assert told == [5]
 

@@ -159,6 +159,13 @@ def test_nothing_is_waited_for_before_a_training_has_begun(
     assert not (tmp_path / WANTED).exists()
 
 
+def test_what_ended_a_training_comes_out_where_its_file_cannot_go(tmp_path: Path) -> None:
+    with pytest.raises(ArithmeticError), stopping.saving_first(tmp_path):
+        (tmp_path / WANTED).unlink()
+        (tmp_path / WANTED).mkdir()  # which cannot be unlinked
+        raise ArithmeticError
+
+
 def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "30")
     assert stopping._patience() == 20

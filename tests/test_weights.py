@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -44,17 +45,28 @@ def test_the_averaged_network_is_loaded_to_evaluate(tmp_path: Path) -> None:
     assert torch.equal(found[0].weight, ema[0].weight) and not found.training
 
 
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device.* make room"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system.* mend that"),
+        (
+            SafetensorError("Error while serializing: I/O error: full (os error 28)"),
+            "No space left on device.* make room",
+        ),
+    ],
+)
 def test_a_file_that_the_disk_refuses_leaves_nothing_beside_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception, told: str
 ) -> None:
     def full(path: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise refusal
 
     path = tmp_path / "final.safetensors"
     save_weights(path, {"net": network()}, META)
     before = path.read_bytes()
     monkeypatch.setattr("hw2.weights.sync", full)
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StorageError, match=told):
         save_weights(path, {"net": network(4)}, META)
     assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
 

@@ -42,10 +42,13 @@ class LineFile:
 
     def news(self) -> Iterator[bytes]:
         """Whole lines, by whomever, since the last call; then cuts off what is torn."""
-        if os.fstat(self._file.fileno()).st_size != self._known:
-            for line, end in read_lines(self.path, self._known):
-                self._known = end
-                yield line
+        size = os.fstat(self._file.fileno()).st_size
+        if size == self._known:
+            return
+        for line, end in read_lines(self.path, self._known):
+            self._known = end
+            yield line
+        if size > self._known:  # else a disk that takes nothing any more would refuse even this
             self._file.truncate(self._known)
 
     def append(self, line: bytes) -> None:

@@ -67,6 +67,14 @@ def test_another_writer_may_come_between(tmp_path: Path) -> None:
     assert second.latest("metrics") == {"loss": 2}
 
 
+def test_what_is_whole_is_not_cut(tmp_path: Path) -> None:
+    """A disk that takes nothing any more refuses even that."""
+    lines = LineFile(tmp_path / "lines")
+    lines.append(b"0\n")
+    with (tmp_path / "lines").open("rb", buffering=0) as lines._file:
+        assert list(lines.news()) == [b"0\n"]
+
+
 def test_what_waits_is_bounded_and_its_loss_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
