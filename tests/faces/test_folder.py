@@ -1,5 +1,8 @@
 """A folder of faces: what is left to draw, and whose bytes agree."""
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ray import cloudpickle
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import DataError
@@ -22,6 +26,8 @@ from hw2.faces.folder import (
 from hw2.faces.loading import FaceModel
 from hw2.models.face_unet import build_face_unet, to_course
 from hw2.settings.faces import SampleFacesConfig
+from tests.faces.untrained import lively_face_unet
+from tests.jobs.command import ROOT
 
 START = CounterRandom(3, 0, range(5)).normal(Stream.START, 3, 32, 32)
 
@@ -97,6 +103,29 @@ def test_a_noise_has_the_same_bytes_in_every_chunk(
     assert len(set(whole.values())) == 5
     assert {name: whole[name] for name in part | alone} == part | alone
     assert sizes == {3}  # the size of a batch may move the last bits
+
+
+def draw_as_an_actor(folder: Path) -> None:
+    """Draw the same by the worker and by what of it travels to an actor."""
+    torch.save(to_course(lively_face_unet()), folder / "UNet.pt")
+    config = SampleFacesConfig(out=folder, num_inference_steps=2, noises_per_chunk=2)
+    here = make_worker(config, folder / "UNet.pt", wanted())
+    there = pickle.loads(cloudpickle.dumps(here))
+    pieces, _ = pieces_to_draw(wanted(), config.noises_per_chunk, folder / "none")
+    for piece in pieces:
+        one, other = (make(False)(pickle.loads(pickle.dumps(piece))) for make in (here, there))
+        assert other["rows"] == piece["rows"]
+        assert pickle.dumps(one) == pickle.dumps(other)
+
+
+def test_what_travels_to_an_actor_draws_the_same(tmp_path: Path) -> None:
+    """In a process without the checks of types, which cannot travel.
+
+    How actors are asked: tests/jobs/test_sample_digits.py.
+    """
+    told = f"from pathlib import Path; draw_as_an_actor(Path({str(tmp_path)!r}))"
+    program = f"from tests.faces.test_folder import draw_as_an_actor; {told}"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

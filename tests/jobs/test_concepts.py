@@ -1,9 +1,7 @@
-"""The jobs of personalization as a user starts them; killed and continued; refusals."""
+"""The jobs of personalization as a user starts them; refusals."""
 
 import json
-import random
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hw2.personalize import prior
-from tests.jobs.command import Ended, Folder, as_words, bits, wait_for_work
+from tests.jobs.command import Ended, Folder, as_words
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
@@ -87,37 +85,6 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
     assert set(Path(folder.path / "grades").glob("*.json"))
     statuses = folder.query("SELECT status FROM runs")
     assert statuses == [("FINISHED",)] * len(statuses) and len(statuses) == 9
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_kill_changes_no_bit(folder: Folder, place: dict[str, object]) -> None:
-    seed = time.time_ns() % 10**6
-    print(f"seed of the kill: {seed}")
-    given = {**place, **FEW, "train.num_steps": 50, "scaling.num_workers": 1}
-    alone = given | {"scaling.num_workers": 0, "out": "whole"}
-    assert folder.run_here("textual_inversion", alone).code == 0
-
-    job = folder.start("textual_inversion", *as_words(given | {"out": "killed"}))
-    checkpoints = folder.path / "killed" / "checkpoints"
-
-    def newest() -> int:
-        return max((int(path.name[5:]) for path in checkpoints.glob("step_*")), default=0)
-
-    step = random.Random(seed).randint(2, 36)
-    wait_for_work(lambda: newest() >= step, job)
-    job.kill()
-    job.communicate()
-    # Ended without Ray, which goes on from the same checkpoints.
-    ended = folder.run_here("textual_inversion", alone | {"out": "killed"})
-    assert ended.code == 0
-    assert bits(folder.path / "whole") == bits(folder.path / "killed")
-    rows = ("learned_embeds.safetensors", "metrics.json")
-    assert all(
-        (folder.path / "whole" / name).read_bytes() == (folder.path / "killed" / name).read_bytes()
-        for name in rows
-    )
-    assert folder.steps("train/loss") == sorted([*range(1, 51)] * 2)
 
 
 @pytest.mark.parametrize(

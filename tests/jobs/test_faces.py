@@ -17,7 +17,7 @@ from torchvision.utils import save_image
 from hw2.models.face_unet import from_course
 from tests.attacks.hostile import Trap
 from tests.faces.reference import diffusers_ddim
-from tests.jobs.command import Folder, as_words
+from tests.jobs.command import Folder
 
 NAMES = ["00", "01", "02", "03", "04"]
 ETAS = ("0", "0.25", "0.5", "0.75", "1")
@@ -164,20 +164,6 @@ def test_the_same_again_and_after_an_interruption(
     told = desk.run_here("sample_faces", same).refusal()
     assert told.startswith(f"{out}/03.png: broken picture (")
     assert told.endswith("delete it, and it is drawn again")
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.slow
-def test_ray_actors_draw_the_same_bytes(
-    folder: Folder, drawn: Path, face_tree: Path, truth: Path
-) -> None:
-    face = folder.path / "face"
-    shutil.copytree(face_tree, face)
-    shutil.copytree(truth, face / "GT")  # found by itself, beside the noises
-    given = settings(Path("face"), "out", **{"scaling.num_workers": 2})
-    assert folder.run("sample_faces", *as_words(given)).code == 0
-    assert pictures(folder.path / "out") == pictures(drawn)
-    assert metrics_of(folder.path / "out") == metrics_of(drawn)
 
 
 def test_minmax_is_what_save_image_does(

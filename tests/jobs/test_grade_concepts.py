@@ -145,12 +145,10 @@ def test_the_command_says_what_it_needs(folder: Folder) -> None:
     assert list(folder.path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_the_command_without_pictures_of_several(drawn: Folder) -> None:
+def test_one_concept_without_pictures_of_several(drawn: Folder) -> None:
     write_generated(drawn.path / "alone", count=2, together=False)
     settings = SETTINGS | {"generated": "alone", "sources": '["1"]'}
-    words = [word for key, value in settings.items() for word in (f"--{key}", value)]
-    ended = drawn.run("grade_concepts", *words)
+    ended = drawn.run_here("grade_concepts", settings)
     assert ended.code == 0
     found = json.loads((drawn.path / "out/metrics.json").read_text())
     assert [len(of["prompts"]) for of in found["concepts"].values()] == [0, 2, 0]

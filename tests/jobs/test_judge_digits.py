@@ -116,9 +116,9 @@ def test_a_refusal_leaves_nothing(handed: Folder, judge: Path) -> None:
     assert sorted(path.name for path in handed.path.iterdir()) == ["all", "private.png"]
 
 
-@pytest.mark.slow
-def test_the_command_reads_one_domain_of_one_student(handed: Folder) -> None:
-    ended = handed.run("judge_digits", "--pictures", "all/ann", "--domains", "svhn", "--out", "out")
+def test_one_domain_of_one_student(handed: Folder) -> None:
+    settings = {"pictures": "all/ann", "domains": "svhn", "out": "out"}
+    ended = handed.run_here("judge_digits", settings)
     assert ended.code == 0
     found = json.loads((handed.path / "out/metrics.json").read_text())
     assert list(found["students"]["ann"]) == ["svhn", "mean"]

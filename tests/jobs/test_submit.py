@@ -118,6 +118,7 @@ def test_a_job_gets_what_submit_check_shows_and_its_failure_is_told(cluster: Clu
 def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
     cluster: Cluster, tree: Path, folder: Folder
 ) -> None:
+    """Beside it another job draws, and a third one fails at once."""
     settings = {
         **TINY,
         "data.root": tree,
@@ -142,7 +143,19 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
     assert "stopped by SIGTERM" in log
     assert not (out / "final.safetensors").exists()
 
-    assert f"train_ddpm: {STEPS}/{STEPS} steps loss" in cluster.done(submit())
+    again = submit()
+    few = {"num_inference_steps": 2, "num_per_class": 1, "data__root": tree}
+    drawing = cluster.submit(
+        "sample_digits", out=cluster.shared / "drawn", scaling__num_workers=1, **few
+    )
+    mistaken = cluster.submit("sample_digits", out=cluster.shared / "none", model="asset:none")
+    assert f"train_ddpm: {STEPS}/{STEPS} steps loss" in cluster.done(again)
+    assert "MLflow: " in cluster.done(drawing)
+    assert json.loads((cluster.shared / "drawn/metrics.json").read_text())
+    info, log = cluster.ended(mistaken)
+    assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 2)
+    assert log.splitlines()[-1].startswith("error: model=asset:none: no such asset; there is ")
+    assert not (cluster.shared / "none").exists()
     bare.communicate()
     assert bare.returncode == 0
     want = folder.path / "want"
@@ -153,26 +166,7 @@ def test_a_stopped_training_submitted_again_is_the_undisturbed_one(
     with closing(sqlite3.connect(cluster.store)) as database:
         rows = database.execute("SELECT step FROM metrics WHERE key='train/loss' ORDER BY 1")
         assert [step for (step,) in rows] == list(range(1, STEPS + 1))
-        assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
-
-
-def test_jobs_side_by_side(cluster: Cluster, tree: Path) -> None:
-    jobs: dict[str, dict[str, object]] = {
-        "sample_digits": {"data__root": tree, "num_inference_steps": 2, "num_per_class": 1},
-        "clip_zero_shot": {"images": tree / "clip_zeroshot" / "val"},
-    }
-    submitted = {
-        job: cluster.submit(job, out=cluster.shared / job, scaling__num_workers=1, **settings)
-        for job, settings in jobs.items()
-    }
-    mistaken = cluster.submit("sample_digits", out=cluster.shared / "none", model="asset:none")
-    for job, submission in submitted.items():
-        assert "MLflow: " in cluster.done(submission)
-        assert json.loads((cluster.shared / job / "metrics.json").read_text())
-    info, log = cluster.ended(mistaken)
-    assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 2)
-    assert log.splitlines()[-1].startswith("error: model=asset:none: no such asset; there is ")
-    assert not (cluster.shared / "none").exists()
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)] * 2
 
 
 def test_without_the_token_nobody_gets_in(cluster: Cluster) -> None:

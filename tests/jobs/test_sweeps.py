@@ -1,11 +1,13 @@
 """jobs.tune_guidance and jobs.tune_eta: interrupted anywhere, they continue; nothing is doubled."""
 
+import contextlib
 import json
 import random
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from PIL import Image
 
 from hw2.data.offline.faces import face_picture
+from hw2.distributed.sweep import sweep
 from hw2.locate import FINAL
 from hw2.models.face_unet import to_course
 from hw2.runlog.tracker import Tracker
@@ -134,22 +137,30 @@ def test_a_sweep_stopped_and_killed_at_random_moments(folder: Folder, digits_tre
     assert len(json.loads((out / "metrics.json").read_text())["trials"]) == 9
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_weights_of_runs_reach_the_trials(
-    folder: Folder, digits_tree: Path, model: Path, judge: Path
+    folder: Folder, digits_tree: Path, model: Path, judge: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trials run in folders of their own, where there is no mlflow.db."""
-    config = yaml(folder, "two", "space: {guidance_weight: {grid: [0, 1]}}\n")
-    given = settings(config, digits_tree, "out", None)
-    by_run = {"model": run_of(model, folder), "judge": run_of(judge, folder)}
-    ended = folder.run(
-        "tune_guidance", *as_words(given | by_run), XDG_CACHE_HOME=str(folder.path / "cache")
-    )
-    assert ended.code == 0
-    assert len(reports(folder.path / "out")) == 2
+    """Ray Tune runs trials in folders of their own, where there is no mlflow.db."""
+    (elsewhere := folder.path / "elsewhere").mkdir()
 
-    by_file = {"out": "here", "model": model, "judge": judge, "scaling.num_workers": 0}
+    def by_actors(make: Callable[[bool], Any], *rest: Any) -> None:
+        def there(on_gpu: bool) -> Any:
+            with contextlib.chdir(elsewhere):
+                return make(on_gpu)
+
+        sweep(there, *rest)
+
+    config = yaml(folder, "two", "space: {guidance_weight: {grid: [0, 1]}}\n")
+    given = settings(config, digits_tree, "out", 0)
+    by_run = {"model": run_of(model, folder), "judge": run_of(judge, folder)}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr("hw2.distributed.sweep.sweep", by_actors)
+        assert folder.run_here("tune_guidance", given | by_run).code == 0
+    assert len(reports(folder.path / "out")) == 2
+    assert not list(elsewhere.iterdir())
+
+    by_file = {"out": "here", "model": model, "judge": judge}
     assert folder.run_here("tune_guidance", given | by_file).code == 0
     assert reports(folder.path / "out") == reports(folder.path / "here")
 

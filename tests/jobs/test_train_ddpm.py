@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +11,7 @@ import yaml
 
 from hw2.config import ScalingConfig
 from hw2.errors import ConfigError
-from tests.jobs.command import Folder, as_words, wait_for_step
+from tests.jobs.command import Folder, as_words
 
 SETTINGS = {
     "out": "out",
@@ -30,11 +29,6 @@ SETTINGS = {
 def settings(tree: Path, judging: Path, **more: object) -> dict[str, object]:
     """Seven steps of a tiny network, then two pictures of each class in three steps."""
     return {"data.root": tree, "judge": judging, **SETTINGS, **more}
-
-
-def words(tree: Path, judging: Path, **more: object) -> list[str]:
-    """The same as words of the command line."""
-    return as_words(settings(tree, judging, **more))
 
 
 @pytest.fixture
@@ -196,18 +190,3 @@ def test_refused_before_anything_is_made(
     told = folder.run_here("train_ddpm", given).refusal()
     assert said.replace("false", "False") in told.replace("false", "False")
     assert list(folder.path.iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_ctrl_c_ends_a_training_under_ray_in_one_line(
-    folder: Folder, digits_tree: Path, judge: Path
-) -> None:
-    more = {"train.num_steps": 5000, "train.checkpoint_every": 5000}
-    job = folder.start("train_ddpm", *words(digits_tree, judge, **more))
-    wait_for_step(folder.path / "out", 1, job)
-    job.send_signal(signal.SIGINT)
-    _, told = job.communicate()
-    assert (job.returncode, told.splitlines()[-1]) == (130, "stopped by Ctrl-C"), told
-    assert list(folder.path.glob("out/checkpoints/step_*"))
-    assert folder.query("SELECT status FROM runs") == [("KILLED",)]

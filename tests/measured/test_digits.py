@@ -93,8 +93,8 @@ def test_8_eta_1_with_all_steps_is_ancestral_sampling() -> None:
     """To within the two variances that ancestral sampling may take (Ho et al. 2020, sec. 3.2)."""
     model = load_digit_model(find_model("asset:digits"))
     total, shape = model.schedule.num_train_timesteps, (3, 28, 28)
-    digit = torch.tensor([3, 8])
-    start = CounterRandom(0, 0, range(2)).normal(Stream.START, *shape)
+    digit = torch.tensor([3])
+    start = CounterRandom(0, 0, [0]).normal(Stream.START, *shape)
 
     def ends(sampler: str, steps: int, eta: float) -> torch.Tensor:
         denoise = GuidedDenoiser(
@@ -109,7 +109,7 @@ def test_8_eta_1_with_all_steps_is_ancestral_sampling() -> None:
             denoise,
             model.schedule,
             start,
-            lambda t: CounterRandom(0, t, range(2)).normal(Stream.ANCESTRAL, *shape),
+            lambda t: CounterRandom(0, t, [0]).normal(Stream.ANCESTRAL, *shape),
             num_inference_steps=steps,
             eta=eta,
         )

@@ -42,8 +42,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Trials:
 
 
 def test_5_eta_0_repeats_bit_for_bit(faces: Trials) -> None:
-    for steps in (5, 10):
-        assert faces(eta=0.0, num_inference_steps=steps).scores["repeated"].value == 1
+    assert faces(eta=0.0, num_inference_steps=10).scores["repeated"].value == 1
     assert faces(eta=0.5, num_inference_steps=10).scores["repeated"].value == 0
 
 
