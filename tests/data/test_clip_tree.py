@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2.data.clip_tree import clip_recipe, describe_clip, write_clip
+from hw2.data.clip_tree import describe_clip, write_clip
 from hw2.data.offline.rng import scene_rng
 from hw2.data.offline.scenes import (
     CLASSES,
@@ -30,7 +30,6 @@ from hw2.data.offline.scenes import (
 from hw2.errors import ConfigError
 from hw2.settings.data import PrepareDataConfig
 from jobs.prepare_data import main
-from tests.hashes import files
 
 SEED, TRAIN, VAL = 5, 400, 1
 THINGS = [
@@ -178,46 +177,6 @@ def test_val_pictures_of_one_thing_in_two_colours_are_not_one_crop() -> None:
         for colour in ("red", "yellow")
     )
     assert np.corrcoef(red, yellow)[0, 1] < 0.9
-
-
-def test_a_second_call_writes_nothing(copied: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
-    write_clip(copied, SEED, TRAIN, VAL)
-    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
-
-
-def test_lost_files_come_back_the_same(copied: Path, made: Path) -> None:
-    for lost in ("train/00007.png", "val/31_0.png", "train.csv", "id2label.json"):
-        (copied / "clip_zeroshot" / lost).unlink()
-    write_clip(copied, SEED, TRAIN, VAL)
-    assert files(copied) == files(made)
-
-
-def test_a_tree_made_otherwise_is_refused(copied: Path) -> None:
-    before = files(copied)
-    for other, key in (
-        ((6, TRAIN, VAL), "seed: 5 there, 6 here"),
-        ((SEED, TRAIN + 1, VAL), f"num_train: {TRAIN} there, {TRAIN + 1} here"),
-        ((SEED, TRAIN, VAL + 1), f"num_val_per_class: {VAL} there, {VAL + 1} here"),
-    ):
-        said = rf"holds a tree of other settings \({key}\): take another folder"
-        with pytest.raises(ConfigError, match=said):
-            clip_recipe(copied, *other).check()
-        with pytest.raises(ConfigError, match="another folder"):
-            write_clip(copied, *other)
-    assert files(copied) == before
-
-
-def test_the_courses_own_pictures_are_left_as_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "clip_zeroshot/val").mkdir(parents=True)
-    (tmp_path / "clip_zeroshot/id2label.json").write_text('{"0": "bicycle"}')
-    before = files(tmp_path)
-    clip_recipe(tmp_path, SEED, TRAIN, VAL).check()
-    write_clip(tmp_path, SEED, TRAIN, VAL)
-    assert "left as it is" in capsys.readouterr().out
-    assert files(tmp_path) == before
 
 
 def test_the_job_refuses_before_it_makes_digits(copied: Path) -> None:

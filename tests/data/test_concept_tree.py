@@ -1,15 +1,13 @@
 """The captioned pictures and the concepts of the offline tree."""
 
-import csv
 import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from hw2.data.concept_tree import CONCEPTS, concepts_recipe, write_concepts
+from hw2.data.concept_tree import CONCEPTS, write_concepts
 from hw2.data.concepts import concept_pictures, read_concepts
 from hw2.data.offline.compositions import (
     COLOURS_USED,
@@ -20,50 +18,6 @@ from hw2.data.offline.compositions import (
     styled,
 )
 from hw2.data.offline.concepts import concept_picture
-from hw2.data.text2image_tree import text2image_recipe, write_text2image
-from hw2.errors import ConfigError
-from tests.hashes import files
-
-
-def captions(root: Path) -> list[str]:
-    with (root / "text2image/train.csv").open(newline="") as file:
-        return [row["caption"] for row in csv.DictReader(file)]
-
-
-def test_interrupted_trees_are_continued_to_the_byte(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for root in (whole, cut):
-        write_text2image(root, 3, 14)
-        write_concepts(root, 3)
-    for name in (
-        "text2image/train.csv",
-        "text2image/train/00005.png",
-        "textual_inversion/2/01.jpg",
-    ):
-        (cut / name).unlink()
-    (cut / "textual_inversion/input.json").write_text("{")
-    write_text2image(cut, 3, 14)
-    write_concepts(cut, 3)
-    assert files(cut) == files(whole) and len(files(whole)) == 14 + 2 + 15 + 2
-    assert len(captions(whole)) == 14
-
-
-def test_another_recipe_is_refused_and_anothers_folder_left(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_text2image(tmp_path, 3, 7)
-    write_concepts(tmp_path, 3)
-    for other, key in (
-        (text2image_recipe(tmp_path, 3, 8), "num_pictures: 7 there, 8 here"),
-        (concepts_recipe(tmp_path, 4), "seed: 3 there, 4 here"),
-    ):
-        with pytest.raises(ConfigError, match=rf"other settings \({key}\)"):
-            other.check()
-    write_text2image(tmp_path, 9, 0)  # none wanted
-    (tmp_path / "textual_inversion/offline.json").unlink()
-    before = files(tmp_path)
-    write_concepts(tmp_path, 4)
-    assert files(tmp_path) == before and "left as it is" in capsys.readouterr().out
 
 
 def test_training_shows_no_concept() -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hw2.data import face_tree
-from hw2.data.face_tree import describe_faces, faces_recipe, write_faces
+from hw2.data.face_tree import describe_faces, write_faces
 from hw2.data.faces import read_pictures, real_folder
 from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.models.face_unet import from_course
@@ -213,32 +213,6 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     save_weights(path, {"ema": torch.nn.Linear(1, 1)}, {"kind": "judge"})
     with pytest.raises(CheckpointError, match=r"kind 'judge'.*jobs.train_faces"):
         write_faces(tmp_path, 5, **SIZES, weights=path)
-
-
-def test_the_courses_own_faces_are_left_as_they_are(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "face/noise").mkdir(parents=True)
-    (tmp_path / "face/UNet.pt").write_bytes(b"the course's")
-    before = files(tmp_path)
-    faces_recipe(tmp_path, 5, **SIZES).check()
-    write_faces(tmp_path, 5, **SIZES, weights=weights)
-    assert "left as it is" in capsys.readouterr().out
-    assert files(tmp_path) == before
-    assert sorted(path.name for path in (tmp_path / "face").iterdir()) == ["UNet.pt", "noise"]
-
-
-def test_a_tree_made_otherwise_is_refused(copied: Path, weights: Path) -> None:
-    for seed, sizes, key in ((6, SIZES, "seed: 5"), (5, SIZES | {"num_faces": 13}, "num_faces")):
-        with pytest.raises(ConfigError, match=rf"other settings \({key}.* here\): take another"):
-            write_faces(copied, seed, **sizes, weights=weights)
-    (copied / "face/offline.json").write_text("{torn")
-    before = files(copied)
-    with pytest.raises(ConfigError, match=r"\(offline.json is broken\): take another folder"):
-        faces_recipe(copied, 5, **SIZES).check()
-    with pytest.raises(ConfigError, match="another folder"):
-        write_faces(copied, 5, **SIZES, weights=weights)
-    assert files(copied) == before
 
 
 def test_the_job_makes_all_of_the_tree(

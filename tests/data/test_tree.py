@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -53,21 +52,6 @@ def test_another_seed_makes_other_pictures(digits_tree: Path, tmp_path: Path) ->
     assert not {name for name, sha in other.items() if sha in same and name.endswith(".png")}
 
 
-def test_a_second_call_writes_nothing(digits_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    prepare_digits(tmp_path, 0, 200, 100)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
-
-
-def test_lost_files_come_back_the_same(digits_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
-    (tmp_path / "digits/svhn/data/00007.png").unlink()
-    (tmp_path / "digits/mnistm/val.csv").unlink()
-    prepare_digits(tmp_path, 0, 200, 100)
-    assert files(tmp_path) == files(digits_tree)
-
-
 def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from hw2.data.tree import prepare_digits\n"
@@ -85,20 +69,6 @@ def test_a_killed_run_leaves_no_table_and_is_continued(tmp_path: Path) -> None:
     prepare_digits(tmp_path / "killed", 3, 260, 10)
     prepare_digits(tmp_path / "whole", 3, 260, 10)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
-
-
-def test_a_tree_made_otherwise_is_left_alone(digits_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(digits_tree / "digits", tmp_path / "digits")
-    before = files(tmp_path)
-    with pytest.raises(ConfigError, match=r"\(seed: 0 there, 1 here\): take another folder"):
-        prepare_digits(tmp_path, 1, 200, 100)
-    with pytest.raises(ConfigError, match="another folder"):
-        prepare_digits(tmp_path, 0, 210, 100)
-    (tmp_path / "digits/offline.json").write_text("{torn")
-    with pytest.raises(ConfigError, match="another folder"):
-        prepare_digits(tmp_path, 0, 200, 100)
-    after = files(tmp_path) | {"digits/offline.json": before["digits/offline.json"]}
-    assert after == before
 
 
 def test_the_courses_own_data_is_left_alone(
