@@ -20,7 +20,7 @@ from hw2.data.noises import read_noises
 from hw2.data.pack import open_pack, write_pack
 from hw2.data.tables import read_table
 from hw2.errors import DataError
-from hw2.personalize.generated import find_alone, find_together
+from hw2.personalize.generated import find_together
 from hw2.personalize.merging import read_caption_texts
 
 
@@ -161,14 +161,3 @@ def test_a_source_that_would_be_another_folder(source: str, tmp_path: Path) -> N
     (tmp_path / "input.json").write_text(json.dumps({source: entry | {"baseline": [[1, 1]]}}))
     with pytest.raises(DataError, match="a source names a folder of results"):
         read_concepts(tmp_path / "input.json")
-
-
-def test_alone_pictures_by_a_link(tmp_path: Path, outside: Path) -> None:
-    (tmp_path / "drawn/0/0").mkdir(parents=True)
-    (tmp_path / "drawn/0/0/source0_prompt0_0.png").symlink_to(outside)
-    (tmp_path / "own").mkdir()
-    shutil.copy(outside, tmp_path / "own/a.png")
-    entry = {"src_image": "own", "token_name": "<a>", "prompt": "p", "prompt_4_clip_eval": "p"}
-    (tmp_path / "input.json").write_text(json.dumps({"0": entry | {"baseline": [[1, 1]]}}))
-    with pytest.raises(DataError, match="it leaves the folder by a link"):
-        find_alone(tmp_path / "drawn", read_concepts(tmp_path / "input.json"))

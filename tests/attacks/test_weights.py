@@ -4,7 +4,6 @@ import json
 import pickle
 import re
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from hw2.data.files import sha256_of
 from hw2.data.noises import read_noises
 from hw2.digits.drawing import load_digit_model
 from hw2.digits.judging import load_judge
-from hw2.errors import CheckpointError, DataError, Hw2Error
+from hw2.errors import CheckpointError, Hw2Error
 from hw2.faces.loading import load_face_model, weights_file
 from hw2.locate import ASSETS
 from hw2.models.face_unet import FaceUNet
@@ -162,6 +161,11 @@ def test_broken_metadata(text: str, tmp_path: Path) -> None:
     path.write_bytes(safetensors({"__metadata__": {"hw2": text}, "net.w": entry()}))
     with pytest.raises(CheckpointError, match="its hw2 metadata is broken"):
         load_weights(path, Four(), "net")
+    if text in ("[1]", "null"):  # of which others' files may say anything
+        assert read_tensors(path, 2**20)[1] == {}
+        return
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        read_tensors(path, 2**20)
 
 
 DIGITS = {"kind": "digit_ddpm", "network": {}, "diffusion": {}}
@@ -346,17 +350,3 @@ def test_a_checkpoint_of_no_numbers_with_a_true_checksum(name: str, how: str) ->
         state.load(3, tensors)
     assert state.step == 0
     assert all(torch.equal(v, before[k]) for k, v in state.net.state_dict().items())
-
-
-def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
-    torch.save(torch.zeros(2**27), tmp_path / "big.pt")  # 512 MiB of zeros
-    with (
-        zipfile.ZipFile(tmp_path / "big.pt") as big,
-        zipfile.ZipFile(tmp_path / "00.pt", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as small,
-    ):
-        for item in big.infolist():
-            small.writestr(item.filename, big.read(item))
-    (tmp_path / "big.pt").unlink()
-    assert (tmp_path / "00.pt").stat().st_size < 2**23
-    with pytest.raises(DataError, match="512 MiB is over the allowed 64 MiB"):
-        read_noises(tmp_path)

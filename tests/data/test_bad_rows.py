@@ -1,6 +1,4 @@
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,22 +9,11 @@ from PIL import Image, ImageFile
 from hw2.data.digits import DigitSplit, read_split
 from hw2.data.tables import BadRow, left_out
 from hw2.errors import DataError
+from tests.attacks.hostile import png
 
 
 def read(root: Path, **settings: object) -> DigitSplit:
     return read_split(root, "train", progress=False, **settings)  # type: ignore[arg-type]
-
-
-def png_of_size(path: Path, width: int, height: int) -> None:
-    """A PNG whose header claims a size and whose pixels are a few bytes of nonsense."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + checksum
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
 
 
 def cut(folder: Path) -> str:
@@ -46,12 +33,12 @@ def empty(folder: Path) -> str:
 
 
 def huge(folder: Path) -> str:
-    png_of_size(folder / "bad.png", 8001, 8000)
+    (folder / "bad.png").write_bytes(png(8001, 8000))
     return "bad.png,2"
 
 
 def bomb(folder: Path) -> str:
-    png_of_size(folder / "bad.png", 2**31 - 1, 2**31 - 1)
+    (folder / "bad.png").write_bytes(png(2**31 - 1, 2**31 - 1))
     return "bad.png,2"
 
 

@@ -9,8 +9,8 @@ from PIL import ExifTags, Image
 
 from hw2.data.images import decode, decode_bytes, orientation
 from hw2.errors import DataError, StorageError
+from tests.attacks.hostile import png
 from tests.data.listing.picture_sets import encoded
-from tests.data.test_bad_rows import png_of_size
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
@@ -26,15 +26,13 @@ def test_bytes_decode_to_what_the_file_does(tmp_path: Path, kind: str) -> None:
 
 
 def test_bytes_are_refused_as_a_file_is(tmp_path: Path) -> None:
-    png_of_size(tmp_path / "huge", 8001, 8000)
-    png_of_size(tmp_path / "bomb", 2**31 - 1, 2**31 - 1)
     refused = {
         "text": b"this is no picture",
         "cut": encoded(0)[:60],
         "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EOF\n",
         "GIF": encoded(0, "GIF"),
-        "huge": (tmp_path / "huge").read_bytes(),
-        "bomb": (tmp_path / "bomb").read_bytes(),
+        "huge": png(8001, 8000),
+        "bomb": png(2**31 - 1, 2**31 - 1),
     }
     for name, data in refused.items():
         (tmp_path / name).write_bytes(data)

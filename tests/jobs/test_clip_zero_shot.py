@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch.utils.data import DataLoader
 from hw2.data.clip_tree import write_clip
 from hw2.data.offline.scenes import held_out
 from hw2.locate import ASSETS
+from tests.attacks.hostile import png
 from tests.clip.small import MODEL_CFG, NAMES, PREPROCESS_CFG, lively_clip, save_clip, write_set
 from tests.jobs.command import Ended, Folder
 
@@ -186,10 +185,7 @@ def add_bad(val: Path) -> set[str]:
     spoilt = bytearray(good)
     spoilt[len(good) // 2] ^= 255  # its checksum no longer fits
     (val / "1_901.png").write_bytes(spoilt)
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    bomb = good[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (val / "1_902.png").write_bytes(bomb + good[33:])  # claims 3.6 gigapixels
+    (val / "1_902.png").write_bytes(png(60000, 60000))  # claims 3.6 gigapixels
     (val / "1_903.png").symlink_to(val / "gone.png")
     os.mkfifo(val / "1_904.png")
     return {*BAD, *(f"1_{number}.png" for number in range(900, 905))}

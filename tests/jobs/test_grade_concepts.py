@@ -1,7 +1,6 @@
 """jobs.grade_concepts: what it leaves, and that nothing is left of a refusal."""
 
 import json
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -35,30 +34,17 @@ def test_grades_come_from_the_scores_of_the_table(drawn: Folder) -> None:
     for source, concept in found["concepts"].items():
         for place, prompt in enumerate(concept["prompts"]):
             own = [r for r in table if (r["source"], r["prompt"]) == (source, str(place))]
-            image, text = (np.array([float(r[kind]) for r in own]) for kind in ("image", "text"))
-            total = image + 2.5 * text
-            best = max(combinations(range(7), 5), key=lambda five: total[list(five)].sum())
-            assert sorted(prompt["best"]) == list(best)
-            assert prompt["best_image"] == pytest.approx(image[list(best)].mean())
-            assert prompt["best_text"] == pytest.approx(text[list(best)].mean())
-            assert prompt["passed"] == (place == 0)
-            assert prompt["pictures"] == 7
-            before = np.array([float(r["image_against"]) for r in own])
+            image, before = (
+                np.array([float(r[key]) for r in own]) for key in ("image", "image_against")
+            )
+            assert prompt["best_image"] == pytest.approx(image[prompt["best"]].mean())
             assert prompt["image_change"]["value"] == pytest.approx((image - before).mean())
-            assert prompt["image_change"]["low"] < prompt["image_change"]["value"]
+            assert (prompt["passed"], prompt["pictures"]) == (place == 0, 7)
             with Image.open(out / f"figures/source{source}_prompt{place}.png") as figure:
                 assert min(figure.size) > 200
 
     table = rows(out / "tables/pictures_together.csv")
     assert len(table) == len(WAYS) * 2 * 7
-    limits = [found["concepts"][source]["threshold"] for source in "02"]
-    for way in WAYS:
-        own = [r for r in table if (r["way"], r["prompt"]) == (way, "0")]
-        scores = np.array([[float(r["image_<new1>"]), float(r["image_<new3>"])] for r in own])
-        graded = found["together"][0]["ways"][way]
-        assert graded["both"]["value"] == pytest.approx(scores.min(1).mean())
-        assert graded["both_there"]["value"] == (scores > limits).all(1).mean()
-        assert graded["both_there"]["low"] < graded["both_there"]["high"]
     assert list(found["together"][0]["differences_of_both"]) == [
         "joint - separate",
         "merged - separate",

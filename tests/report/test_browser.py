@@ -48,8 +48,7 @@ def opened(new_page: "NewPage", path: Path, **profile: object) -> tuple[Page, li
     return page, told
 
 
-@pytest.mark.parametrize("language", ["en", "zh-TW"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("language", "scheme"), [("en", "dark"), ("zh-TW", "light")])
 def test_it_fits_at_all_widths(
     pages: dict[str, Path], new_page: "NewPage", screenshots: Path, language: str, scheme: str
 ) -> None:
