@@ -51,8 +51,6 @@ def optuna(num_trials: int) -> dict[str, Any]:
     return {"space": SPACE, "search": search, "scaling": ONE}
 
 
-# Optuna asks for some of three values twice.
-FEW = optuna(6) | {"space": {"x": {"choice": [0, 1, 2]}}}
 SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "eight": ("eight", EIGHT, {}),
     "troubled": ("troubled", TROUBLED, {"max_failures": 1}),
@@ -61,8 +59,6 @@ SWEEPS: dict[str, tuple[str, list[Point], dict[str, Any]]] = {
     "optuna": ("optuna", [], optuna(3)),
     "optuna, more": ("optuna", [], optuna(5)),
     "optuna, again": ("optuna", [], optuna(5)),
-    "few": ("few", [], FEW),
-    "few, again": ("few", [], FEW),
     "shared": ("shared", EIGHT, {"gpus_per_trial": 0.5, "scaling": {"cpus_per_worker": 0.5}}),
     "moved": ("moved", [{"x": 0.0, "trouble": "change disks"}], {"max_failures": 2}),
     "held": ("held", [{"x": 0.0, "trouble": "lock it out"}], {}),
@@ -210,7 +206,7 @@ def test_optuna_continues(folder: Path, swept: dict[str, dict[str, Any]]) -> Non
     assert all(point in more["points"] for point in first["points"])
 
 
-@pytest.mark.parametrize("name", ["asha", "optuna", "few"])
+@pytest.mark.parametrize("name", ["asha", "optuna"])
 def test_a_sweep_that_has_ended_draws_no_more(name: str, swept: dict[str, dict[str, Any]]) -> None:
     last = {"optuna": "optuna, more"}.get(name, name)
     before, again = swept[last], swept[f"{name}, again"]
