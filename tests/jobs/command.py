@@ -113,11 +113,6 @@ def wait_for_work(condition: Callable[[], bool], process: subprocess.Popen[str])
     wait_for(lambda: process.poll() is not None or condition(), 150, every=0.003)
 
 
-def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-    """Return when the job's journal has the row of `step`, or the job has ended."""
-    wait_for_work(lambda: last_step(out / "journal.jsonl") >= step, process)
-
-
 def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
     """Return when the job has made `path`, or has ended."""
     wait_for_work(path.exists, process)
