@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hw2.disclosure import plain, warn, writable
 from hw2.errors import ConfigError
 from hw2.schema import PATH, Tree, below, names_in, show, want
-from hw2.yaml_text import Loader, read_yaml
+from hw2.yaml_text import BROKEN, Loader, read_yaml
 
 
 class Reader:
@@ -178,5 +178,5 @@ def _from_yaml(text: str) -> Any:
     """What `text` is as YAML, or else itself: refused later, with what the key wants."""
     try:
         return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except BROKEN:
         return text

@@ -15,7 +15,7 @@ from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
 from hw2.text2image.finding import PIPELINE
 from hw2.weights import described, read_meta, write_tensors
-from hw2.yaml_text import Dumper, Loader, read_yaml
+from hw2.yaml_text import BROKEN, Dumper, Loader, read_yaml
 
 CARD_FILE = "card.md"
 # What a job takes as asset:NAME, by itself and as a folder for diffusers.
@@ -48,7 +48,7 @@ def card_settings(folder: Path) -> dict[str, Any]:
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
         found = re.search(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
         tree = yaml.load(found[1], Loader) if found else {}
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+    except (OSError, *BROKEN):
         return {}
     return tree if isinstance(tree, dict) else {}
 
@@ -130,7 +130,7 @@ def _rows(run: Path) -> str:
     try:
         figures = read_json(path)
         return "\n".join(_row(k, v) for k, v in figures.items() if k.count("/") < 3)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"{path}: not the figures of a training ({describe(error)}): run it again in {run}"
         ) from None

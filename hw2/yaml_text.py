@@ -9,6 +9,8 @@ import yaml
 from hw2.errors import ConfigError
 
 MAX_CHARACTERS = 2**20
+# What reading YAML may raise; overflow: of a letter's number, as "\\UFFFFFFFF".
+BROKEN = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 
 
 class Loader(yaml.SafeLoader):
@@ -74,7 +76,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     except UnicodeDecodeError as error:
         said = f"{error.reason} at byte {error.start}"
         raise ConfigError(f"broken YAML in {path}: {said}: save it in UTF-8") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except BROKEN as error:
         raise ConfigError(f"broken YAML in {path}: {error}") from None
     if not isinstance(tree, dict | None):
         raise ConfigError(f"{path} holds {str(tree)[:100]}: want a mapping of settings")

@@ -381,6 +381,7 @@ def test_several_mistakes_are_counted_once_a_key():
         ("<<: *missing", "broken YAML in FILE, line 1: tags and anchors are refused"),
         ("name: " + "9" * 5000, "broken YAML in FILE"),
         ("name: \x00", "broken YAML in FILE"),
+        ('name: "\\UFFFFFFFF"', "broken YAML in FILE"),
         ("[" * 5000, "broken YAML in FILE"),
     ],
 )
