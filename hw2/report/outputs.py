@@ -1,5 +1,6 @@
 """What a job left in its folder: settings, numbers, and its run."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2.data.files import read_json
+from hw2.disclosure import writable
 from hw2.errors import ConfigError, DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.steps import StepResult
@@ -81,6 +83,7 @@ def read_output(result: StepResult) -> JobOutput:
         config = read_yaml(out / "config.yaml")
     except ConfigError as error:
         raise DataError(str(error)) from None
+    _refuse_unwritable(out / "config.yaml", config)
     run = _json(out / RUN_FILE)
     run_id, uri = str(run.get("run_id", "")), str(run.get("tracking_uri", ""))
     if not re.fullmatch(r"\w+", run_id):
@@ -101,7 +104,9 @@ def _tags(journal: Path) -> dict[str, str]:
     if not journal.is_file():
         return {}
     entries = (entry for entry, _ in read_entries(journal, 0, ("tag",)) if entry)
-    return {key: value for entry in entries for key, value in entry.values.items()}
+    found = {key: value for entry in entries for key, value in entry.values.items()}
+    _refuse_unwritable(journal, found)
+    return found
 
 
 def _ui(uri: str) -> str:
@@ -118,4 +123,11 @@ def _json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: broken JSON ({error})") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: want an object, found {str(found)[:80]}")
+    _refuse_unwritable(path, found)
     return found
+
+
+def _refuse_unwritable(path: Path, found: object) -> None:
+    """Raise DataError for texts that no page can hold: all of it would be lost for them."""
+    if not writable(json.dumps(found, ensure_ascii=False)):
+        raise DataError(f"{path}: a text there holds half a surrogate pair")

@@ -170,6 +170,22 @@ def test_hostile_metrics_are_a_missing_figure(small: SmallReport, content: str) 
     assert "<script>&" not in page(made)
 
 
+def test_letters_that_no_page_can_hold_are_a_missing_figure(small: SmallReport) -> None:
+    """JSON and YAML may hold halves of surrogate pairs; the other steps stay on the page."""
+    half = '"\\ud800"'
+    for name, file in (("grades", "metrics.json"), ("samples", "config.yaml")):
+        path = small.out / name / file
+        known = json.loads(path.read_text()) if file == "metrics.json" else read_yaml(path)
+        text = json.dumps(known | {"told": "HALF"}).replace('"HALF"', half)
+        path.write_text(text)
+    tag = {"kind": "tag", "time_ms": 1, "values": {"precision.auto": "HALF"}, "step": 0}
+    line = json.dumps(tag).replace('"HALF"', half)
+    (small.out / "faces" / "journal.jsonl").write_text(f"{line}\n")
+    made = collect(small.all())
+    assert set(made.missing) == {"grades", "sheets", "reverse", "given"}
+    assert page(made).encode().count(b"holds half a surrogate pair") >= 3
+
+
 def test_noises_that_were_not_scored_are_not_shown(small: SmallReport) -> None:
     """A chunk holds five, whatever a trial is told."""
     for name in ("eta", "guidance"):
