@@ -170,6 +170,8 @@ def sha256_of(path: Path) -> str:
 
 def unpacked_bytes(path: Path) -> int:
     """What a zip says that it becomes, before anything is unpacked. Raises BadZipFile, OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):  # of a device zipfile would read without end
+        raise zipfile.BadZipFile("it is not a regular file")
     with zipfile.ZipFile(path) as packed:
         return sum(entry.file_size for entry in packed.infolist())
 

@@ -3,8 +3,6 @@
 import fcntl
 import time
 import traceback
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from hw2.data.files import read_json, replacing, unpacked_bytes, write_json
+from hw2.data.arrays import read_arrays
+from hw2.data.files import read_json, replacing, write_json
 from hw2.disclosure import mask
 from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
@@ -26,6 +25,8 @@ Scores = dict[str, Found]
 OfTrial = Callable[[Point], Arrays]
 CHUNK = 5  # samples drawn at once, whatever the rungs: their number moves the last bits
 MAX_BYTES = 2**31  # of arrays that a trial keeps: more is not ours
+# What a file raises that is not as a trial keeps it; overflow: of a number without end.
+OTHERS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 RESULT, OUTCOMES, SHEET = "result.json", "outcomes.npz", "sheet.png"
 
 
@@ -105,7 +106,7 @@ def read_trial(out: Path, point: Point) -> TrialResult:
             for report in kept["reports"]
         )
         seconds, error, trace = float(kept["seconds"]), str(kept["error"]), str(kept["trace"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not begun, or not ours
+    except (OSError, *OTHERS):  # not begun, or not ours
         return TrialResult(point, folder)
     outcomes = kept_arrays(folder / OUTCOMES)
     if outcomes is None:  # its pictures are scored again
@@ -129,12 +130,12 @@ def _kept_point(path: Path) -> Point | None:
     try:
         point = read_json(path)
         return point if key_of(point) == path.parent.name else None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, *OTHERS):
         return None
 
 
 def _interval(values: Mapping[str, float | None]) -> Interval:
-    return Interval(**{k: float("nan") if v is None else v for k, v in values.items()})
+    return Interval(**{k: float("nan") if v is None else float(v) for k, v in values.items()})
 
 
 def run_trial(
@@ -227,11 +228,8 @@ def _chunk_file(out: Path, point: Point, first: int) -> Path:
 def kept_arrays(path: Path) -> Arrays | None:
     """The arrays of `path`; None if it is not there, or torn."""
     try:
-        if unpacked_bytes(path) > MAX_BYTES:
-            return None
-        with np.load(path, allow_pickle=False) as kept:
-            return dict(kept)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+        return read_arrays(path, MAX_BYTES)
+    except (OSError, ValueError):
         return None
 
 

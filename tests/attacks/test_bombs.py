@@ -1,6 +1,7 @@
 """Small files that would become gigabytes, or keep a processor for hours."""
 
 import io
+import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -132,11 +133,32 @@ def test_embeddings_that_were_put_there(tmp_path: Path) -> None:
     [path] = (store.folder / "texts").iterdir()
     of = np.array(path.stem)
     np.savez_compressed(path, classes=np.zeros(2**22), scale=np.float64(1), of=of)
-    with pytest.raises(DataError, match="it is packed"):
+    with pytest.raises(DataError, match="bytes unpacked are over the allowed"):
         store.read_texts(prompts)
     np.savez(path, classes=np.array([print], object), scale=np.float64(1), of=of)  # a pickle
     with pytest.raises(DataError, match="allow_pickle"):
         store.read_texts(prompts)
+
+
+def test_embeddings_of_texts_that_are_torn(tmp_path: Path) -> None:
+    """What is kept is made again, whichever of zip's and NumPy's own errors it raises."""
+    store, prompts = EmbeddingStore(tmp_path, "model"), [["a photo of a dog"]]
+    store.make()
+    store.write_texts(prompts, np.zeros((1, 8), np.float32), 1.0)
+    [path] = (store.folder / "texts").iterdir()
+    whole = path.read_bytes()
+    entry = whole.index(b"PK\x01\x02")  # where the listing begins
+    for place, value in ((8, 1), (10, 99), (10, 8)):  # encrypted, packed in no known way, packed
+        spoilt = bytearray(whole)
+        spoilt[entry + place] = value
+        path.write_bytes(spoilt)
+        with pytest.raises(DataError, match="no whole embeddings"):
+            store.read_texts(prompts)
+    os.mkfifo(store.folder / f"{'0' * 64}.parquet")
+    assert not store.has("0" * 64)
+    of, two = np.array(path.stem), np.zeros(2)
+    np.savez(path, classes=np.zeros((1, 8), np.float32), scale=two, of=of)
+    assert not store.has_texts(prompts)
 
 
 def test_arrays_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +168,7 @@ def test_arrays_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hw2.sweeps.trial.MAX_BYTES", 2**19)
     assert kept_arrays(path) is None
     np.savez(path, pictures=np.array([print], object))
+    assert kept_arrays(path) is None
+    path.unlink()
+    path.symlink_to("/dev/zero")
     assert kept_arrays(path) is None

@@ -201,7 +201,13 @@ def test_a_run_that_is_none(record: str, tmp_path: Path, store: str) -> None:
     assert kept["tracking_uri"] == store  # whatever it said
 
 
-RESULTS = ["{}", "[]", "[" * 100_000, '{"reports": 1}', '{"reports": [{"samples": "x"}]}']
+_WHOLE = '{"seconds": 1, "error": "", "trace": "", "reports": [{"samples": 5, "scores": {}}]}'
+RESULTS = [
+    *("{}", "[]", "[" * 100_000, '{"reports": 1}', '{"reports": [{"samples": "x"}]}'),
+    _WHOLE.replace("5", "1e999"),
+    _WHOLE.replace("1,", f"{10**400},"),
+    _WHOLE.replace("{}", '{"accuracy": {"value": [], "low": 0, "high": 1}}'),
+]
 
 
 @pytest.mark.parametrize("text", RESULTS)
