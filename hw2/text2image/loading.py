@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from hw2.claims import refuse_infinite, refuse_larger
+from hw2.claims import MAX_NUMBER, refuse_infinite, refuse_larger
 from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError
@@ -24,6 +24,7 @@ from hw2.text2image.finding import INDEX, PIPELINE, find_pipeline, find_single_f
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.single_file import read_single_file
 
+NUM_TRAIN_TIMESTEPS = 1000  # where a scheduler does not tell, as diffusers has it
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 P = TypeVar("P")
@@ -85,9 +86,9 @@ def be_quiet() -> None:
 def _part(model: str, name: str, load: Callable[[], P]) -> P:
     try:
         return load()
-    except CheckpointError:
+    except (CheckpointError, MemoryError, ImportError):  # the last may hide a Ctrl-C
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # the libraries' kinds are open-ended
         raise CheckpointError(
             f"model={model}: its {name} cannot be loaded ({describe(error)})"
         ) from None
@@ -195,11 +196,20 @@ def _refuse_misfits(
     ):
         if one != other:
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
+    limit, most = tokenizer.model_max_length, text.config.max_position_embeddings
+    if type(limit) is not int or not 0 < limit <= most:
+        raise CheckpointError(
+            f"model={model}: its tokenizer has model_max_length={str(limit)[:80]}, and its text "
+            f"encoder reads {most} tokens: want 1 to {most} in tokenizer/tokenizer_config.json"
+        )
 
 
 def _scheduler(place: str) -> DDIMScheduler:
     """The model's own, as a DDIM; ValueError for one without betas, which would get DDIM's."""
     told = DDIMScheduler.load_config(place, subfolder="scheduler")
+    steps = told.get("num_train_timesteps", NUM_TRAIN_TIMESTEPS)
+    if type(steps) is not int or not 0 < steps <= MAX_NUMBER:
+        raise ValueError(f"num_train_timesteps={str(steps)[:80]}: want 1 to {MAX_NUMBER}")
     if "beta_schedule" not in told and told.get("trained_betas") is None:
         name = str(told.get("_class_name"))[:80]
         raise ValueError(f"{name} has neither beta_schedule nor trained_betas: want one of DDPM")

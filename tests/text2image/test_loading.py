@@ -186,6 +186,29 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
             "its scheduler cannot be loaded .*trained_betas=0.5: want a list of numbers",
         ),
         *(
+            (
+                _edit("scheduler/scheduler_config.json", num_train_timesteps=steps),
+                rf"its scheduler cannot be loaded .*num_train_timesteps={steps}: want 1 to 131072",
+            )
+            for steps in (10**9, 0, "x")
+        ),
+        (
+            lambda folder: (folder / "scheduler/scheduler_config.json").write_text('"x"'),
+            "its scheduler cannot be loaded",
+        ),
+        (_edit("tokenizer/tokenizer.json", version="x"), "its tokenizer cannot be loaded"),
+        *(
+            (
+                _edit("tokenizer/tokenizer_config.json", model_max_length=limit),
+                rf"its tokenizer has model_max_length={limit}, .*want 1 to \d+ in tokenizer",
+            )
+            for limit in (10**12, 0)
+        ),
+        (
+            _edit("text_encoder/config.json", initializer_range=None),
+            "its text_encoder cannot be loaded",
+        ),
+        *(
             (_edit("vae/config.json", scaling_factor=factor), f"scaling_factor={told}: want a pos")
             for factor, told in (
                 (0, "0"),
