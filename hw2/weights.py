@@ -123,10 +123,16 @@ def load_weights(
 
 
 def read_part(path: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors in `path` whose names begin with `prefix`, by the rest of these."""
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    """The tensors in `path` whose names begin with `prefix`, by the rest of these.
+
+    Raises CheckpointError for numbers of a kind that torch does not have.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def load_claimed(path: Path, claims: Any, build: Callable[[], M], averaged: bool = True) -> M:
