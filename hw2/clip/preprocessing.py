@@ -35,15 +35,25 @@ class Preprocess:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From open_clip's `preprocess_cfg`, complete with the model's size."""
-        size = config["size"]
+        """From open_clip's `preprocess_cfg`, complete with the model's size.
+
+        Raises ValueError, TypeError or KeyError for one that no picture could be made by.
+        """
+        size, fill = config["size"], config.get("fill_color") or 0
+        height, width = (size, size) if isinstance(size, int) else size
+        if not (type(height) is type(width) is int and min(height, width) > 0):
+            raise ValueError(f"size={str(size)[:80]}: want pixels")
+        if height * width > MAX_PIXELS:
+            raise ValueError(f"size={str(size)[:80]}: over {MAX_PIXELS // 10**6} megapixels")
+        if type(fill) is not int or not 0 <= fill <= 255:
+            raise ValueError(f"fill_color={str(fill)[:80]}: want 0 to 255")
         return cls(
-            size=(size, size) if isinstance(size, int) else (size[0], size[1]),
-            mean=tuple(map(float, config["mean"])),
-            std=tuple(map(float, config["std"])),
+            size=(height, width),
+            mean=_colours(config["mean"], "mean"),
+            std=_colours(config["std"], "std"),
             interpolation=config.get("interpolation") or "bicubic",
             resize_mode=config.get("resize_mode") or "shortest",
-            fill_color=config.get("fill_color") or 0,
+            fill_color=fill,
         )
 
     def pixels(self, picture: np.ndarray) -> np.ndarray:
@@ -86,6 +96,13 @@ class Preprocess:
         x = pixels.permute(0, 3, 1, 2).float().div(255)
         mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.mean, self.std))
         return x.sub_(mean).div_(std)
+
+
+def _colours(given: Any, name: str) -> tuple[float, ...]:
+    """Three finite numbers; ValueError or TypeError for anything else."""
+    if len(given) == 3 and all(isinstance(x, int | float) and abs(x) < 1e6 for x in given):
+        return tuple(map(float, given))
+    raise ValueError(f"{name}={str(given)[:80]}: want three numbers")
 
 
 def _centre(picture: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:

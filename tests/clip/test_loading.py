@@ -333,6 +333,15 @@ def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
         said = refused(name, None)
         assert f"model={name}: open_clip_config.json is broken" in said
         assert "want open_clip's, with model_cfg and preprocess_cfg" in said
+    for key, value in (("mean", [0] * 2), ("std", ["x"] * 3), ("mean", [10**400] * 3)):
+        config.write_text(json.dumps({"model_cfg": MODEL_CFG, "preprocess_cfg": {key: value}}))
+        assert f"{key}=" in refused(name, None) and "want three numbers" in refused(name, None)
+    config.write_text(json.dumps({"model_cfg": MODEL_CFG, "preprocess_cfg": {"fill_color": "x"}}))
+    assert "fill_color=x: want 0 to 255" in refused(name, None)
+    for size in ([], [8], "x", 0, 10**9, ["x", "y"]):
+        vision = MODEL_CFG["vision_cfg"] | {"image_size": size}
+        config.write_text(json.dumps({"model_cfg": MODEL_CFG | {"vision_cfg": vision}}))
+        assert "open_clip_config.json is broken" in refused(name, None)
     config.write_text(json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}))
     assert "its config describes no network" in refused(name, None)
     config.write_text(json.dumps({"model_cfg": MODEL_CFG}))
