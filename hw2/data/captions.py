@@ -177,7 +177,7 @@ def _advice(as_concepts: bool = False) -> str:
 
 def _decode(path: Path, image_size: int, as_concepts: bool = False) -> np.ndarray:
     try:
-        if path.is_symlink() and not inside(path, path.parent):
+        if os.path.islink(path) and not inside(path, path.parent):
             raise DataError("it leaves the folder by a link")
         return decode(path, image_size, upright=as_concepts, middle=as_concepts)
     except DataError as error:

@@ -40,14 +40,6 @@ def decode(
             name the file.
         StorageError: it cannot be read now, whatever is in it.
     """
-    try:
-        mode = path.stat().st_mode
-    except ValueError as error:  # a name with a null character
-        raise DataError("the file is missing") from error
-    except OSError as error:
-        raise _unread(path, error) from error
-    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-        raise DataError("it is not a regular file")
     with _opened(path) as opened:
         picture = _rgb(_turned(opened) if upright else opened)
     if middle and picture.width != picture.height:
@@ -102,6 +94,8 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
 
     But for want of memory, and for a disk or file server that fails: the next reading may go well.
     """
+    if isinstance(source, Path):
+        _refuse_irregular(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
@@ -124,6 +118,17 @@ def _opened(source: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator
             raise _unread(source, error) from error
         why = one_line(str(error)) or type(error).__name__
         raise DataError(f"broken picture ({why})") from error
+
+
+def _refuse_irregular(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a name with a null character
+        raise DataError("the file is missing") from error
+    except OSError as error:
+        raise _unread(path, error) from error
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise DataError("it is not a regular file")
 
 
 def _unread(source: Path | io.BytesIO, error: OSError) -> Hw2Error:

@@ -14,7 +14,9 @@ from PIL import Image
 
 from hw2.data.captions import captions_csv, read_captions, read_classes, train_folder
 from hw2.data.concepts import read_concepts
+from hw2.data.drawn import read_made
 from hw2.data.faces import read_pictures
+from hw2.data.images import orientation
 from hw2.data.labels import read_labels
 from hw2.data.noises import read_noises
 from hw2.data.pack import open_pack, write_pack
@@ -127,6 +129,23 @@ def test_json_that_is_nested_deep(what: str, tmp_path: Path) -> None:
         with pytest.raises(DataError) as told:
             READ[what](path)
         assert len(str(told.value)) < 400 + len(str(path)) and "\n" not in str(told.value)
+
+
+def test_pipes_for_kept_files_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("pack.arrow", "drawn.png"):
+        os.mkfifo(tmp_path / name)
+    assert open_pack(tmp_path / "pack.arrow") is None
+    with pytest.raises(DataError, match="it is not a regular file; delete it"):
+        read_made([tmp_path / "drawn.png"])
+    assert orientation(tmp_path / "drawn.png") == 1
+
+
+def test_a_name_of_a_table_that_no_disk_takes(tmp_path: Path) -> None:
+    train_folder(tmp_path).mkdir()
+    Image.new("RGB", (8, 8)).save(train_folder(tmp_path) / "a.png")
+    captions_csv(tmp_path).write_text(f"image_name,caption\na.png,a dog\n{'b' * 300},a cat\n")
+    found = read_captions(tmp_path, 8, skip_bad=True)
+    assert found.captions == ("a dog",) and "the file is missing" in found.bad[0].reason
 
 
 @pytest.mark.parametrize("key", ["shape", "bad"])
