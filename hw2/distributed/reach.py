@@ -1,12 +1,12 @@
 """Whether there is a Ray to join that answers, or a place for one: Ray itself tries for minutes."""
 
 import os
-import socket
 
 from hw2.errors import ConfigError
 
 ANSWER_SECONDS = 15.0
 SOCKET_BYTES = 107  # of the path of a socket
+HEAD = "give the head's HOST:6379 or auto, or unset RAY_ADDRESS for a local Ray"
 
 
 def joining() -> bool:
@@ -23,7 +23,10 @@ def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
     advice = "start the cluster (`ray status` shows it), or unset RAY_ADDRESS for a local Ray"
     if address.startswith(("http://", "https://")):
         why: str | None = "that is where jobs are submitted (`ray job submit`)"
-        advice = "give the head's HOST:6379 or auto, or unset RAY_ADDRESS for a local Ray"
+        advice = HEAD
+    elif address.startswith("ray://"):
+        why = "that is Ray's client, by which Ray Data does not run"
+        advice = f"submit the job (`ray job submit`), or {HEAD}"
     else:
         why = _silence(address, seconds)
     if why is not None:
@@ -33,13 +36,6 @@ def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
 def _silence(address: str, seconds: float) -> str | None:
     from ray._private.services import canonicalize_bootstrap_address
 
-    if address.startswith("ray://"):  # Ray's client; what it leads to, the server there asks
-        host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), seconds).close()
-        except (OSError, ValueError) as error:
-            return f"no answer within {seconds:g} s ({error})"
-        return None
     try:
         head = canonicalize_bootstrap_address(address)
     except (ConnectionError, ValueError) as error:

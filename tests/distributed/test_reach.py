@@ -31,13 +31,12 @@ def refused(address: str, why: str, patch: pytest.MonkeyPatch) -> Iterator[None]
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-        with refused(address, r"no answer within 0\.5 s", monkeypatch):
-            began = time.monotonic()
-            try:
-                refuse_silent(0.5)
-            finally:
-                assert time.monotonic() - began < 10
+    with refused(f"127.0.0.1:{port}", r"no answer within 0\.5 s", monkeypatch):
+        began = time.monotonic()
+        try:
+            refuse_silent(0.5)
+        finally:
+            assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -46,8 +45,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
         ("nonsense", "Invalid address format"),
         ("http://127.0.0.1:8265", "where jobs are submitted .*HOST:6379"),
         ("https://head:8265", "where jobs are submitted .*HOST:6379"),
-        ("ray://127.0.0.1", r"no answer within 0\.5 s"),
-        ("ray://127.0.0.1:x", r"no answer within 0\.5 s"),
+        ("ray://head:10001", r"Ray's client.*`ray job submit`.*HOST:6379"),
     ],
 )
 def test_no_address(address: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,23 +60,6 @@ def test_a_cluster_that_ray_does_not_find(monkeypatch: pytest.MonkeyPatch) -> No
         refuse_silent(0.5)
     monkeypatch.setenv("RAY_ADDRESS", "local")
     refuse_silent(0.5)
-
-
-def test_rays_client_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as full, socket.socket() as first:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        first.connect(full.getsockname())  # who comes next is let wait by the system
-        began = time.monotonic()
-        with refused(f"ray://127.0.0.1:{full.getsockname()[1]}", "timed out", monkeypatch):
-            refuse_silent(0.3)
-        assert time.monotonic() - began < 10  # the system itself waits for two minutes
-
-
-def test_rays_client_is_asked_without_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{there.getsockname()[1]}/?x=1")
-        refuse_silent(0.5)
 
 
 @contextmanager
