@@ -97,6 +97,7 @@ def test_no_student_vanishes_by_a_name_or_a_link(
         write_student(everyone / name, 1)
     (everyone / "cy").symlink_to(everyone / "ann")
     (everyone / "gone").symlink_to(everyone / "nowhere")
+    (everyone / "ring").symlink_to("ring")
     students = {student.name: student for student in found(everyone)}
     assert [*students] == ["__late", "ann", "cy", r"\xa7\xf5\xa4p\xa9\xfa"]
     read = {name: len(list(one.contents())) for name, one in students.items() if name != "cy"}
@@ -107,7 +108,7 @@ def test_no_student_vanishes_by_a_name_or_a_link(
     }
     told = capsys.readouterr().err
     assert "cy: nothing of it is judged: it is a link" in told
-    assert "no folders, and so passed over: gone\n" in told
+    assert "no folders, and so passed over: gone, ring\n" in told
     (tmp_path / "links").mkdir()
     (tmp_path / "links/ann").symlink_to(everyone / "ann")
     with pytest.raises(DataError, match=r"found ann \(1 of them links, which are not followed\)"):

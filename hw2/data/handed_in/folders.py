@@ -101,7 +101,7 @@ def _folders_of(
     below = [
         HandedFolder(given / name, LINKED if item.is_symlink() else None)
         for name, item in sorted(here.items())
-        if item.is_dir() and name != "__pycache__"
+        if os.path.isdir(given / name) and name != "__pycache__"  # nor a link that goes in a ring
     ]
     # All, so that all can be listed.
     if not any([is_students(listed(one.path)) for one in below if one.reason is None]):
