@@ -79,7 +79,7 @@ def panels(panels: Sequence[Panel], title: str = "", order: Sequence[str] = ()) 
         for name, intervals in panel.lines.items():
             _line(axes, panel, name, intervals, colours[name])
         if len(panel.lines) > 1:
-            axes.legend(frameon=False)
+            axes.legend(facecolor=PAPER, edgecolor="none")  # its names are read over lines too
     return picture_of(figure)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 from PIL import Image
 
@@ -19,14 +20,14 @@ MAX_NAMED = 30
 class FrontPoint:
     """A setting, such as "w=2", and the two qualities that were measured at it.
 
-    Points of one `group` share a colour and a line. `worth` is how good the first quality is,
-    where that is not simply higher as it is larger.
+    Points of one `group` share a colour and a line; those of None share a colour alone. `worth` is
+    how good the first quality is, where that is not simply higher as it is larger.
     """
 
     label: str
     x: Interval
     y: Interval
-    group: str = ""
+    group: str | None = ""
     worth: float | None = None
 
     @property
@@ -65,9 +66,10 @@ def front(
     for name, colour in zip(groups, cycle(COLOURS), strict=False):
         if not (own := [p for p in points if p.group == name]):
             continue
-        lines.append([p.place for p in own])
-        at, heights = zip(*lines[-1], strict=True)
-        axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)
+        if name is not None:
+            lines.append([p.place for p in own])
+            at, heights = zip(*lines[-1], strict=True)
+            axes.plot(at, heights, color=colour, lw=1.2, zorder=2, label=name or None)
         for kind, filled in ((False, colour), (True, PAPER)):
             rows = [p for p in own if (p in beaten) is kind]
             if rows:
@@ -82,14 +84,25 @@ def front(
         ring = {"facecolors": "none", "edgecolors": CHOSEN, "linewidths": 2}
         axes.scatter(*best.place, s=170, zorder=4, label="chosen", **ring)
     if axes.get_legend_handles_labels()[1]:
-        # Below the axes, where it covers no point and no label.
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+        _legend_below(figure)
     few = len(points) <= MAX_NAMED
     named = [p for p in points if few or p not in beaten or p == best]
     lines += [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in named]
     lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in named]
     label_points(axes, [p.place for p in named], [p.label for p in named], lines)
     return picture_of(figure)
+
+
+def _legend_below(figure: Any) -> None:
+    """A legend below the axes, where it covers no point and no label, in the columns that fit."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+        if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _beaten(point: FrontPoint, points: Sequence[FrontPoint]) -> bool:

@@ -103,13 +103,15 @@ def _front(
     best: TrialResult | None,
     order: Sequence[str],
 ) -> Image.Image | None:
+    """Trials that are like but for `x` on a line, unless these are too many to be told apart."""
     across, up = axes
+    few = len(order) <= MAX_LINES
     points = {
         trial.folder: FrontPoint(
-            label_of({x: trial.point[x]}),
+            label_of({x: trial.point[x]} if few else trial.point),
             trial.scores[across],
             trial.scores[up],
-            _rest(trial.point, x),
+            _rest(trial.point, x) if few else None,
             shown.likeness(trial),
         )
         for trial in done
@@ -119,6 +121,6 @@ def _front(
         return None
     names = (shown.metrics[across].title, shown.metrics[up].title)
     chosen = points.get(best.folder) if best else None
-    return front(
-        list(points.values()), f"{names[1]} against {names[0]}", *names, best=chosen, order=order
-    )
+    title = f"{names[1]} against {names[0]}"
+    order = order if few else ()
+    return front(list(points.values()), title, *names, best=chosen, order=order)

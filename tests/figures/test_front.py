@@ -26,6 +26,28 @@ def test_each_group_has_a_colour_and_a_name() -> None:
     assert not near(one, COLOURS[1]).any()
 
 
+@pytest.mark.parametrize("count", [4, 7])
+def test_no_name_of_a_group_is_cut_off(count: int) -> None:
+    names = [f"sampler=dpmpp, steps={i}" for i in range(count)]
+    points = [FrontPoint(f"w={i}", FOUND[i % 3], FOUND[2 - i % 3], n) for i, n in enumerate(names)]
+    edge = np.asarray(front(points, "t", X, "y", points[1])).copy()
+    edge[2:-2, 2:-2] = 255
+    assert (edge == 255).all()
+
+
+def test_points_without_a_group_are_on_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[list[tuple[float, float]]]] = []
+    monkeypatch.setattr(
+        "hw2.figures.front.label_points", lambda axes, at, texts, lines: told.append(lines)
+    )
+    points = [FrontPoint(f"w={i}", FOUND[i], FOUND[2 - i], group=None) for i in range(3)]
+    drawn = front(points)
+    whiskers = 2 * len(points)
+    assert len(told[0]) == whiskers and near(drawn, COLOURS[0]).any()
+    front([replace(p, group="") for p in points])
+    assert len(told[1]) == 1 + whiskers
+
+
 def test_groups_have_their_colours_in_the_order_that_is_given() -> None:
     points = [FrontPoint("w=1", Interval(i, i, i), Interval(i, i, i), "ab"[i]) for i in (0, 1)]
     first = points[:1]

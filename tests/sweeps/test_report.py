@@ -18,6 +18,7 @@ from hw2.figures.front import FrontPoint
 from hw2.metrics.intervals import UNDEFINED, Interval
 from hw2.metrics.jackknife import Estimate
 from hw2.runlog.tracker import Tracker
+from hw2.sweeps.figures import MAX_LINES
 from hw2.sweeps.report import report_sweep
 from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point
@@ -211,6 +212,25 @@ def test_the_front_has_what_is_preferred_across_and_the_chosen_ringed(
     assert [point.worth for point in points] == pytest.approx([-0.5, -0.45, -0.3])
     # All cost the same, and w=2 is shown to be worse: of the others that of the spread nearer 1.
     assert best == "w=1" and kept["best"]["point"] == {"w": 1, "steps": 20}
+
+
+@pytest.mark.parametrize("count", [MAX_LINES, MAX_LINES + 1])
+def test_of_many_other_settings_the_front_has_no_lines(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def front(points: list[FrontPoint], *_: str, best: FrontPoint, order: list[str]) -> Image.Image:
+        drawn.extend((points[1], order))
+        return SQUARE
+
+    monkeypatch.setattr("hw2.sweeps.figures.front", front)
+    report(tmp_path, [trial(tmp_path, {"w": 0.5, "steps": 5 + i}) for i in range(count)])
+    point, order = drawn
+    if count > MAX_LINES:
+        assert (point.label, point.group, len(order)) == ("w=0.5, steps=6", None, 0)
+    else:
+        assert (point.label, point.group, len(order)) == ("w=0.5", "steps=6", count)
 
 
 def test_a_metric_that_some_trials_lack_is_shown_of_the_others(
