@@ -23,10 +23,8 @@ def main(config: GradeFacesConfig) -> None:
     run = job_run(
         config,
         "grade_faces",
-        hashes={
-            "pictures": hash_of_all({s.name: s.content_hash for s in students}),
-            "gt": content_hash(given),
-        },
+        hashes={"gt": content_hash(given)},
+        anew={"pictures": hash_of_all({s.name: s.content_hash for s in students})},
         not_results=("pictures", "gt", "pass_mark"),
     )
     with run as (_, tracker):

@@ -41,7 +41,7 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
 def handed_sheets(
     name: str, given: HandedRow, students: Sequence[HandedRow], columns: Sequence[str], title: str
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Sheets of ROWS students each, by name: `name`, or `name`_1, `name`_2 and so on.
+    """Sheets of ROWS students each, by name: `name`, `name`_2 and so on.
 
     A row has a cell a label of `columns`; cells without a picture are grey.
     """
@@ -49,7 +49,7 @@ def handed_sheets(
         rows = [given, *students[first : first + ROWS]]
         cells = torch.from_numpy(np.array([_cells(row, len(columns)) for row in rows]))
         notes = [[*row.notes, *[""] * len(columns)][: len(columns)] for row in rows]
-        suffix = f"_{number}" if len(students) > ROWS else ""
+        suffix = f"_{number}" if number > 1 else ""
         names = [one_line(row.name) for row in rows]
         name_font = font(LABEL, *names)
         labels = [shortened(name, NAME, name_font) for name in names]

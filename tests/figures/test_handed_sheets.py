@@ -27,7 +27,7 @@ def test_a_thumbnail_keeps_the_proportions_in_the_middle(
 
 @pytest.mark.parametrize(
     ("count", "names", "last"),
-    [(1, ["best"], 2), (ROWS, ["best"], ROWS + 1), (ROWS + 1, ["best_1", "best_2"], 2)],
+    [(1, ["best"], 2), (ROWS, ["best"], ROWS + 1), (ROWS + 1, ["best", "best_2"], 2)],
 )
 def test_each_sheet_has_the_given_row_and_at_most_so_many(
     count: int, names: list[str], last: int, monkeypatch: pytest.MonkeyPatch

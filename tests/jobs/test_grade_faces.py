@@ -79,14 +79,16 @@ def test_errors_follow_from_the_pictures(handed: Folder) -> None:
         assert sheet.height > 6 * 64  # the given ones, and five students
 
 
-def test_the_mark_decides_anew_and_other_pictures_want_another_out(handed: Folder) -> None:
+def test_another_mark_and_late_pictures_are_graded_in_the_same_out(handed: Folder) -> None:
     assert handed.run_here("grade_faces", SETTINGS).code == 0
     harder = handed.run_here("grade_faces", SETTINGS | {"pass_mark": 15})
     assert harder.code == 0
     students = rows(handed.path / "out/tables/students.csv")
     assert [row["verdict"] for row in students[:2]] == ["pass", "FAIL"]
     (handed.path / "all/ann/00.png").unlink()
-    assert "other pictures" in handed.run_here("grade_faces", SETTINGS).refusal()
+    assert handed.run_here("grade_faces", SETTINGS).code == 0
+    ann = rows(handed.path / "out/tables/students.csv")[0]
+    assert (ann["verdict"], ann["missing"]) == ("FAIL", "1")
 
 
 def test_one_folder_is_one_student(handed: Folder) -> None:

@@ -96,9 +96,16 @@ def test_figures_follow_from_the_pictures(handed: Folder, judge: Path) -> None:
     assert (ann["pictures"], ann["not_counted"], ann["fewer"]) == ("10", "10", "")
     more = {row["file"] for row in rows(out / "tables/bad_pictures.csv") if row["student"] == "ann"}
     assert more == {f"{digit}_002.png" for digit in range(10)}
-    picture(5).save(handed.path / "all/ann/svhn/9_003.png")
-    said = handed.run_here("judge_digits", settings).refusal()
-    assert "other pictures" in said and "--overwrite true" in said
+
+    shutil.copytree(handed.path / "all/ann", handed.path / "all/dot")  # hands in late
+    picture(5).save(handed.path / "all/ann/svhn/9_003.png")  # once more
+    assert handed.run_here("judge_digits", settings).code == 0
+    late = {path: path.stat().st_mtime_ns for path in (out / "readings").iterdir()}
+    assert kept.items() < late.items() and len(late) == len(kept) + 1  # dot's are ann's from before
+    students = rows(out / "tables/students.csv")
+    assert [row["student"] for row in students[::3]] == ["ann", "bob", "cy", "dot"]
+    ann = json.loads((out / "metrics.json").read_text())["students"]["ann"]
+    assert ann["svhn"]["pictures"] == found["ann"]["svhn"]["pictures"] + 1
 
 
 def test_a_refusal_leaves_nothing(handed: Folder, judge: Path) -> None:

@@ -75,8 +75,8 @@ def read_student(
         advance(len(chunk))
     if digest.hexdigest() != known:
         raise DataError(
-            f"{student.folder}: files changed while they were judged: leave them alone, and begin "
-            "again with --overwrite true"
+            f"{student.folder}: files changed while they were judged: leave them alone, and give "
+            "the same command again"
         )
     path.parent.mkdir(exist_ok=True)
     write_json(path, [[r.size, r.said, r.reason, r.sum] for r in found])
