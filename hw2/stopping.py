@@ -19,7 +19,7 @@ AGAIN_SECONDS = 3.0  # between signals that are two
 # File in OUT, there while a training runs: on NFS a new one may be unseen for a minute, where new
 # bytes of an old one are seen by whoever opens it.
 WANTED = ".save"
-HEARS, WANTS, ANSWERED = b"runs", b"save", b"done"  # before these it is empty
+HEARS, WANTS, ANSWERED = b"runs", b"save", b"done"  # before these it is empty; alike in length
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0  # batch systems kill 30 s after the signal
 JOB_SECONDS = 3.0  # Ray gives a submitted job so many, unless RAY_JOB_STOP_WAIT_TIME_S is set
@@ -112,17 +112,22 @@ class Asked:
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
-        if self._file.exists() and not content(self._file):
-            self._write(HEARS)
+        if not content(self._file):
+            put(self._file, HEARS)
         return content(self._file) == WANTS
 
     def answer(self) -> None:
         """It is saved, or cannot be."""
-        self._write(ANSWERED)
+        put(self._file, ANSWERED)
 
-    def _write(self, word: bytes) -> None:
-        with contextlib.suppress(OSError):
-            self._file.write_bytes(word)
+
+def put(file: Path, word: bytes) -> None:
+    """Write `word` over what stands in the file WANTED, if there is one and the disk lets it.
+
+    In place: who looks meanwhile would take an emptied file for that of a training not begun.
+    """
+    with contextlib.suppress(OSError), file.open("r+b", buffering=0) as there:
+        there.write(word)
 
 
 def content(file: Path) -> bytes:
@@ -150,10 +155,9 @@ def saving_first(out: Path) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not began and content(file):
+        if not began and not passing.is_set() and content(file):
             began.append(now)
-            with contextlib.suppress(OSError):  # a full disk takes no checkpoint either
-                file.write_bytes(WANTS)
+            put(file, WANTS)  # or not: a full disk takes no checkpoint either
             waiting.append(Thread(target=wait, args=(number,)))
             waiting[0].start()
         elif (

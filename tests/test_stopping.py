@@ -159,6 +159,45 @@ def test_nothing_is_waited_for_before_a_training_has_begun(
     assert not (tmp_path / WANTED).exists()
 
 
+HEARD_LATE = """
+import time
+from pathlib import Path
+from hw2.stopping import HEARS, WANTED, put, saving_first
+with saving_first(Path()):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:  # as Ray is shut down, a worker begins
+        put(Path(WANTED), HEARS)
+        print("ending", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_ctrl_c_ends_the_end_of_a_stop_at_once(tmp_path: Path) -> None:
+    process = start(tmp_path, HEARD_LATE, "--out", "x")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "stopped by SIGTERM\n")
+    assert time.monotonic() - began < 30
+
+
+def test_a_word_is_put_in_place_and_makes_no_file(tmp_path: Path) -> None:
+    file = tmp_path / WANTED
+    Asked(tmp_path)()
+    assert not file.exists()
+    file.write_bytes(b"")
+    with file.open("rb") as open_before:
+        Asked(tmp_path)()
+        assert open_before.read() == stopping.HEARS
+        stopping.put(file, WANTS)
+        open_before.seek(0)
+        assert open_before.read() == WANTS and Asked(tmp_path)()
+
+
 def test_what_ended_a_training_comes_out_where_its_file_cannot_go(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError), stopping.saving_first(tmp_path):
         (tmp_path / WANTED).unlink()
@@ -247,6 +286,7 @@ def test_weights_that_are_no_numbers_are_not_saved_when_asked(
             return self.looks == 3
 
     monkeypatch.setattr("hw2.training.Asked", AtTheThirdLook)
+    (tmp_path / WANTED).touch()
     with pytest.raises(ArithmeticError):
         list(toy_train(tmp_path, learning_rate=1e38, checkpoint_every=12, log_every=12))
     assert (tmp_path / WANTED).read_bytes() == b"done"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.disclosure import describe, warn
-from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content
+from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content, put
 
 
 @contextmanager
@@ -24,13 +24,13 @@ def asking(mirror: Mirror | None) -> Iterator[None]:
 
     def look() -> bool:
         if not content(file) and _is_put(mirror, "hears"):
-            file.write_bytes(HEARS)
+            put(file, HEARS)
         if content(file) != WANTS:
             return False
         _put(mirror, "asked")
         if not _is_put(mirror, "answered"):
             return False
-        file.write_bytes(ANSWERED)
+        put(file, ANSWERED)
         return True
 
     with _looking(look):
@@ -50,7 +50,7 @@ def answering(mirror: Mirror) -> Iterator[None]:
             _put(mirror, "hears")
             told = True
         if content(file) == HEARS and _is_put(mirror, "asked"):
-            file.write_bytes(WANTS)
+            put(file, WANTS)
         if content(file) != ANSWERED:
             return False
         mirror.push()

@@ -38,6 +38,7 @@ def test_worker_0_hears_what_the_job_is_asked_and_the_job_what_is_kept(
         push = other.push
         monkeypatch.setattr(other, "push", lambda *given: (time.sleep(1), push(*given)))
         asked = Asked(other.folder)
+        (mine.folder / WANTED).touch()
         with asking(mine), answering(other):
             time.sleep(2 * LOOK_SECONDS)
             assert not content(mine.folder / WANTED)  # there is nobody to be asked yet
