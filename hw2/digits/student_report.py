@@ -12,6 +12,7 @@ from hw2.data.handed_in.readings import Reading, shared_sums, with_equals
 from hw2.digits.student_grades import Grade, grade
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
+from hw2.figures.files import drop_others
 from hw2.figures.matrix import confusion_figure
 from hw2.metrics.classification import confusion_matrix, worst_pairs
 from hw2.metrics.digit_scores import MEAN
@@ -50,7 +51,8 @@ def report_students(
     tracker.log_table("bad_pictures", bad)
     figures = list(_confusions(students, readings, domains, tracker))
     tracker.log_metrics(to_json(grades))
-    tracker.log_summary(flat(grades))
+    tracker.log_summary(flat(grades), whole=True)
+    drop_others(tracker.out / "figures", figures)
     shown = student_rows(grades, shown=True)
     print(format_table(shown))
     first = f"the first {asked} pictures of each digit, also of those that are missing"

@@ -15,6 +15,7 @@ from hw2.data.handed_in.readings import MAX_PIXELS, Reading, shared_sums, with_e
 from hw2.data.images import decode_bytes, decode_named
 from hw2.disclosure import plain
 from hw2.errors import DataError
+from hw2.figures.files import drop_others
 from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.concept_scores import BEST
 from hw2.metrics.intervals import Interval
@@ -71,7 +72,7 @@ def report_concept_students(
     for name, table in {"students": rows, "pictures": pictures, "bad_pictures": bad}.items():
         tracker.log_table(name, table)
     tracker.log_metrics({"clip": clip, "students": to_json(graded)})
-    tracker.log_summary(flat(graded))
+    tracker.log_summary(flat(graded), whole=True)
     print(format_table(shown_rows(graded, baselines)))
     limit = f"; a prompt with fewer than {asked} pictures that can be read fails" * (asked > 0)
     print(f"image and text score of the best {BEST}, and what they are to reach{limit}; {clip}")
@@ -79,8 +80,9 @@ def report_concept_students(
     print(f"each prompt: {tables / 'students.csv'}; each picture: {tables / 'pictures.csv'}")
     if bad:
         print(f"{len(bad)} files with reasons: {tables / 'bad_pictures.csv'}")
-    for name, picture in _sheets(students, concepts, graded):
-        print(f"figure: {tracker.log_picture(name, picture)}")
+    figures = [tracker.log_picture(*sheet) for sheet in _sheets(students, concepts, graded)]
+    drop_others(tracker.out / "figures", figures)
+    print(*(f"figure: {path}" for path in figures), sep="\n")
 
 
 def prompt_rows(graded: Graded, baselines: Mapping[Prompt, tuple[float, float]]) -> Rows:

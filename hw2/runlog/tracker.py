@@ -156,12 +156,16 @@ class Tracker:
         """
         self.journal.append_row(step, metrics, late)
 
-    def log_summary(self, metrics: Mapping[str, SupportsFloat | Interval]) -> None:
+    def log_summary(
+        self, metrics: Mapping[str, SupportsFloat | Interval], whole: bool = False
+    ) -> None:
         """Log final numbers, at the last step; the newest value counts.
 
-        An Interval is three, as `with_limits` has them.
+        An Interval is three, as `with_limits` has them. With `whole` these are all, and what an
+        earlier start has logged beside them becomes NaN.
         """
-        self.journal.append("summary", with_limits(metrics))
+        gone = self.journal.latest("summary") if whole else ()
+        self.journal.append("summary", dict.fromkeys(gone, math.nan) | with_limits(metrics))
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write OUT/metrics.json, and log it."""

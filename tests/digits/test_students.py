@@ -89,6 +89,16 @@ def test_students_whom_escapes_would_make_one_are_numbered(tmp_path: Path) -> No
     assert [student.name for student in found(tmp_path)] == [first, f"{first} (2)", "ann\\x01 (2)"]
 
 
+def test_no_student_vanishes_behind_a_disk_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_student(tmp_path / "all/ann", 1)
+    write_student(tmp_path / "all/bob", 1)
+    there = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: Path(path).name != "bob" and there(path))
+    assert [student.name for student in found(tmp_path / "all")] == ["ann", "bob"]
+
+
 def test_no_student_vanishes_by_a_name_or_a_link(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -292,6 +292,14 @@ def test_a_failed_run_says_why_until_it_comes_to_its_end(tmp_path: Path, store: 
     assert told(None) == ""
 
 
+def test_a_whole_summary_leaves_nothing_of_one_before(tmp_path: Path, store: str) -> None:
+    for told in ({"eval/a": 0.5, "eval/b": 0.5}, {"eval/b": 0.25}):
+        with start(tmp_path / "out", store) as tracker:
+            tracker.log_summary(told, whole=True)
+    found = MlflowClient(tracking_uri=store).get_run(tracker.run_id).data.metrics
+    assert math.isnan(found["eval/a"]) and found["eval/b"] == 0.25
+
+
 PICKLED = """
 import contextlib, sys
 from pathlib import Path

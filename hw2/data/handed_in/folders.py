@@ -101,7 +101,9 @@ def _folders_of(
     below = [
         HandedFolder(given / name, LINKED if item.is_symlink() else None)
         for name, item in sorted(here.items())
-        if os.path.isdir(given / name) and name != "__pycache__"  # nor a link that goes in a ring
+        # Of a link where it leads, which may be nowhere or a ring; else no error hides a student.
+        if (os.path.isdir(given / name) if item.is_symlink() else item.is_dir())
+        and name != "__pycache__"
     ]
     # All, so that all can be listed.
     if not any([is_students(listed(one.path)) for one in below if one.reason is None]):
