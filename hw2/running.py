@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -25,7 +26,7 @@ def _alone(step: int, error: Hw2Error | None = None) -> None:
 
 
 @contextmanager
-def _kept(errors: list[Hw2Error]) -> Iterator[None]:
+def _kept(errors: list[Hw2Error], out: Path) -> Iterator[None]:
     """Adds what ends the block to `errors` if it is ours or of a full or failing disk."""
     try:
         yield
@@ -35,7 +36,8 @@ def _kept(errors: list[Hw2Error]) -> Iterator[None]:
         if not wants_room(error) and error.errno not in FAILING:
             raise
         way_out = "make room" if wants_room(error) else "mend that, or give another path"
-        said = f"cannot write {error.filename} ({error.strerror}): {way_out}"
+        where = error.filename or out  # of a write the system names no file
+        said = f"cannot write {where} ({error.strerror}): {way_out}"
         errors.append(StorageError(said))
 
 
@@ -59,12 +61,12 @@ def run(
         return
     errors, shown = list[Hw2Error](), time.monotonic()
     with ExitStack() as held:
-        with _kept(errors):
+        with _kept(errors, training.out):
             tracker = held.enter_context(Tracker.attach(training.out, mirror=mirror))
         events = train(training, place, *errors)  # raises it on all: the others would wait
         event = next(events, None)
         while event is not None:
-            with _kept(errors):
+            with _kept(errors, training.out):
                 if errors:
                     pass  # no row after a lost one: all go on from the checkpoint before
                 elif isinstance(event, Begun):
@@ -87,7 +89,7 @@ def run(
                 after_checkpoint(event.step, *errors[:1])
             thrown = errors and isinstance(event, Row)
             event = events.throw(errors[0]) if thrown else next(events, None)
-        with _kept(errors):
+        with _kept(errors, training.out):
             _draw_curves(tracker)
             if mirror:
                 mirror.push()

@@ -50,7 +50,7 @@ class Preprocess:
         return cls(
             size=(height, width),
             mean=_colours(config["mean"], "mean"),
-            std=_colours(config["std"], "std"),
+            std=_colours(config["std"], "std", 0.0),
             interpolation=config.get("interpolation") or "bicubic",
             resize_mode=config.get("resize_mode") or "shortest",
             fill_color=fill,
@@ -98,11 +98,11 @@ class Preprocess:
         return x.sub_(mean).div_(std)
 
 
-def _colours(given: Any, name: str) -> tuple[float, ...]:
+def _colours(given: Any, name: str, above: float = -1e6) -> tuple[float, ...]:
     """Three finite numbers; ValueError or TypeError for anything else."""
-    if len(given) == 3 and all(isinstance(x, int | float) and abs(x) < 1e6 for x in given):
+    if len(given) == 3 and all(isinstance(x, int | float) and above < x < 1e6 for x in given):
         return tuple(map(float, given))
-    raise ValueError(f"{name}={str(given)[:80]}: want three numbers")
+    raise ValueError(f"{name}={str(given)[:80]}: want three numbers{' above 0' * (above == 0)}")
 
 
 def _centre(picture: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:

@@ -52,17 +52,19 @@ def _umask() -> int:
     return int(found[1], 8) if found else 0o077  # as it is without this
 
 
+def at_once(path: str, flags: int) -> int:
+    """A handle of a file, as an opener of `open`, which would wait for who writes into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """The bytes of a file from outside; opening a pipe would wait for ever.
 
     Raises OSError; and DataError, which does not name the file, unless it is a regular file of at
     most `max_bytes`.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(21, "Is a directory")
+    with open(path, "rb", opener=at_once) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise DataError("it is not a regular file")
         content = file.read(max_bytes + 1)

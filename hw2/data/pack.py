@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import mmap
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import parse_json, replacing
+from hw2.data.files import at_once, parse_json, replacing
 from hw2.data.tables import BadRow
 from hw2.diffusion.objective import DigitBatch
 
@@ -112,8 +111,7 @@ def open_pack(path: Path) -> DigitSplit | None:
     neither the file nor another process.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait
-        with open(handle, "rb") as file:
+        with open(path, "rb", opener=at_once) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         whole = pa.py_buffer(mapped)
         batch = pa.ipc.open_file(whole).get_batch(0)

@@ -72,7 +72,7 @@ def as_interval(found: Any, where: str = "metrics.json") -> Interval:
     try:
         numbers = [found[key] for key in ("value", "low", "high")]
         return Interval(*(float("nan") if n is None else float(n) for n in numbers))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(f"{where}: want value, low and high, found {str(found)[:80]}") from None
 
 

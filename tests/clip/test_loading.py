@@ -333,7 +333,8 @@ def test_broken_folders(tmp_path: Path, weights: dict[str, Tensor]) -> None:
         said = refused(name, None)
         assert f"model={name}: open_clip_config.json is broken" in said
         assert "want open_clip's, with model_cfg and preprocess_cfg" in said
-    for key, value in (("mean", [0] * 2), ("std", ["x"] * 3), ("mean", [10**400] * 3)):
+    wrong = ("mean", [0] * 2), ("std", ["x"] * 3), ("mean", [10**400] * 3), ("std", [0, 1, 1])
+    for key, value in wrong:
         config.write_text(json.dumps({"model_cfg": MODEL_CFG, "preprocess_cfg": {key: value}}))
         assert f"{key}=" in refused(name, None) and "want three numbers" in refused(name, None)
     config.write_text(json.dumps({"model_cfg": MODEL_CFG, "preprocess_cfg": {"fill_color": "x"}}))

@@ -71,6 +71,13 @@ def test_what_diffusers_saved(
     assert (predicted(ours) - predicted(model.unet)).abs().max() > 1e-2
 
 
+def test_both_forms_in_one_folder(model: StableDiffusion, tmp_path: Path) -> None:
+    for safe in (False, True):
+        with_processors(model.unet).save_attn_procs(tmp_path, safe_serialization=safe)
+    torch.save({"<new1>": ROW}, tmp_path / "<new1>.bin")
+    assert joint(model, tmp_path).rows.keys() == {"<new1>"}
+
+
 @pytest.mark.parametrize("place", ["", DELTA, "cat.bin"])
 def test_the_authors_file(place: str, model: StableDiffusion, tmp_path: Path) -> None:
     moved = {k: w.detach().half() + 1 for k, w in cross_attention_weights(model.unet).items()}
