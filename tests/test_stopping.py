@@ -48,10 +48,15 @@ STOPS = [
 ]
 
 
-def begin(folder: Path, then: str) -> subprocess.Popen[str]:
-    process = start(folder, BEGIN.format(then), "--out", "x")
+def ready(folder: Path, body: str) -> subprocess.Popen[str]:
+    """A job that runs `body`, which has said that it is ready."""
+    process = start(folder, body, "--out", "x")
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
+
+
+def begin(folder: Path, then: str) -> subprocess.Popen[str]:
+    return ready(folder, BEGIN.format(then))
 
 
 @pytest.mark.parametrize(
@@ -88,16 +93,14 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [number for number, *_ in STOPS])
 def test_a_job_at_its_end_is_stopped_no_more(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path, ENDING.format(seconds=1), "--out", "x")
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = ready(tmp_path, ENDING.format(seconds=1))
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("left\n", "")
     assert process.returncode == 0
 
 
 def test_a_job_that_does_not_come_to_its_end_is_ended(tmp_path: Path) -> None:
-    process = start(tmp_path, ENDING.format(seconds=60), "--out", "x")
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = ready(tmp_path, ENDING.format(seconds=60))
     time.sleep(stopping.AGAIN_SECONDS + 0.2)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=10) == ("", "")
@@ -118,8 +121,7 @@ except BaseException as error:
 def test_a_library_that_makes_another_error_of_a_stop_hides_it_not(
     tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
-    process = start(tmp_path, LOADING, "--out", "x")
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = ready(tmp_path, LOADING)
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("", said)
     assert process.returncode == code
@@ -150,8 +152,7 @@ with saving_first(Path()):
 def test_nothing_is_waited_for_before_a_training_has_begun(
     tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
-    process = start(tmp_path, NOT_BEGUN, "--out", "x")
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = ready(tmp_path, NOT_BEGUN)
     began = time.monotonic()
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("", said)
@@ -175,10 +176,9 @@ with saving_first(Path()):
 
 
 def test_ctrl_c_ends_the_end_of_a_stop_at_once(tmp_path: Path) -> None:
-    process = start(tmp_path, HEARD_LATE, "--out", "x")
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = ready(tmp_path, HEARD_LATE)
     process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "ending\n"
+    assert process.stdout is not None and process.stdout.readline() == "ending\n"
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60) == ("", "stopped by SIGTERM\n")

@@ -11,7 +11,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hw2.errors import DataError
 
@@ -52,24 +52,30 @@ def _umask() -> int:
     return int(found[1], 8) if found else 0o077  # as it is without this
 
 
-def at_once(path: str, flags: int) -> int:
-    """A handle of a file, as an opener of `open`, which would wait for who writes into a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def open_regular(path: Path | str) -> BinaryIO:
+    """A file from outside, to read bytes from; opening a pipe would wait for ever.
+
+    Raises OSError; and DataError, which does not name the file, unless it is a regular file.
+    """
+    return open(path, "rb", opener=_regular)
+
+
+def _regular(path: str, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # of a folder `open` says it itself
+        os.close(handle)
+        raise DataError("it is not a regular file")
+    return handle
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file from outside; opening a pipe would wait for ever.
-
-    Raises OSError; and DataError, which does not name the file, unless it is a regular file of at
-    most `max_bytes`.
-    """
-    with open(path, "rb", opener=at_once) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError("it is not a regular file")
+    """The bytes of such a file. Raises as `open_regular`, and DataError if over `max_bytes`."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        size = max(found.st_size, len(content))
+        size = max(size, len(content))
         raise DataError(f"{size} bytes are over the allowed {max_bytes}")
     return content
 

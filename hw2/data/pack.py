@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hw2.data.files import at_once, parse_json, replacing
+from hw2.data.files import open_regular, parse_json, replacing
 from hw2.data.tables import BadRow
 from hw2.diffusion.objective import DigitBatch
 
@@ -111,7 +111,7 @@ def open_pack(path: Path) -> DigitSplit | None:
     neither the file nor another process.
     """
     try:
-        with open(path, "rb", opener=at_once) as file:
+        with open_regular(path) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         whole = pa.py_buffer(mapped)
         batch = pa.ipc.open_file(whole).get_batch(0)

@@ -1,10 +1,10 @@
 """Telling of the digits that students handed in: tables, metrics.json, confusions, MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from hw2.data.handed_in.files import Student
 from hw2.data.handed_in.folders import metric_keys
@@ -12,7 +12,6 @@ from hw2.data.handed_in.readings import Reading, shared_sums, with_equals
 from hw2.digits.student_grades import Grade, grade
 from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
-from hw2.figures.files import drop_others
 from hw2.figures.matrix import confusion_figure
 from hw2.metrics.classification import confusion_matrix, worst_pairs
 from hw2.metrics.digit_scores import MEAN
@@ -49,10 +48,9 @@ def report_students(
     tracker.log_table("students", student_rows(grades))
     tracker.log_table("pictures", pictures)
     tracker.log_table("bad_pictures", bad)
-    figures = list(_confusions(students, readings, domains, tracker))
+    figures = tracker.log_pictures(_confusions(students, readings, domains))
     tracker.log_metrics(to_json(grades))
     tracker.log_summary(flat(grades), whole=True)
-    drop_others(tracker.out / "figures", figures)
     shown = student_rows(grades, shown=True)
     print(format_table(shown))
     first = f"the first {asked} pictures of each digit, also of those that are missing"
@@ -160,8 +158,7 @@ def _confusions(
     students: Sequence[Student],
     readings: Sequence[Sequence[Reading]],
     domains: Sequence[Domain],
-    tracker: Tracker,
-) -> Iterator[Path]:
+) -> Iterator[tuple[str, Image.Image]]:
     """A figure a domain: what the pictures of all students were taken for."""
     for domain in domains:
         pairs = [
@@ -175,5 +172,4 @@ def _confusions(
             confusion = confusion_matrix(said, digits, len(DIGITS))
             title = f"{domain}: {len(pairs)} pictures of {len(places.unique())} students"
             names, worst = [str(digit) for digit in DIGITS], worst_pairs(confusion, 5)
-            figure = confusion_figure(confusion, names, title, worst)
-            yield tracker.log_picture(f"{domain}_confusion", figure)
+            yield f"{domain}_confusion", confusion_figure(confusion, names, title, worst)

@@ -9,7 +9,6 @@ from PIL import Image
 from hw2.data.handed_in.folders import metric_keys
 from hw2.disclosure import plain
 from hw2.faces.students import Faces, FaceStudent
-from hw2.figures.files import drop_others
 from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.intervals import UNDEFINED, Interval, bootstrap
 from hw2.metrics.table import VERDICTS, format_table
@@ -68,9 +67,8 @@ def report_face_students(
     print(f"pass: each of {len(given)} pictures has an MSE below {config.pass_mark:g} (0..255)")
     if bad:
         print(f"{len(bad)} pictures with reasons: {tracker.out / 'tables' / 'bad_pictures.csv'}")
-    figures = [tracker.log_picture(*sheet) for sheet in _sheets(students, given)]
-    drop_others(tracker.out / "figures", figures)
-    print(*(f"figure: {path}" for path in figures), sep="\n")
+    for path in tracker.log_pictures(_sheets(students, given)):
+        print(f"figure: {path}")
 
 
 def _text(mse: float | None) -> str:

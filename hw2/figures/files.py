@@ -1,6 +1,5 @@
 """Pictures and bytes in files."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,3 @@ def write_atomic(path: Path, content: Image.Image | bytes, **how: Any) -> None:
             content.save(passing, Image.registered_extensions()[path.suffix], **how)
         else:
             passing.write_bytes(content)
-
-
-def drop_others(folder: Path, written: Collection[Path]) -> None:
-    """Remove the pictures in `folder` that an earlier start wrote, and this one did not."""
-    for path in folder.glob("*.png"):
-        if path not in written:
-            path.unlink()

@@ -15,7 +15,6 @@ from hw2.data.handed_in.readings import MAX_PIXELS, Reading, shared_sums, with_e
 from hw2.data.images import decode_bytes, decode_named
 from hw2.disclosure import plain
 from hw2.errors import DataError
-from hw2.figures.files import drop_others
 from hw2.figures.handed_sheets import HandedRow, handed_sheets, thumbnail
 from hw2.metrics.concept_scores import BEST
 from hw2.metrics.intervals import Interval
@@ -80,9 +79,8 @@ def report_concept_students(
     print(f"each prompt: {tables / 'students.csv'}; each picture: {tables / 'pictures.csv'}")
     if bad:
         print(f"{len(bad)} files with reasons: {tables / 'bad_pictures.csv'}")
-    figures = [tracker.log_picture(*sheet) for sheet in _sheets(students, concepts, graded)]
-    drop_others(tracker.out / "figures", figures)
-    print(*(f"figure: {path}" for path in figures), sep="\n")
+    for path in tracker.log_pictures(_sheets(students, concepts, graded)):
+        print(f"figure: {path}")
 
 
 def prompt_rows(graded: Graded, baselines: Mapping[Prompt, tuple[float, float]]) -> Rows:

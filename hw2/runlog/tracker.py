@@ -13,7 +13,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -186,6 +186,14 @@ class Tracker:
         write_atomic(path, picture)
         self.log_figure(path)
         return path
+
+    def log_pictures(self, pictures: "Iterable[tuple[str, Image.Image]]") -> list[Path]:
+        """`log_picture` of each, by name; others that an earlier start left in OUT/figures go."""
+        paths = [self.log_picture(*one) for one in pictures]
+        for path in (self.out / "figures").glob("*.png"):
+            if path not in paths:
+                path.unlink()
+        return paths
 
     def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Log a table as `tables/NAME.csv`, and as JSON that MLflow shows as a table.

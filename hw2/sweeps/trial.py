@@ -25,8 +25,8 @@ Scores = dict[str, Found]
 OfTrial = Callable[[Point], Arrays]
 CHUNK = 5  # samples drawn at once, whatever the rungs: their number moves the last bits
 MAX_BYTES = 2**31  # of arrays that a trial keeps: more is not ours
-# What a file raises that is not as a trial keeps it; overflow: of a number without end.
-OTHERS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+# What reading a file raises that is not as a trial keeps it; overflow: of a number without end.
+NOT_OURS = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 RESULT, OUTCOMES, SHEET = "result.json", "outcomes.npz", "sheet.png"
 
 
@@ -106,7 +106,7 @@ def read_trial(out: Path, point: Point) -> TrialResult:
             for report in kept["reports"]
         )
         seconds, error, trace = float(kept["seconds"]), str(kept["error"]), str(kept["trace"])
-    except (OSError, *OTHERS):  # not begun, or not ours
+    except NOT_OURS:  # or not begun
         return TrialResult(point, folder)
     outcomes = kept_arrays(folder / OUTCOMES)
     if outcomes is None:  # its pictures are scored again
@@ -130,7 +130,7 @@ def _kept_point(path: Path) -> Point | None:
     try:
         point = read_json(path)
         return point if key_of(point) == path.parent.name else None
-    except (OSError, *OTHERS):
+    except NOT_OURS:
         return None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2.figures.files import drop_others, write_atomic
+from hw2.figures.files import write_atomic
 from hw2.figures.grid import to_pil
 
 
@@ -34,10 +34,3 @@ def test_write_atomic_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_atomic(tmp_path / "folder", b"cannot replace a folder")
     assert [x.name for x in tmp_path.iterdir()] == ["folder"]
-
-
-def test_pictures_of_an_earlier_start_are_dropped(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png", "c.csv"):
-        write_atomic(tmp_path / name, b"")
-    drop_others(tmp_path, [tmp_path / "a.png"])
-    assert sorted(x.name for x in tmp_path.iterdir()) == ["a.png", "c.csv"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
 from hw2.errors import ConfigError
 from hw2.runlog.tracker import Tracker
@@ -290,6 +291,15 @@ def test_a_failed_run_says_why_until_it_comes_to_its_end(tmp_path: Path, store: 
     )
     assert str(told(KeyboardInterrupt())).startswith("ValueError: 60")
     assert told(None) == ""
+
+
+def test_pictures_of_an_earlier_start_are_dropped(tmp_path: Path, store: str) -> None:
+    sheet = Image.new("RGB", (4, 4))
+    with start(tmp_path / "out", store) as tracker:
+        first = tracker.log_pictures([("a", sheet), ("b", sheet)])
+        (other := tmp_path / "out/figures/c.csv").write_text("")
+        assert tracker.log_pictures([("a", sheet)]) == first[:1]
+    assert set(other.parent.iterdir()) == {first[0], other}
 
 
 def test_a_whole_summary_leaves_nothing_of_one_before(tmp_path: Path, store: str) -> None:
