@@ -53,7 +53,8 @@ def front(
 
     Filled are those that no other beats, by being at least as good in both and better in one
     (Pareto's front). `best`, one of `points`, is ringed as the chosen one. Of more than 30 points
-    these alone have their labels. Groups have colours in the given `order`, then as they come.
+    these alone have their labels, as far as there is room for them. Groups have colours in the
+    given `order`, then as they come.
     """
     figure, (axes,) = blank_axes()
     dress_axes(axes, title, x, y)
@@ -87,6 +88,7 @@ def front(
         _legend_below(figure)
     few = len(points) <= MAX_NAMED
     named = [p for p in points if few or p not in beaten or p == best]
+    named.sort(key=lambda p: p != best)  # it has the first choice of places
     lines += [[(p.x.low, p.y.value), (p.x.high, p.y.value)] for p in named]
     lines += [[(p.x.value, p.y.low), (p.x.value, p.y.high)] for p in named]
     label_points(axes, [p.place for p in named], [p.label for p in named], lines)

@@ -16,11 +16,12 @@ POINT_RADIUS = 6  # pixels
 def label_points(
     axes: Any, points: Sequence[Point], texts: Sequence[str], lines: Sequence[Sequence[Point]]
 ) -> None:
-    """Write each text beside its point, at the best of 32 places.
+    """Write each text beside its point, at the best of 32 places; the first has the first choice.
 
     To leave the axes is worst, then to cover a point or another text, then to stand nearer to
-    other points; distance and crossing one of `lines` count little. Points are in data
-    coordinates, so the limits of the axes must not change any more.
+    other points; distance and crossing one of `lines` count little. A text that would cover
+    another one is left out: neither could be read. Points are in data coordinates, so the limits
+    of the axes must not change any more.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.path import Path
@@ -32,11 +33,12 @@ def label_points(
     frame, to_pixels = axes.get_window_extent(), axes.transData.transform
     strokes = [Path(to_pixels(x)) for x in lines if x and all(map(math.isfinite, sum(x, ())))]
     centres = [to_pixels(point) for point in points]
-    taken = [Bbox.from_bounds(x, y, 0, 0).padded(POINT_RADIUS) for x, y in centres]
+    marks = [Bbox.from_bounds(x, y, 0, 0).padded(POINT_RADIUS) for x, y in centres]
+    written: list[Any] = []
 
     def cost(box: Any, centre: Any, reach: int) -> float:
         leaves = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
-        covered = sum(box.overlaps(other) for other in taken)
+        covered = sum(box.overlaps(other) for other in (*marks, *written))
         own = _distance(box, centre)
         nearer = sum(_distance(box, other) < own for other in centres)
         crossed = sum(stroke.intersects_bbox(box, filled=False) for stroke in strokes)
@@ -55,8 +57,11 @@ def label_points(
             ]
             boxes.append((Bbox.from_bounds(*corner, *size), centre, reach))
         box, *_ = min(boxes, key=lambda place: cost(*place))
+        if any(box.overlaps(other) for other in written):
+            label.remove()
+            continue
         label.set_position((box.x0 - centre[0], box.y0 - centre[1]))
-        taken.append(box.padded(1))
+        written.append(box.padded(1))
 
 
 def _distance(box: Any, point: Any) -> float:

@@ -92,6 +92,7 @@ def test_of_many_points_the_unbeaten_and_the_chosen_are_named(
     points = [FrontPoint(str(i), x, x) for i, x in enumerate(at)]
     front(points, best=points[3])
     assert len(told) == named and {"3", str(count - 1)} <= set(told)
+    assert told[0] == "3"  # where there is room for one, it is the chosen one's
 
 
 def test_the_line_goes_from_left_to_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,17 @@ def test_labels_keep_off_one_another_and_inside(points: list[tuple[float, float]
     assert not any(box.contains(*centre) for box in boxes for centre in centres)
 
 
+def test_a_text_that_would_cover_another_is_left_out_and_the_first_stays() -> None:
+    figure = Figure(figsize=(7, 4), dpi=110)
+    axes = figure.add_subplot(xlim=(-10, 10), ylim=(-10, 10))
+    points = [(i / 50, -i / 50) for i in range(60)]
+    label_points(axes, points, [f"w={i}, eta=0.5" for i in range(60)], [])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert 5 <= len(boxes) < 60 and axes.texts[0].get_text() == "w=0, eta=0.5"
+
+
 def placed(points: list[tuple[float, float]], *lines: list[tuple[float, float]]) -> list[Bbox]:
     """Where labels of points come to lie, all in pixels."""
     figure = Figure(figsize=(4, 3), dpi=100)
