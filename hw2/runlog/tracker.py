@@ -4,8 +4,6 @@ A Tracker writes to the journal in OUT; courier threads bring that to MLflow. So
 waits for a server, rows outlive its absence, and a job that continues in OUT continues its run.
 """
 
-import csv
-import io
 import json
 import logging
 import math
@@ -19,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hw2.config import leaves
-from hw2.data.files import finite, replacing, write_json
-from hw2.disclosure import as_text, describe, mask, warn
+from hw2.data.files import finite, write_json
+from hw2.disclosure import describe, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval, with_limits
@@ -30,6 +28,7 @@ from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.journal import JOURNAL, Journal
 from hw2.runlog.run_file import RUN_FILE, copied_from, read_run
+from hw2.runlog.tables import write_table
 from hw2.tracking import open_run, origin, prepare_store
 
 if TYPE_CHECKING:
@@ -200,26 +199,10 @@ class Tracker:
 
         Without rows it is an empty one where a start before left rows, and else none.
         """
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        csv_file, json_file = (self.out / "tables" / f"{name}.{kind}" for kind in ("csv", "json"))
-        if not rows:
-            if not csv_file.exists():
-                return
-            with csv_file.open(newline="", encoding="utf-8-sig") as file:
-                columns = next(csv.reader(file), [])
-        csv_file.parent.mkdir(exist_ok=True)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)  # of RFC 4180: a lone return is quoted too
-        writer.writeheader()
-        writer.writerows({k: as_text(v) for k, v in row.items()} for row in rows)
-        # A spreadsheet takes other letters for its system's, unless a mark says that they are not.
-        encoding = "utf-8" if text.getvalue().isascii() else "utf-8-sig"
-        with replacing(csv_file) as passing:
-            passing.write_text(text.getvalue(), encoding=encoding, newline="")
-        data = [[row.get(column) for column in columns] for row in rows]
-        write_json(json_file, {"columns": columns, "data": finite(data)})
-        self.log_file(csv_file, "tables")
-        self.log_file(json_file, "tables")
+        if not (files := write_table(self.out / "tables", name, rows)):
+            return
+        for file in files:
+            self.log_file(file, "tables")
         shown = [k for k in self.journal.latest("artifact") if re.fullmatch(r"tables/.*\.json", k)]
         listed = [{"path": path, "type": "table"} for path in shown]
         self.set_tags({"mlflow.loggedArtifacts": json.dumps(listed)})

@@ -70,44 +70,12 @@ def test_all_of_a_run_is_in_the_store(
     assert table["digit"].tolist() == [0, 1]
 
 
-def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, store: str) -> None:
-    class Torn:
-        def __str__(self) -> str:
-            raise OSError("No space left on device")
-
+def test_metrics_are_json_for_others(tmp_path: Path, store: str) -> None:
     with start(tmp_path, store) as tracker:
-        tracker.log_table("scores", [{"digit": 0}])
-        with pytest.raises(OSError, match="No space"):
-            tracker.log_table("scores", [{"digit": 1}, {"digit": Torn()}])
-    files = sorted((tmp_path / "tables").iterdir())
-    assert [path.name for path in files] == ["scores.csv", "scores.json"]
-    assert files[0].read_text() == "digit\n0\n"
-
-
-def test_a_table_of_other_letters_has_a_mark_for_spreadsheets(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("locale.getencoding", lambda: "ascii")  # which nothing here may ask
-    with start(tmp_path, store) as tracker:
-        tracker.log_table("students", [{"name": "李小明"}])
-        tracker.log_table("plain", [{"name": "ann"}])
-        assert (
-            tmp_path / "tables/students.csv"
-        ).read_bytes() == "\ufeffname\r\n李小明\r\n".encode()
-        assert (tmp_path / "tables/plain.csv").read_bytes() == b"name\r\nann\r\n"
-        tracker.log_table("students", [])
-    assert (tmp_path / "tables/students.csv").read_bytes() == b"name\r\n"
-
-
-def test_tables_and_metrics_are_json_for_others(tmp_path: Path, store: str) -> None:
-    with start(tmp_path, store) as tracker:
-        tracker.log_table("scores", [{"low": math.nan, "high": 2.0}])
         tracker.log_metrics({"eta": {"low": math.inf, "all": (1.0, math.nan)}})
-    table = (tmp_path / "tables/scores.json").read_text()
     metrics = (tmp_path / "metrics.json").read_text()
-    assert json.loads(table)["data"] == [[None, 2.0]]
     assert json.loads(metrics) == {"eta": {"low": None, "all": [1.0, None]}}
-    assert "NaN" not in table + metrics and "Infinity" not in metrics
+    assert "NaN" not in metrics and "Infinity" not in metrics
 
 
 def test_the_run_shows_all_its_tables(tmp_path: Path, store: str) -> None:
