@@ -143,7 +143,7 @@ def saving_first(out: Path) -> Iterator[None]:
 
     It may run in this process or in another that sees `out`, and has 20 s, of a submitted job a
     third of what Ray gives it. A second Ctrl-C, or a SIGTERM seconds later, stops at once; so does
-    the first while no training has begun.
+    the first while no training has begun, and once its last checkpoint is saved.
     """
     if threading.current_thread() is not threading.main_thread():  # it has no say in signals
         yield
@@ -155,7 +155,7 @@ def saving_first(out: Path) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not began and not passing.is_set() and content(file):
+        if not began and not passing.is_set() and content(file) == HEARS:
             began.append(now)
             put(file, WANTS)  # or not: a full disk takes no checkpoint either
             waiting.append(Thread(target=wait, args=(number,)))

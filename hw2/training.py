@@ -248,6 +248,8 @@ def train(
         except (Hw2Error, OSError) as mine:
             error = mine
         if saving:
+            if place.rank == 0 and step == config.num_steps:
+                asked.answer()  # there is nothing more to save: a stop waits for nobody
             yield Saved(step, state.ema.net, error)
             if error is not None:
                 raise error

@@ -148,11 +148,27 @@ with saving_first(Path()):
 """
 
 
-@pytest.mark.parametrize(("number", "code", "said"), STOPS)
-def test_nothing_is_waited_for_before_a_training_has_begun(
-    tmp_path: Path, number: signal.Signals, code: int, said: str
+SAVED_ALL = """
+import time
+from pathlib import Path
+from hw2.stopping import Asked, saving_first
+with saving_first(Path()):
+    asked = Asked(Path())
+    asked()
+    asked.answer()  # as after the last step
+    print("ready", flush=True)
+    time.sleep(60)  # a sheet is drawn
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "number", "code", "said"),
+    [(NOT_BEGUN, *stop) for stop in STOPS] + [(SAVED_ALL, *STOPS[0])],
+)
+def test_nothing_is_waited_for_while_nobody_would_save(
+    tmp_path: Path, body: str, number: signal.Signals, code: int, said: str
 ) -> None:
-    process = ready(tmp_path, NOT_BEGUN)
+    process = ready(tmp_path, body)
     began = time.monotonic()
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("", said)
@@ -253,6 +269,14 @@ def test_a_run_that_is_asked_saves_between_steps_and_does_none_twice(
     rows = finish(tmp_path)
     assert [row.step for row in rows] == list(range(stop + 1, 13))
     assert bits(tmp_path) == bits(undisturbed)
+
+
+def test_after_its_last_checkpoint_a_training_asks_for_no_patience(tmp_path: Path) -> None:
+    (tmp_path / WANTED).touch()
+    for event in toy_train(tmp_path):
+        if isinstance(event, Saved):
+            there = stopping.HEARS if event.step < 12 else stopping.ANSWERED
+            assert (tmp_path / WANTED).read_bytes() == there
 
 
 def test_a_checkpoint_keeps_its_score_when_asked_behind_it(

@@ -5,6 +5,7 @@ writes in the job's copy goes through Ray's table of keys to worker 0's, where t
 the answer comes back once the checkpoint is in the bucket.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,15 +26,14 @@ def asking(mirror: Mirror | None) -> Iterator[None]:
     def look() -> bool:
         if not content(file) and _is_put(mirror, "hears"):
             put(file, HEARS)
-        if content(file) != WANTS:
-            return False
-        _put(mirror, "asked")
-        if not _is_put(mirror, "answered"):
+        if content(file) == WANTS:
+            _put(mirror, "asked")
+        if not content(file) or not _is_put(mirror, "answered"):
             return False
         put(file, ANSWERED)
         return True
 
-    with _looking(look):
+    with _looking(look, lambda: _forget(mirror)):
         yield
 
 
@@ -62,19 +62,28 @@ def answering(mirror: Mirror) -> Iterator[None]:
 
 
 @contextmanager
-def _looking(look: Callable[[], bool]) -> Iterator[None]:
-    """In the block a thread calls `look` until it says that all is done."""
+def _looking(look: Callable[[], bool], end: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """In the block a thread calls `look` until it says that all is done, and after it `end`.
+
+    Of Ray or a bucket that does not answer it tells once, and asks again.
+    """
     stop = threading.Event()
 
     def watch() -> None:
-        try:
-            while not stop.wait(LOOK_SECONDS) and not look():
-                pass
-        except TakenOver:
-            pass  # by the job, which waits no longer, or by a later start: the next push says so
-        except Exception as error:  # of Ray or the bucket: the checkpoints from before stay
-            if not stop.is_set():  # else of Ray's end
-                warn(f"no checkpoint is saved first if this is stopped: {describe(error)}")
+        told = False
+        while not stop.wait(LOOK_SECONDS):
+            try:
+                if look():
+                    break
+            except TakenOver:
+                break  # by the job, which waits no longer, or by a later start: the next push says
+            except Exception as error:  # the checkpoints from before stay
+                if not told and not stop.is_set():  # else of Ray's end
+                    warn(f"a stop saves no checkpoint first until this is over: {describe(error)}")
+                told = True
+        stop.wait()
+        with contextlib.suppress(Exception):
+            end()
 
     thread = threading.Thread(target=watch, name="asking", daemon=True)
     thread.start()
@@ -93,6 +102,13 @@ def _put(mirror: Mirror, word: str) -> None:
     from ray.experimental.internal_kv import _internal_kv_put
 
     _internal_kv_put(_key(mirror, word), b"")
+
+
+def _forget(mirror: Mirror) -> None:
+    """Ray's head would keep the words as long as it lives."""
+    from ray.experimental.internal_kv import _internal_kv_del
+
+    _internal_kv_del(_key(mirror, ""), del_by_prefix=True)
 
 
 def _is_put(mirror: Mirror, word: str) -> bool:

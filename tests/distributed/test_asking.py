@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.experimental.internal_kv import _internal_kv_list
 
 from hw2.bucket.mirror import Mirror
 from hw2.bucket.out import joined, mirrored
@@ -52,6 +53,21 @@ def test_worker_0_hears_what_the_job_is_asked_and_the_job_what_is_kept(
             asked.answer()
             wait_for(lambda: content(mine.folder / WANTED) != WANTS, 10)
             assert "kept" in mine.bucket.names()
+    assert _internal_kv_list("hw2/") == []  # nothing is left at the head
+
+
+def test_once_the_last_checkpoint_is_saved_a_stop_waits_for_nobody(
+    ray_session: None, mine: Mirror
+) -> None:
+    with joined(mine.address) as other:
+        other.join_beside()
+        asked = Asked(other.folder)
+        (mine.folder / WANTED).touch()
+        with asking(mine), answering(other):
+            asked()
+            wait_for(lambda: content(mine.folder / WANTED) == HEARS, 10)
+            asked.answer()  # unasked, as after the last step
+            wait_for(lambda: content(mine.folder / WANTED) == ANSWERED, 10)
 
 
 def test_without_a_bucket_the_folder_is_enough(tmp_path: Path) -> None:
@@ -60,7 +76,7 @@ def test_without_a_bucket_the_folder_is_enough(tmp_path: Path) -> None:
     assert Asked(tmp_path)()
 
 
-def test_a_ray_that_does_not_answer_is_told_once_and_holds_nobody_up(
+def test_a_ray_that_does_not_answer_is_told_once_and_asked_again(
     mine: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def away(key: bytes) -> bool:
@@ -69,9 +85,12 @@ def test_a_ray_that_does_not_answer_is_told_once_and_holds_nobody_up(
     monkeypatch.setattr(IS_PUT, away)
     monkeypatch.setattr(PUT, lambda key, value: None)
     with answering(mine):
-        Asked(mine.folder)()
+        asked = Asked(mine.folder)
+        asked()
         time.sleep(3 * LOOK_SECONDS)
-    said = "no checkpoint is saved first if this is stopped: ConnectionError: no head"
+        monkeypatch.setattr(IS_PUT, lambda key: True)
+        wait_for(asked, 10)
+    said = "a stop saves no checkpoint first until this is over: ConnectionError: no head"
     assert capsys.readouterr().err == f"warning: {said}\n"
 
 
