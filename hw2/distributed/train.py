@@ -208,9 +208,9 @@ def _trainer(
 ) -> Any:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, UserCallback
     from ray.train import ScalingConfig as RayScaling
-    from ray.train.torch import TorchTrainer
 
     from hw2.distributed.torch_group import OwnNetworkConfig
+    from hw2.distributed.torch_trainer import Trainer
 
     class Tell(UserCallback):
         """Says what Ray logs below WARNING."""
@@ -222,12 +222,6 @@ def _trainer(
             self, run_context: Any, worker_exceptions: dict[int, Exception]
         ) -> None:
             self.failures.tell(worker_exceptions)
-
-    class Trainer(TorchTrainer):
-        """Leaves Ctrl-C to the job: Ray's handler ends it without a word, and stays after `fit`."""
-
-        def _register_sigint_handler(self, controller: Any) -> None:
-            pass
 
     workers, use_gpu = _workers(config.scaling, config.train.batch_size)
     # A node that is gone still counts for some seconds: do not wait a minute for its workers. Where

@@ -1,13 +1,23 @@
 """A Ray cluster of two nodes on this machine, each of which can be lost and come back."""
 
+import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from tests.distributed.node import Node, environment
 from tests.jobs.command import ROOT
 from tests.ports import free_port
+
+KEPT_FREE = """
+import ray
+ray.init(logging_level="ERROR", log_to_driver=False)
+kept = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+print(*ray.get(kept.__ray_call__.remote(lambda actor: list(actor._ongoing_reqs))))
+"""
 
 
 class Cluster:
@@ -52,6 +62,14 @@ class Cluster:
             self.close()
             raise
         return node
+
+    def kept_free(self) -> list[str]:
+        """For whom Ray keeps room here: trainings, also such as have ended."""
+        told = subprocess.run(
+            [sys.executable, "-c", KEPT_FREE],
+            env=os.environ | self.variables, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return told.stdout.split()
 
     def close(self) -> None:
         """End all of it."""

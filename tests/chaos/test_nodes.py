@@ -64,6 +64,7 @@ def test_a_training_takes_the_nodes_that_there_are(
         run.wait("two workers again", lambda: run.step() > done + 20, 0.2)
         send(run.job.pid, signal.SIGTERM)
         assert run.job.wait() == 143, run.say()
+        assert cluster.kept_free() == []  # the same training would wait for three minutes
         assert [workers for _, workers in run.starts()] == [2, 1, 2]
         print(*run.points(), sep="\n")
         assert all(0 <= point.repeated <= CHECKPOINT_EVERY for point in run.points())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -159,10 +158,3 @@ def test_a_fixed_number_of_workers_is_waited_for_in_silence(
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "7")
     trainer_of(tmp_path, min_workers=1)
     assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "7"  # as a user has told
-
-
-def test_ctrl_c_is_left_to_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_nodes", lambda: [(8, 0)])
-    before = signal.getsignal(signal.SIGINT)
-    trainer_of(tmp_path)._register_sigint_handler(None)
-    assert signal.getsignal(signal.SIGINT) is before

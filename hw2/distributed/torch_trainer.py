@@ -1,0 +1,41 @@
+"""Ray's trainer, of which a job is stopped by its own means."""
+
+import contextlib
+from typing import Any
+
+import ray
+from ray.train.torch import TorchTrainer
+
+from hw2.distributed.reach import joining
+
+COORDINATOR = "AutoscalingCoordinator"  # Ray's actor that keeps room free; its namespace too
+ANSWER_SECONDS = 2.0
+
+
+class Trainer(TorchTrainer):
+    """Leaves Ctrl-C to the job: Ray's handler ends it without a word, and stays after `fit`.
+
+    That handler also gives back what a cluster keeps free for the training. It would for three
+    minutes more, in which no elastic training begins there, the same one neither.
+    """
+
+    controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self.controller = controller
+
+    def fit(self) -> Any:
+        try:
+            return super().fit()
+        except BaseException:
+            if joining() and self.controller is not None:
+                give_back_room(self.controller, f"train-{self.train_run_context.run_id}")
+            raise
+
+
+def give_back_room(controller: Any, requester: str) -> None:
+    """End the training of Ray Train's `controller`, and what is kept free for `requester`."""
+    with contextlib.suppress(Exception):  # of a head that is gone; and nothing may be kept
+        controller.abort.remote()  # else it asks anew; it is not waited for, which takes a second
+        kept = ray.get_actor(COORDINATOR, namespace=COORDINATOR)
+        ray.get(kept.cancel_request.remote(requester), timeout=ANSWER_SECONDS)
