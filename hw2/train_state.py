@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from hw2.claims import refuse_infinite, refuse_misfits, shapes_of
+from hw2.claims import is_finite, refuse_infinite, refuse_misfits, shapes_of
 from hw2.errors import CheckpointError
 from hw2.models.ema import PowerEma, moving
 from hw2.settings.training import TrainConfig
@@ -120,7 +120,7 @@ class TrainState:
 
     def is_finite(self) -> bool:
         """Whether all that would be stored is a number."""
-        return all(bool(torch.isfinite(value).all()) for value in self.tensors().values())
+        return all(map(is_finite, self.tensors().values()))
 
     def check_frozen(self) -> None:
         """Raise FrozenMoved if a frozen parameter has changed by a bit since the beginning."""

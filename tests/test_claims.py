@@ -1,10 +1,13 @@
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from hw2.claims import refuse_infinite, refuse_larger, refuse_misfits
+from hw2.claims import is_finite, refuse_infinite, refuse_larger, refuse_misfits
 from hw2.errors import CheckpointError, ConfigError
 
 
@@ -12,6 +15,44 @@ def test_weights_without_numbers_hold_no_infinite_ones() -> None:
     refuse_infinite("x", {"w": torch.empty(3, device="meta")})
     with pytest.raises(CheckpointError, match=r"^x: b holds nan or infinite numbers"):
         refuse_infinite("x", {"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])})
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the most numbers that an operation of torch gave back."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor):
+            self.numbers = max(self.numbers, found.numel())
+        return found
+
+
+def test_weights_are_looked_through_without_a_copy_of_them() -> None:
+    weights = {"w": torch.randn(1000), "half": torch.ones(1000, dtype=torch.bfloat16)}
+    with Largest() as largest:
+        refuse_infinite("x", weights)
+    assert largest.numbers == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_numbers_whose_sum_is_too_large_for_their_type_are_finite(dtype: torch.dtype) -> None:
+    most = torch.full((3,), torch.finfo(dtype).max, dtype=dtype)
+    assert is_finite(most)
+    for wrong in ([math.inf], [-math.inf], [math.nan], [math.inf, -math.inf]):
+        assert not is_finite(torch.cat([most, torch.tensor(wrong, dtype=dtype)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_that_torch_does_not_add_are_looked_through(dtype: torch.dtype) -> None:
+    assert is_finite(torch.ones(3).to(dtype))
+    assert not is_finite(torch.tensor([1.0, math.nan]).to(dtype))
+
+
+def test_whole_numbers_and_none_are_finite() -> None:
+    assert is_finite(torch.arange(3))
+    assert is_finite(torch.ones(0))
 
 
 def test_a_network_has_at_most_five_numbers_a_byte_of_all_its_files(tmp_path: Path) -> None:

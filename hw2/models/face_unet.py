@@ -15,7 +15,7 @@ from diffusers import UNet2DModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from hw2.claims import SHOWN, misfits, shapes_of
+from hw2.claims import SHOWN, is_finite, misfits, shapes_of
 from hw2.errors import CheckpointError, ConfigError
 
 LEVELS = 6
@@ -145,7 +145,7 @@ def from_course(state: State, source: str = "UNet.pt") -> FaceUNet:
         wrong.append(f"{FREQUENCIES} is not 10000^(-i/{channels[0] // 2})")
     # Of a shape that is wanted: a small file can claim any other, gigabytes to look through.
     fitting = {k: v for k, v in given.items() if k in want and v.shape == want[k]}
-    infinite = [k for k, v in fitting.items() if not v.isfinite().all()]
+    infinite = [k for k, v in fitting.items() if not is_finite(v)]
     wrong += [f"{k} holds nan or infinite numbers" for k in infinite]
     if wrong:
         raise CheckpointError(f"{source}: {len(wrong)} keys do not fit: {'; '.join(wrong[:SHOWN])}")
