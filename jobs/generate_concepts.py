@@ -36,6 +36,7 @@ def main(config: GenerateConceptsConfig) -> None:
     kept = ("input", "separate", "joint", "merged", "model", "num_pictures", "together")
     hashes = hashes_of(ways, concepts) | generating.hashes_of_prompts(prompts)
     hashes["model"] = model.content_hash
+    del model  # gigabytes, and who draws loads one of its own
     run = job_run(config, "generate_concepts", hashes=hashes, not_results=kept)
     with connected(config.scaling), run as (out, tracker):
         pieces, done = generating.pieces_to_draw(config, prompts, out)

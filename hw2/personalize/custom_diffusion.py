@@ -1,5 +1,6 @@
 """Custom Diffusion: the cross-attention's keys and values and the new rows learn concepts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -119,5 +120,8 @@ def trained_deltas(weights: Path) -> Deltas:
 
 def write_deltas(config: CustomDiffusionConfig, weights: Path, out: Path) -> float:
     """Save what a finished training has learnt in OUT; returns the share of energy kept."""
-    unet = load_stable_diffusion(config.model).unet
-    return save_deltas(out, trained_deltas(weights), cross_attention_weights(unet), config.rank)
+    deltas = trained_deltas(weights)
+    base: Mapping[str, Tensor] = deltas.weights  # whole matrices are saved without the base's
+    if config.rank is not None:
+        base = cross_attention_weights(load_stable_diffusion(config.model).unet)
+    return save_deltas(out, deltas, base, config.rank)

@@ -1,15 +1,21 @@
 """The jobs of personalization as a user starts them; refusals."""
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from hw2.personalize import prior
+from hw2.personalize import generating, prior
+from hw2.text2image import loading
+from hw2.text2image.loading import load_stable_diffusion
+from hw2.text2image.model import StableDiffusion
 from tests.jobs.command import Ended, Folder, as_words
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -191,6 +197,27 @@ def test_pictures_of_another_prompt_or_model_are_not_kept(
     save_file(changed, weights, metadata={"format": "pt"})
     assert "(another model)" in draw(first, model="moved").refusal()
     assert drawn() == before
+
+
+def test_who_asks_for_pictures_holds_no_model_beside_that_of_who_draws(
+    folder: Folder, place: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[nn.Module]] = []
+    held: list[int] = []
+
+    def load(model: str) -> StableDiffusion:
+        gc.collect()
+        held.append(sum(unet() is not None for unet in loaded))
+        found = load_stable_diffusion(model)
+        loaded.append(weakref.ref(found.unet))
+        return found
+
+    for module in (loading, generating):  # of who asks, of who draws
+        monkeypatch.setattr(module, "load_stable_diffusion", load)
+    few = {**place, "untrained": "true", "num_pictures": 1, "pictures_per_chunk": 1, "out": "out"}
+    few |= {"sources": "0", "num_inference_steps": 2, "scaling.num_workers": 0}
+    assert folder.run_here("generate_concepts", few).code == 0
+    assert held == [0, 0]
 
 
 @pytest.mark.parametrize(

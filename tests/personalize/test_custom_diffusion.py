@@ -128,7 +128,8 @@ def test_keys_values_and_rows_move_and_nothing_else(
             assert torch.equal(value, base.text_encoder.state_dict()[key]), name
     assert len(load_file(final(training))) == 2 * (len(moved) + 1)
 
-    assert write_deltas(config, final(training), tmp_path) == 1.0
+    gone = config.model_copy(update={"model": "gone"})  # whole matrices want no base model
+    assert write_deltas(gone, final(training), tmp_path) == 1.0
     weights = {name: p.detach() for name, p in before.items()}
     found = read_deltas(tmp_path, base_hash(base.unet, base.text_encoder), weights)
     learnt, kept = trained_deltas(final(training)), load_file(final(training))
