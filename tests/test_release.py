@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hw2.config import load
 from hw2.errors import CheckpointError, ConfigError
+from hw2.locate import ASSETS
 from hw2.release import CARD_FILE, card_settings, release, size_of
 from hw2.settings.assets import ReleaseAssetConfig
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -189,3 +190,14 @@ def test_a_disk_that_fails_at_the_last_moment_leaves_the_asset_as_it_was(
 def test_an_asset_is_named_by_one_word(name: str) -> None:
     with pytest.raises(ConfigError, match=f"name={name} on the command line: want a text matching"):
         load(ReleaseAssetConfig, ["--model", "run", f"--name={name}"], prog="job", description="")
+
+
+def test_the_weights_of_this_repository_are_light_and_described() -> None:
+    files = [path for path in ASSETS.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".md"}  # no pickles
+    assert sum(path.stat().st_size for path in files) <= 30 * 2**20
+    assert {folder.name for folder in ASSETS.iterdir()} >= {"clip", "digits", "faces", "judge"}
+    for folder in ASSETS.iterdir():
+        card = (folder / CARD_FILE).read_text()
+        for part in ("Made again by: `", "data hash: `", "seed: 0, steps: ", "| eval/", "yaml"):
+            assert part in card, folder

@@ -42,6 +42,9 @@ def test_1_accuracy_does_not_fall_as_w_grows(digits: Trials) -> None:
     for before, after in itertools.pairwise(found):
         assert apart(after, before, "accuracy").high >= 0
     assert apart(found[3], found[1], "accuracy").low > 0
+    # What the released weights are to have at w=2, with at most 50 network calls a picture.
+    assert found[3].scores["accuracy"].value >= 0.97
+    assert found[3].scores["network_calls"].value <= 50
 
 
 def test_2_the_distance_to_real_digits_is_least_at_a_small_w(
