@@ -37,8 +37,8 @@ def assert_little_was_repeated(points: list[Point]) -> None:
 
 
 def test_a_job_without_ray(ground: Ground, draw: random.Random) -> None:
-    points = bare(ground, draw, 4)
-    assert len(points) == 4
+    points = bare(ground, draw, 5)
+    assert len(points) == 5
     assert_little_was_repeated(points)
 
 
