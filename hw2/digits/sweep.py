@@ -66,7 +66,10 @@ class GuidanceWork:
         return {"images": images.contiguous().numpy(), "network_calls": calls}
 
     def score(self, point: Point, drawn: Arrays) -> tuple[Scores, Arrays]:
-        """The scores, those by domain too, and the share read as meant of each noise."""
+        """The scores, also by domain, and the share read as meant of each noise.
+
+        What the judge makes of real pictures, the same of all trials, is among them.
+        """
         images = torch.from_numpy(drawn["images"])
         count = len(images)
         shape = (count, len(DOMAINS), len(DIGITS))
@@ -77,7 +80,7 @@ class GuidanceWork:
         scores: Scores = {
             score.metric if score.domain == MEAN else f"{score.metric}/{score.domain}": score.found
             for score in found.scores
-            if score.digit is None and not METRICS[score.metric].of_real
+            if score.digit is None
         }
         calls = float(drawn["network_calls"].mean())
         scores["network_calls"] = Interval(calls, calls, calls)

@@ -1,5 +1,7 @@
 """What a trial of the guidance sweep draws from which noise, and how it is scored."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from hw2.diffusion.schedule import cosine_schedule
 from hw2.digits.drawing import DigitModel, draw
 from hw2.digits.judging import judge_pictures
-from hw2.digits.sweep import GuidanceWork
+from hw2.digits.sweep import GuidanceWork, shown
 from hw2.metrics.digit_scores import score_digits
 from hw2.metrics.jackknife import interval_of
 from hw2.models.judge import build_judge
@@ -53,4 +55,7 @@ def test_scores_are_of_the_drawn_pictures_and_outcomes_of_each_noise(work: Guida
         assert interval_of(scores[key]) == want.get(key)
         assert interval_of(scores[f"{key}/svhn"]) == want.get(key, "svhn")
     assert interval_of(scores["frechet_judge/mnistm"]) == want.get("frechet_judge", "mnistm")
+    for key, domain in (("accuracy_real", "mean"), ("accuracy_real/svhn", "svhn")):
+        assert scores[key] == want.get("accuracy_real", domain)  # what the judge itself is worth
+    assert "accuracy_real" not in shown(Path()).metrics  # all trials are alike in it
     assert scores["network_calls"].value == found["network_calls"][0]
