@@ -90,7 +90,7 @@ def check_prompts(
         check_prompt(tokenizer, negative_prompt, "negative_prompt")
         for piece in prompts:
             if piece["way"] == way:
-                check_prompt(tokenizer, piece["prompt"])
+                check_prompt(tokenizer, piece["prompt"], f"{way}: prompt")
     personalizer.become(None)
 
 

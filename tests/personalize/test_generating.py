@@ -72,7 +72,7 @@ def test_a_prompt_must_be_read_whole_in_its_own_way(tmp_path: Path) -> None:
     ways = {"separate": WAYS["separate"], "joint": rows("<new1>")}
     prompts = prompts_to_draw(settings(tmp_path, together=(BOTH,)), ways, CONCEPTS)
     check_prompts(tiny_model(), prompts[:-1], ways, "a cup")
-    with pytest.raises(ConfigError, match=r"^prompt=.*: <new2> is no token: .*added are <new1>$"):
+    with pytest.raises(ConfigError, match=r"^joint: prompt=.*: <new2> is no token: .*are <new1>$"):
         check_prompts(tiny_model(), prompts, ways, "a cup")
     with pytest.raises(ConfigError, match=r"^negative_prompt=.* is 32 tokens .* reads 24"):
         check_prompts(tiny_model(), prompts[:-1], ways, "cup " * 30)
