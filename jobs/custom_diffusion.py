@@ -44,7 +44,8 @@ def main(config: CustomDiffusionConfig) -> None:
         device = driver_device(config.scaling)
         training = custom_diffusion_training(config, out, device, with_priors=False)
         report_training(training, tracker, {"eval/kept_energy": energy}, device)
-        print(f"kept energy of the changes: {energy:.4%}; {out}")
+        energy_kept = f"kept energy of the changes: {energy:.4%}; " if config.rank else ""
+        print(f"{energy_kept}weights and tokens: {out}")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,9 @@ def test_pictures_of_a_class_that_has_another_word_now_are_not_kept(
     told = folder.run_here("custom_diffusion", few).refusal()
     assert "results of other settings (other captions)" in told
     record.write_text(content)
-    assert folder.run_here("custom_diffusion", few).code == 0 and drawn.read_bytes() == before
+    ended = folder.run_here("custom_diffusion", few)
+    assert ended.code == 0 and drawn.read_bytes() == before
+    assert "weights and tokens: " in ended.out and "kept energy" not in ended.out
 
 
 def test_pictures_of_another_prompt_or_model_are_not_kept(
