@@ -45,8 +45,8 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         place = find_pipeline(model)
         with naming(model, place.removesuffix(f"/{PIPELINE}")):
             found = _of_folder(model, place)
+    _refuse_misfits(model, found)
     parts = {"unet": found.unet, "vae": found.vae, "text_encoder": found.text_encoder}
-    _refuse_misfits(model, found.unet, found.vae, found.text_encoder, found.tokenizer)
     for name, part in parts.items():
         refuse_infinite(f"model={model}: the weights of its {name}", part.state_dict())
         part.eval().requires_grad_(False)
@@ -179,16 +179,11 @@ def _index_of_hub(model: str, place: str) -> Any:
         ) from None
 
 
-def _refuse_misfits(
-    model: str,
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
-    text: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-) -> None:
-    widths = unet.config.cross_attention_dim, text.config.hidden_size
-    channels = unet.config.in_channels, vae.config.latent_channels
-    words = len(tokenizer), text.config.vocab_size
+def _refuse_misfits(model: str, found: StableDiffusion) -> None:
+    unet, text, tokenizer = found.unet.config, found.text_encoder.config, found.tokenizer
+    widths = unet.cross_attention_dim, text.hidden_size
+    channels = unet.in_channels, found.vae.config.latent_channels
+    words = len(tokenizer), text.vocab_size
     for what, (one, other) in (
         ("cross_attention_dim and the text encoder's width", widths),
         ("the channels of its denoiser and its autoencoder", channels),
@@ -196,7 +191,7 @@ def _refuse_misfits(
     ):
         if one != other:
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
-    limit, most = tokenizer.model_max_length, text.config.max_position_embeddings
+    limit, most = tokenizer.model_max_length, text.max_position_embeddings
     if type(limit) is not int or not 0 < limit <= most:
         raise CheckpointError(
             f"model={model}: its tokenizer has model_max_length={str(limit)[:80]}, and its text "
