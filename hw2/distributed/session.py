@@ -19,7 +19,7 @@ from hw2.distributed.exposure import warn_if_open
 from hw2.distributed.reach import joining, refuse_long_folder, refuse_silent
 from hw2.distributed.room import share_of_cluster
 from hw2.distributed.token_file import warn_if_shared
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, StorageError
 
 OBJECT_STORE_BYTES = 200 * 2**20  # of a local Ray, for each CORES_A_STORE
 CORES_A_STORE = 8
@@ -34,7 +34,8 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
     starts, bound to loopback, with a token that only this process and its workers know, and stops
     with the block. `scaling.num_workers` 0 wants no Ray.
 
-    Raises ConfigError if the cluster is smaller than `scaling`, does not answer or refuses us.
+    Raises ConfigError if the cluster is smaller than `scaling`, does not answer or refuses us, and
+    StorageError for what does not fit into a node's object store, nor on the disk behind it.
     """
     if scaling.num_workers == 0:
         own_device(scaling)  # refused before anything is written
@@ -45,15 +46,30 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
 
     if ray.is_initialized():
         share_of_cluster(scaling, 1)
-        yield
+        with _refusing_full():
+            yield
         return
     with _own_signals():
         _start_or_join()
     try:
         share_of_cluster(scaling, 1)
-        yield
+        with _refusing_full():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _refusing_full() -> Iterator[None]:
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError):
+        raise StorageError(
+            "a node's object store is full, and so is the disk that Ray moves objects to (below "
+            "RAY_TMPDIR, else /tmp): make room there, or give each piece of work less to do at once"
+        ) from None
 
 
 @contextlib.contextmanager

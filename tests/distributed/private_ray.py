@@ -17,7 +17,7 @@ from hw2.distributed import batch
 from hw2.distributed.batch import map_pieces
 from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster
 from hw2.distributed.session import _object_store_bytes, connected
-from hw2.errors import ConfigError, DataError
+from hw2.errors import ConfigError, DataError, StorageError
 from tests.jobs.command import descendants
 
 
@@ -74,6 +74,11 @@ def prepare(piece: dict[str, Any]) -> dict[str, Any]:
     if piece["number"] == 13:
         raise DataError("number=13 cannot be prepared")
     return {**piece, "number": piece["number"] + 20, "by": os.getpid()}
+
+
+def swell(piece: dict[str, Any]) -> dict[str, Any]:
+    """More than the object store holds."""
+    return {**piece, "more": np.zeros(_object_store_bytes() + 2**20, np.uint8)}
 
 
 class Other:
@@ -182,6 +187,10 @@ def main() -> None:
             list(map_pieces(too_large, pieces[:1], two))
         except Exception as error:
             seen["too large"] = str(error)
+        try:
+            list(map_pieces(make, pieces[:1], two, swell))
+        except StorageError as error:
+            seen["full"] = str(error)
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
         seen["elsewhere"] = all(

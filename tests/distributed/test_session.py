@@ -25,6 +25,7 @@ LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 def test_a_private_ray(tmp_path: Path) -> None:
     environment = dict(os.environ, HOME=str(tmp_path))
+    environment["RAY_local_fs_capacity_threshold"] = "0"  # as if the disk were full
     for name in ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         environment.pop(name, None)  # as a user has it
     done = subprocess.run(
@@ -60,6 +61,8 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["deadly"].startswith("a worker died 2 times at the same piece of work")
     assert "at the same piece of work, or 2 times in all" in seen["stillborn"]
     assert "CUDA out of memory" in seen["unmade"] and "same piece" not in seen["unmade"]
+    assert seen["full"].startswith("a node's object store is full, and so is the disk that Ray")
+    assert "Ray Core internal code" not in done.stderr and "Traceback" not in done.stderr
     assert seen["too large"].startswith("the GPU has too little memory for this: free it of other")
 
 
