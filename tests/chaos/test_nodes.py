@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pyarrow.parquet as pq
 import pytest
@@ -107,21 +108,37 @@ def lose_a_node(
 ) -> None:
     """Run `job` on two nodes, kill one of them in mid-work, and let another join.
 
-    Some files before that, kill an actor of the title `actor`. Asserts that the job ends well, and
-    that no file that `done()` had when the node was lost was written again.
+    Some files before that, kill an actor of the title `actor`; and before that the driver, upon
+    which the same command goes on. Asserts that the job ends well, and that no file that `done()`
+    had when the driver or the node was lost was written again.
     """
-    with (folder.path / "log").open("w+") as log:
-        process = folder.start(
-            job, *words, "--scaling.num_workers", 2, log=log, **cluster.variables
-        )
-        wait_for_work(lambda: len(done()) >= 3, process)
-        if actor:
-            kill_one(cluster, actor)
-            made = len(done())
-            wait_for_work(lambda: len(done()) >= made + 3, process)
+    kept: dict[Path, int] = {}
+
+    def keep() -> None:
+        kept.update({path: path.stat().st_mtime_ns for path in done() - kept.keys()})
+
+    def begin() -> Popen[str]:
+        two = "--scaling.num_workers", 2
+        return folder.start(job, *words, *two, log=log, **cluster.variables)
+
+    def wait_for_three_more() -> None:
+        made = len(done())
+        wait_for_work(lambda: len(done()) >= made + 3, process)
         assert process.poll() is None
+
+    with (folder.path / "log").open("w+") as log:
+        process = begin()
+        wait_for_three_more()
+        if actor:
+            process.kill()
+            process.wait()
+            keep()
+            process = begin()
+            wait_for_three_more()
+            kill_one(cluster, actor)
+            wait_for_three_more()
         cluster.node.kill()
-        kept = {path: path.stat().st_mtime_ns for path in done()}
+        keep()
         cluster.join()
         code = process.wait()
         log.seek(0)

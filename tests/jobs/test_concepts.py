@@ -2,21 +2,25 @@
 
 import gc
 import json
+import re
 import shutil
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hw2.locate import FINAL
 from hw2.personalize import generating, prior
+from hw2.runlog.entries import read_entries
 from hw2.text2image import loading
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
-from tests.jobs.command import Ended, Folder, as_words
+from tests.jobs.command import Ended, Folder, as_words, last_step, wait_for_work
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
 
@@ -91,6 +95,34 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
     assert set(Path(folder.path / "grades").glob("*.json"))
     statuses = folder.query("SELECT status FROM runs")
     assert statuses == [("FINISHED",)] * len(statuses) and len(statuses) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_inversion_on_two_workers_whose_driver_is_killed_goes_on(
+    folder: Folder, place: dict[str, object]
+) -> None:
+    """Without Ray, to what one process learns that nobody disturbs."""
+    more = {"source": "0", "train.num_steps": 40, "train.checkpoint_every": 4, "train.log_every": 1}
+    out = folder.path / "killed"
+    given = as_words(place | FEW | more | {"out": "killed", "scaling.num_workers": 2})
+    with (folder.path / "log").open("w+") as log:
+        job = folder.start("textual_inversion", *given, log=log)
+        wait_for_work(lambda: last_step(out / "journal.jsonl") > 4, job)
+        job.kill()
+        job.wait()
+        log.seek(0)
+        assert not (out / FINAL).exists(), log.read()
+    for name in ("killed", "here"):
+        learn(folder, "textual_inversion", place, **more, out=name)
+    killed, here = (load_file(folder.path / name / FINAL) for name in ("killed", "here"))
+    assert killed.keys() == here.keys()
+    for name, learnt in here.items():
+        torch.testing.assert_close(killed[name], learnt, rtol=0, atol=1e-5)
+    rows = [entry for entry, _ in read_entries(out / "journal.jsonl") if entry]
+    assert [row.step for row in rows if row.kind == "metrics"] == list(range(1, 41))
+    starts = [row.values["starts"] for row in rows if "starts" in row.values][-1]
+    assert re.fullmatch(r"step 0 on 2, step [1-9]\d* on 1", starts)
 
 
 @pytest.mark.parametrize(
