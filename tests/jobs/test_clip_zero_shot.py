@@ -20,7 +20,7 @@ from hw2.data.offline.scenes import held_out
 from hw2.locate import ASSETS
 from tests.attacks.hostile import png
 from tests.clip.small import MODEL_CFG, NAMES, PREPROCESS_CFG, lively_clip, save_clip, write_set
-from tests.jobs.command import Ended, Folder, as_words, wait_for_work
+from tests.jobs.command import Ended, Folder
 
 
 @pytest.fixture(scope="session")
@@ -151,37 +151,6 @@ def test_other_prompts_need_no_picture_pass(folder: Folder, clip: Path) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     said = run(folder, clip, **other).refusal()
     assert "it was a picture when it was embedded, and no longer is" in said
-
-
-@pytest.mark.slow
-def test_what_a_killed_job_embedded_is_not_embedded_again(folder: Folder, clip: Path) -> None:
-    """The job's own process; of an actor and of a node: tests/chaos/test_nodes.py."""
-    write_set(folder.path / "set", each=60)
-    settings: dict[str, object] = {"images": "set/val", "pretrained": clip, "batch_size": 8}
-    settings |= {"templates": "cifar", "scaling.num_workers": 0}
-
-    def given(out: str) -> dict[str, object]:
-        return settings | {"out": out, "cache": f"{out}.cache"}
-
-    def parts(out: str) -> dict[Path, int]:
-        found = (folder.path / f"{out}.cache").glob("*/*.parquet")
-        return {path: path.stat().st_mtime_ns for path in found}
-
-    job = folder.start("clip_zero_shot", *as_words(given("out")))
-    wait_for_work(lambda: len(parts("out")) >= 2, job)
-    job.kill()
-    job.communicate()
-    done = parts("out")
-    assert len(done) >= 2
-    assert not (folder.path / "out/metrics.json").exists()
-    assert folder.run_here("clip_zero_shot", given("out")).code == 0
-    assert folder.run_here("clip_zero_shot", given("whole")).code == 0
-    now = parts("out")
-    assert len(done) < len(now) == len(parts("whole"))
-    assert {path: now[path] for path in done} == done
-    assert table(folder, "out/predictions/cifar") == table(folder, "whole/predictions/cifar")
-    assert metrics(folder)["prompt_sets"] == metrics(folder, "whole")["prompt_sets"]
-    assert folder.query("SELECT status FROM runs") == [("FINISHED",)] * 2
 
 
 @pytest.mark.slow
