@@ -158,8 +158,6 @@ def main() -> None:
         results = list(map_pieces(make, pieces, two))
         seen["numbers"] = [int(result["number"]) for result in results]
         seen["squares"] = [np.asarray(result["squares"]).tolist() for result in results]
-        with tempfile.TemporaryDirectory() as folder:
-            seen["prepared beside others"] = beside_others(pieces, Path(folder) / "begun")
         seen["listening"] = open_ports({os.getpid(), *descendants(os.getpid())})
         seen["too many"] = refusal(num_workers=1000)
         seen["too thick"] = refusal(num_workers=2, cpus_per_worker=600)
@@ -193,9 +191,15 @@ def main() -> None:
             seen["full"] = str(error)
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
+        seen["by themselves"] = all(result["by"] == result["pid"] for result in results)
+        batch._wants_others = lambda use_gpu: True  # as with a GPU
+        results = list(map_pieces(make, pieces, two, prepare))
+        seen["prepared for them"] = [result["number"] for result in results]
         seen["elsewhere"] = all(
             result["by"] not in (os.getpid(), result["pid"]) for result in results
         )
+        with tempfile.TemporaryDirectory() as folder:
+            seen["prepared beside others"] = beside_others(pieces, Path(folder) / "begun")
         alone = map_pieces(make, pieces, ScalingConfig(num_workers=0), prepare)
         seen["prepared here"] = [result["number"] for result in alone]
     seen["shut down"] = not ray.is_initialized()

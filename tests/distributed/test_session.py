@@ -55,8 +55,9 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["error"] == "number=13 brings bad luck: leave it out"
     assert seen["error before"] == "number=13 cannot be prepared"
     assert seen["prepared"] == seen["prepared here"] == [25, 23, 28, 21, 29]
+    assert seen["by themselves"] and seen["elsewhere"]
+    assert seen["prepared for them"] == seen["prepared"]
     assert seen["prepared beside others"] == seen["prepared"]  # which held the CPUs
-    assert seen["elsewhere"]  # at the same time, by other processes
     assert "UserWarning" not in done.stderr  # of fewer pieces than are prepared at once
     assert seen["deadly"].startswith("a worker died 2 times at the same piece of work")
     assert "at the same piece of work, or 2 times in all" in seen["stillborn"]
