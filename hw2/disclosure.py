@@ -69,6 +69,15 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
+def brief(text: str, most: int = 4000) -> str:
+    """`text` in one line of at most `most` characters; of a longer one the middle is left out.
+
+    What an error names comes first and its way out last; a name in a file may be a megabyte.
+    """
+    said, half = one_line(text), most // 2
+    return said if len(said) <= most else f"{said[:half]} .. {said[4 - half :]}"
+
+
 def describe(error: BaseException) -> str:
     """What an error is, in one line of at most 250 characters without credentials.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hw2.allocator import room_on_gpu
 from hw2.config import Config, JobConfig, difference, dump, leaves, load
 from hw2.data.files import planted, read_json, read_mapping
-from hw2.disclosure import guarded_output, masked, one_line
+from hw2.disclosure import brief, guarded_output, masked, one_line
 from hw2.errors import FAILING, NO_NAME, NO_WRITING, ConfigError, Hw2Error, wants_room
 from hw2.lock import JOB_LOCK, LOCK, only_writer
 from hw2.stopping import at_the_end, heeding_signals, seeing_stops, stopped_by
@@ -214,7 +214,7 @@ def _run(
         return 0
     except Hw2Error as error:
         cause = getattr(error, "cause", error)  # Ray wraps a task's error and adds its traceback
-        print("error:", one_line(str(cause)), file=sys.stderr)
+        print("error:", brief(str(cause)), file=sys.stderr)
         return getattr(cause, "exit_code", error.exit_code)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -225,6 +225,9 @@ def _run(
             advice = MAKE_ROOM
         elif error.errno in (*NO_WRITING, *NO_NAME, *FAILING) and where:
             advice = "mend that, or give another path"
+        elif error.errno in FAILING:  # of a file that is open the system gives no name
+            where = f" (the results are in {out})" * (out is not None)
+            advice = "mend the disk or file server, and the same command goes on"
         else:
             raise
         print(one_line(f"error: {error.strerror}{where}: {advice}"), file=sys.stderr)

@@ -28,7 +28,7 @@ from hw2.config import (
     dump,
     load,
 )
-from hw2.errors import ConfigError, DataError
+from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.job import claim_out, run_job
 
 REPOSITORY = Path(__file__).parents[1]
@@ -624,6 +624,11 @@ def test_run_job_codes(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().err.count("\n") == 1
     assert fail(DataError("a.csv:3\nlabel=x")) == 2
     assert capsys.readouterr().err == "error: a.csv:3 label=x\n"
+    assert fail(CheckpointError(f"a.pt: unknown {'n' * 10**6}: give another")) == 2
+    told = capsys.readouterr().err
+    assert (
+        len(told) < 5000 and told.startswith("error: a.pt: ") and told.endswith(": give another\n")
+    )
     assert fail(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
     assert fail(MemoryError("cannot allocate 8 TB")) == 2
@@ -692,6 +697,13 @@ def test_a_path_that_cannot_be_used_is_told_in_a_line(capsys: pytest.CaptureFixt
     assert run_job(Demo, stale, argv=["--out", "x"]) == 2
     told = "error: Stale file handle (x/y.png): mend that, or give another path\n"
     assert capsys.readouterr().err == told
+
+    def failing(config: Demo) -> None:
+        raise OSError(errno.EIO, "Input/output error")  # as of a read
+
+    assert run_job(Demo, failing, argv=["--out", "x"]) == 2
+    told = "error: Input/output error (the results are in x): mend the disk or file server, and the"
+    assert capsys.readouterr().err == f"{told} same command goes on\n"
 
     def full(config: Demo) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as of a write

@@ -28,7 +28,8 @@ WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"  # diffusers' name
 LOW_RANK = "hw2_custom_diffusion_low_rank.safetensors"
 LEFT, RIGHT = ".left", ".right"
 CROSS = re.compile(r"(.+\.attn)2\.to_([kv])\.weight")
-PROCESSOR = re.compile(r"(.+\.attn2)\.processor\.to_([kv])_custom_diffusion\.weight")
+# From its beginning: names from outside may be long, and each place in them would be tried.
+PROCESSOR = re.compile(r"^(.+\.attn2)\.processor\.to_([kv])_custom_diffusion\.weight")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hw2.data.files import parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
+from hw2.disclosure import plain, writable
 from hw2.errors import CheckpointError, DataError
 from hw2.weights import described, write_tensors
 
@@ -111,6 +112,10 @@ def _rows_by_token(found: Any) -> dict[Any, Any]:
 
 def checked_row(path: Path, token: str, row: Any, width: int | None) -> Float[Tensor, " width"]:
     """`row`, of the file `path`, in float32 as (width,), or CheckpointError."""
+    if not writable(token):
+        raise CheckpointError(
+            f"{path}: its token {plain(token)} is no text in UTF-8: save it by another name"
+        )
     if not isinstance(row, Tensor) or row.dtype not in FLOATS or row.ndim not in (1, 2):
         kind = f"{row.dtype} {tuple(row.shape)}" if isinstance(row, Tensor) else type(row).__name__
         raise CheckpointError(f"{path}: {token} is {kind}, want a row of floats")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hw2.data.files import MAX_JSON_BYTES
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, find_folder
 from hw2.places import uri_of
@@ -57,3 +58,16 @@ def find_pipeline(model: str) -> str:
             "asset:text2image"
         )
     return model
+
+
+def refuse_long(folder: Path) -> None:
+    """Raise CheckpointError for a description that would fill the memory: libraries read it whole.
+
+    The words of a tokenizer are some megabytes.
+    """
+    for path in (*folder.glob("*/*.json"), *folder.glob("*/*.txt")):
+        if path.is_file() and (size := path.stat().st_size) > MAX_JSON_BYTES:
+            raise CheckpointError(
+                f"{path}: {size / 2**20:.0f} MiB is over the allowed {MAX_JSON_BYTES / 2**20:.0f} "
+                "MiB: give the folder as diffusers saved it"
+            )

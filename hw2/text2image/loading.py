@@ -1,6 +1,5 @@
 """Loading a Stable Diffusion 1.x model: from a hub, a local folder or file, a released asset."""
 
-import json
 import logging
 import math
 import re
@@ -11,20 +10,22 @@ from typing import Any, TypeVar
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from hw2.claims import MAX_NUMBER, refuse_infinite, refuse_larger
-from hw2.diffusion.schedule import NoiseSchedule, scaled_linear_schedule, schedule_of_betas
+from hw2.claims import refuse_infinite, refuse_larger
+from hw2.data.files import read_json
 from hw2.disclosure import describe
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import CheckpointError
 from hw2.locate import naming
-from hw2.text2image.finding import INDEX, PIPELINE, find_pipeline, find_single_file
+from hw2.text2image.finding import INDEX, PIPELINE, find_pipeline, find_single_file, refuse_long
 from hw2.text2image.model import StableDiffusion
+from hw2.text2image.process import prediction_type_of, schedule_of, scheduler_in
 from hw2.text2image.single_file import read_single_file
 
-NUM_TRAIN_TIMESTEPS = 1000  # where a scheduler does not tell, as diffusers has it
+CONFIG = "config.json"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 P = TypeVar("P")
@@ -64,14 +65,14 @@ def _of_folder(model: str, place: str) -> StableDiffusion:
     tokenizer = _part(
         model, "tokenizer", lambda: CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
     )
-    scheduler = _part(model, "scheduler", lambda: _scheduler(place))
+    scheduler = _part(model, "scheduler", lambda: scheduler_in(place))
     return StableDiffusion(
         unet,
         text,
         tokenizer,
         vae,
-        _schedule(model, scheduler),
-        _prediction_type(model, scheduler),
+        schedule_of(model, scheduler),
+        prediction_type_of(model, scheduler),
         _scaling_factor(model, vae.config.scaling_factor),
     )
 
@@ -129,6 +130,8 @@ def _refuse_larger(cls: Any, folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))  # large ones lie in several files
     if not weights:
         return
+    if not (folder / CONFIG).is_file():  # for which transformers would take its defaults
+        raise ValueError(f"no {CONFIG} there")
     if cls is CLIPTextModel:
         config: Any = CLIPTextConfig.from_pretrained(folder)
         refuse_larger(weights, config.to_dict(), lambda: cls(config))
@@ -158,7 +161,8 @@ def _refuse_gaps(report: dict[str, Any]) -> None:
 
 def _refuse_other_kinds(model: str, place: str) -> None:
     if (file := Path(place) / INDEX).is_file():
-        parts = _part(model, INDEX, lambda: json.loads(file.read_text()))
+        refuse_long(file.parent)
+        parts = _part(model, INDEX, lambda: read_json(file))
     else:
         parts = _index_of_hub(model, place)
     kind = parts.get("_class_name") if isinstance(parts, dict) else None
@@ -192,44 +196,17 @@ def _refuse_misfits(model: str, found: StableDiffusion) -> None:
         if one != other:
             raise CheckpointError(f"model={model}: {what} differ: {one} and {other}")
     limit, most = tokenizer.model_max_length, text.max_position_embeddings
+    if limit == VERY_LARGE_INTEGER:  # which transformers takes where nothing is said
+        raise CheckpointError(
+            f"model={model}: its tokenizer does not say how many tokens a prompt may have (nor can "
+            f'diffusers draw with it): put "model_max_length": {most}, as many as its text encoder '
+            "reads, into tokenizer/tokenizer_config.json"
+        )
     if type(limit) is not int or not 0 < limit <= most:
         raise CheckpointError(
             f"model={model}: its tokenizer has model_max_length={str(limit)[:80]}, and its text "
             f"encoder reads {most} tokens: want 1 to {most} in tokenizer/tokenizer_config.json"
         )
-
-
-def _scheduler(place: str) -> DDIMScheduler:
-    """The model's own, as a DDIM; ValueError for one without betas, which would get DDIM's."""
-    told = DDIMScheduler.load_config(place, subfolder="scheduler")
-    steps = told.get("num_train_timesteps", NUM_TRAIN_TIMESTEPS)
-    if type(steps) is not int or not 0 < steps <= MAX_NUMBER:
-        raise ValueError(f"num_train_timesteps={str(steps)[:80]}: want 1 to {MAX_NUMBER}")
-    if "beta_schedule" not in told and told.get("trained_betas") is None:
-        name = str(told.get("_class_name"))[:80]
-        raise ValueError(f"{name} has neither beta_schedule nor trained_betas: want one of DDPM")
-    given = told.get("trained_betas")
-    if given is not None and not (isinstance(given, list) and given):
-        raise ValueError(f"trained_betas={str(given)[:80]}: want a list of numbers")
-    return DDIMScheduler.from_config(told)
-
-
-def _schedule(model: str, scheduler: DDIMScheduler) -> NoiseSchedule:
-    """In float64, from the betas that the scheduler states."""
-    config = scheduler.config
-    if config.rescale_betas_zero_snr:
-        raise CheckpointError(
-            f"model={model}: its scheduler has rescale_betas_zero_snr, whose last step has no "
-            "signal: want a model of a process without"
-        )
-    try:
-        if config.beta_schedule == "scaled_linear" and config.trained_betas is None:
-            return scaled_linear_schedule(
-                config.num_train_timesteps, config.beta_start, config.beta_end
-            )
-        return schedule_of_betas(scheduler.betas)
-    except ConfigError as error:
-        raise CheckpointError(f"model={model}: its scheduler has {error}") from None
 
 
 def _scaling_factor(model: str, found: Any) -> float:
@@ -239,10 +216,3 @@ def _scaling_factor(model: str, found: Any) -> float:
             "as 0.18215 of Stable Diffusion 1.x"
         )
     return float(found)
-
-
-def _prediction_type(model: str, scheduler: DDIMScheduler) -> Any:
-    kind = scheduler.config.prediction_type
-    if kind not in ("epsilon", "v_prediction"):
-        raise CheckpointError(f"model={model}: predicts {kind}, want epsilon or v_prediction")
-    return kind

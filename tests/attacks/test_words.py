@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hw2.disclosure import as_text, describe, guarded_output, mask, masked, one_line, plain
+from hw2.disclosure import as_text, brief, describe, guarded_output, mask, masked, one_line, plain
 from hw2.metrics.table import format_table
 from hw2.progress import progress
 from tests.stores import start
@@ -32,6 +32,10 @@ def test_an_error_is_told_in_one_short_line_without_keys() -> None:
     assert told.startswith(r"ValueError: no answer from https://***@host/\x1b[2J x")
     assert len(told) == 250 and told.endswith("x (refused)")
     assert describe(KeyError(3)) == "KeyError: 3"
+    assert brief("a\nb") == "a b" and brief("a" * 4000) == "a" * 4000
+    told = brief(f"x.safetensors: {'n' * 10**6}: give\nanother")
+    assert len(told) == 4000 and told.startswith("x.safetensors: n") and " .. n" in told
+    assert told.endswith("n: give another")
 
 
 def test_a_table_on_a_terminal_keeps_its_lines() -> None:

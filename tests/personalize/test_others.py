@@ -105,6 +105,16 @@ class _Code:
         return os.mkdir, ("made",)
 
 
+@pytest.mark.timeout(60)
+def test_a_long_name_is_not_looked_through_from_each_of_its_places(
+    model: StableDiffusion, tmp_path: Path
+) -> None:
+    torch.save({"n" * 10**6: ROW}, tmp_path / PICKLED_WEIGHTS)
+    torch.save({"<new1>": ROW}, tmp_path / "<new1>.bin")
+    with pytest.raises(CheckpointError, match="weights do not fit: missing"):
+        joint(model, tmp_path)
+
+
 def test_what_is_refused(
     model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +136,7 @@ def test_what_is_refused(
         ({"unet": weights, "modifier_token": 3}, "no table of tokens and rows"),
         ({"unet": weights, "modifier_token": {"<new1>": ROW[1:]}}, f"{WIDTH - 1} numbers"),
         ({"unet": weights, "modifier_token": rows, "x": _Code()}, r"holds .*mkdir"),
+        ({"unet": weights, "modifier_token": {"<\ud800>": ROW}}, r"its token <\\ud800> is no text"),
         ([1], "want a table of names and tensors"),
         ({"unet": {first: weights[first].to_sparse()}, "modifier_token": rows}, "kind sparse"),
     ]

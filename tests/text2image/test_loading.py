@@ -130,6 +130,14 @@ def _edit(file: str, **changes: object) -> Callable[[Path], None]:
     return edit
 
 
+def _long(file: str) -> Callable[[Path], None]:
+    def lengthen(folder: Path) -> None:
+        with (folder / file).open("ab") as spaces:
+            spaces.truncate(2**27)
+
+    return lengthen
+
+
 @pytest.mark.filterwarnings("ignore:The configuration file of the unet:FutureWarning")
 @pytest.mark.parametrize(
     ("wrote", "side", "image_size"),
@@ -203,6 +211,23 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
                 rf"its tokenizer has model_max_length={limit}, .*want 1 to \d+ in tokenizer",
             )
             for limit in (10**12, 0)
+        ),
+        (
+            _edit("tokenizer/tokenizer_config.json", model_max_length=None),
+            r"does not say how many tokens a prompt may have .*model_max_length\": \d+, as",
+        ),
+        (
+            lambda folder: (folder / "text_encoder/config.json").unlink(),
+            "its text_encoder cannot be loaded .*no config.json there",
+        ),
+        *(
+            (_long(file), f"{file}.* over the allowed")
+            for file in (
+                "model_index.json",
+                "unet/config.json",
+                "tokenizer/tokenizer.json",
+                "tokenizer/merges.txt",
+            )
         ),
         (
             _edit("text_encoder/config.json", initializer_range=None),
