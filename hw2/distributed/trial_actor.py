@@ -19,6 +19,7 @@ from hw2.runlog.run_file import RUN_FILE
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import Report, Work, fail_trial, name_of, run_trial
+from hw2.weights import told_if_refused
 
 
 def trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: bool) -> Any:
@@ -41,7 +42,8 @@ def trainable(config: SweepConfig, out: Path, address: Address | None, on_gpu: b
                     self.out = self.mirror.folder
                 else:
                     refuse_other_disk(out / RUN_FILE, run_file)
-                    self.held.enter_context(one_of_writers(out))
+                    with told_if_refused(out):
+                        self.held.enter_context(one_of_writers(out))
                     refuse_other_disk(out / RUN_FILE, run_file)  # moved aside before it was held
                 with given_gpu(on_gpu):
                     self.work = make(on_gpu)

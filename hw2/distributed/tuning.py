@@ -28,6 +28,7 @@ from hw2.errors import ConfigError, Hw2Error
 from hw2.settings.sweeps import SweepConfig
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import TrialResult, Work, fail_trial, name_of, read_trial
+from hw2.weights import told_if_refused
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:
 
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
-            with here.later():
+            with here.later(), told_if_refused(out):
                 here.fetch(point_of(trial.config))
                 here.end(read_trial(out, point_of(trial.config)))
 
@@ -108,7 +109,7 @@ def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             died = f"its process died more than {config.max_failures} times"
-            with here.later():
+            with here.later(), told_if_refused(out):
                 here.fetch(point_of(trial.config))
                 fail_trial(out, point_of(trial.config), _error(trial) or died)
             self._end(trial)

@@ -21,6 +21,7 @@ from hw2.settings.personalize import GenerateConceptsConfig
 from hw2.text2image.model import StableDiffusion
 
 Ways = dict[str, Deltas]
+MAX_TOKENS = 1000  # of a way: each is compared with all words; a small file may name a million
 
 
 def read_ways(
@@ -28,7 +29,8 @@ def read_ways(
 ) -> Ways:
     """What each way that the settings name brings to `model`, in the order of preference.
 
-    Raises ConfigError if they name none, CheckpointError for files of another model.
+    Raises ConfigError if they name none, CheckpointError for files of another model, or of too many
+    tokens.
     """
     if config.untrained:
         return {"untrained": _untrained(model, concepts)}
@@ -46,6 +48,12 @@ def read_ways(
             "jobs.textual_inversion, jobs.custom_diffusion or jobs.merge_concepts, or "
             "--untrained true"
         )
+    for way, learnt in ways.items():
+        if (count := len(learnt.rows)) > MAX_TOKENS:
+            raise CheckpointError(
+                f"{way}: its files bring {count} tokens, over the allowed {MAX_TOKENS}: give files "
+                "of those that are drawn"
+            )
     return ways
 
 

@@ -28,10 +28,11 @@ from hw2.text2image.vocabulary import NUM_MERGES, small_tokenizer
 MAX_BYTES = 8 * 2**30  # 7.2 GiB with averaged weights beside the others
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 AVERAGED = "model_ema."
+PER_BYTE = 5  # numbers that are one repeated would fill the memory, as float32
 SIZE, CONTEXT, HEADS, HEAD_WIDTH, SCALING_FACTOR = 64, 77, 8, 64, 0.18215
 SHOWN = 5
 WAY = "give one of 1.x, as the course's model.ckpt, or a folder that diffusers saved"
-ODD = (ValueError, TypeError, IndexError, KeyError, RuntimeError)  # of shapes that do not fit
+ODD = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError)  # of shapes: none, or 0
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -98,6 +99,9 @@ def _weights(path: Path) -> dict[str, Tensor]:
             raise DataError(f"it holds {type(found).__name__}, want names of weights")
         tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
         refuse_unusual(tensors.values(), MAX_BYTES)
+        have, claimed = path.stat().st_size, sum(value.numel() for value in tensors.values())
+        if claimed > PER_BYTE * have:
+            raise DataError(f"it has {have} bytes for {claimed} numbers: give the whole file")
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from None
     return tensors

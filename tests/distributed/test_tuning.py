@@ -1,5 +1,7 @@
 """A sweep's trials as Tune calls them, without Tune: steps, refusals, who is told of what."""
 
+import errno
+import os
 import pickle
 import re
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from hw2.config import ScalingConfig
-from hw2.distributed import devices, room, trial_actor
+from hw2.distributed import devices, room, trial_actor, tuning
 from hw2.distributed.sweep import run_sweep
 from hw2.distributed.trial_actor import trainable
 from hw2.distributed.tuning import _callback, _Here, _resources, connected_for
@@ -46,6 +48,21 @@ def test_a_trial_ends_with_its_last_rung_and_the_next_has_the_same_work(tmp_path
     one.step()
     assert lines(tmp_path / "drawn") == ["1 0", "1 5", "2 0"]
     assert len(lines(tmp_path / "made")) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_before_an_actor_begins_is_told_in_a_line(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(out: Path) -> None:
+        raise OSError(number, os.strerror(number), str(out / ".lock"))
+
+    monkeypatch.setattr(trial_actor, "one_of_writers", failing)
+    one = actor(tmp_path, {"x": 1.0})
+    told = f"cannot write {tmp_path} ({os.strerror(number)}): what was saved before stays"
+    assert capsys.readouterr().err.startswith(told)
+    with pytest.raises(StorageError, match=re.escape(told)):
+        one.step()
 
 
 def test_a_metric_that_was_not_measured_has_no_value(tmp_path: Path) -> None:
@@ -189,6 +206,21 @@ def test_the_first_who_cannot_take_a_trial_is_kept_for_the_end() -> None:
             raise StorageError(f"away at {number}")
     assert str(here.refusal) == "away at 1"
     assert pickle.loads(pickle.dumps(here)) == {}  # Tune keeps its callbacks beside its own state
+
+
+def test_a_disk_that_fails_as_a_trial_ends_is_kept_for_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "result.json")
+
+    monkeypatch.setattr(tuning, "fail_trial", failing)
+    here = _Here(failing, None)
+    trial = SimpleNamespace(config={"point": {"x": 1.0}}, pickled_error_file=None)
+    for end in ("on_trial_error", "on_trial_complete"):
+        here.refusal = None
+        getattr(_callback(here, toy_config(tmp_path), tmp_path), end)(1, [], trial)
+        assert str(here.refusal).startswith(f"cannot write {tmp_path} (Read-only file system): ")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hw2.errors import CheckpointError, ConfigError, DataError
 from hw2.personalize.deltas import Deltas, base_hash, cross_attention_weights, save_deltas
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
 from hw2.personalize.inversion import EMBEDDING
-from hw2.personalize.ways import Ways, hashes_of, read_ways
+from hw2.personalize.ways import MAX_TOKENS, Ways, hashes_of, read_ways
 from hw2.settings.personalize import GenerateConceptsConfig
 from tests.personalize.tiny import WIDTH, tiny_model
 
@@ -49,6 +49,17 @@ def test_two_files_of_one_token_are_refused(tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
     config = GenerateConceptsConfig(out=tmp_path / "out", separate=tuple(files))
     with pytest.raises(ConfigError, match=f"^separate={files[1]}: <new1> is in another file"):
+        read_ways(config, tiny_model(), {})
+
+
+def test_a_small_file_of_many_tokens_is_refused(tmp_path: Path) -> None:
+    """Their rows are one in the file; to add them all would take hours."""
+    row, path = torch.ones(WIDTH), tmp_path / "tokens.bin"
+    config = GenerateConceptsConfig(out=tmp_path / "out", separate=(str(path),))
+    torch.save({f"<{number}>": row for number in range(MAX_TOKENS)}, path)
+    assert len(read_ways(config, tiny_model(), {})["separate"].rows) == MAX_TOKENS
+    torch.save({f"<{number}>": row for number in range(MAX_TOKENS + 1)}, path)
+    with pytest.raises(CheckpointError, match=r"^separate: its files bring 1001 tokens, over the"):
         read_ways(config, tiny_model(), {})
 
 

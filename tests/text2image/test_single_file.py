@@ -156,6 +156,8 @@ def _torn(name: str, value: Tensor | None) -> Callable[[State], State]:
 
 
 CONV = f"{UNET}input_blocks.0.0.weight"
+WIDE = f"{UNET}input_blocks.1.0.out_layers.3.weight"
+TABLE = f"{TEXT}text_model.embeddings.token_embedding.weight"
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,27 @@ CONV = f"{UNET}input_blocks.0.0.weight"
         (_torn(CONV, torch.ones(32, 9, 3, 3)), "channels of its denoiser .* 9 and 4"),
         (_torn(CONV, torch.full((32, 4, 3, 3), torch.nan)), "unet: conv_in.weight holds nan"),
         (_torn(CONV, torch.tensor(1.0)), "no Stable Diffusion 1.x .*: give one"),
+        (_torn(WIDE, torch.zeros(0)), "no Stable Diffusion 1.x .*: give one"),
+        (_torn(TABLE, torch.zeros(64, 0)), "no Stable Diffusion 1.x .*: give one"),
+        (
+            _torn(TABLE, torch.zeros(1, dtype=torch.int8).expand(2**24, 64)),
+            r"it has \d{8} bytes for \d{10} numbers: give the whole file",
+        ),
     ],
-    ids=["no text", "lora", "2.x", "torn", "missing", "misshapen", "inpainting", "nan", "scalar"],
+    ids=[
+        "no text",
+        "lora",
+        "2.x",
+        "torn",
+        "missing",
+        "misshapen",
+        "inpainting",
+        "nan",
+        "scalar",
+        "no channels",
+        "no width",
+        "repeated",
+    ],
 )
 def test_what_is_no_model_is_refused_in_one_line(
     weights: State, change: Callable[[State], State], told: str, tmp_path: Path
