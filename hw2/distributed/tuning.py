@@ -77,6 +77,7 @@ def run_under_tune(
         run_config=tune.RunConfig(
             **ray_storage(out, mirror),
             name="tune",
+            stop=_stopper(here),
             verbose=0,
             callbacks=[_callback(here, config, out)],
             failure_config=tune.FailureConfig(max_failures=config.max_failures),
@@ -96,7 +97,7 @@ def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:
 
     class Tell(tune.Callback):
         def _end(self, trial: Any) -> None:
-            with here.later(), told_if_refused(out):
+            with here.later(out):
                 here.fetch(point_of(trial.config))
                 here.end(read_trial(out, point_of(trial.config)))
 
@@ -109,12 +110,27 @@ def _callback(here: "_Here", config: SweepConfig, out: Path) -> Any:
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             died = f"its process died more than {config.max_failures} times"
-            with here.later(), told_if_refused(out):
+            with here.later(out):
                 here.fetch(point_of(trial.config))
                 fail_trial(out, point_of(trial.config), _error(trial) or died)
-            self._end(trial)
+            if not here.stopped:
+                self._end(trial)
 
     return Tell()
+
+
+def _stopper(here: "_Here") -> Any:
+    """What Tune asks between its steps."""
+    from ray import tune
+
+    class Stop(tune.Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return here.stopped
+
+    return Stop()
 
 
 class _Here:
@@ -124,12 +140,21 @@ class _Here:
         self.told, self.mirror = told, mirror
         self.ended: dict[str, TrialResult] = {}  # by folder: Optuna may ask for a point twice
         self.refusal: Hw2Error | None = None
+        self.stopped = False
 
     @contextlib.contextmanager
-    def later(self) -> Iterator[None]:
-        """Keep the first refusal until the end: Tune would run the finished trial again."""
+    def later(self, out: Path) -> Iterator[None]:
+        """Keep the first refusal until the end: Tune would run the finished trial again.
+
+        The end is near where the disk of `out` fails: no further trial could be kept.
+        """
         try:
-            yield
+            with told_if_refused(out):
+                try:
+                    yield
+                except OSError:
+                    self.stopped = True
+                    raise
         except Hw2Error as error:
             self.refusal = self.refusal or error
 

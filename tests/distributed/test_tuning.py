@@ -17,7 +17,7 @@ from hw2.config import ScalingConfig
 from hw2.distributed import devices, room, trial_actor, tuning
 from hw2.distributed.sweep import run_sweep
 from hw2.distributed.trial_actor import trainable
-from hw2.distributed.tuning import _callback, _Here, _resources, connected_for
+from hw2.distributed.tuning import _callback, _Here, _resources, _stopper, connected_for
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.lock import only_writer
 from hw2.runlog.run_file import RUN_FILE
@@ -199,16 +199,16 @@ def test_a_point_that_is_asked_for_twice_ends_once(tmp_path: Path) -> None:
     assert [one.point for one in here.ended.values()] == [{"x": 1.0}]
 
 
-def test_the_first_who_cannot_take_a_trial_is_kept_for_the_end() -> None:
+def test_the_first_who_cannot_take_a_trial_is_kept_for_the_end(tmp_path: Path) -> None:
     here = _Here(lambda trial: None, None)
     for number in (1, 2):
-        with here.later():
+        with here.later(tmp_path):
             raise StorageError(f"away at {number}")
-    assert str(here.refusal) == "away at 1"
+    assert str(here.refusal) == "away at 1" and not _stopper(here).stop_all()
     assert pickle.loads(pickle.dumps(here)) == {}  # Tune keeps its callbacks beside its own state
 
 
-def test_a_disk_that_fails_as_a_trial_ends_is_kept_for_the_end(
+def test_a_disk_that_fails_as_a_trial_ends_is_told_and_ends_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
@@ -218,9 +218,10 @@ def test_a_disk_that_fails_as_a_trial_ends_is_kept_for_the_end(
     here = _Here(failing, None)
     trial = SimpleNamespace(config={"point": {"x": 1.0}}, pickled_error_file=None)
     for end in ("on_trial_error", "on_trial_complete"):
-        here.refusal = None
+        here.refusal, here.stopped = None, False
         getattr(_callback(here, toy_config(tmp_path), tmp_path), end)(1, [], trial)
         assert str(here.refusal).startswith(f"cannot write {tmp_path} (Read-only file system): ")
+        assert _stopper(here).stop_all()  # no further trial could be kept
 
 
 @pytest.mark.parametrize(
