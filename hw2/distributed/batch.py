@@ -40,8 +40,9 @@ def map_pieces(
     `make` runs once an actor and loads what the work needs. An actor computes with one CPU thread,
     or `scaling.cpus_per_worker`, so that results do not depend on how many actors there are.
     `prepare`, if given, is what happens to a piece before: in a thread of the actor, while it works
-    on the piece before that; for actors with GPUs in other processes, as many as there are CPUs, or
-    are asked for. `scaling.num_workers` 0 works in this process, without Ray.
+    on the piece before that; for actors of more than one CPU, or with a GPU, in other processes, as
+    many as there are CPUs, or are asked for. `scaling.num_workers` 0 works in this process, without
+    Ray.
 
     Raises an Hw2Error of the work itself; ConfigError if a piece killed its actor MAX_DEATHS times
     and once more, or anything an actor MAX_RESTARTS times and once more; Ray's error for the rest.
@@ -80,7 +81,7 @@ def _on_actors(
     tell_if_busy(cpus, int(use_gpu))
     rows = [{PIECE: pickle.dumps(piece)} for piece in pieces]
     data = ray.data.from_items(rows, override_num_blocks=len(pieces))
-    own = prepare if not _wants_others(use_gpu) else None  # what an actor prepares itself
+    own = None if _is_fast(use_gpu, cpus) else prepare  # what an actor does itself
     if prepare is not None and own is None:
         at_once = _prepared_at_once(len(pieces), num_actors * cpus, cluster_cpus_and_gpus()[0])
         data = data.map_batches(
@@ -119,9 +120,9 @@ def _on_actors(
         ) from error
 
 
-def _wants_others(use_gpu: bool) -> bool:
-    """Whether other processes prepare: a GPU works faster than a thread beside it prepares."""
-    return use_gpu
+def _is_fast(use_gpu: bool, cpus: float) -> bool:
+    """Whether an actor may work faster than one thread prepares, so that others have to."""
+    return use_gpu or cpus > 1
 
 
 def _prepared_at_once(num_pieces: int, asked: float, cpus: int) -> int:
@@ -147,7 +148,7 @@ def _set_up_ray_data() -> None:
         context.execution_no_progress_timeout_s = -1
 
 
-def _actor(make: MakeWork, prepare: Work | None) -> type:
+def _actor(make: MakeWork, prepare: Work | None = None) -> type:
     """The class of the actors. Made here, it travels to them with what `make` and `prepare` hold.
 
     One piece at a time is prepared in an actor, and one is worked on.

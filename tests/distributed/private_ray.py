@@ -192,7 +192,7 @@ def main() -> None:
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared"] = [result["number"] for result in results]
         seen["by themselves"] = all(result["by"] == result["pid"] for result in results)
-        batch._wants_others = lambda use_gpu: True  # as with a GPU
+        batch._is_fast = lambda use_gpu, cpus: True  # as with a GPU
         results = list(map_pieces(make, pieces, two, prepare))
         seen["prepared for them"] = [result["number"] for result in results]
         seen["elsewhere"] = all(

@@ -7,7 +7,7 @@ import ray.data
 
 from hw2.config import ScalingConfig
 from hw2.distributed import devices
-from hw2.distributed.batch import _prepared_at_once, _set_up_ray_data, map_pieces
+from hw2.distributed.batch import _is_fast, _prepared_at_once, _set_up_ray_data, map_pieces
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,14 @@ def test_how_many_pieces_are_prepared_at_once(
     num_pieces: int, asked: float, cpus: int, found: int
 ) -> None:
     assert _prepared_at_once(num_pieces, asked, cpus) == found
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "cpus", "found"),
+    [(True, 1, True), (False, 2, True), (False, 1, False), (False, 0.5, False)],
+)
+def test_an_actor_of_one_thread_prepares_itself(use_gpu: bool, cpus: float, found: bool) -> None:
+    assert _is_fast(use_gpu, cpus) is found
 
 
 @pytest.mark.parametrize(("told", "seconds"), [(None, -1), ("120", 5)])
