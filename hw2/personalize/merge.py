@@ -59,7 +59,9 @@ class MergeSystem:
     In float64 and by orthogonal factorisations alone. With C_reg = U S P^T the objective is
     |(W - W0) P S|_F; directions that C_reg does not reach (S below 1e-7 of its largest, n < in,
     n = 0) get a ridge of 1e-14 of the largest S^2, which moves the objective by less than 1e-8 and
-    picks the smallest change among those that are as good.
+    picks the smallest change among those that are as good. What a target has of such directions is
+    left out where it is below 1e-7 of the target: it is rounding, as of features behind a plain
+    layer norm, which add up to 0, and a change along it would cost nothing however large.
 
     The targets are first reduced to an orthonormal basis of the space that they span. Repeated and
     dependent rows that agree change nothing; rows that conflict are met in the least-squares sense,
@@ -94,6 +96,7 @@ class MergeSystem:
         largest = float(scales.max()) if len(reg) and float(scales.max()) > 0 else 1 / NOISE
         spans = float(scales.min()) > NOISE * largest
         self.ridge = 0.0 if spans else (NOISE * largest) ** 2
+        self.reached = scales > NOISE * largest
         self.scales = (scales.square() + self.ridge).sqrt()
         self.reg_condition = float(self.scales.max() / self.scales.min())
 
@@ -104,14 +107,18 @@ class MergeSystem:
         self.distinct, self.count = distinct, count
         # A row that is there k times counts k times in the sum of squares.
         self.share = count.double().sqrt()[:, None]
-        left, scales, right = torch.linalg.svd(self.share * distinct, full_matrices=False)
+        turned = distinct @ self.axes.T  # to P's columns
+        beyond = turned[:, ~self.reached].norm(dim=1, keepdim=True)
+        noise = beyond <= NOISE * distinct.norm(dim=1, keepdim=True)
+        turned = turned.masked_fill(noise & ~self.reached, 0.0)
+        left, scales, right = torch.linalg.svd(self.share * turned, full_matrices=False)
         largest = float(scales.max()) if scales.numel() else 0.0
         kept = scales > NOISE * largest
         self.rank = int(kept.sum())
         self.left, self.target_scales = left[:, kept], scales[kept]
         self.target_condition = largest / float(self.target_scales.min()) if self.rank else 1.0
-        # X right^T = G in the whitened space: Y (right P^T / S)^T = G, of least norm by QR.
-        whitened = (right[kept] @ self.axes.T) / self.scales
+        # X right^T = G in the whitened space: Y (right / S)^T = G, of least norm by QR.
+        whitened = right[kept] / self.scales
         basis, self.triangle = torch.linalg.qr(whitened.T)
         along = basis.T / self.scales  # (rank, in), along P's columns: what a change is made of
         self.directions, self.costs = along @ self.axes, along * self.singular_values

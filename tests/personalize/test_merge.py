@@ -222,6 +222,29 @@ def small_problem() -> list[Tensor]:
     return [numbers(0, 4, 6), numbers(1, 9, 6), numbers(2, 2, 6), numbers(3, 2, 4)]
 
 
+def test_no_change_is_made_of_rounding() -> None:
+    """Features behind a plain layer norm add up to 0, but for rounding."""
+    width = 12
+    ones = torch.full((width,), width**-0.5, dtype=torch.float64)
+
+    def centred(seed: int, rows: int) -> Tensor:
+        found = numbers(seed, rows, width)
+        return found - found @ ones[:, None] * ones
+
+    w0, values = numbers(0, 5, width), numbers(1, 3, 5)
+    plain = merged(w0, centred(2, 30), centred(3, 3), values)
+    assert plain.ridge > 0 and plain.residual < 1e-12
+    for seed in (4, 5):
+        reg, targets = (
+            rows + 1e-9 * numbers(seed, len(rows), 1) * ones
+            for rows in (centred(2, 30), centred(3, 3))
+        )
+        found = merged(w0, reg, targets, values)
+        assert found.residual < 1e-7 and found.unmet == ()
+        torch.testing.assert_close(found.weight, plain.weight, rtol=0, atol=1e-6)
+        assert ((found.weight - w0) @ ones).norm() < 1e-6
+
+
 def test_nothing_to_merge_and_nothing_to_keep() -> None:
     w0, reg, targets, values = small_problem()
     assert torch.equal(merged(w0, reg, targets[:0], values[:0]).weight, w0)
