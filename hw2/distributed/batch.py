@@ -6,6 +6,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
@@ -151,13 +152,14 @@ def _set_up_ray_data() -> None:
 def _actor(make: MakeWork, prepare: Work | None = None) -> type:
     """The class of the actors. Made here, it travels to them with what `make` and `prepare` hold.
 
-    One piece at a time is prepared in an actor, and one is worked on.
+    One piece at a time is prepared in an actor, and one is worked on: always in the same thread, as
+    the memory that is kept is a thread's own.
     """
 
     class Actor:
         def __init__(self, on_gpu: bool) -> None:
             keep_freed_memory()
-            self.preparing, self.working = threading.Lock(), threading.Lock()
+            self.preparing, self.worker = threading.Lock(), ThreadPoolExecutor(1)
             self.error: Hw2Error | None = None
             try:
                 with given_gpu(on_gpu):
@@ -169,11 +171,11 @@ def _actor(make: MakeWork, prepare: Work | None = None) -> type:
             def work(piece: Piece) -> Piece:
                 if self.error is not None:
                     raise self.error
-                if prepare is not None:
-                    with self.preparing:
-                        piece = prepare(piece)
-                with self.working:
+                if prepare is None:
                     return self.work(piece)
+                with self.preparing:
+                    piece = prepare(piece)
+                return self.worker.submit(self.work, piece).result()
 
             return _on_batch(work, batch)
 
