@@ -15,6 +15,7 @@ from hw2.errors import CheckpointError, Hw2Error
 
 MAX_LAYERS = 1000  # where the weights' names do not tell
 MAX_NUMBER = 2**17  # in a description: channels, sides, timesteps
+PER_BYTE = 5  # numbers at most, of a network for each byte of its files
 SHOWN = 5
 SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # torch adds no float8
 Shape = tuple[int, ...]
@@ -85,7 +86,7 @@ def refuse_larger(weights: Sequence[Path], described: Any, build: Callable[[], n
     shapes = _claimed(weights[0], "config", MAX_LAYERS, described, build).values()
     need = sum(map(math.prod, shapes))
     have = sum(path.stat().st_size for path in weights)
-    if need > 5 * have:
+    if need > PER_BYTE * have:
         raise CheckpointError(
             f"{weights[0]}: its config describes a network of {need} numbers, and it has {have} "
             "bytes: the file is torn, or the config is another's: give both as they were saved"

@@ -74,8 +74,12 @@ def brief(text: str, most: int = 4000) -> str:
 
     What an error names comes first and its way out last; a name in a file may be a megabyte.
     """
-    said, half = one_line(text), most // 2
-    return said if len(said) <= most else f"{said[:half]} .. {said[4 - half :]}"
+    return _shortened(one_line(text), most)
+
+
+def _shortened(line: str, most: int) -> str:
+    head = most // 2 - 5
+    return line if len(line) <= most else f"{line[:head]} .. {line[head + 4 - most :]}"
 
 
 def describe(error: BaseException) -> str:
@@ -84,8 +88,7 @@ def describe(error: BaseException) -> str:
     Its kind comes first: some say nothing but a key or a number. Of a long one the middle is left
     out: the first cause stands at the end.
     """
-    said = f"{type(error).__name__}: {one_line(mask(str(error)))}"
-    return said if len(said) <= 250 else f"{said[:120]} .. {said[-126:]}"
+    return _shortened(f"{type(error).__name__}: {one_line(mask(str(error)))}", 250)
 
 
 def warn(text: str) -> None:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from hw2.claims import refuse_misfits
+from hw2.claims import PER_BYTE, refuse_misfits
 from hw2.data.torch_files import load_torch, refuse_unusual, state_in
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.disclosure import describe
@@ -28,7 +28,6 @@ from hw2.text2image.vocabulary import NUM_MERGES, small_tokenizer
 MAX_BYTES = 8 * 2**30  # 7.2 GiB with averaged weights beside the others
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 AVERAGED = "model_ema."
-PER_BYTE = 5  # numbers that are one repeated would fill the memory, as float32
 SIZE, CONTEXT, HEADS, HEAD_WIDTH, SCALING_FACTOR = 64, 77, 8, 64, 0.18215
 SHOWN = 5
 WAY = "give one of 1.x, as the course's model.ckpt, or a folder that diffusers saved"
@@ -100,7 +99,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
         tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
         refuse_unusual(tensors.values(), MAX_BYTES)
         have, claimed = path.stat().st_size, sum(value.numel() for value in tensors.values())
-        if claimed > PER_BYTE * have:
+        if claimed > PER_BYTE * have:  # one repeated would fill the memory, as float32
             raise DataError(f"it has {have} bytes for {claimed} numbers: give the whole file")
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from None
