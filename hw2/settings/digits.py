@@ -69,7 +69,7 @@ class SampleSettings(Config):
         "-1 unconditional",
     )
     guidance_interval: GuidanceInterval = Field(
-        (0.65, 1.0),
+        (0.4, 0.7),
         description="shares of T between which guidance acts, 1 the pure noise, 0 the picture; "
         "0,1: always, with more network calls",
     )
