@@ -12,7 +12,12 @@ from typing import Any
 from hw2.allocator import OTHER, keep_freed_memory, room_on_gpu
 from hw2.config import ScalingConfig
 from hw2.distributed.devices import given_gpu, own_device, with_threads
-from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster, tell_if_busy
+from hw2.distributed.room import (
+    cluster_cpus_and_gpus,
+    share_of_cluster,
+    tell_if_busy,
+    where_cpus_are,
+)
 from hw2.distributed.session import connected
 from hw2.errors import ConfigError, Hw2Error
 from hw2.pieces import MakeWork, Piece, Work
@@ -91,6 +96,7 @@ def _on_actors(
             compute=ray.data.TaskPoolStrategy(size=at_once),
             # Actors may hold all CPUs, those of two jobs too: each would wait for the other's end.
             num_cpus=0,
+            label_selector=where_cpus_are(),
         )
     with warnings.catch_warnings():
         # The last two have no place of their own before Ray 2.64, which we stay below.

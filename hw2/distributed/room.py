@@ -64,17 +64,30 @@ def fitting(cpus: float, gpus: float = 0) -> int:
 
 
 def _nodes() -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node, without what a submitted job holds on its own."""
+    """CPUs and GPUs of each node that takes work, without what a submitted job holds on its own."""
     import ray
+    from ray._private.state import state
 
     held, here = held_by_entrypoint(), ray.get_runtime_context().get_node_id()
+    leaving = state.get_draining_nodes()
     found = []
     for node in ray.nodes():
-        if node["Alive"]:
+        if node["Alive"] and node["NodeID"] not in leaving:
             own = held if node["NodeID"] == here else (0.0, 0.0)
             has = node["Resources"]
             found.append((has.get("CPU", 0) - own[0], has.get("GPU", 0) - own[1]))
     return found
+
+
+def where_cpus_are() -> dict[str, str] | None:
+    """What labels Ray is to look for in a node for tasks that take no CPU; None: there are enough.
+
+    A node without CPUs, as a head that is to do nothing else, would get such tasks too.
+    """
+    import ray
+
+    none = [n["NodeID"] for n in ray.nodes() if n["Alive"] and not n["Resources"].get("CPU")]
+    return {"ray.io/node-id": f"!in({','.join(none)})"} if none else None
 
 
 def growing() -> bool:

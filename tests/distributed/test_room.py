@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 import ray
+from ray._private.state import state
 
 from hw2.config import ScalingConfig
 from hw2.distributed import batch, room, tuning
@@ -125,14 +126,26 @@ def test_only_the_jobs_own_node_has_less_by_what_the_job_holds(
 ) -> None:
     every = [
         {"NodeID": name, "Alive": name != "lost", "Resources": {"CPU": 4.0, "GPU": 2.0}}
-        for name in ("here", "other", "lost")
+        for name in ("here", "other", "lost", "leaving")
     ]
     monkeypatch.setattr(ray, "nodes", lambda: every)
+    monkeypatch.setattr(state, "get_draining_nodes", lambda: {"leaving": 0})
     here = SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
     monkeypatch.setattr(room, "held_by_entrypoint", lambda: (1.0, 2.0))
     assert room.cluster_cpus_and_gpus() == (7, 2)
     assert room.fitting(4) == room.fitting(1, 1) - 1 == 1
+
+
+def test_nodes_without_cpus_are_none_for_tasks_that_take_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpus = {"a": {"CPU": 0.0}, "b": {}, "c": {"CPU": 1.0}, "lost": {}}
+    every = [{"NodeID": n, "Alive": n != "lost", "Resources": has} for n, has in cpus.items()]
+    monkeypatch.setattr(ray, "nodes", lambda: every)
+    assert room.where_cpus_are() == {"ray.io/node-id": "!in(a,b)"}
+    monkeypatch.setattr(ray, "nodes", lambda: every[2:])
+    assert room.where_cpus_are() is None
 
 
 def test_who_waits_for_others_says_so(
