@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +40,8 @@ class Place:
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    # Whether, as a machine of the workers is about to be taken away, worker 0 is to save now.
+    leaving: Callable[[], bool] = lambda: False
 
     def share(self, batch_size: int) -> range:
         """The positions of the global batch that this worker takes."""

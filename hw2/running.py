@@ -15,7 +15,7 @@ from hw2.errors import FAILING, Hw2Error, StorageError, wants_room
 from hw2.figures.charts import curves
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
-from hw2.training import Begun, Row, Saved, Training, train
+from hw2.training import Begun, Kept, Row, Saved, Training, train
 
 SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png
 
@@ -73,6 +73,9 @@ def run(
                     tracker.add_to_tag("starts", f"step {event.step} on {_workers(place)}")
                 elif isinstance(event, Row):
                     tracker.log_row(event.step, event.values)
+                elif isinstance(event, Kept):
+                    if mirror:
+                        mirror.push()
                 elif event.error is not None:
                     raise event.error
                 else:

@@ -101,20 +101,23 @@ def at_the_end(code: int) -> None:
 class Asked:
     """Whether the training in `out` is to save a checkpoint; looks at most twice a second.
 
-    The first look says that there is one to ask, if anyone could: see `saving_first`.
+    The first look says that there is one to ask, if anyone could: see `saving_first`. It says so
+    once: a later one may have come, or nobody may be left, as it is ended.
     """
 
     def __init__(self, out: Path) -> None:
-        self._file, self._looked = out / WANTED, 0.0
+        self._file, self._looked, self._told = out / WANTED, 0.0, False
 
     def __call__(self) -> bool:
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
-        if not content(self._file):
+        if not self._told and not content(self._file):
             put(self._file, HEARS)
-        return content(self._file) == WANTS
+        there = content(self._file)
+        self._told = self._told or bool(there)  # on NFS the file may be unseen for a minute
+        return there == WANTS
 
     def answer(self) -> None:
         """It is saved, or cannot be."""
@@ -135,6 +138,12 @@ def content(file: Path) -> bytes:
     with contextlib.suppress(OSError):
         return file.read_bytes()
     return b""
+
+
+def nobody_hears(out: Path) -> None:
+    """The training in `out` is ended: until it begins again a stop waits for no checkpoint."""
+    with contextlib.suppress(OSError):
+        os.truncate(out / WANTED, 0)
 
 
 @contextmanager

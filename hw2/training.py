@@ -69,6 +69,13 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Worker 0 alone has saved one between two checkpoints, as a machine is to be taken away."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Training:
     """Everything that `train` needs, and the picture of a checkpoint for MLflow.
 
@@ -108,7 +115,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 def train(
     training: Training, place: Place | None = None, error: Exception | None = None
-) -> Generator[Begun | Row | Saved, None, None]:
+) -> Generator[Begun | Row | Saved | Kept, None, None]:
     """Train the network, continuing from the newest good checkpoint under `out`.
 
     Where its final weights lie already there is nothing to do, whatever became of the checkpoints.
@@ -120,8 +127,9 @@ def train(
     until the next checkpoint, which is then not made: the other workers, who know nothing of it,
     can be told there.
 
-    Worker 0 saves a checkpoint between two steps, of which nothing else is told, where a job that
-    is stopped asks for one (`hw2.stopping`).
+    Worker 0 saves a checkpoint between two steps where a job that is stopped asks for one
+    (`hw2.stopping`), of which nothing else is told, and where `place.leaving`, upon which it yields
+    Kept.
 
     Parameters that do not require a gradient are frozen: they are not stored, and proven to be bit
     for bit the same at every checkpoint.
@@ -188,13 +196,17 @@ def train(
     unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row
 
     while state.step < config.num_steps:
-        if place.rank == 0 and asked():
+        if place.rank == 0 and ((stops := asked()) or place.leaving()):
             sound = state.step > saved and error is None and state.is_finite()
             if sound and all(math.isfinite(float(norm)) for _, _, norm, _ in unseen):
-                with contextlib.suppress(Hw2Error, OSError):  # the job ends; the last one stays
+                with contextlib.suppress(Hw2Error, OSError):  # the last one stays
                     state.check_frozen()
                     store.save(state.step, state.tensors(), meta, None)
-            asked.answer()
+                    saved = state.step
+            if stops:
+                asked.answer()
+            elif sound and saved == state.step:
+                yield Kept(saved)
         step = state.step + 1
         rate = learning_rate(config, step)
         for group in state.optimizer.param_groups:

@@ -4,11 +4,13 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from PIL import Image
 
+from hw2.bucket.mirror import Mirror
 from hw2.errors import ConfigError, StorageError
 from hw2.gradients import Place
 from hw2.runlog.journal import Journal
@@ -86,6 +88,17 @@ def test_the_run_tells_on_what_it_began(toy: Training, monkeypatch: pytest.Monke
         run(toy, Place(device=torch.device(device)))
     told = Journal(toy.out / "journal.jsonl").latest("tag")["starts"]
     assert told == "step 3 on 1, step 3 on 1 Card 1"
+
+
+def test_what_is_saved_as_a_machine_is_to_go_comes_to_the_bucket_at_once(toy: Training) -> None:
+    mirror, answers, pushed = Mock(spec=Mirror), iter([False] * 3 + [True]), []
+
+    def push() -> None:
+        pushed.append(max((toy.out / "checkpoints").iterdir()).name)
+
+    mirror.push.side_effect = push
+    run(toy, Place(leaving=lambda: next(answers, False)), mirror=mirror)
+    assert pushed[:2] == ["step_00000003", "step_00000005"]
 
 
 def test_another_worker_writes_nothing(toy: Training) -> None:

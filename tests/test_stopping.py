@@ -10,9 +10,10 @@ import pytest
 from hw2 import stopping
 from hw2.data.files import read_json
 from hw2.errors import StorageError
+from hw2.gradients import Place
 from hw2.settings.training import TrainConfig
 from hw2.stopping import WANTED, WANTS, Asked
-from hw2.training import Begun, Row, Saved, Training, train
+from hw2.training import Begun, Kept, Row, Saved, Training, train
 from tests.jobs.command import bits
 from tests.test_config import start
 from tests.test_training import finish
@@ -23,6 +24,7 @@ FIRST = "stopping: a checkpoint is saved first (Ctrl-C: at once)\n"
 BEGIN = """
 import os, signal, time
 from pathlib import Path
+from hw2 import stopping
 from hw2.stopping import Asked, saving_first
 asked = Asked(Path())
 with saving_first(Path()):
@@ -161,9 +163,24 @@ with saving_first(Path()):
 """
 
 
+ENDED = """
+import time
+from pathlib import Path
+from hw2.stopping import Asked, nobody_hears, saving_first
+with saving_first(Path()):
+    asked = Asked(Path())
+    asked()
+    nobody_hears(Path())  # as a node was lost, and Ray ends the other workers
+    asked._looked = 0.0
+    asked()  # which compute until then
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
 @pytest.mark.parametrize(
     ("body", "number", "code", "said"),
-    [(NOT_BEGUN, *stop) for stop in STOPS] + [(SAVED_ALL, *STOPS[0])],
+    [(NOT_BEGUN, *stop) for stop in STOPS] + [(SAVED_ALL, *STOPS[0]), (ENDED, *STOPS[0])],
 )
 def test_nothing_is_waited_for_while_nobody_would_save(
     tmp_path: Path, body: str, number: signal.Signals, code: int, said: str
@@ -174,6 +191,24 @@ def test_nothing_is_waited_for_while_nobody_would_save(
     assert process.communicate(timeout=60) == ("", said)
     assert process.returncode == code and time.monotonic() - began < stopping.PATIENCE_SECONDS / 2
     assert not (tmp_path / WANTED).exists()
+
+
+def test_a_stop_that_waits_goes_on_when_the_workers_are_ended(tmp_path: Path) -> None:
+    process = begin(tmp_path, "stopping.nobody_hears(Path()); time.sleep(60)")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("", FIRST + "stopped by SIGTERM\n")
+    assert process.returncode == 143
+    assert time.monotonic() - began < stopping.PATIENCE_SECONDS / 2
+
+
+def test_whoever_begins_after_them_is_heard(tmp_path: Path) -> None:
+    (tmp_path / WANTED).touch()
+    for _ in range(2):
+        Asked(tmp_path)()
+        assert (tmp_path / WANTED).read_bytes() == stopping.HEARS
+        stopping.nobody_hears(tmp_path)
+        assert (tmp_path / WANTED).read_bytes() == b""
 
 
 HEARD_LATE = """
@@ -268,6 +303,24 @@ def test_a_run_that_is_asked_saves_between_steps_and_does_none_twice(
     assert newest == f"step_{stop:08d}"
     rows = finish(tmp_path)
     assert [row.step for row in rows] == list(range(stop + 1, 13))
+    assert bits(tmp_path) == bits(undisturbed)
+
+
+def test_a_machine_that_is_about_to_go_costs_nothing_that_was_done(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    """Worker 0 saves at the notice and again; the others, whom nobody asks, go on."""
+    answers = iter([False, True, False, False, True])
+    place = Place(leaving=lambda: next(answers))
+    kept = []
+    for event in toy_train(tmp_path, place):
+        if isinstance(event, Kept):
+            kept.append(event.step)
+            assert (tmp_path / f"checkpoints/step_{event.step:08d}").is_dir()
+        if isinstance(event, Row) and event.step == 5:
+            break
+    assert kept == [1, 4]
+    assert [row.step for row in finish(tmp_path)] == list(range(5, 13))
     assert bits(tmp_path) == bits(undisturbed)
 
 

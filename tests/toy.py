@@ -30,7 +30,7 @@ from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Row, Saved, Training, train
+from hw2.training import Begun, Kept, Row, Saved, Training, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 
@@ -68,7 +68,7 @@ def toy_net() -> nn.Module:
 
 def toy_train(
     out: Path, place: Place | None = None, net: nn.Module | None = None, **settings: Any
-) -> Generator[Begun | Row | Saved, None, None]:
+) -> Generator[Begun | Row | Saved | Kept, None, None]:
     """`hw2.training.train` on the toy, float32, 12 steps with a checkpoint every third."""
     wanted = {"num_steps": 12, "batch_size": 8, "checkpoint_every": 3, "warmup_steps": 2}
     config = TrainConfig(**{**wanted, "precision": "fp32", **settings})

@@ -9,10 +9,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hw2.bucket.mirror import Mirror, TakenOver
 from hw2.disclosure import describe, warn
-from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content, put
+from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content, nobody_hears, put
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def asking(mirror: Mirror | None) -> Iterator[None]:
         put(file, ANSWERED)
         return True
 
-    with _looking(look, lambda: _forget(mirror)):
+    with _looking(look, lambda: _forget(mirror.address.run)):
         yield
 
 
@@ -59,6 +60,17 @@ def answering(mirror: Mirror) -> Iterator[None]:
 
     with _looking(look):
         yield
+
+
+def hears_no_more(out: Path, run: str | None) -> None:
+    """Worker 0 is about to be ended, as another begins, or none: until then nobody is asked.
+
+    `out` is the job's, on whose node Ray's controller calls this; `run` that of one in a bucket.
+    """
+    if run is not None:
+        with contextlib.suppress(Exception):  # of a head that is gone
+            _forget(run)
+    nobody_hears(out)
 
 
 @contextmanager
@@ -94,24 +106,24 @@ def _looking(look: Callable[[], bool], end: Callable[[], None] = lambda: None) -
         thread.join(2 * LOOK_SECONDS)  # a head that is gone may not answer at all
 
 
-def _key(mirror: Mirror, word: str) -> bytes:
-    return f"hw2/{mirror.address.run}/{word}".encode()
+def _key(run: str, word: str) -> bytes:
+    return f"hw2/{run}/{word}".encode()
 
 
 def _put(mirror: Mirror, word: str) -> None:
     from ray.experimental.internal_kv import _internal_kv_put
 
-    _internal_kv_put(_key(mirror, word), b"")
+    _internal_kv_put(_key(mirror.address.run, word), b"")
 
 
-def _forget(mirror: Mirror) -> None:
+def _forget(run: str) -> None:
     """Ray's head would keep the words as long as it lives."""
     from ray.experimental.internal_kv import _internal_kv_del
 
-    _internal_kv_del(_key(mirror, ""), del_by_prefix=True)
+    _internal_kv_del(_key(run, ""), del_by_prefix=True)
 
 
 def _is_put(mirror: Mirror, word: str) -> bool:
     from ray.experimental.internal_kv import _internal_kv_exists
 
-    return _internal_kv_exists(_key(mirror, word))
+    return _internal_kv_exists(_key(mirror.address.run, word))

@@ -9,11 +9,10 @@ def prepare() -> None:
 
     Ray Train's cleaner asks the dashboard every second whether the training lives. It warns each
     time that there is none, and fails loudly where it finds several Rays on the machine. A local
-    Ray dies with its driver and leaves nothing to clean. Of a worker that died it shows a traceback
-    where it stops the others, which a training outlives: its own line `worker 0 failed` says it.
+    Ray dies with its driver and leaves nothing to clean.
     """
     import ray
 
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    for name in ("execution.controller.placement_group_cleaner", "callbacks.backend_setup"):
-        logging.getLogger(f"ray.train.v2._internal.{name}").setLevel(logging.ERROR)
+    cleaner = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(cleaner).setLevel(logging.ERROR)

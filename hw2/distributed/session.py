@@ -89,7 +89,10 @@ def _own_signals() -> Iterator[None]:
 
 def _start_or_join() -> None:
     import ray
+    import ray._private.ray_logging as told
 
+    if not sys.stderr.isatty():
+        told._color = str  # else escapes around "repeated 2x", which RAY_COLOR_PREFIX leaves
     if joining():
         refuse_silent()
         try:

@@ -1,6 +1,7 @@
 """How workers of a training find each other: torch's process group on the nodes' own network."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,10 @@ class OwnNetworkConfig(TorchConfig):
     """Ray's TorchConfig, with `use_own_network` in each worker before it joins the group.
 
     Where a GPU is of no use, the group is one of processors: by it the workers tell why.
+    `ending` is called, on the job's node, as the workers are about to be ended.
     """
+
+    ending: Callable[[], None] = lambda: None
 
     @property
     def backend_cls(self) -> type:
@@ -42,3 +46,12 @@ class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
         if backend_config.backend == "nccl" and any(worker_group.execute(gpu_refusal)):
             backend_config = replace(backend_config, backend="gloo")
         super().on_start(worker_group, backend_config)
+
+    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """Leave the group as it is: its processes are killed next.
+
+        Ray's own takes it from a worker that computes, which fails with a traceback, and waits half
+        a minute for one that is stopped.
+        """
+        if isinstance(backend_config, OwnNetworkConfig):
+            backend_config.ending()

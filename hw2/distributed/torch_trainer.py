@@ -4,12 +4,29 @@ import contextlib
 from typing import Any
 
 import ray
+from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 
+from hw2.distributed.failures import Failures, say_less
 from hw2.distributed.reach import joining
 
 COORDINATOR = "AutoscalingCoordinator"  # Ray's actor that keeps room free; its namespace too
 ANSWER_SECONDS = 2.0
+
+
+class Tell(UserCallback):  # type: ignore[misc]
+    """Says, in the process of Ray's controller, what Ray logs below WARNING or at length."""
+
+    def __init__(self) -> None:
+        self.failures = Failures()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # there
+        self.__dict__.update(state)
+        say_less()
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray before it decides what follows."""
+        self.failures.tell(worker_exceptions)
 
 
 class Trainer(TorchTrainer):
@@ -23,6 +40,14 @@ class Trainer(TorchTrainer):
 
     def _register_sigint_handler(self, controller: Any) -> None:
         self.controller = controller
+
+    def succeed(self, run: str) -> None:
+        """Take the room that the cluster keeps for the training of this `run`, if it was killed.
+
+        Ray keeps it by an id that it draws anew for each trainer. Each elastic one, the same
+        training too, would wait until that is forgotten.
+        """
+        object.__setattr__(self.train_run_context, "run_id", run)  # a frozen dataclass
 
     def fit(self) -> Any:
         try:

@@ -1,6 +1,7 @@
 """A training under Ray Train: the same loop, on as many workers as wanted."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
-from hw2.distributed.asking import answering, asking
+from hw2.distributed.asking import answering, asking, hears_no_more
 from hw2.distributed.devices import given_gpu, own_device, with_threads
-from hw2.distributed.failures import MAX_FAILURES, Failures
+from hw2.distributed.failures import MAX_FAILURES, seeing_lost
+from hw2.distributed.leaving import Leaving
 from hw2.distributed.reach import joining
 from hw2.distributed.room import growing, share_of_cluster
 from hw2.distributed.session import clear_ray_storage, connected, ray_storage
@@ -84,7 +86,8 @@ def run_training_on(
 
         logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
         context = ray_train.get_context()
-        place = Place(context.get_world_rank(), context.get_world_size(), get_device())
+        rank, world_size = context.get_world_rank(), context.get_world_size()
+        place = Place(rank, world_size, get_device(), Leaving())
         # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
         # those that go on would wait for the others.
         with contextlib.ExitStack() as held:
@@ -114,7 +117,8 @@ def run_training_on(
                     _agree(error, place.world_size)
                     ray_train.report({"step": step})
 
-                run(training, place, saved, mirror)
+                with seeing_lost():
+                    run(training, place, saved, mirror)
             except Hw2Error as alike:  # agreed on; the batch's size, the gradient's norm
                 return alike
         return None
@@ -206,22 +210,11 @@ def _trainer(
     tracker: Tracker,
     name: str,
 ) -> Any:
-    from ray.train import FailureConfig, LoggingConfig, RunConfig, UserCallback
+    from ray.train import FailureConfig, LoggingConfig, RunConfig
     from ray.train import ScalingConfig as RayScaling
 
     from hw2.distributed.torch_group import OwnNetworkConfig
-    from hw2.distributed.torch_trainer import Trainer
-
-    class Tell(UserCallback):
-        """Says what Ray logs below WARNING."""
-
-        def __init__(self) -> None:
-            self.failures = Failures()
-
-        def after_exception(
-            self, run_context: Any, worker_exceptions: dict[int, Exception]
-        ) -> None:
-            self.failures.tell(worker_exceptions)
+    from hw2.distributed.torch_trainer import Tell, Trainer
 
     workers, use_gpu = _workers(config.scaling, config.train.batch_size)
     # A node that is gone still counts for some seconds: do not wait a minute for its workers. Where
@@ -231,9 +224,13 @@ def _trainer(
     per_worker: dict[str, float] = {"CPU": config.scaling.cpus_per_worker or 1}
     if use_gpu:
         per_worker["GPU"] = 1
-    return Trainer(
+    in_bucket = tracker.mirror.address.run if tracker.mirror else None
+    trainer = Trainer(
         worker,
-        torch_config=OwnNetworkConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=OwnNetworkConfig(
+            backend="nccl" if use_gpu else "gloo",
+            ending=functools.partial(hears_no_more, tracker.out, in_bucket),
+        ),
         scaling_config=RayScaling(
             num_workers=workers,
             use_gpu=use_gpu,
@@ -252,3 +249,5 @@ def _trainer(
             logging_config=LoggingConfig(log_level="INFO" if joining() else "WARNING"),
         ),
     )
+    trainer.succeed(tracker.run_id)
+    return trainer

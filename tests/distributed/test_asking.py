@@ -10,7 +10,7 @@ from ray.experimental.internal_kv import _internal_kv_list
 
 from hw2.bucket.mirror import Mirror
 from hw2.bucket.out import joined, mirrored
-from hw2.distributed.asking import answering, asking
+from hw2.distributed.asking import answering, asking, hears_no_more
 from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, Asked, content
 from tests.buckets import BucketServer
 from tests.waiting import wait_for
@@ -68,6 +68,21 @@ def test_once_the_last_checkpoint_is_saved_a_stop_waits_for_nobody(
             wait_for(lambda: content(mine.folder / WANTED) == HEARS, 10)
             asked.answer()  # unasked, as after the last step
             wait_for(lambda: content(mine.folder / WANTED) == ANSWERED, 10)
+
+
+def test_nobody_is_asked_between_two_workers(ray_session: None, mine: Mirror) -> None:
+    file, run = mine.folder / WANTED, mine.address.run
+    with joined(mine.address) as other:
+        other.join_beside()
+        file.touch()
+        with asking(mine):
+            for _ in range(2):  # the second begins after the first was ended
+                with answering(other):
+                    Asked(other.folder)()
+                    wait_for(lambda: content(file) == HEARS, 10)
+                    hears_no_more(mine.folder, run)
+                    time.sleep(3 * LOOK_SECONDS)
+                    assert not content(file)
 
 
 def test_without_a_bucket_the_folder_is_enough(tmp_path: Path) -> None:

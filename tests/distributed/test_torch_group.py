@@ -61,6 +61,14 @@ def test_workers_one_of_whom_has_a_gpu_of_no_use_meet_all_the_same(
     assert begun == [joined]
 
 
+def test_a_group_that_ends_is_left_to_those_who_kill_it(tmp_path: Path) -> None:
+    """Taken from workers that compute it would fail them, and a stopped one would be waited for."""
+    file = tmp_path / "ending"
+    config = OwnNetworkConfig(backend="gloo", ending=file.touch)
+    config.backend_cls().on_shutdown(None, config)  # whoever asks a worker fails
+    assert file.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nodes_whose_own_name_leads_to_loopback_train_together(
