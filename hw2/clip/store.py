@@ -7,12 +7,11 @@ was not touched is not read again, and one that was only moved or copied is not 
 
 import hashlib
 import json
-import os
 import re
 import stat
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hw2.data.arrays import read_arrays
-from hw2.data.files import replacing
+from hw2.data.files import replacing, write_first
 from hw2.data.listing.parts import Part
 from hw2.data.listing.store import gist
 from hw2.distributed.sight import refuse_other_disk
@@ -54,16 +53,8 @@ class EmbeddingStore:
 
     def _marked(self) -> str:
         """The folder's mark, made if there is none: whole at once, as another job may read it."""
-        mark, own = self.folder / MARK, uuid.uuid4().hex
-        draft = mark.with_name(f".{MARK}.{own}.tmp")
-        try:
-            draft.write_text(own, encoding="utf-8")
-            with suppress(OSError):  # someone was first, or the disk has no hard links
-                os.link(draft, mark)
-            if not mark.exists() or not mark.stat().st_size:  # empty: who made it was killed
-                os.replace(draft, mark)
-        finally:
-            draft.unlink(missing_ok=True)
+        mark = self.folder / MARK
+        write_first(mark, uuid.uuid4().hex)
         return mark.read_text("utf-8")
 
     def refuse_other_disk(self) -> None:

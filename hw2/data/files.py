@@ -145,6 +145,19 @@ def write_json(path: Path, content: Any) -> None:
         passing.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write_first(path: Path, text: str) -> None:
+    """Write `text` to `path` unless something is there: of several who do this the first counts."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):  # someone was first, or the disk has no hard links
+            os.link(draft, path)
+        if not path.exists() or not path.stat().st_size:  # empty: who made it was killed
+            os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def finite(content: Any) -> Any:
     """`content` for a JSON file that others read: null for numbers that JSON does not know."""
     if isinstance(content, float):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw2.config import difference
-from hw2.data.files import read_mapping
-from hw2.data.writing import write_text
+from hw2.data.files import read_mapping, write_first
 from hw2.errors import ConfigError
 
 
@@ -60,7 +59,7 @@ class Recipe:
         self.check()
 
     def claim(self) -> None:
-        """Leave the recipe in a new folder."""
-        if not self.path.is_file():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(self.content, indent=2) + "\n")
+        """Leave the recipe in a new folder. Raises as `check` if another job left another first."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_first(self.path, json.dumps(self.content, indent=2) + "\n")
+        self.check()

@@ -161,3 +161,17 @@ def test_what_a_killed_process_left_is_no_tree_of_another(tmp_path: Path) -> Non
     assert not recipe.is_anothers()
     (tmp_path / "file").touch()
     assert Recipe(tmp_path / "file/offline.json", {"seed": 0}).is_anothers()
+
+
+def test_of_two_who_begin_a_tree_at_once_with_other_settings_the_second_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Both had looked at the folder before either left its recipe, and their pictures mixed."""
+    first, second = (Recipe(tmp_path / "digits/offline.json", {"seed": seed}) for seed in (0, 7))
+    for recipe in (first, second):
+        recipe.insist()
+    first.claim()
+    with pytest.raises(ConfigError, match=r"holds a tree of other settings \(seed: 0 there, 7"):
+        second.claim()
+    first.claim()
+    assert [path.name for path in first.path.parent.iterdir()] == ["offline.json"]
