@@ -73,7 +73,8 @@ def claim_out(
         if trap := planted(out):
             raise ConfigError(f"out={shown}: {trap}: nothing is written there: {advice}")
         ours = (draft, sums, sums_draft, out / JOB_LOCK)
-        if not record.exists() and (others or any(path not in ours for path in out.iterdir())):
+        filled = others or any(path not in ours for path in out.iterdir())
+        if filled and not record.exists():  # looked for last: another job may write it first
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
         if not mirror:
             hold(out)
@@ -101,8 +102,7 @@ def claim_out(
                     with only_writer(out):
                         pass  # what outlived its job would write into the new folder
                 set_aside(out)
-                out.mkdir()
-                hold(out)
+                return claim_out(config, ignore, inputs, mirror, hold)  # another may be first
         if mirror:
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.

@@ -1,6 +1,6 @@
 """What a job looks at before it writes anything."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from hw2 import runs, tracking
 from hw2.config import JobConfig
 from hw2.errors import BusyError, ConfigError
 from hw2.job import claim_out
+from hw2.job import set_aside as moved_aside
 from hw2.settings.data import DataConfig, PrepareDataConfig
 from hw2.settings.faces import SampleFacesConfig
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -71,6 +72,25 @@ def test_a_folder_in_which_a_job_is_at_work_is_refused_and_stays(
         with pytest.raises(BusyError), begin(JobConfig(out=Path("out"), seed=2)):
             pytest.fail("the new folder is not locked")
     assert (tmp_path / "out.old-1/picture.png").read_bytes() == b"of seed 1"
+
+
+def test_of_two_that_move_a_folder_aside_at_once_one_begins_and_one_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin = partial(runs.job_run, experiment="any")
+    with begin(JobConfig(out=Path("out"), seed=1)):
+        pass
+    with ExitStack() as other:
+
+        def set_aside(out: Path) -> None:
+            moved_aside(out)
+            other.enter_context(begin(JobConfig(out=Path("out"), seed=3)))
+
+        monkeypatch.setattr("hw2.job.set_aside", set_aside)
+        refused = pytest.raises(BusyError, match="another run is writing there")
+        with refused, begin(JobConfig(out=Path("out"), seed=2, overwrite=True)):
+            pytest.fail("two jobs")
 
 
 def test_other_train_pictures_make_other_results(
