@@ -98,6 +98,9 @@ def claim_out(
             if differ and mirror:
                 mirror.set_aside()
             elif differ:
+                if Path.cwd().is_relative_to(out.resolve()):
+                    said = "is or holds the working folder, which --overwrite true would move aside"
+                    raise ConfigError(f"out={shown} {said}: cd to another, or {advice}")
                 if (out / LOCK).exists():
                     with only_writer(out):
                         pass  # what outlived its job would write into the new folder

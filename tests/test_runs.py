@@ -93,6 +93,20 @@ def test_of_two_that_move_a_folder_aside_at_once_one_begins_and_one_is_told_so(
             pytest.fail("two jobs")
 
 
+def test_the_working_folder_is_not_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mlflow.db would go along, and the user's shell stay in the old one."""
+    (tmp_path / "out/below").mkdir(parents=True)
+    for place, name in ((tmp_path / "out", "."), (tmp_path / "out/below", "..")):
+        monkeypatch.chdir(place)
+        config = JobConfig(out=Path(name), overwrite=True)
+        (tmp_path / "out/config.yaml").write_text("seed: 1\n")
+        with pytest.raises(ConfigError, match=r"working folder, .*: cd to another, or choose ano"):
+            claim_out(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_other_train_pictures_make_other_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
