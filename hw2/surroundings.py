@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, cast
 
 from hw2.errors import ConfigError
@@ -12,6 +13,7 @@ def settle() -> None:
     """Set right what would disturb any job, before it imports what reads that."""
     _wait_without_spinning()
     _show_warnings()
+    _have_a_home()
 
 
 def _wait_without_spinning() -> None:
@@ -32,6 +34,17 @@ def _show_warnings() -> None:
         os.environ.pop("PYTHONWARNINGS", None)  # Ray's processes would inherit it
         rules = cast(list[Any], warnings.filters)
         rules[:] = [rule for rule in rules if rule[0] != "error"]
+
+
+def _have_a_home() -> None:
+    """Where neither HOME nor the list of users tells one, that of containers.
+
+    Path.home() raises there, in MLflow as it is imported.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def refuse_gone_folder() -> None:

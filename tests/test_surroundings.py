@@ -1,6 +1,7 @@
 """What other projects, a removed folder and a small allowance leave of a job."""
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 
 from hw2.config import Config
 from hw2.job import run_job
+from hw2.surroundings import settle
 from tests.jobs.command import ROOT
 
 JOB = """
 import os, sys, warnings
 from hw2.config import Config
 from hw2.job import run_job
+from hw2.surroundings import settle
 
 def main(config):
     warnings.warn("old", DeprecationWarning)
@@ -84,3 +87,15 @@ log_values(connect(uri), run, [("loss", 1.0, 0, 0)])
 def test_rows_do_not_go_to_the_model_of_another_project(tmp_path: Path) -> None:
     done = run(tmp_path, ROW, MLFLOW_ACTIVE_MODEL_ID="m-1", _MLFLOW_ACTIVE_MODEL_ID="m-2")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_user_of_whom_no_home_is_known_has_that_of_containers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    settle()
+    assert Path.home() == Path("/")
