@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hw2.data.files import MAX_TABLE_BYTES, followed, read_regular, reading
-from hw2.errors import DataError
+from hw2.errors import DataError, StorageError
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def read_table(file: Path, folder: Path) -> Table:
 
     Raises:
         DataError: the CSV is missing, empty, without a header, or not text.
+        StorageError: the folder cannot be read.
     """
     way_out = "point --data.root at a folder with digits/mnistm and digits/svhn, or make one with"
     with reading(file, f"{way_out} `python -m jobs.prepare_data`"):
@@ -130,6 +131,9 @@ def _inside(name: str, folder: Path, resolved: Path) -> Path:
         # Resolving costs a system call a path component: plain files, nearly all, do without.
         plain = os.sep not in name and not path.is_symlink()
         leaves = not plain and not followed(path).is_relative_to(resolved)
+    except PermissionError as error:  # of the folder: no row is to blame
+        said = f"cannot be read ({error.strerror}): mend that, and try again"
+        raise StorageError(f"{folder} {said}") from None
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, a null character
         raise DataError(f"{name[:200]!r} is not a usable file name") from error
     if leaves:

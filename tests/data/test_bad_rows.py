@@ -1,3 +1,4 @@
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from PIL import Image, ImageFile
 
 from hw2.data.digits import DigitSplit, read_split
 from hw2.data.tables import BadRow, left_out
-from hw2.errors import DataError
+from hw2.errors import DataError, StorageError
 from tests.attacks.hostile import png
 
 
@@ -133,6 +134,20 @@ def test_a_bad_row_is_refused_or_left_out(
         found = read(course_tree, skip_bad=True)
         assert [(bad.file, bad.line) for bad in found.bad] == [(str(file), 5)]
         assert found.content_hash == good.content_hash  # the other rows, all and in order
+
+
+def test_a_folder_that_others_may_not_enter_makes_no_row_a_bad_one(
+    course_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each row it was told that its name could not be used."""
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_symlink", refused)
+    told = r"mnistm/data cannot be read \(Permission denied\): mend that, and try again"
+    with pytest.raises(StorageError, match=told):
+        read(course_tree, skip_bad=True)
 
 
 def test_a_picture_over_the_limit_is_never_decoded(
