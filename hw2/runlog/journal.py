@@ -17,6 +17,7 @@ from hw2.runlog.entries import FILES, ROWS, Entry, parse, read_entries
 from hw2.runlog.line_file import LineFile
 
 JOURNAL = "journal.jsonl"  # in OUT
+LAST_MS = 2**63 - 1  # that a journal may have
 BATCH_VALUES = 500  # values in one delivery: small, so that the sender never holds the GIL for long
 
 
@@ -29,6 +30,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = LineFile(path)
+        self._newest_ms = 0
         self._latest: dict[str, dict[str, Any]] = {}  # kind -> key -> newest value (metrics: step)
 
     def append_row(
@@ -122,12 +124,16 @@ class Journal:
     def _write(self, kind: str, values: dict[str, Any], step: int = 0) -> bool:
         if not values:
             return False
-        entry = Entry(kind, time.time_ns() // 1_000_000, values, step)
+        time_ms = time.time_ns() // 1_000_000
+        if kind != "metrics":  # of a step MLflow takes the latest, by a clock that may go back
+            time_ms = max(time_ms, min(self._newest_ms + 1, LAST_MS))
+        entry = Entry(kind, time_ms, values, step)
         self._learn(entry)  # even if the disk refuses it
         self._file.append(entry.line())
         return True
 
     def _learn(self, entry: Entry) -> None:
+        self._newest_ms = max(self._newest_ms, entry.time_ms)
         known = self._latest.setdefault(entry.kind, {})
         if entry.kind == "metrics":  # one that had to wait is learned again, behind later ones
             known.update({key: max(known.get(key, -1), entry.step) for key in entry.values})

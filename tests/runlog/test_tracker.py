@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,20 @@ def test_the_same_out_continues_the_same_run(tmp_path: Path, store: str) -> None
     assert run.info.status == "FINISHED" and history(store, first.run_id) == expected(9)
     assert (run.data.params["train.lr"], run.data.params["train.num_steps"]) == ("0.002", "9")
     assert run.data.tags["resumed.train.lr"] == "0.001"
+
+
+def test_the_last_figure_counts_also_by_a_clock_that_went_back(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a step MLflow takes the value with the latest time; a run ends after its beginning."""
+    now = time.time_ns
+    for accuracy, late in ((0.1, 0), (0.9, 86_400), (0.5, 86_400)):
+        monkeypatch.setattr(time, "time_ns", lambda late=late: now() - late * 10**9)
+        with start(tmp_path / "out", store) as tracker:
+            tracker.log_summary({"eval/accuracy": accuracy})
+        run = MlflowClient(store).get_run(tracker.run_id)
+        assert run.data.metrics["eval/accuracy"] == accuracy
+        assert run.info.end_time >= run.info.start_time
 
 
 def test_a_deleted_run_is_replaced_and_gets_every_row(tmp_path: Path, store: str) -> None:
