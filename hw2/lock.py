@@ -54,6 +54,17 @@ def one_of_writers(out: Path) -> Iterator[None]:
         yield
 
 
+def refuse_at_work(folder: Path) -> None:
+    """Raise BusyError if a job is at work in `folder`: what is read there is not yet all."""
+    try:
+        with (folder / JOB_LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(f"{folder}: a job is still at work there: wait for its end") from None
+    except OSError:
+        pass  # of no job, or where no lock is kept
+
+
 def _locked(path: Path, how: int) -> TextIO | None:
     """The file, opened and locked; None if others hold it or it is being moved aside."""
     with contextlib.ExitStack() as opened:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.personalize.grading import Embedder
 from tests.clip.small import save_clip
 from tests.jobs.command import Folder, rows
@@ -95,6 +96,14 @@ def test_another_folder_to_compare_with_may_come_later(
     assert "results of other settings (another against)" in told
     write_generated(drawn.path / "gen", noise=20)
     assert "(another generated)" in drawn.run_here("grade_concepts", SETTINGS).refusal()
+
+
+def test_pictures_that_are_still_drawn_are_not_graded(drawn: Folder) -> None:
+    """Those that were there already got a grade, and the rest made the next call refuse it."""
+    with only_writer(drawn.path / "gen", 0.0, JOB_LOCK):
+        said = drawn.run_here("grade_concepts", SETTINGS).refusal()
+    assert said == f"{SETTINGS['generated']}: a job is still at work there: wait for its end"
+    assert not (drawn.path / "out").exists()
 
 
 def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
