@@ -13,21 +13,34 @@ from tqdm import tqdm
 from hw2.disclosure import one_line
 
 LINE_EVERY_SECONDS = 30.0
+AT_ONCE_SECONDS = 5.0  # work within work that takes less is not told
 
 
 class Progress:
     """Counts up to `total`. Without a terminal it prints whole lines, at most one in 30 s.
 
-    `quiet` shows nothing.
+    `quiet` shows nothing. `within` is of a part of other work, which may have a bar of its own: it
+    shows nothing in its first seconds, and leaves no bar.
     """
 
-    def __init__(self, total: int, title: str, unit: str, done: int, quiet: bool) -> None:
+    def __init__(
+        self, total: int, title: str, unit: str, done: int, quiet: bool, within: bool
+    ) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._last = time.monotonic()
+        delay = AT_ONCE_SECONDS if within else 0
+        self._first = self._last + delay
         self._bar = None
         self._quiet = quiet
         if sys.stderr.isatty() and not quiet:
-            self._bar = tqdm(total=total, desc=title, unit=f" {unit}", initial=done)
+            self._bar = tqdm(
+                total=total,
+                desc=title,
+                unit=f" {unit}",
+                initial=done,
+                delay=delay,
+                leave=not within,
+            )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more are done; `note` stands behind the bar."""
@@ -36,10 +49,12 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
-        elif not self._quiet and (
-            time.monotonic() - self._last >= LINE_EVERY_SECONDS or self.done == self.total
+        elif (
+            not self._quiet
+            and (now := time.monotonic()) >= self._first
+            and (now - self._last >= LINE_EVERY_SECONDS or self.done == self.total)
         ):
-            self._last = time.monotonic()
+            self._last = now
             print(f"{self.title}: {self.done}/{self.total} {self.unit} {note}", file=sys.stderr)
 
     def close(self) -> None:
@@ -49,10 +64,15 @@ class Progress:
 
 
 def progress(
-    total: int, title: str, unit: str, done: int = 0, quiet: bool = False
+    total: int,
+    title: str,
+    unit: str,
+    done: int = 0,
+    quiet: bool = False,
+    within: bool = False,
 ) -> contextlib.closing[Progress]:
     """A Progress that is closed with the block."""
-    return contextlib.closing(Progress(total, title, unit, done, quiet))
+    return contextlib.closing(Progress(total, title, unit, done, quiet, within))
 
 
 def _last_row(journal: Path) -> tuple[int, float | None]:

@@ -50,6 +50,25 @@ def test_quiet_work_says_nothing_on_a_terminal_and_in_a_log(
         assert stream.getvalue() == ""
 
 
+def test_a_part_of_other_work_is_told_if_it_takes_long_and_leaves_no_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        for seconds, seen in ((0.9, False), (9.0, True)):
+            with progress(4, "measuring", "samples", within=True) as bar:
+                for _ in range(4):
+                    now[0] += seconds
+                    bar.advance()
+            assert ("4/4" in stream.getvalue()) == seen
+        # The bar's place is blank again, for the bar of all the work.
+        last = stream.getvalue().rstrip("\r").rpartition("\r")[2]
+        assert last.strip() == ("" if stream.isatty() else "measuring: 4/4 samples")
+
+
 def test_a_training_is_followed_by_its_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.prediction import PredictionType, add_noise, target_of
 from hw2.diffusion.schedule import NoiseSchedule, Resident
 from hw2.pixels import to_unit
+from hw2.progress import progress
 
 
 class PictureBatch(NamedTuple):
@@ -146,8 +147,9 @@ class FixedNoiseLoss:
         return torch.arange(len(self.batch[0])) if self.rows is None else self.rows
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`."""
-        return {"eval/loss": float(self.errors(net).mean())}
+        """`eval/loss` of `net`; tells how far it is if it takes long."""
+        with progress(len(self.samples), "measuring", "samples", within=True) as bar:
+            return {"eval/loss": float(self.errors(net, bar.advance).mean())}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from hw2.models.token_rows import TokenRows
 from hw2.personalize.batches import Captioned, ConceptSource
 from hw2.personalize.templates import read_templates
 from hw2.personalize.tokens import add_token, initializer_id
+from hw2.progress import progress
 from hw2.settings.personalize import ConceptTrainingConfig
 from hw2.text2image.autoencoding import encode
 from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_loss
@@ -144,7 +145,9 @@ def views(
     """
     vae = model.vae.to(device)
     sides = [pictures, pictures.flip(-1)] if flip else [pictures]
-    return torch.stack([encode(vae, side).cpu() for side in sides], 1) * model.scaling_factor
+    with progress(len(sides) * len(pictures), "encoding", "pictures", within=True) as bar:
+        latents = [encode(vae, side, bar.advance).cpu() for side in sides]
+    return torch.stack(latents, 1) * model.scaling_factor
 
 
 def latent_objective(model: StableDiffusion) -> LatentObjective:
@@ -170,10 +173,10 @@ def drawn_sheet(
         next(saved.ema.parameters()).device
     )
     settings, indices = config.sample, range(config.num_shown)
-    rows = [
-        draw(model, [prompt] * len(indices), settings, indices=indices, seed=config.seed)
-        for prompt in prompts
-    ]
+    total = len(prompts) * settings.num_inference_steps
+    with progress(total, "drawing the sheet", "steps", within=True) as bar:
+        drawn = partial(draw, model, indices=indices, seed=config.seed, advance=bar.advance)
+        rows = [drawn([prompt] * len(indices), settings) for prompt in prompts]
     title = f"step {saved.step}, w={settings.guidance_weight:g}"
     return sheet(torch.stack(rows), prompts, title=title)
 

@@ -1,5 +1,6 @@
 """The autoencoder's objective, and the latent pictures it makes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +69,16 @@ def pictures_at_once(height: int, width: int) -> int:
 
 
 @torch.no_grad()
-def encode(vae: Any, pictures: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c k l"]:
-    """The means of the pictures' latents, not scaled."""
-    parts = [
-        vae.encode(to_unit(part.to(vae.device))).latent_dist.mean.float()
-        for part in pictures.split(pictures_at_once(*pictures.shape[-2:]))
-    ]
+def encode(
+    vae: Any,
+    pictures: UInt8[Tensor, "n 3 h w"],
+    advance: Callable[[int], object] = lambda count: None,
+) -> Float[Tensor, "n c k l"]:
+    """The means of the pictures' latents, not scaled; `advance` is told how many more are done."""
+    parts = []
+    for part in pictures.split(pictures_at_once(*pictures.shape[-2:])):
+        parts.append(vae.encode(to_unit(part.to(vae.device))).latent_dist.mean.float())
+        advance(len(part))
     return torch.cat(parts)
 
 

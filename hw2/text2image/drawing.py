@@ -1,6 +1,6 @@
 """Drawing pictures of prompts: which picture gets which noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.guidance import Guidance, GuidedDenoiser
-from hw2.diffusion.samplers import check_sampler, last, sample
+from hw2.diffusion.samplers import check_sampler, sample
 from hw2.pixels import refuse_undrawn, to_uint8
 from hw2.precision import wants_bf16
 from hw2.settings.text2image import DrawSettings
@@ -30,12 +30,13 @@ def draw(
     *,
     indices: Sequence[int],
     seed: int,
+    advance: Callable[[], object] = lambda: None,
 ) -> UInt8[Tensor, "n 3 h w"]:
     """A picture of each prompt, 0..255.
 
     Its noise depends on (seed, index) alone: one index under two prompts has the same start. The
-    text is encoded once, not at every step. Raises ConfigError as `check_drawing` does, and for
-    drawn pixels that are not finite.
+    text is encoded once, not at every step. `advance` is called at each of the sampler's
+    steps. Raises ConfigError as `check_drawing` does, and for drawn pixels that are not finite.
     """
     tokens = model.tokens([*prompts, settings.negative_prompt])
     bf16, device = wants_bf16(settings.precision, model.device), model.device
@@ -69,7 +70,8 @@ def draw(
         eta=settings.eta,
         clip_x0=False,
     )
-    end = last(steps)
+    for end in steps:  # noqa: B007
+        advance()
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         pictures = decode(model.vae, end.xt / model.scaling_factor)
     refuse_undrawn(pictures, settings.guidance_weight)

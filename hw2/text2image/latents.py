@@ -16,7 +16,7 @@ from hw2.data.files import as_umask, replacing, sha256_of
 from hw2.progress import progress
 from hw2.settings.text2image import TrainText2ImageConfig
 from hw2.text2image.autoencoder_training import load_autoencoder, num_trained, read_for
-from hw2.text2image.autoencoding import PICTURES_AT_ONCE, encode
+from hw2.text2image.autoencoding import encode
 from hw2.text2image.denoising import LatentBatch
 from hw2.text2image.model import tokens_of
 from hw2.text2image.vocabulary import small_tokenizer
@@ -90,9 +90,5 @@ def _kept(file: Path, made_of: str) -> Tensor | None:
 
 
 def _encoded(vae: AutoencoderKL, pictures: CaptionSet) -> Tensor:
-    parts = []
     with progress(len(pictures.images), "encoding", "pictures") as bar:
-        for part in pictures.images.split(PICTURES_AT_ONCE):
-            parts.append(encode(vae, part))
-            bar.advance(len(part))
-    return torch.cat(parts).contiguous()
+        return encode(vae, pictures.images, bar.advance).contiguous()

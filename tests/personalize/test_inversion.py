@@ -93,6 +93,28 @@ def test_the_report_tells_the_error_before_and_after(
     assert before != after and values == pytest.approx([before, after, after - before], rel=1e-4)
 
 
+def test_what_takes_long_beside_the_steps_is_told(
+    config: TextualInversionConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def told(seconds: float) -> list[str]:
+        monkeypatch.setattr("hw2.progress.AT_ONCE_SECONDS", seconds)
+        training = inversion_training(config, tmp_path)
+        training.evaluate(training.net)
+        training.show(Saved(3, training.net))
+        return capsys.readouterr().err.split(" \n")[:-1]
+
+    steps = SAMPLE.num_inference_steps * len(inversion_training(config, tmp_path).show.args[2])
+    assert told(0.0) == [
+        "encoding: 6/6 pictures",
+        "measuring: 64/64 samples",
+        f"drawing the sheet: {steps}/{steps} steps",
+    ]
+    assert told(3600.0) == []
+
+
 def test_the_sheet_is_drawn_from_the_averages(
     config: TextualInversionConfig, tmp_path: Path
 ) -> None:

@@ -61,9 +61,10 @@ def test_larger_pictures_go_in_smaller_parts(
     generator = torch.Generator().manual_seed(0)
     shape = (sum(parts), 3, side, side)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    latents = encode(vae, pictures)
+    told: list[int] = []
+    latents = encode(vae, pictures, told.append)
     drawn = decode(vae, latents)
-    assert seen == parts * 2
+    assert seen == parts * 2 and told == parts
     assert latents.shape == (sum(parts), 4, side // 2, side // 2) and drawn.shape == shape
     torch.testing.assert_close(latents[-1:], encode(vae, pictures[-1:]))
     torch.testing.assert_close(drawn[-1:], decode(vae, latents[-1:]))
