@@ -1,7 +1,8 @@
 """What a user can get wrong. A job prints such an error in one line and exits with code 2."""
 
+import difflib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # What the system answers, in an OSError of any kind:
@@ -9,10 +10,24 @@ NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another'
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # too long, or links in a ring
 FAILING = (errno.EROFS, errno.EIO, errno.ESTALE)  # a disk or file server, in the middle of a job
 
+NEAR = 0.6  # of a word's letters in the same order: outdir is out, unet (0.57) is not
+
 
 def wants_room(error: BaseException) -> bool:
     """Whether it is a full disk, or a quota that is used up."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The question whether `word` is a slip of a name of `known`, dotted or its last part.
+
+    "" where none is near.
+    """
+    known = list(known)
+    names = {name.rpartition(".")[2].lower(): name for name in reversed(known)}
+    names |= {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), names, 1, NEAR)
+    return f"did you mean {names[near[0]]}?" if near else ""
 
 
 class Hw2Error(Exception):

@@ -1,6 +1,5 @@
 """Settings from YAML files and `--dotted.key value` words, and what is wrong with them."""
 
-import difflib
 import json
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from hw2.disclosure import plain, warn, writable
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, nearest
 from hw2.schema import PATH, Tree, below, names_in, show, want
 from hw2.yaml_text import BROKEN, Loader, read_yaml
 
@@ -28,8 +27,7 @@ class Reader:
 
     def put(self, key: str, value: Any, origin: str) -> None:
         if key not in self.fields:
-            near = difflib.get_close_matches(key, self.fields, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else "--help lists the keys"
+            hint = nearest(key, self.fields) or "--help lists the keys"
             whole, _, inner = key.partition(".")
             name = inner.partition(".")[0]
             if below(self.fields.get(whole, {}), name) is not None:  # a mapping of free names

@@ -1,6 +1,5 @@
 """Finding CLIP models: open_clip's by tag or file, and those trained here."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from hw2.clip.preprocessing import Preprocess
 from hw2.clip.refusals import fetching
 from hw2.data.files import read_json, sha256_of
 from hw2.disclosure import describe
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import CheckpointError, ConfigError, nearest
 from hw2.locate import find_model
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
 from hw2.weights import read_meta
@@ -74,8 +73,7 @@ def find_clip(model: str | None, pretrained: str | None) -> ClipSource:
         return _in_folder(model)
     model = parse_model_name(model)[1].replace("/", "-")
     if model not in open_clip.list_models():
-        near = difflib.get_close_matches(model, open_clip.list_models(), 1, 0.3)
-        hint = f"did you mean {near[0]}?" if near else "open_clip.list_models() has them"
+        hint = nearest(model, open_clip.list_models()) or "open_clip.list_models() has them"
         raise ConfigError(f"model={model}: open_clip has no such model: {hint}")
     if pretrained is None:
         raise ConfigError(f"model={model} needs --pretrained: {_tags(model)}, or a weights file")

@@ -1,10 +1,9 @@
 """Telling of a sweep: table, curves, front, the chosen setting, metrics.json."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from hw2.errors import ConfigError, TrialsFailed
+from hw2.errors import ConfigError, TrialsFailed, nearest
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
 from hw2.settings.sweeps import SweepConfig
@@ -19,8 +18,8 @@ from hw2.sweeps.trial import TrialResult
 def check_metrics(config: SweepConfig, shown: Shown) -> None:
     """Raise ConfigError if the sweep shall be decided by a metric that it does not measure."""
     if config.metric not in shown.metrics:
-        near = difflib.get_close_matches(config.metric, shown.metrics, 1, 0.4)
-        hint = f"did you mean {near[0]}? It measures" if near else "it measures"
+        near = nearest(config.metric, shown.metrics)
+        hint = f"{near} It measures" if near else "it measures"
         raise ConfigError(f"metric={config.metric}: {hint} {', '.join(shown.metrics)}")
     unknown = [key for key in config.baseline if key not in config.space]
     if unknown:

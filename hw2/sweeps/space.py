@@ -1,6 +1,5 @@
 """From a search space to the list of its points."""
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from hw2.config import Config
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.disclosure import warn
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, nearest
 from hw2.schema import fields_of, show, want
 from hw2.settings.sweeps import Dimension, SearchConfig, SweepConfig
 
@@ -137,8 +136,8 @@ def resolve(
     fields = type(base).model_fields
     unknown = [key for key in point if key not in fields]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], fields, 1, 0.5)
-        hint = f"did you mean {near[0]}? Use" if near else "use"
+        near = nearest(unknown[0], fields)
+        hint = f"{near} Use" if near else "use"
         known = ", ".join(fields)
         raise ConfigError(f"space.{unknown[0]}: no such setting to sweep: {hint} one of {known}")
     try:

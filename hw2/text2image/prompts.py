@@ -1,11 +1,10 @@
 """Prompts that a text encoder reads as they are meant."""
 
-import difflib
 import re
 
 from transformers import CLIPTokenizer
 
-from hw2.errors import ConfigError
+from hw2.errors import ConfigError, nearest
 
 PLACEHOLDER = re.compile(r"<[^<>\s]+>")
 
@@ -31,5 +30,4 @@ def _hint(tokenizer: CLIPTokenizer, word: str) -> str:
     added = [t for t in tokenizer.get_added_vocab() if t not in tokenizer.all_special_tokens]
     if not added:
         return "none was added; load its embedding or deltas"
-    near = difflib.get_close_matches(word, added, 1, 0.4)
-    return f"{f'did you mean {near[0]}? ' if near else ''}added are {', '.join(added)}"
+    return f"{nearest(word, added)} added are {', '.join(added)}".lstrip()
