@@ -38,12 +38,14 @@ class Deltas:
 
     `base` is its `base_hash`; `weights` are the new keys' and values' projections (out, in), not
     differences, by the names of `cross_attention_weights`; `rows` (width,) are the new tokens'.
+    `place` is what errors call it: where it was read.
     """
 
     base: str
     weights: dict[str, Tensor]
     rows: dict[str, Tensor]
     about: dict[str, Any]
+    place: str = "concepts"
 
 
 def cross_attention_weights(unet: nn.Module) -> dict[str, nn.Parameter]:

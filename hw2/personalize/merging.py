@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hw2.claims import refuse_infinite
 from hw2.data.captions import refuse_cut
 from hw2.data.files import read_text, reading
 from hw2.disclosure import writable
@@ -80,7 +81,7 @@ def read_concepts_to_merge(places: Sequence[Path], model: StableDiffusion) -> li
     found = []
     for place in places:
         with learnt_at(place, "concepts") as folder:
-            found.append(read_deltas(folder, base, weights))
+            found.append(replace(read_deltas(folder, base, weights), place=str(place)))
             if not _are_captions(found[-1].about.get("captions"), list(found[-1].rows)):
                 raise CheckpointError(f"{folder}: does not say the captions of its tokens")
     names = iter(rename_clashing([token for one in found for token in one.rows]))
@@ -126,7 +127,8 @@ def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targe
     """Features of the learnt tokens and all that follows them, to the first end, in captions.
 
     What stands before a token is the base's own: the text encoder looks back alone. `model` must
-    have become `learnt`; `count` captions of each token are taken, the first ones.
+    have become `learnt`; `count` captions of each token are taken, the first ones. Raises
+    CheckpointError if a token's row is too large for the text encoder.
     """
     features, names = [], []
     for token, captions in zip(learnt.rows, learnt.about["captions"], strict=True):
@@ -135,6 +137,7 @@ def target_features(model: StableDiffusion, learnt: Deltas, count: int) -> Targe
             check_prompt(model.tokenizer, caption, "caption")
             tokens = model.tokens([caption])[0]
             found = model.features(tokens[None])[0].float().cpu()
+            refuse_infinite(learnt.place, {f"what the text encoder makes of {token}": found})
             first = tokens.tolist().index(number)
             end = tokens.tolist().index(model.tokenizer.eos_token_id)
             for place in range(first, end + 1):
@@ -170,7 +173,8 @@ def merge_deltas(
     """The concepts in one model (Kumari et al. 2023, eq. 4), a closed form for each K and V.
 
     The captions' features keep their keys and values as far as can be; the concepts' features take
-    those that each concept's own weights give them.
+    those that each concept's own weights give them. Raises CheckpointError for weights that are
+    too large to be merged.
     """
     personalizer = Personalizer(model)
     regular = kept_features(personalizer.become(None), captions)
@@ -190,7 +194,11 @@ def merge_deltas(
             of.features @ learnt.weights[name].T
             for of, learnt in zip(targets, concepts, strict=True)
         ]
+        for learnt, value in zip(concepts, values, strict=True):
+            refuse_infinite(learnt.place, {f"{name} times its tokens' features": value})
         layers[name] = system.solve(base.cpu(), torch.cat(values))
+        most = max(range(len(values)), key=lambda place: float(values[place].abs().max()))
+        refuse_infinite(concepts[most].place, {f"{name}, merged,": layers[name].weight})
     merged = Deltas(
         concepts[0].base,
         {name: result.weight for name, result in layers.items()},

@@ -118,6 +118,25 @@ def test_same_tokens_are_renamed(
     assert torch.equal(found[1].rows["<new1_2>"], concepts[1].rows["<new2>"])
 
 
+def test_a_concept_of_numbers_too_large_is_named(concepts: list[Deltas], tmp_path: Path) -> None:
+    model = tiny_model()
+    weights = cross_attention_weights(model.unet)
+    name = next(iter(weights))
+    numbers = torch.randn(weights[name].shape, generator=torch.Generator().manual_seed(1))
+    bad = {
+        f"{name} times its tokens' features": {"weights": {name: 6e37 * numbers}},
+        f"{name}, merged,": {"weights": {name: 2e37 * numbers}},
+        "what the text encoder makes of <new2>": {"rows": {"<new2>": torch.full((32,), 3e38)}},
+    }
+    save_deltas(tmp_path / "fine", concepts[0], weights)
+    for place, (what, change) in enumerate(bad.items()):
+        whole = {key: getattr(concepts[1], key) | of for key, of in change.items()}
+        save_deltas(folder := tmp_path / str(place), replace(concepts[1], **whole), weights)
+        found = read_concepts_to_merge([tmp_path / "fine", folder], model)
+        with pytest.raises(CheckpointError, match=f"^{folder}: {what} holds nan or infinite"):
+            merge_deltas(tiny_model(), found, CAPTIONS, 1)
+
+
 def test_a_merge_of_tokens_in_any_order_is_merged_again(
     model: StableDiffusion, concepts: list[Deltas], tmp_path: Path
 ) -> None:
