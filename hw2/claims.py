@@ -1,6 +1,7 @@
 """What a weights file says of itself, checked before a network of that size is made."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from hw2.errors import CheckpointError, Hw2Error
 
 MAX_LAYERS = 1000  # where the weights' names do not tell
 MAX_NUMBER = 2**17  # in a description: channels, sides, timesteps
+MAX_TENSORS = 10_000  # of a file: all of Stable Diffusion has 2,000; one takes 50 us to be read
 PER_BYTE = 5  # numbers at most, of a network for each byte of its files
 SHOWN = 5
 SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # torch adds no float8
@@ -46,6 +48,16 @@ class Claims(dict[str, Any]):
         return CheckpointError(f"{self.path}: its hw2 metadata has a false {key} ({what})")
 
 
+def tensor_names(path: Path, file: Any) -> list[str]:
+    """The names in `file`, the open safetensors file `path`. CheckpointError for far too many."""
+    names = list(file.keys())
+    if len(names) > MAX_TENSORS:
+        raise CheckpointError(
+            f"{path}: has {len(names)} tensors, over the allowed {MAX_TENSORS}: no network has that"
+        )
+    return names
+
+
 def is_finite(value: torch.Tensor) -> bool:
     """Whether `value` holds neither nan nor infinity.
 
@@ -73,7 +85,7 @@ def refuse_false(path: Path, described: Any, build: Callable[[], nn.Module]) -> 
     what `build` is led by; it is looked through for numbers that would build for ever.
     """
     with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("ema.")]  # noqa: SIM118
+        names = [name for name in tensor_names(path, file) if name.startswith("ema.")]
         found = {n.removeprefix("ema."): tuple(file.get_slice(n).get_shape()) for n in names}
     refuse_misfits(str(path), found, _claimed(path, "metadata", len(found), described, build))
 
@@ -101,13 +113,17 @@ def _claimed(
         if number > (most_layers if "layers" in key else MAX_NUMBER):
             raise CheckpointError(f"{path}: its {by} claims {key}={number}: no network has that")
     try:
-        with torch.device("meta"):
-            return shapes_of(build().state_dict())
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a width of 0
+            shapes = shapes_of(build().state_dict())
     except Hw2Error as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # of whatever kind: a network made of any numbers
         what = f"its {by} describes no network ({describe(error)})"
         raise CheckpointError(f"{path}: {what}") from None
+    if empty := [name for name, shape in shapes.items() if 0 in shape]:
+        raise CheckpointError(f"{path}: its {by} describes a network whose {empty[0]} is empty")
+    return shapes
 
 
 def shapes_of(weights: Mapping[str, torch.Tensor]) -> dict[str, Shape]:

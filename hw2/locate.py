@@ -79,8 +79,9 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     if path.is_dir():
         path = path / (STATE if (path / STATE).is_file() else FINAL)
     if not path.is_file():
+        what = "is not a regular file" if path.exists() and not path.is_dir() else "does not exist"
         raise CheckpointError(
-            f"{key}={model}: {path} does not exist; give a weights file, the folder of a finished "
+            f"{key}={model}: {path} {what}; give a weights file, the folder of a finished "
             "training or of a checkpoint, its URI, run:ID or asset:NAME"
             + (f", or {also}" if also else "")
         )

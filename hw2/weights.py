@@ -12,8 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hw2.claims import Claims, refuse_false, refuse_infinite, refuse_misfits, shapes_of
-from hw2.data.files import as_umask, parse_json
+from hw2.claims import (
+    Claims,
+    refuse_false,
+    refuse_infinite,
+    refuse_misfits,
+    shapes_of,
+    tensor_names,
+)
+from hw2.data.files import as_umask, no_file, parse_json
 from hw2.errors import CheckpointError, StorageError, wants_room
 from hw2.locate import FINAL, STATE
 
@@ -69,7 +76,7 @@ def read_meta(path: Path) -> Claims:
     """
     try:
         if not path.is_file():
-            raise CheckpointError(f"{path}: no such file")
+            raise CheckpointError(f"{path}: {no_file(path)}")
         os.close(os.open(path, os.O_RDONLY))  # safetensors calls one that it may not read missing
     except PermissionError as error:
         raise CheckpointError(
@@ -129,7 +136,7 @@ def read_part(path: Path, prefix: str) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            names = [name for name in tensor_names(path, file) if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None

@@ -189,12 +189,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unpacked_bytes(path: Path) -> int:
-    """What a zip says that it becomes, before anything is unpacked. Raises BadZipFile, OSError."""
+def no_file(path: Path) -> str:
+    """Why `path` is no file to read, in words."""
+    if path.exists() and not path.is_dir():
+        return "it is not a regular file"
+    return "no such file"
+
+
+def unpacked_bytes(path: Path, ending: str = "") -> int:
+    """What a zip says that it becomes, before anything is unpacked; or its members of an ending.
+
+    Raises BadZipFile, OSError.
+    """
     if not stat.S_ISREG(path.stat().st_mode):  # of a device zipfile would read without end
         raise zipfile.BadZipFile("it is not a regular file")
     with zipfile.ZipFile(path) as packed:
-        return sum(entry.file_size for entry in packed.infolist())
+        entries = packed.infolist()
+    return sum(entry.file_size for entry in entries if entry.filename.endswith(ending))
 
 
 def planted(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from hw2.data.files import unpacked_bytes
 from hw2.errors import DataError
 
+MAX_PICKLE = 4 * 2**20  # a tensor is 120 bytes there, its numbers elsewhere; a MiB takes seconds
 # Lightning's and the course's, torch's tutorials', and a short one, of a training's state_dict.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -26,8 +27,9 @@ def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
 
     Raises:
         DataError: the file is missing, not a regular file, over `max_bytes` (packed or unpacked,
-            known before anything is loaded), cannot be read, is not a torch file, or holds objects
-            whose making would call code. The message does not name the file.
+            known before anything is loaded), lists tens of thousands of objects, cannot be read, is
+            not a torch file, or holds objects whose making would call code. The message does not
+            name the file.
     """
     try:
         status = path.stat()
@@ -40,6 +42,11 @@ def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
         packed = zipfile.is_zipfile(path)  # as all since torch 1.6, which alone can be mapped
         if packed:
             _refuse_over(unpacked_bytes(path), max_bytes)
+            if (size := unpacked_bytes(path, "/data.pkl")) > MAX_PICKLE:
+                raise DataError(
+                    f"its list of names and tensors has {size / 2**20:.0f} MiB, over the allowed "
+                    f"{MAX_PICKLE / 2**20:.0f}: save the weights alone"
+                )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and packed)

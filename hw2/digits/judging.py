@@ -7,6 +7,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hw2.data.files import no_file
 from hw2.data.torch_files import load_torch, refuse_unusual, state_in, unwrapped
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.objective import DigitBatch
@@ -58,7 +59,7 @@ def load_judge(path: Path) -> Judge:
         load_weights(path, judge, "ema")
         return judge.eval()
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {no_file(path)}")
     try:
         state = state_in(load_torch(path, MAX_BYTES))
         tensors = {str(name): torch.as_tensor(value) for name, value in dict(state).items()}

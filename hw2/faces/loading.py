@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hw2.claims import SHOWN, refuse_infinite, refuse_larger
 from hw2.data.face_tree import read_face_unet
-from hw2.data.files import read_json
+from hw2.data.files import no_file, read_json
 from hw2.data.torch_files import load_torch, refuse_unusual, state_in, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
@@ -58,7 +58,7 @@ def weights_file(model: str, key: str = "model") -> Path:
     if path.suffix.lower() in COURSE_SUFFIXES:
         if not path.is_file():
             raise CheckpointError(
-                f"{key}={model}: no such file; give the course's UNet.pt, a diffusers folder, a "
+                f"{key}={model}: {no_file(path)}; give the course's UNet.pt, a diffusers folder, a "
                 "run folder, run:ID or asset:faces"
             )
         return path

@@ -112,7 +112,7 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
     Raises CheckpointError if it is missing, torn, of another base model, not ours, has not all
     layers or others, and for values that are not finite floats.
     """
-    path = next((p for p in (folder / WEIGHTS, folder / LOW_RANK) if p.is_file()), None)
+    path = next((p for p in (folder / WEIGHTS, folder / LOW_RANK) if p.exists()), None)
     if path is None:
         raise CheckpointError(
             f"{folder}: no {WEIGHTS} there: give a folder that jobs.custom_diffusion wrote"

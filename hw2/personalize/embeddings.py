@@ -10,7 +10,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hw2.data.files import parse_json
+from hw2.claims import tensor_names
+from hw2.data.files import no_file, parse_json
 from hw2.data.torch_files import load_torch, refuse_unusual
 from hw2.disclosure import plain, writable
 from hw2.errors import CheckpointError, DataError
@@ -141,18 +142,21 @@ def checked_row(path: Path, token: str, row: Any, width: int | None) -> Float[Te
 def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a safetensors file, and what it is `described` by, {} if nothing.
 
-    Raises CheckpointError if it is missing, over `max_bytes`, torn, or its header is false.
+    Raises CheckpointError if it is missing, over `max_bytes`, torn, of tens of thousands of
+    tensors, or its header is false.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {no_file(path)}")
     if (size := path.stat().st_size) > max_bytes:
         raise CheckpointError(
             f"{path}: {size / 2**20:.0f} MiB is over the allowed {max_bytes / 2**20:.0f} MiB"
         )
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in tensor_names(path, file)}
             meta = parse_json((file.metadata() or {}).get("hw2", "{}"))
+    except CheckpointError:
+        raise
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     return tensors, meta if isinstance(meta, dict) else {}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hw2.data.files import MAX_JSON_BYTES
+from hw2.data.files import MAX_JSON_BYTES, no_file
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, find_folder
 from hw2.places import uri_of
@@ -51,6 +51,8 @@ def find_pipeline(model: str) -> str:
             return str(path)
     if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
         missing = f"no {INDEX} there" if folder.exists() else "no such file or folder"
+        if folder.exists() and not (folder.is_file() or folder.is_dir()):
+            missing = no_file(folder)
         raise CheckpointError(
             f"model={model}: {missing}; give a folder that diffusers saved, the folder of a "
             "finished jobs.train_text2image, the .ckpt or .safetensors of a Stable Diffusion 1.x, "

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from hw2.claims import PER_BYTE, refuse_misfits
+from hw2.claims import PER_BYTE, refuse_misfits, tensor_names
 from hw2.data.torch_files import load_torch, refuse_unusual, state_in
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.disclosure import describe
@@ -84,7 +84,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     if path.suffix.lower() == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
-                names = [n for n in file.keys() if not n.startswith(AVERAGED)]  # noqa: SIM118
+                names = [n for n in tensor_names(path, file) if not n.startswith(AVERAGED)]
                 tensors = {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
@@ -116,6 +116,9 @@ def _refuse_other_kinds(path: Path, found: Mapping[str, Tensor]) -> None:
             f"{path}: no Stable Diffusion 1.x: no weights {', '.join(missing)}.., found {names}: "
             f"{WAY}"
         )
+    for name, value in found.items():  # of a width of 0 torch warns, and fails somewhere later
+        if name.startswith((UNET, VAE, TEXT)) and not value.numel():
+            raise CheckpointError(f"{path}: no Stable Diffusion 1.x ({name[:80]} is empty): {WAY}")
 
 
 def _unet(found: Mapping[str, Tensor]) -> UNet2DConditionModel:

@@ -65,6 +65,16 @@ def test_whose_fault_it_is_that_a_file_cannot_be_read(
         load_torch(tmp_path / "a.pt", 2**20)
 
 
+def test_a_file_of_very_many_objects_is_refused_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = torch.zeros(1)
+    torch.save({str(place): one.view(1) for place in range(90_000)}, tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(DataError, match=r"^its list of .* has [67] MiB, over the allowed 4: save"):
+        load_torch(tmp_path / "a.pt", 2**30)
+
+
 def test_names_without_their_wrappers() -> None:
     network, parallel = nn.Linear(2, 1), nn.DataParallel
     compiled: Any = torch.compile

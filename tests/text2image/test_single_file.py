@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +24,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
 from hw2.errors import CheckpointError
+from hw2.locate import find_model
+from hw2.personalize.embeddings import read_tensors
 from hw2.text2image.finding import find_single_file
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.original_names import unet_name, vae_name
 from hw2.text2image.single_file import TEXT, UNET, VAE
+from hw2.weights import read_meta, read_part
 from tests.buckets import BucketServer
 
 pytest_plugins = ["tests.bucket_fixtures"]
@@ -198,9 +202,33 @@ def test_what_is_no_model_is_refused_in_one_line(
     weights: State, change: Callable[[State], State], told: str, tmp_path: Path
 ) -> None:
     torch.save(change(weights), tmp_path / "model.ckpt")
-    with pytest.raises(CheckpointError, match=told) as found:
+    with warnings.catch_warnings(), pytest.raises(CheckpointError, match=told) as found:
+        warnings.simplefilter("error")  # nor is anything said before
         load_stable_diffusion(str(tmp_path / "model.ckpt"))
     assert "\n" not in str(found.value)
+
+
+def test_a_file_of_very_many_tensors_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    one, path = torch.zeros(0), tmp_path / "model.safetensors"
+    save_file({f"{UNET}{place}": one.clone() for place in range(10_001)}, path)
+    with pytest.raises(CheckpointError, match=r"has 10001 tensors, over the allowed 10000"):
+        load_stable_diffusion(str(path))
+    for read in (lambda: read_part(path, UNET), lambda: read_tensors(path, 2**30)):
+        with pytest.raises(CheckpointError, match=r"has 10001 tensors, over the allowed 10000"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors", "model"])
+def test_a_pipe_is_not_called_missing(name: str, tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / name)
+    with pytest.raises(CheckpointError, match=rf"/{name}: it is not a regular file"):
+        load_stable_diffusion(str(path))
+    with pytest.raises(CheckpointError, match=rf"/{name}: it is not a regular file"):
+        read_meta(path)
+    with pytest.raises(CheckpointError, match=rf"/{name} is not a regular file"):
+        find_model(str(path))
+    with pytest.raises(CheckpointError, match=rf"/{name}: it is not a regular file"):
+        read_tensors(path, 2**30)
 
 
 class _Code:
