@@ -11,12 +11,12 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from hw2.claims import refuse_infinite, refuse_larger
-from hw2.data.files import read_json
+from hw2.claims import refuse_infinite, refuse_larger, tensor_names
+from hw2.data.files import no_file, read_json
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import naming
@@ -24,6 +24,7 @@ from hw2.text2image.finding import INDEX, PIPELINE, find_pipeline, find_single_f
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.process import prediction_type_of, schedule_of, scheduler_in
 from hw2.text2image.single_file import read_single_file
+from hw2.text2image.trial import refuse_unusable
 
 CONFIG = "config.json"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
@@ -47,6 +48,7 @@ def load_stable_diffusion(model: str) -> StableDiffusion:
         with naming(model, place.removesuffix(f"/{PIPELINE}")):
             found = _of_folder(model, place)
     _refuse_misfits(model, found)
+    refuse_unusable(model, found)
     parts = {"unet": found.unet, "vae": found.vae, "text_encoder": found.text_encoder}
     for name, part in parts.items():
         refuse_infinite(f"model={model}: the weights of its {name}", part.state_dict())
@@ -128,6 +130,9 @@ def _weights(cls: Any, place: str, part: str, **how: Any) -> Any:
 def _refuse_larger(cls: Any, folder: Path) -> None:
     """Raise CheckpointError if the config in a local folder describes far more than lies there."""
     weights = sorted(folder.glob("*.safetensors"))  # large ones lie in several files
+    for path in weights:
+        if not path.is_file():
+            raise ValueError(f"{path.name}: {no_file(path)}")
     if not weights:
         return
     if not (folder / CONFIG).is_file():  # for which transformers would take its defaults
@@ -138,6 +143,9 @@ def _refuse_larger(cls: Any, folder: Path) -> None:
     else:
         config = cls.load_config(folder)
         refuse_larger(weights, config, lambda: cls.from_config(config))
+    for path in weights:
+        with safe_open(path, framework="pt") as file:
+            tensor_names(path, file)
 
 
 def _correct_size(unet: UNet2DConditionModel) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,34 @@ def test_a_default_of_old_settings_is_taken_for_64_as_by_diffusers(
 def test_what_is_wrong_is_refused(folder: Path, spoil: Callable[[Path], None], told: str) -> None:
     spoil(folder)
     with pytest.raises(CheckpointError, match=told) as refusal:
+        load_stable_diffusion(str(folder))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "told"),
+    [
+        ("unet", "norm_eps", "8", r"its unet does not compute \(TypeError"),
+        ("unet", "freq_shift", [1], r"its unet does not compute \(TypeError"),
+        ("unet", "mid_block_scale_factor", "x", r"its unet does not compute \(TypeError"),
+        ("unet", "norm_num_groups", -1, r"its unet does not compute \(RuntimeError"),
+        ("unet", "layers_per_block", -1, r"its unet does not compute \(RuntimeError"),
+        ("unet", "downsample_padding", [], r"its unet does not compute \(IndexError"),
+        ("unet", "in_channels", 0, "describes a network whose conv_in.weight is empty"),
+        ("unet", "sample_size", "x", "its unet has sample_size=x: want 1 to 512"),
+        ("unet", "sample_size", 0, "its unet has sample_size=0: want 1 to 512"),
+        ("unet", "sample_size", 2**17, "its unet has sample_size=131072: want 1 to 512"),
+        ("unet", "sample_size", None, "its unet has sample_size=None: want 1 to 512"),
+        ("text_encoder", "num_attention_heads", -1, "its text_encoder does not compute"),
+        ("text_encoder", "intermediate_size", 0, "describes a network whose .* is empty"),
+    ],
+)
+def test_a_config_that_makes_a_network_which_does_not_compute_is_refused(
+    folder: Path, part: str, key: str, value: object, told: str
+) -> None:
+    _edit(f"{part}/config.json", **{key: value})(folder)
+    with warnings.catch_warnings(), pytest.raises(CheckpointError, match=told) as refusal:
+        warnings.filterwarnings("error", message=".*zero-element")
         load_stable_diffusion(str(folder))
     assert "\n" not in str(refusal.value)
 
