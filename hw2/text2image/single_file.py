@@ -190,6 +190,9 @@ def _filled(
         if theirs in found
     }
     refuse_misfits(str(path), {k: tuple(v.shape) for k, v in given.items()}, shapes)
+    for name, value in given.items():
+        if not value.is_floating_point():
+            raise CheckpointError(f"{path}: {name} is {value.dtype}, want floats")
     weights = {want[k]: v.detach().to(torch.float32, copy=True) for k, v in given.items()}
     net.load_state_dict(weights, assign=True)
     return net

@@ -175,6 +175,14 @@ TABLE = f"{TEXT}text_model.embeddings.token_embedding.weight"
         (_torn(f"{VAE}quant_conv.bias", torch.ones(7)), r"quant_conv.bias is \(7,\), want \(8,\)"),
         (_torn(CONV, torch.ones(32, 9, 3, 3)), "channels of its denoiser .* 9 and 4"),
         (_torn(CONV, torch.full((32, 4, 3, 3), torch.nan)), "unet: conv_in.weight holds nan"),
+        (
+            _torn(CONV, torch.zeros(32, 4, 3, 3, dtype=torch.complex64)),
+            r"blocks.0.0.weight is torch.complex64, want floats",
+        ),
+        (
+            _torn(CONV, torch.zeros(32, 4, 3, 3, dtype=torch.int8)),
+            r"blocks.0.0.weight is torch.int8, want floats",
+        ),
         (_torn(CONV, torch.tensor(1.0)), "no Stable Diffusion 1.x .*: give one"),
         (_torn(WIDE, torch.zeros(0)), "no Stable Diffusion 1.x .*: give one"),
         (_torn(TABLE, torch.zeros(64, 0)), "no Stable Diffusion 1.x .*: give one"),
@@ -192,6 +200,8 @@ TABLE = f"{TEXT}text_model.embeddings.token_embedding.weight"
         "misshapen",
         "inpainting",
         "nan",
+        "complex",
+        "integers",
         "scalar",
         "no channels",
         "no width",
