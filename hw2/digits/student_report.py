@@ -14,7 +14,7 @@ from hw2.disclosure import plain
 from hw2.domains import DIGITS, Domain
 from hw2.figures.matrix import confusion_figure
 from hw2.metrics.classification import confusion_matrix, worst_pairs
-from hw2.metrics.digit_scores import MEAN
+from hw2.metrics.digit_scores import MEAN, DigitScores
 from hw2.metrics.intervals import Interval, mean_of_intervals
 from hw2.metrics.table import format_table
 from hw2.runlog.tracker import Tracker
@@ -28,13 +28,14 @@ def report_students(
     students: Sequence[Student],
     readings: Sequence[Sequence[Reading]],
     real: Mapping[str, str],
+    of_real: DigitScores,
     config: JudgeDigitsConfig,
     tracker: Tracker,
 ) -> None:
     """Print the table, write OUT/metrics.json, OUT/tables and OUT/figures, and log all of it.
 
     `readings` has for each student a reading a file; `real` are the sums of real pictures, and
-    where these lie.
+    where these lie; `of_real` is what the judge makes of those of val.
     """
     domains, asked = config.domains, config.num_per_class or 0
     students = [student.counted(asked) for student in students]
@@ -49,13 +50,17 @@ def report_students(
     tracker.log_table("pictures", pictures)
     tracker.log_table("bad_pictures", bad)
     figures = tracker.log_pictures(_confusions(students, readings, domains))
-    tracker.log_metrics(to_json(grades))
-    tracker.log_summary(flat(grades), whole=True)
+    tracker.log_metrics(to_json(grades) | of_real.to_json())
+    tracker.log_summary(flat(grades) | of_real.flat(), whole=True)
     shown = student_rows(grades, shown=True)
     print(format_table(shown))
     first = f"the first {asked} pictures of each digit, also of those that are missing"
     whose = first if asked else "all pictures whose names tell a digit"
     print(f"accuracy: of {whose}, with limits of 95 %")
+    if of_real.scores:
+        print(format_table(of_real.summary()))
+    else:
+        print("what the judge makes of real pictures is not known: --copies_of hw2_data tells")
     tables = tracker.out / "tables"
     if bad:
         listed = tables / "bad_pictures.csv"

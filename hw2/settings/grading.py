@@ -96,6 +96,6 @@ class JudgeDigitsConfig(GradingConfig):
     )
     copies_of: Folder | None = Field(
         None,
-        description="a tree such as hw2_data: pictures equal to one of its own are told as copied; "
-        "null: nobody looks for copies",
+        description="a tree such as hw2_data: pictures equal to one of its own are told as copied, "
+        "and how many of its val pictures the judge reads right; null: neither is looked at",
     )

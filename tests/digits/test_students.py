@@ -20,6 +20,7 @@ from hw2.digits.student_report import flat, picture_rows, report_students, stude
 from hw2.digits.students import find_students
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError, DataError
+from hw2.metrics.digit_scores import DigitScores
 from hw2.metrics.intervals import wilson, with_limits
 from hw2.models.judge import build_judge
 from hw2.runlog.tracker import Tracker
@@ -385,7 +386,7 @@ def reported(judge: DigitReader, folder: Path) -> tuple[list[Student], list[list
     ]
     config = JudgeDigitsConfig(pictures=(folder / "all",), out=folder)
     with Tracker(folder, "run", None, owner=False) as tracker:
-        report_students(students, readings, {}, config, tracker)
+        report_students(students, readings, {}, DigitScores(()), config, tracker)
     return students, readings
 
 

@@ -167,6 +167,44 @@ def test_copies_of_real_pictures_are_told(folder: Folder, judge: Path, digits_tr
     assert row["equal_to"] in [f"{digits_tree}: svhn, {split}" for split in ("train", "val")]
 
 
+@torch.no_grad()
+def test_it_tells_what_its_judge_makes_of_real_pictures(
+    folder: Folder, judge: Path, digits_tree: Path
+) -> None:
+    """Of the val pictures of --copies_of, as sample_digits tells it of its data tree."""
+    write_student(folder.path / "all/ann")
+    settings = {"pictures": "all", "judge": judge, "out": "out"}
+    assert "makes of real pictures is not known" in folder.run_here("judge_digits", settings).out
+    assert list(json.loads((folder.path / "out/metrics.json").read_text())) == ["students"]
+
+    ended = folder.run_here("judge_digits", settings | {"copies_of": digits_tree})
+    assert ended.code == 0
+    found = json.loads((folder.path / "out/metrics.json").read_text())
+    parts = {}
+    for domain in DOMAINS:
+        table = (digits_tree / f"digits/{domain}/val.csv").read_text().split()[1:]
+        files = [row.split(",") for row in table]
+        folder_of = digits_tree / f"digits/{domain}/data"
+        right = [reads(judge, folder_of / name, domain) == int(digit) for name, digit in files]
+        parts[domain] = wilson(sum(right), len(files))
+        told = found[f"eval/accuracy_real/{domain}"]
+        assert told == {**vars(parts[domain]), "n": len(files)}
+    mean = found["eval/accuracy_real"]
+    assert mean["value"] == mean_of_intervals([*parts.values()]).value
+    (row,) = (line for line in ended.out.splitlines() if "accuracy of real pictures" in line)
+    assert all(f"{part:.1%}" in row for part in parts.values())
+    for key in ("eval/accuracy_real", "eval/accuracy_real/svhn", "eval/accuracy_real/svhn.low"):
+        name, _, limit = key.partition(".")
+        sql = f"SELECT value FROM latest_metrics WHERE key='{key}'"
+        assert folder.query(sql) == [(found[name][limit or "value"],)]
+
+    alone = settings | {"copies_of": digits_tree, "domains": "svhn", "out": "alone"}
+    assert folder.run_here("judge_digits", alone).code == 0
+    found = json.loads((folder.path / "alone/metrics.json").read_text())
+    keys = ["eval/accuracy_real/svhn", "eval/accuracy_real"]
+    assert [*found] == ["students", *keys] and found[keys[0]] == found[keys[1]]
+
+
 def test_it_computes_with_the_threads_that_it_is_given(
     handed: Folder, judge: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
