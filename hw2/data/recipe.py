@@ -60,6 +60,7 @@ class Recipe:
 
     def claim(self) -> None:
         """Leave the recipe in a new folder. Raises as `check` if another job left another first."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_first(self.path, json.dumps(self.content, indent=2) + "\n")
+        if not self.path.is_file():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_first(self.path, json.dumps(self.content, indent=2) + "\n")
         self.check()

@@ -15,6 +15,7 @@ from hw2.diffusion.guidance import Guidance, GuidedDenoiser
 from hw2.diffusion.prediction import PredictionType
 from hw2.diffusion.samplers import check_sampler, sample, timesteps
 from hw2.diffusion.schedule import NoiseSchedule, make_schedule
+from hw2.disclosure import warn
 from hw2.domains import DIGITS
 from hw2.errors import CheckpointError, ConfigError
 from hw2.models.digit_unet import DigitUNet
@@ -96,7 +97,8 @@ def load_digit_model(path: Path, averaged: bool = True) -> DigitModel:
 def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None:
     """Raise ConfigError if `settings` cannot be drawn from a model of `diffusion`.
 
-    One that was trained with labels alone, or without any, has learnt nothing of the other branch.
+    A model that was trained with labels alone, or without any, has learnt nothing of the other
+    branch. Warn of guidance that acts at none of the steps, where they are few.
     """
     w, interval = settings.guidance_weight, settings.guidance_interval
     for dropout, fits, lacks, way in (
@@ -112,6 +114,12 @@ def check_sampling(settings: SampleSettings, diffusion: DiffusionConfig) -> None
             )
     total, steps = diffusion.num_train_timesteps, settings.num_inference_steps
     check_sampler(settings.sampler, total, steps, settings.eta)
+    guidance = Guidance(w, interval)
+    if w and not any(guidance.acts_at(t, total) for t in timesteps(total, steps)):
+        warn(
+            f"guidance_weight={w:g} does nothing: none of num_inference_steps={steps} lies in "
+            f"guidance_interval={interval[0]:g},{interval[1]:g}; all lie in 0,1"
+        )
 
 
 def frame_levels(visited: Sequence[int]) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from tests.diffusion.test_samplers import counted_steps
 NETWORK = NetworkConfig(channels=(64,), attention=(False,), patch=4)
 DIFFUSION = DiffusionConfig(num_train_timesteps=40)
 SETTINGS = SampleSettings(num_inference_steps=4)
+EVERYWHERE = SampleSettings(num_inference_steps=4, guidance_interval=(0.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_bytes_do_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
 
 def test_columns_share_their_noise_and_rows_are_digits() -> None:
     model, spy = spied()
-    draw(model, SampleSettings(num_inference_steps=4), domain=1, indices=[3, 9], seed=7)
+    draw(model, EVERYWHERE, domain=1, indices=[3, 9], seed=7)
     xt, t, digit, domain = spy.calls[0]
     start = CounterRandom(7, 0, [3, 9]).normal(Stream.START, 3, 8, 8)
     # Two indices of each of ten digits, first with labels, then without.
@@ -150,7 +151,7 @@ def test_a_model_that_never_dropped_the_domain_keeps_it() -> None:
         diffusion = DiffusionConfig(drop=drop)  # type: ignore[arg-type]
         assert digit_model(net, diffusion).null_domain == null_domain
     model, spy = spied(null_domain=None)
-    draw(model, SETTINGS, domain=1, indices=[1], seed=0)
+    draw(model, EVERYWHERE, domain=1, indices=[1], seed=0)
     assert spy.calls[0][3].tolist() == [1] * 20
 
 

@@ -144,7 +144,8 @@ def draw_few(
     monkeypatch.chdir(folder.path)
 
     def act(out: str = "out", **more: object) -> Ended:
-        few = {"scaling.num_workers": 0, "num_per_class": 1, "num_inference_steps": 1}
+        few: dict[str, object] = {"num_per_class": 1, "num_inference_steps": 1}
+        few |= {"scaling.num_workers": 0, "guidance_interval": "0,1"}
         given = settings(digits_tree, model, judge, out, **{**few, **more})
         return folder.run_here("sample_digits", given)
 

@@ -327,6 +327,18 @@ def test_a_branch_that_was_never_trained_is_not_drawn_from(
     check_sampling(SampleSettings(guidance_weight=2.0), DiffusionConfig(label_dropout=0.01))
 
 
+def test_guidance_that_acts_at_no_step_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    few = SampleSettings(num_inference_steps=2, guidance_interval=(0.6, 0.9))
+    check_sampling(few, DiffusionConfig())
+    assert capsys.readouterr().err.startswith(
+        "warning: guidance_weight=2 does nothing: none of num_inference_steps=2 lies in "
+        "guidance_interval=0.6,0.9"
+    )
+    for silent in ({"guidance_weight": 0.0}, {"guidance_interval": (0.5, 0.9)}):
+        check_sampling(few.model_copy(update=silent), DiffusionConfig())
+    assert not capsys.readouterr().err
+
+
 def test_a_point_is_told_with_as_many_digits_as_it_needs_where_all_are_asked_for() -> None:
     point = {"eta": 0.1, "guidance_weight": 1.23412, "guidance_interval": [0.65, 1.0]}
     assert label_of(point) == "eta=0.1, w=1.234, interval=0.65-1"
