@@ -36,8 +36,13 @@ def _hit_worker(run: Disturbed, last: int, number: int, fault: str) -> int:
     victim, begun = run.draw.choice(workers), len(run.starts())
     send(victim, number)
     run.struck(fault, moment, False)
-    run.wait_for_starts(begun + 1)
+    _wait_for_start(run, begun)
     return victim
+
+
+def _wait_for_start(run: Disturbed, begun: int) -> None:
+    """Until it has gone on, or ended: the worker may have lived until the last step was done."""
+    run.wait("a start", lambda: len(run.starts()) > begun or run.job.poll() is not None, 0.05)
 
 
 def kill_raylet(run: Disturbed, last: int, cluster: Cluster) -> None:
@@ -50,8 +55,7 @@ def kill_raylet(run: Disturbed, last: int, cluster: Cluster) -> None:
     begun = len(run.starts())
     node.kill()
     cluster.join()
-    # Its worker may have lived until the last step was done.
-    run.wait("a start", lambda: len(run.starts()) > begun or run.job.poll() is not None, 0.05)
+    _wait_for_start(run, begun)
 
 
 def kill_head(run: Disturbed, last: int, cluster: Cluster) -> None:
