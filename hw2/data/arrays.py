@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw2.data.files import unpacked_bytes
+from hw2.data.files import unpacked_sizes
 from hw2.disclosure import describe
 
 
@@ -14,7 +14,7 @@ def read_arrays(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
     Raises OSError; and ValueError whatever is wrong with what is in the file.
     """
     try:
-        if (size := unpacked_bytes(path)) > max_bytes:
+        if (size := sum(size for _, size in unpacked_sizes(path))) > max_bytes:
             raise ValueError(f"{size} bytes unpacked are over the allowed {max_bytes}")
         with np.load(path, allow_pickle=False) as kept:
             arrays = dict(kept)

@@ -196,16 +196,15 @@ def no_file(path: Path) -> str:
     return "no such file"
 
 
-def unpacked_bytes(path: Path, ending: str = "") -> int:
-    """What a zip says that it becomes, before anything is unpacked; or its members of an ending.
+def unpacked_sizes(path: Path) -> list[tuple[str, int]]:
+    """Name and bytes of each member of a zip as it says, before anything is unpacked.
 
-    Raises BadZipFile, OSError.
+    Two may have one name. Raises BadZipFile, OSError.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # of a device zipfile would read without end
         raise zipfile.BadZipFile("it is not a regular file")
     with zipfile.ZipFile(path) as packed:
-        entries = packed.infolist()
-    return sum(entry.file_size for entry in entries if entry.filename.endswith(ending))
+        return [(entry.filename, entry.file_size) for entry in packed.infolist()]
 
 
 def planted(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hw2.data.files import unpacked_bytes
+from hw2.data.files import unpacked_sizes
 from hw2.errors import DataError
 
 MAX_PICKLE = 4 * 2**20  # a tensor is 120 bytes there, its numbers elsewhere; a MiB takes seconds
@@ -41,8 +41,10 @@ def load_torch(path: Path, max_bytes: int, *, mapped: bool = False) -> Any:
     try:
         packed = zipfile.is_zipfile(path)  # as all since torch 1.6, which alone can be mapped
         if packed:
-            _refuse_over(unpacked_bytes(path), max_bytes)
-            if (size := unpacked_bytes(path, "/data.pkl")) > MAX_PICKLE:
+            sizes = unpacked_sizes(path)
+            _refuse_over(sum(size for _, size in sizes), max_bytes)
+            size = sum(size for name, size in sizes if name.endswith("/data.pkl"))
+            if size > MAX_PICKLE:
                 raise DataError(
                     f"its list of names and tensors has {size / 2**20:.0f} MiB, over the allowed "
                     f"{MAX_PICKLE / 2**20:.0f}: save the weights alone"

@@ -1,7 +1,7 @@
 """Whether the parts of a Stable Diffusion compute with each other, tried before all else."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from hw2.text2image.model import StableDiffusion
 
 MAX_SIDE = 512  # of latents: pictures of 4096 pixels
 META = torch.device("meta")
-
-T = TypeVar("T")
 
 
 @torch.no_grad()
