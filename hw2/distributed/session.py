@@ -120,7 +120,6 @@ def _start_or_join() -> None:
             num_cpus=_own_cores(),
             include_dashboard=False,
             object_store_memory=_object_store_bytes(),
-            runtime_env={"worker_process_setup_hook": "hw2.distributed.local_worker.prepare"},
             logging_level=logging.WARNING,
         )
 
@@ -158,7 +157,7 @@ def _set_environment() -> None:
             # By this name Ray binds all to loopback, on any system; a node IP of 127.0.0.1, which
             # would say it better, is replaced by the machine's own address.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_prestart_worker_first_driver": "0",  # without our hook none could be used
+            "RAY_prestart_worker_first_driver": "0",  # one a core, of which a training uses none
             "RAY_worker_niceness": "0",  # 15: whatever else the machine does would come first
             "RAY_USAGE_STATS_ENABLED": "0",  # an actor for them in each job, and words to the maker
         }

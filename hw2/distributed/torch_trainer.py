@@ -6,6 +6,8 @@ from typing import Any
 import ray
 from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from hw2.distributed.failures import Failures, say_less
 from hw2.distributed.reach import joining
@@ -37,6 +39,16 @@ class Trainer(TorchTrainer):
     """
 
     controller: Any = None
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without those that would start a process for nothing.
+
+        Pictures come from no data set of Ray's; and a local Ray, which ends with its driver, leaves
+        nothing for Ray's cleaner to clean.
+        """
+        cleaner = () if joining() else (PlacementGroupCleanerCallback,)
+        default = super()._create_default_callbacks()
+        return [one for one in default if not isinstance(one, (DatasetsCallback, *cleaner))]
 
     def _register_sigint_handler(self, controller: Any) -> None:
         self.controller = controller

@@ -129,14 +129,6 @@ def nested_refusal(**scaling: Any) -> str:
         return str(error)
 
 
-def prepared() -> list[Any]:
-    """What a process of Ray has done first."""
-    import logging
-
-    cleaner = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    return [os.environ.get("RAY_ADDRESS"), logging.getLogger(cleaner).level == logging.ERROR]
-
-
 def main() -> None:
     """Print one JSON object."""
     seen: dict[str, Any] = {}
@@ -152,7 +144,6 @@ def main() -> None:
         seen["nested"] = nested_refusal(num_workers=1000)
         seen["still there"] = ray.is_initialized()
         seen["address"] = ray.get_runtime_context().gcs_address
-        seen["worker"] = ray.get(ray.remote(prepared).remote())
         seen["store"] = ray.cluster_resources()["object_store_memory"] / _object_store_bytes()
         pieces = [{"number": number} for number in (5, 3, 8, 1, 9)]
         results = list(map_pieces(make, pieces, two))

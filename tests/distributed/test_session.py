@@ -41,7 +41,6 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["unused"] == []
     assert seen["SIGTERM is ours"] and seen["still there"] and seen["shut down"]
     assert seen["nested"] == seen["too many"]
-    assert seen["worker"] == [seen["address"], True]
     assert seen["store"] == pytest.approx(1, rel=0.01)
     assert seen["numbers"] == [5, 3, 8, 1, 9]  # in order, whoever was first
     assert seen["squares"] == [[[n * n] * 2] * 2 for n in (5, 3, 8, 1, 9)]
@@ -65,13 +64,6 @@ def test_a_private_ray(tmp_path: Path) -> None:
     assert seen["full"].startswith("a node's object store is full, and so is the disk that Ray")
     assert "Ray Core internal code" not in done.stderr and "Traceback" not in done.stderr
     assert seen["too large"].startswith("the GPU has too little memory for this: free it of other")
-
-
-def test_what_all_processes_of_ray_import_is_light() -> None:
-    program = "import sys, hw2.distributed.local_worker; print(*sys.modules)"
-    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert "hw2.distributed.local_worker" in (loaded := told.stdout.split())
-    assert not {"torch", "pyarrow", "pydantic", "ray", "numpy"} & set(loaded)
 
 
 def test_no_workers_want_no_ray() -> None:

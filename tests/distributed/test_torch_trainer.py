@@ -43,6 +43,19 @@ def test_ctrl_c_is_left_to_the_job(trainer: Trainer) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize(("address", "cleaned"), [("", False), ("1.2.3.4:6379", True)])
+def test_no_process_starts_for_nothing(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, address: str, cleaned: bool
+) -> None:
+    """Of Ray's own callbacks for a training those are left out that have nothing to do."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    kinds = {type(one).__name__ for one in trainer._create_default_callbacks()}
+    theirs = {type(one).__name__ for one in TorchTrainer._create_default_callbacks(trainer)}
+    cleaner = {"PlacementGroupCleanerCallback"}
+    assert theirs - kinds == {"DatasetsCallback"} | (set() if cleaned else cleaner)
+    assert kinds <= theirs
+
+
 def test_what_a_cluster_keeps_free_is_given_back_by_a_stop(
     ray_session: None, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
