@@ -164,7 +164,7 @@ def _from_diffusers(folder: Path) -> DiffusersUNet:
                 use_safetensors=True,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,
-                torch_dtype=torch.float32,
+                dtype=torch.float32,
             )
     except CheckpointError:
         raise

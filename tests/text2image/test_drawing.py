@@ -47,7 +47,7 @@ def test_equals_diffusers_pipeline(
     changes = {"guidance_weight": w, "eta": eta, "negative_prompt": negative}
     settings = SETTINGS.model_copy(update=changes)
     ours = draw(model, PROMPTS, settings, indices=[4, 7], seed=3)
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
