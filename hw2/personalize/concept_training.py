@@ -29,7 +29,7 @@ from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
 from hw2.personalize.batches import Captioned, ConceptSource
-from hw2.personalize.templates import read_templates
+from hw2.personalize.templates import read_templates, templates_for
 from hw2.personalize.tokens import add_token, initializer_id
 from hw2.progress import progress
 from hw2.settings.personalize import ConceptTrainingConfig
@@ -101,12 +101,6 @@ def read_learnt(
     }
     refuse_shared_tokens(named, "other --token_names")
     return found
-
-
-def templates_for(asked: str, kind: str | None) -> str:
-    """The set that "auto" and "plain" mean for a concept; anything else is a set or file itself."""
-    kind = kind or "object"
-    return {"auto": kind, "plain": f"plain_{kind}"}.get(asked, asked)
 
 
 def add_tokens(model: StableDiffusion, learnt: Sequence[Learnt]) -> None:

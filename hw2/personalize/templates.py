@@ -39,3 +39,9 @@ def read_templates(name: str) -> tuple[str, ...]:
     if not found:
         raise ConfigError(f"templates={name}: has no caption")
     return found
+
+
+def templates_for(asked: str, kind: str | None) -> str:
+    """The set that "auto" and "plain" mean for a concept; anything else is a set or file itself."""
+    kind = kind or "object"
+    return {"auto": kind, "plain": f"plain_{kind}"}.get(asked, asked)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from hw2.errors import ConfigError
-from hw2.personalize.concept_training import templates_for
-from hw2.personalize.templates import MAX_BYTES, read_templates
+from hw2.personalize.templates import MAX_BYTES, read_templates, templates_for
 
 
 def test_a_file_of_ones_own_with_a_mark_at_its_head(tmp_path: Path) -> None:
