@@ -24,7 +24,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.distributed.train import _agree
+from hw2.distributed.agreeing import agree
 from hw2.errors import Hw2Error
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
@@ -134,7 +134,7 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
     """
     _meet(rank, world_size, out)
     words = [f"of {one}" for one in range(world_size)]
-    assert _agree(None, world_size, words[rank]) == words
+    assert agree(None, world_size, words[rank]) == words
     keep = Tracker.log_row
 
     def log_row(tracker: Tracker, at: int, values: dict[str, float]) -> None:
@@ -142,14 +142,14 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", "journal")
         keep(tracker, at, values)
 
-    def agree(step: int, error: Hw2Error | None = None) -> None:
-        _agree(error, world_size)
+    def saved(step: int, error: Hw2Error | None = None) -> None:
+        agree(error, world_size)
 
     Tracker.log_row = log_row  # type: ignore[method-assign]
     config = TrainConfig(num_steps=12, batch_size=8, checkpoint_every=3, precision="fp32")
     training = Training(toy_net(), noisy_error, PairSource(), config, 5, _own(out, rank))
     try:
-        run(training, Place(rank, world_size), agree)
+        run(training, Place(rank, world_size), saved)
     except Hw2Error as error:
         os.write(1, f"{error}\n".encode())  # at once: two processes write here
     torch.distributed.destroy_process_group()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hw2.bucket.mirror import Address, Mirror
 from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
+from hw2.distributed.agreeing import agree, refuse_unlike
 from hw2.distributed.asking import answering, asking, hears_no_more
 from hw2.distributed.devices import given_gpu, own_device, with_threads
 from hw2.distributed.failures import MAX_FAILURES, seeing_lost
@@ -21,7 +22,7 @@ from hw2.distributed.reach import joining
 from hw2.distributed.room import growing, share_of_cluster
 from hw2.distributed.session import clear_ray_storage, connected, ray_storage
 from hw2.distributed.sight import refuse_other_disk
-from hw2.errors import ConfigError, Hw2Error
+from hw2.errors import Hw2Error
 from hw2.gradients import Place
 from hw2.locate import FINAL
 from hw2.lock import LOCK_SECONDS, NODE_SECONDS, only_writer
@@ -106,7 +107,7 @@ def run_training_on(
                         refuse_other_disk(out / RUN_FILE, run_file)  # moved aside meanwhile
                 except Hw2Error as mine:
                     error = mine
-                _refuse_unlike(_agree(error, place.world_size, meta))
+                refuse_unlike(agree(error, place.world_size, meta))
 
                 if place.rank == 0 and mirror is not None:
                     held.enter_context(answering(mirror))
@@ -114,7 +115,7 @@ def run_training_on(
                 def saved(step: int, error: Hw2Error | None = None) -> None:
                     # The checkpoints are our own, verified and shared with runs without Ray: Ray
                     # is told of the step alone. Every worker must report the same number of times.
-                    _agree(error, place.world_size)
+                    agree(error, place.world_size)
                     ray_train.report({"step": step})
 
                 with seeing_lost():
@@ -160,36 +161,8 @@ def _folder(
             refuse_other_disk(out / RUN_FILE, run_file)
     except Hw2Error as mine:
         error = mine
-    newest = _agree(error, place.world_size, newest)[0]  # else one could copy a later one
+    newest = agree(error, place.world_size, newest)[0]  # else one could copy a later one
     return mirror.folder if mirror else out, mirror, newest
-
-
-def _agree(error: Hw2Error | None, world_size: int, word: str | None = None) -> list[str | None]:
-    """Raise the first worker's error, if any has one; else the words of all. All must ask."""
-    import torch.distributed
-
-    told = [(error, word)] * world_size
-    if world_size > 1:
-        torch.distributed.all_gather_object(told, (error, word))
-    for found, _ in told:
-        if found is not None:
-            raise found
-    return [word for _, word in told]
-
-
-def _refuse_unlike(metas: list[str | None]) -> None:
-    """Raise ConfigError, on every worker alike, if not all are about to train the same.
-
-    Each would take its share of an order of its own, and they would learn from the mixture.
-    """
-    first, *others = (json.loads(meta or "{}") for meta in metas)
-    for rank, other in enumerate(others, start=1):
-        if differ := sorted(key for key in {**first, **other} if first.get(key) != other.get(key)):
-            key = differ[0]
-            raise ConfigError(
-                f"{key}={other.get(key)} on worker {rank}, {first.get(key)} on worker 0: the nodes "
-                "read different files under the same name; make them alike, or use a shared folder"
-            )
 
 
 def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int | tuple[int, int], bool]:

@@ -13,12 +13,12 @@ import torch
 
 from hw2.config import ScalingConfig
 from hw2.distributed import devices, room, train
+from hw2.distributed.agreeing import refuse_unlike
 from hw2.distributed.failures import MAX_FAILURES
 from hw2.distributed.train import (
     A_DAY,
     RESIZE_SECONDS,
     _folder,
-    _refuse_unlike,
     _trainer,
     _workers,
     run_training,
@@ -33,13 +33,13 @@ from hw2.settings.digits import TrainDdpmConfig, TrainJudgeConfig
 def test_workers_that_read_other_files_are_refused() -> None:
     same = json.dumps({"kind": "judge", "data_hash": "aa"})
     other = json.dumps({"kind": "judge", "data_hash": "bb"})
-    _refuse_unlike([same, same])
+    refuse_unlike([same, same])
     with pytest.raises(ConfigError, match="data_hash=bb on worker 2, aa on worker 0: the nodes"):
-        _refuse_unlike([same, same, other])
+        refuse_unlike([same, same, other])
     more = json.dumps({"kind": "judge", "data_hash": "aa", "size": 8})
     for metas, told in (([same, more], "size=8 on worker 1, None"), ([more, same], "size=None on")):
         with pytest.raises(ConfigError, match=told):
-            _refuse_unlike(metas)
+            refuse_unlike(metas)
 
 
 def test_a_worker_finds_out_where_the_driver_has_it(tmp_path: Path) -> None:
