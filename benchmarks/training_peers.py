@@ -83,7 +83,7 @@ def pace(words: argparse.Namespace, out: Path) -> dict[str, list[float]]:
     """Core-seconds of pieces of our loop, and of the least that they hold, in turns."""
     import torch
 
-    from hw2.training import Row
+    from hw2.events import Row
 
     steps = words.floor_steps
 

@@ -46,7 +46,7 @@ class Ours:
         self.events = train(made, Place(device=self.device))
 
     def advance(self) -> int:
-        from hw2.training import Saved
+        from hw2.events import Saved
 
         for event in self.events:
             if isinstance(event, Saved):

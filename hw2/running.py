@@ -12,10 +12,11 @@ from hw2.allocator import fills_gpu
 from hw2.bucket.mirror import Mirror
 from hw2.disclosure import warn
 from hw2.errors import FAILING, Hw2Error, StorageError, wants_room
+from hw2.events import Begun, Kept, Row, Saved
 from hw2.figures.charts import curves
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
-from hw2.training import Begun, Kept, Row, Saved, Training, train
+from hw2.training import Training, train
 
 SHOWN = ("train/loss", "eval/loss", "train/gradient_norm")  # of a row, in figures/training.png
 

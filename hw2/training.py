@@ -21,6 +21,7 @@ from hw2.allocator import OTHER
 from hw2.checkpoint import CheckpointStore
 from hw2.data.files import sha256_of
 from hw2.errors import ConfigError, Hw2Error
+from hw2.events import Begun, Kept, Row, Saved
 from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.locate import FINAL
 from hw2.precision import wants_bf16
@@ -39,40 +40,6 @@ class Evaluate(Protocol):
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """Numbers by name; `eval/loss`, if there, decides which checkpoint is best."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """Training goes on after `step`, where the newest good checkpoint stands; 0: it starts."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """The metrics of one optimiser step (counted from 1)."""
-
-    step: int
-    values: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint was committed by worker 0; `ema` holds the averaged network.
-
-    Where `error` on worker 0 says why it was not, going on raises it.
-    """
-
-    step: int
-    ema: nn.Module
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Worker 0 alone has saved one between two checkpoints, as a machine is to be taken away."""
-
-    step: int
 
 
 @dataclass(frozen=True)

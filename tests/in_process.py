@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hw2.training import Row, Training, train
+from hw2.events import Row
+from hw2.training import Training, train
 
 
 def run_bare(training: Training) -> list[Row]:

@@ -18,17 +18,12 @@ from torch.utils._pytree import tree_leaves
 from hw2.clip.contrastive import ContrastiveObjective
 from hw2.data.batches import CaptionBatch, Shuffled
 from hw2.diffusion.counter import DeviceRandom, Stream
-from hw2.diffusion.objective import (
-    DenoisingObjective,
-    DigitBatch,
-    FixedNoiseLoss,
-    LabelledObjective,
-    PictureBatch,
-)
+from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
 from hw2.digits.drawing import digit_model, draw
 from hw2.faces.drawing import draw_faces
 from hw2.faces.loading import FaceModel
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.gradients import Objective, Place
 from hw2.models.clip import build_clip
 from hw2.models.digit_unet import build_digit_unet

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hw2.errors import CheckpointError
+from hw2.events import Saved
 from hw2.models.ema import PowerEma, moving
 from hw2.train_state import FrozenMoved, frozen_digest
-from hw2.training import Saved
 from hw2.weights import load_weights
 from tests.toy import toy_net, toy_train
 

@@ -12,12 +12,13 @@ from PIL import Image
 
 from hw2.bucket.mirror import Mirror
 from hw2.errors import ConfigError, StorageError
+from hw2.events import Begun, Saved
 from hw2.gradients import Place
 from hw2.runlog.journal import Journal
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Saved, Training, train
+from hw2.training import Training, train
 from tests.test_training import toy_process
 from tests.toy import PairSource, noisy_error, toy_net
 

@@ -10,10 +10,11 @@ import pytest
 from hw2 import stopping
 from hw2.data.files import read_json
 from hw2.errors import StorageError
+from hw2.events import Begun, Kept, Row, Saved
 from hw2.gradients import Place
 from hw2.settings.training import TrainConfig
 from hw2.stopping import WANTED, WANTS, Asked
-from hw2.training import Begun, Kept, Row, Saved, Training, train
+from hw2.training import Training, train
 from tests.jobs.command import bits
 from tests.test_config import start
 from tests.test_training import finish

@@ -18,11 +18,12 @@ from torch import nn
 
 from hw2.diffusion.counter import CounterRandom
 from hw2.errors import CheckpointError, ConfigError, StorageError
+from hw2.events import Row, Saved
 from hw2.gradients import Place
 from hw2.locate import find_model
 from hw2.models.ema import PowerEma
 from hw2.settings.training import TrainConfig
-from hw2.training import Row, Saved, Training, TrainingDiverged, learning_rate, train
+from hw2.training import Training, TrainingDiverged, learning_rate, train
 from hw2.weights import load_weights, read_meta
 from tests.jobs.command import bits
 from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_train

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.distributed.agreeing import agree
 from hw2.errors import Hw2Error
+from hw2.events import Begun, Kept, Row, Saved
 from hw2.gradients import Place
 from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
-from hw2.training import Begun, Kept, Row, Saved, Training, train
+from hw2.training import Training, train
 
 KILLED: dict[str, int] = {"num_steps": 150, "checkpoint_every": 5}
 

@@ -1,6 +1,5 @@
 """The training objectives of a DDPM, without and with labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -13,7 +12,6 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.prediction import PredictionType, add_noise, target_of
 from hw2.diffusion.schedule import NoiseSchedule, Resident
 from hw2.pixels import to_unit
-from hw2.progress import progress
 
 
 class PictureBatch(NamedTuple):
@@ -112,44 +110,6 @@ class DenoisingObjective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) of `net` on `batch`, and metrics to log (none)."""
         return (self.errors(net, batch, random) * self.shares(batch)).mean(), {}
-
-
-@dataclass(frozen=True)
-class FixedNoiseLoss:
-    """The objective on the same samples, timesteps and noises each time it is asked.
-
-    `batch` is a NamedTuple of tensors, a row a sample, of which the network is given `at_once`. Of
-    its rows `rows` are taken, None: all; a sample's noise is that of its place in `batch`.
-    """
-
-    objective: DenoisingObjective
-    batch: Any
-    seed: int
-    at_once: int
-    rows: Int64[Tensor, " k"] | None = None
-
-    @torch.no_grad()
-    def errors(
-        self, net: nn.Module, advance: Callable[[int], object] = lambda count: None
-    ) -> Float[Tensor, " b"]:
-        """The error of each sample; `advance` is told how many more are done."""
-        device, found = next(net.parameters()).device, []
-        for rows in self.samples.split(self.at_once):
-            part = self.batch._make(field[rows].to(device) for field in self.batch)
-            random = CounterRandom(self.seed, 0, rows.tolist())
-            found.append(self.objective.errors(net, part, random).cpu())
-            advance(len(rows))
-        return torch.cat(found)
-
-    @property
-    def samples(self) -> Int64[Tensor, " k"]:
-        """The rows of `batch` that are taken."""
-        return torch.arange(len(self.batch[0])) if self.rows is None else self.rows
-
-    def __call__(self, net: nn.Module) -> dict[str, float]:
-        """`eval/loss` of `net`; tells how far it is if it takes long."""
-        with progress(len(self.samples), "measuring", "samples", within=True) as bar:
-            return {"eval/loss": float(self.errors(net, bar.advance).mean())}
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit, read_splits
 from hw2.data.layout import shown_name
 from hw2.diffusion.counter import permutation
-from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, LabelledObjective
+from hw2.diffusion.objective import DenoisingObjective, LabelledObjective
 from hw2.diffusion.schedule import make_schedule
 from hw2.digits.drawing import digit_model, draw, load_digit_model, read_digit_meta
 from hw2.disclosure import warn
 from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import ConfigError
+from hw2.events import Saved
 from hw2.figures.grid import sheet
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.locate import find_model
 from hw2.models.digit_unet import DigitUNet, build_digit_unet
 from hw2.settings.digits import SampleDigitsConfig, TrainDdpmConfig
-from hw2.training import Saved, Training, began_with
+from hw2.training import Training, began_with
 from hw2.weights import load_weights
 
 NUM_HELD_OUT = 512

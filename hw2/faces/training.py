@@ -9,16 +9,18 @@ from PIL import Image
 from hw2.data.batches import Shuffled
 from hw2.data.faces import PictureSet, read_pictures, real_folder
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
+from hw2.diffusion.objective import DenoisingObjective, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
 from hw2.errors import ConfigError
+from hw2.events import Saved
 from hw2.faces.drawing import draw_faces
 from hw2.faces.loading import NUM_TRAIN_TIMESTEPS, FaceModel, load_face_model, weights_file
 from hw2.figures.grid import sheet
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.face_unet import FaceUNet, build_face_unet
 from hw2.settings.faces import FaceSampling, TrainFacesConfig
-from hw2.training import Saved, Training, began_with
+from hw2.training import Training, began_with
 
 NUM_MEASURED, PART = 256, 16
 SHOW_SECONDS = 300.0

@@ -23,9 +23,10 @@ from hw2.data.concepts import (
     warn_of_files,
     warn_of_prompts,
 )
-from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.errors import ConfigError, in_section
+from hw2.events import Saved
 from hw2.figures.grid import sheet
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.models.text2image import Text2Image
 from hw2.models.token_rows import TokenRows
 from hw2.personalize.batches import Captioned, ConceptSource
@@ -38,7 +39,7 @@ from hw2.text2image.denoising import LatentBatch, LatentObjective, fixed_noise_l
 from hw2.text2image.drawing import check_drawing, draw
 from hw2.text2image.model import StableDiffusion
 from hw2.text2image.prompts import check_prompt
-from hw2.training import Saved, Training
+from hw2.training import Training
 
 EVALUATED = 64  # samples of the fixed-noise loss at a checkpoint
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from hw2.diffusion.objective import FixedNoiseLoss
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.locate import FINAL
 from hw2.metrics.intervals import bootstrap
 from hw2.metrics.table import format_table

@@ -13,6 +13,7 @@ from hw2.data.batches import Shuffled
 from hw2.data.captions import CaptionSet, read_captions, text2image_folder
 from hw2.diffusion.objective import PictureBatch
 from hw2.errors import CheckpointError, DataError
+from hw2.events import Saved
 from hw2.figures.grid import sheet
 from hw2.locate import find_model
 from hw2.metrics.intervals import Interval, bootstrap
@@ -21,7 +22,7 @@ from hw2.pixels import to_unit
 from hw2.settings.data import DataConfig
 from hw2.settings.text2image import AutoencoderConfig, TrainAutoencoderConfig
 from hw2.text2image.autoencoding import Autoencoding, AutoencodingObjective, decode, encode
-from hw2.training import Saved, Training
+from hw2.training import Training
 from hw2.weights import load_claimed, read_meta
 
 NUM_HELD_OUT = 200  # of the pictures, the last ones, which are not trained on

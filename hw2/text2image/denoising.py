@@ -9,8 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss
+from hw2.diffusion.objective import DenoisingObjective
 from hw2.diffusion.schedule import Resident
+from hw2.fixed_noise import FixedNoiseLoss
 
 # By values, since a network of Stable Diffusion's size takes much memory for 64x64 of them.
 SAMPLES_AT_ONCE, VALUES_AT_ONCE = 50, 50 * 16 * 16

@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from hw2.data.batches import Shuffled
-from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.diffusion.schedule import scaled_linear_schedule
+from hw2.events import Saved
 from hw2.figures.grid import sheet
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.metrics.intervals import Interval, bootstrap
 from hw2.models.text2image import Text2Image, build_latent_unet, build_text_encoder
 from hw2.settings.text2image import TrainText2ImageConfig
@@ -18,7 +19,7 @@ from hw2.text2image.denoising import LatentObjective, fixed_noise_loss
 from hw2.text2image.drawing import draw
 from hw2.text2image.latents import LatentPictures, read_latents
 from hw2.text2image.model import StableDiffusion, tokens_of
-from hw2.training import Saved, Training
+from hw2.training import Training
 from hw2.weights import load_weights
 
 PICTURES_A_PROMPT = 4

@@ -24,11 +24,11 @@ from hw2.clip.training import (
 from hw2.data.batches import CaptionBatch, Shuffled
 from hw2.data.captions import ClassSet
 from hw2.data.clip_tree import write_clip
+from hw2.events import Row
 from hw2.models.clip import build_clip, clip_tokenizer
 from hw2.settings.clip import ClipNetworkConfig, TextConfig, TrainClipConfig, VisionConfig
 from hw2.settings.data import DataConfig
 from hw2.settings.training import TrainConfig
-from hw2.training import Row
 from hw2.weights import load_weights, read_meta
 from tests.in_process import run_bare
 

@@ -12,15 +12,11 @@ from torch import Tensor, nn
 from hw2.data.batches import Shuffled
 from hw2.data.digits import DigitSplit, read_splits
 from hw2.diffusion.counter import CounterRandom
-from hw2.diffusion.objective import (
-    DenoisingObjective,
-    DigitBatch,
-    FixedNoiseLoss,
-    LabelledObjective,
-)
+from hw2.diffusion.objective import DenoisingObjective, DigitBatch, LabelledObjective
 from hw2.diffusion.schedule import linear_schedule
 from hw2.digits.ddpm_training import NUM_HELD_OUT, ddpm_training, find_init, held_out_loss
 from hw2.errors import CheckpointError, ConfigError
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.locate import FINAL
 from hw2.models.digit_unet import build_digit_unet
 from hw2.settings.data import DataConfig

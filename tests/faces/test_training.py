@@ -14,10 +14,11 @@ from hw2.data.faces import real_folder
 from hw2.data.files import sha256_of
 from hw2.data.offline.faces import face_picture
 from hw2.diffusion.counter import CounterRandom
-from hw2.diffusion.objective import DenoisingObjective, FixedNoiseLoss, PictureBatch
+from hw2.diffusion.objective import DenoisingObjective, PictureBatch
 from hw2.diffusion.schedule import linear_schedule
 from hw2.errors import CheckpointError, ConfigError
 from hw2.faces.training import PART, face_objective, face_training, find_init, read_faces
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.models.face_unet import build_face_unet, to_course
 from hw2.settings.data import DataConfig
 from hw2.settings.faces import FaceNetworkConfig, FaceObjectiveConfig, TrainFacesConfig

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from hw2.config import ScalingConfig
 from hw2.data.captions import train_folder
-from hw2.diffusion.objective import FixedNoiseLoss
 from hw2.distributed import train
 from hw2.errors import CheckpointError, ConfigError
+from hw2.fixed_noise import FixedNoiseLoss
 from hw2.gradients import Place
 from hw2.models.ema import moving
 from hw2.personalize import concept_training, generating, prior

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from hw2.errors import ConfigError
+from hw2.events import Saved
 from hw2.figures.grid import sheet
 from hw2.models.text2image import Text2Image
 from hw2.personalize.inversion import (
@@ -24,7 +25,6 @@ from hw2.runlog.tracker import Tracker
 from hw2.settings.personalize import TextualInversionConfig
 from hw2.text2image.drawing import draw
 from hw2.text2image.loading import load_stable_diffusion
-from hw2.training import Saved
 from tests.in_process import final, run_bare
 from tests.personalize.small_input import SAMPLE, TRAIN, write_input
 from tests.personalize.tiny import tiny_pipeline_folder

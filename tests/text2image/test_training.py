@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from hw2.data.captions import warn_of_cut
 from hw2.data.offline.compositions import composition
 from hw2.errors import CheckpointError, ConfigError, DataError, StorageError
+from hw2.events import Saved
 from hw2.models.text2image import build_autoencoder
 from hw2.pixels import to_unit
 from hw2.settings.data import DataConfig
@@ -41,7 +42,6 @@ from hw2.text2image.autoencoding import Autoencoding, encode
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.training import finished, latent_objective, text2image_training
-from hw2.training import Saved
 from hw2.weights import save_weights
 from jobs.train_text2image import main
 from tests.full_disks import small_disk
