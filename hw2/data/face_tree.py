@@ -22,7 +22,8 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import CheckpointError
 from hw2.figures.files import write_atomic
 from hw2.locate import ASSETS, FINAL
-from hw2.models.face_unet import FaceUNet, to_course
+from hw2.models.course_unet import to_course
+from hw2.models.face_unet import FaceUNet
 from hw2.progress import progress
 from hw2.weights import load_claimed, read_meta
 

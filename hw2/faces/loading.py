@@ -16,7 +16,8 @@ from hw2.data.torch_files import load_torch, refuse_unusual, state_in, unwrapped
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, DataError
 from hw2.locate import find_model
-from hw2.models.face_unet import DiffusersUNet, from_course
+from hw2.models.course_unet import from_course
+from hw2.models.face_unet import DiffusersUNet
 from hw2.weights import read_meta
 
 NUM_TRAIN_TIMESTEPS = 1000

@@ -16,7 +16,7 @@ from hw2.data import face_tree
 from hw2.data.face_tree import describe_faces, write_faces
 from hw2.data.faces import read_pictures, real_folder
 from hw2.errors import CheckpointError, ConfigError, DataError
-from hw2.models.face_unet import from_course
+from hw2.models.course_unet import from_course
 from hw2.settings.data import PrepareDataConfig
 from hw2.weights import save_weights
 from jobs.prepare_data import main

@@ -24,7 +24,8 @@ from hw2.faces.folder import (
     write_pieces,
 )
 from hw2.faces.loading import FaceModel
-from hw2.models.face_unet import build_face_unet, to_course
+from hw2.models.course_unet import to_course
+from hw2.models.face_unet import build_face_unet
 from hw2.settings.faces import SampleFacesConfig
 from tests.faces.untrained import lively_face_unet
 from tests.jobs.command import ROOT

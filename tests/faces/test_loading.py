@@ -17,7 +17,8 @@ from hw2 import locate
 from hw2.errors import CheckpointError
 from hw2.faces import loading
 from hw2.faces.loading import load_face_model, weights_file
-from hw2.models.face_unet import build_face_unet, to_course
+from hw2.models.course_unet import to_course
+from hw2.models.face_unet import build_face_unet
 from hw2.weights import save_weights
 
 CHANNELS = (32, 32, 32, 32, 64, 32)

@@ -19,7 +19,8 @@ from hw2.diffusion.schedule import linear_schedule
 from hw2.errors import CheckpointError, ConfigError
 from hw2.faces.training import PART, face_objective, face_training, find_init, read_faces
 from hw2.fixed_noise import FixedNoiseLoss
-from hw2.models.face_unet import build_face_unet, to_course
+from hw2.models.course_unet import to_course
+from hw2.models.face_unet import build_face_unet
 from hw2.settings.data import DataConfig
 from hw2.settings.faces import FaceNetworkConfig, FaceObjectiveConfig, TrainFacesConfig
 from hw2.settings.training import TrainConfig

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hw2.diffusion.counter import CounterRandom, Stream
+from hw2.models.course_unet import to_course
 from hw2.models.digit_unet import build_digit_unet
-from hw2.models.face_unet import to_course
 from hw2.models.judge import build_judge
 from hw2.settings.digits import DiffusionConfig, NetworkConfig
 from hw2.weights import save_weights

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.utils import save_image
 
-from hw2.models.face_unet import from_course
+from hw2.models.course_unet import from_course
 from tests.attacks.hostile import Trap
 from tests.faces.reference import diffusers_ddim
 from tests.jobs.command import Folder

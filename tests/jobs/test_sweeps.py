@@ -19,7 +19,7 @@ from PIL import Image
 from hw2.data.offline.faces import face_picture
 from hw2.distributed.sweep import sweep
 from hw2.locate import FINAL
-from hw2.models.face_unet import to_course
+from hw2.models.course_unet import to_course
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import key_of
 from tests.faces.untrained import lively_face_unet

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from hw2.errors import CheckpointError, ConfigError
-from hw2.models.face_unet import FREQUENCIES, FaceUNet, build_face_unet, from_course, to_course
+from hw2.models.course_unet import FREQUENCIES, from_course, to_course
+from hw2.models.face_unet import FaceUNet, build_face_unet
 
 State = dict[str, Tensor]
 WIDTHS = [(32,) * 6, (64, 64, 32, 32, 96, 96), (96, 64, 128, 64, 64, 96)]
