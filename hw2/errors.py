@@ -9,6 +9,7 @@ from contextlib import contextmanager
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # another's, or below a file
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # too long, or links in a ring
 FAILING = (errno.EROFS, errno.EIO, errno.ESTALE)  # a disk or file server, in the middle of a job
+MAKE_ROOM = "make room, and the same command goes on"
 
 NEAR = 0.6  # of a word's letters in the same order: outdir is out, unet (0.57) is not
 

@@ -12,10 +12,10 @@ from hw2.distributed.devices import number_format
 from hw2.distributed.reach import joining
 from hw2.distributed.sight import refuse_missing, refuse_unseen
 from hw2.errors import ConfigError
-from hw2.job import claim_out
 from hw2.locate import Found
 from hw2.lock import JOB_LOCK, NODE_SECONDS, only_writer
 from hw2.places import uri_of
+from hw2.results import claim_out
 from hw2.runlog.addresses import resolve_uri, run_page, ui_command
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainingJobConfig

@@ -29,7 +29,8 @@ from hw2.config import (
     load,
 )
 from hw2.errors import CheckpointError, ConfigError, DataError
-from hw2.job import claim_out, run_job
+from hw2.job import run_job
+from hw2.results import claim_out
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from hw2 import lock
 from hw2.config import JobConfig
 from hw2.errors import BusyError, ConfigError
-from hw2.job import claim_out
 from hw2.lock import one_of_writers, only_writer
+from hw2.results import claim_out
 from hw2.runlog.tracker import Tracker
 
 HOLD = """
@@ -139,7 +139,7 @@ def test_a_folder_in_which_another_run_writes_is_not_moved_aside(
     with subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-            monkeypatch.setattr("hw2.job.only_writer", partial(only_writer, patience=0.3))
+            monkeypatch.setattr("hw2.results.only_writer", partial(only_writer, patience=0.3))
             with pytest.raises(BusyError, match="another run is writing there"):
                 claim_out(overwrite, inputs=another)
         finally:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from hw2 import runs, tracking
 from hw2.config import JobConfig
 from hw2.errors import BusyError, ConfigError
-from hw2.job import claim_out
-from hw2.job import set_aside as moved_aside
+from hw2.results import claim_out
+from hw2.results import set_aside as moved_aside
 from hw2.settings.data import DataConfig, PrepareDataConfig
 from hw2.settings.faces import SampleFacesConfig
 from hw2.settings.personalize import GenerateConceptsConfig
@@ -87,7 +87,7 @@ def test_of_two_that_move_a_folder_aside_at_once_one_begins_and_one_is_told_so(
             moved_aside(out)
             other.enter_context(begin(JobConfig(out=Path("out"), seed=3)))
 
-        monkeypatch.setattr("hw2.job.set_aside", set_aside)
+        monkeypatch.setattr("hw2.results.set_aside", set_aside)
         refused = pytest.raises(BusyError, match="another run is writing there")
         with refused, begin(JobConfig(out=Path("out"), seed=2, overwrite=True)):
             pytest.fail("two jobs")

@@ -15,9 +15,9 @@ from hw2.config import JobConfig, load
 from hw2.data.files import read_mapping, write_json
 from hw2.disclosure import mask, masked
 from hw2.errors import ConfigError, Hw2Error
-from hw2.job import set_aside
 from hw2.lock import JOB_LOCK, only_writer
 from hw2.report.fingerprint import Fingerprint, code_of_jobs, fingerprint, paths_in, stat_of
+from hw2.results import set_aside
 from hw2.runlog.courier import has_arrived
 from hw2.runlog.environment import COMPUTING, versions
 from hw2.settings.report import ReportConfig, Step

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from hw2.errors import ConfigError, StorageError, wants_room
+from hw2.errors import MAKE_ROOM, ConfigError, StorageError, wants_room
 
 WAY_OUT = "move it away, or set MLFLOW_TRACKING_URI=sqlite:////another/file.db"
 
@@ -40,7 +40,7 @@ def lacks_room(error: BaseException | None) -> bool:
 
 def full(store: object) -> StorageError:
     """What is told of a store whose disk is full."""
-    said = "is on a disk that is full: make room, and the same command goes on"
+    said = "is on a disk that is full: " + MAKE_ROOM
     return StorageError(f"the tracking store {store} {said}")
 
 

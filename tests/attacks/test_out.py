@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 
 from hw2.config import JobConfig
 from hw2.errors import ConfigError
-from hw2.job import claim_out
 from hw2.metrics.intervals import Interval
+from hw2.results import claim_out
 from hw2.runlog.entries import parse
 from hw2.runlog.journal import Journal
 from hw2.sweeps.trial import OUTCOMES, RESULT, kept_trials, read_trial, trial_folder

@@ -93,7 +93,7 @@ def test_a_destructor_that_crashes_after_all_is_done_changes_no_exit_code(
 
 def test_results_that_are_removed_while_the_job_runs_are_told_in_one_line(tmp_path: Path) -> None:
     body = "out = claim_out(config); shutil.rmtree(out); (out / 'rows').write_text('1')"
-    lines = f"import shutil\nfrom hw2.job import claim_out\n{body}"
+    lines = f"import shutil\nfrom hw2.results import claim_out\n{body}"
     _, told = start(tmp_path, lines, "--out", "x").communicate(timeout=60)
     place = f"No such file or directory ({tmp_path}/x/rows)"
     gone = "out=x was removed while the job ran: the same command begins anew"

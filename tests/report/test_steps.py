@@ -28,7 +28,8 @@ python -m jobs.toy --out x
 from pathlib import Path
 from hw2.config import JobConfig
 from hw2.errors import DataError
-from hw2.job import claim_out, run_job
+from hw2.results import claim_out
+from hw2.job import run_job
 from hw2.runlog.addresses import resolve_uri
 from hw2.data.files import write_json
 from hw2.runlog.courier import mark_of

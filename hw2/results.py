@@ -1,0 +1,131 @@
+"""The folder of a job's results: claimed for its settings, or moved aside."""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hw2.config import JobConfig, difference, dump, leaves
+from hw2.data.files import planted, read_json, read_mapping
+from hw2.disclosure import masked
+from hw2.errors import MAKE_ROOM, ConfigError, wants_room
+from hw2.lock import JOB_LOCK, LOCK, only_writer
+from hw2.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from hw2.bucket.mirror import Mirror
+
+SHOWN = 6  # differences that are told, of all
+
+
+def claim_out(
+    config: JobConfig,
+    ignore: Collection[str] = (),
+    inputs: Mapping[str, str] | None = None,
+    mirror: "Mirror | None" = None,
+    hold: Callable[[Path], object] = lambda out: None,
+) -> Path:
+    """Make the folder of the results and write the resolved settings to its config.yaml.
+
+    The same settings claim the same folder again, so that the same command goes on. Of other
+    settings, `overwrite` moves the old folder aside to OUT.old-N; without it they are refused.
+
+    Args:
+        config: the settings; `out`, `name` and `overwrite` never count as other settings.
+        ignore: dotted keys and sections that do not change the results either.
+        inputs: hashes of what the results are made from, by name; they count like settings.
+        mirror: of an `out` in a bucket; what is there is copied here, once it is claimed.
+        hold: called with a folder of no bucket before anything is written there, to lock it.
+    Returns: the absolute path of the folder, or of its copy here.
+    Raises:
+        ConfigError: the folder holds other results, is not ours, or cannot be made.
+        BusyError: another job holds it.
+        StorageError: the bucket is away.
+    """
+    out = mirror.folder if mirror else config.out.absolute()
+    shown = mirror.bucket.shown if mirror else out
+    record, draft = out / "config.yaml", out / ".config.yaml.tmp"
+    sums, sums_draft = out / "inputs.json", out / "inputs.tmp"
+    inputs = dict(inputs or {})
+    ignore = {"out", "name", "overwrite", *ignore}
+    advice = "choose another --out"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        others = mirror.pull_settings() if mirror else False
+        if trap := planted(out):
+            raise ConfigError(f"out={shown}: {trap}: nothing is written there: {advice}")
+        ours = (draft, sums, sums_draft, out / JOB_LOCK)
+        filled = others or any(path not in ours for path in out.iterdir())
+        if filled and not record.exists():  # looked for last: another job may write it first
+            raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
+        if not mirror:
+            hold(out)
+        if record.exists():
+            known = read_mapping(sums)
+            # Where the same bytes lie decides nothing.
+            alike = {name for name, found in inputs.items() if known.get(name) == found}
+            here = leaves(config.shown(), ignore | alike)
+            try:
+                there = leaves(masked(read_yaml(record)), ignore | alike)
+                differ = difference(there, here)
+                if len(there.keys() ^ here.keys()) > SHOWN:
+                    differ = ["another job has made it"]
+            except ConfigError as broken:
+                differ = [str(broken)]
+            differ += _other_inputs(sums, inputs)
+            if differ and not config.overwrite:
+                more = f"; and {len(differ) - SHOWN} more" * (len(differ) > SHOWN)
+                found = f"results of other settings ({'; '.join(differ[:SHOWN])}{more})"
+                raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
+            if differ and mirror:
+                mirror.set_aside()
+            elif differ:
+                if Path.cwd().is_relative_to(out.resolve()):
+                    said = "is or holds the working folder, which --overwrite true would move aside"
+                    raise ConfigError(f"out={shown} {said}: cd to another, or {advice}")
+                if (out / LOCK).exists():
+                    with only_writer(out):
+                        pass  # what outlived its job would write into the new folder
+                set_aside(out)
+                return claim_out(config, ignore, inputs, mirror, hold)  # another may be first
+        if mirror:
+            mirror.take_over()
+        # Also of what this run leaves out: what was made from it may lie there.
+        kept = read_mapping(sums) if record.exists() else {}
+        for path, passing, content in (
+            (sums, sums_draft, json.dumps(kept | inputs)),
+            (record, draft, dump(config)),
+        ):
+            with passing.open("w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            passing.replace(path)
+    except OSError as error:
+        if wants_room(error):
+            shown, advice = out, MAKE_ROOM
+        why = error.strerror
+        if out.is_symlink() and not out.exists():
+            why = f"a link to {out.readlink()}, which is not there"
+        raise ConfigError(f"cannot use out={shown} ({why}): {advice}") from None
+    return out
+
+
+def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
+    """What of `inputs` is not what OUT was made from, which its `sums` say; new names pass."""
+    try:
+        known = read_json(sums)
+    except (OSError, ValueError):
+        known = None
+    if inputs and not isinstance(known, dict):
+        return [f"{sums.name}, which tells what they were made from, is missing or damaged"]
+    others = [k for k, v in inputs.items() if known.get(k, v) != v]
+    return [f"{'other' if k.endswith('s') else 'another'} {k}" for k in others]
+
+
+def set_aside(out: Path) -> None:
+    """Move a folder of results to the first of OUT.old-1, OUT.old-2, .. that is free."""
+    asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
+    out.rename(next(aside for aside in asides if not aside.exists()))
