@@ -16,26 +16,22 @@ import logging
 import os
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw2.bucket.beat import Beat
 from hw2.bucket.out_files import CHECKPOINTS, MANIFESTS, RAY, SETTINGS, OutFiles, prolong, turn
-from hw2.bucket.storage import ANSWER_SECONDS, AWAY, PATIENCE_SECONDS, Bucket, Stamp, in_words
+from hw2.bucket.owner import Owner
+from hw2.bucket.storage import ANSWER_SECONDS, PATIENCE_SECONDS, Bucket, Stamp
 from hw2.checkpoint import MANIFEST, is_whole
 from hw2.errors import StorageError
 from hw2.runlog.journal import JOURNAL
 
 logger = logging.getLogger("hw2.bucket")
-OWNER = ".owner"
 PUSH_SECONDS, FOLLOW_SECONDS, THREADS = 10.0, 3.0, 8
-
-
-class TakenOver(StorageError):
-    """A later start of the job works at OUT now."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,13 @@ class Mirror:
     def __init__(self, address: Address, folder: Path) -> None:
         self.address, self.folder = address, folder
         self.bucket, self._files = Bucket(address.uri), OutFiles(folder)
+        self._owner = Owner(self.bucket, address.run)
         self._writes = False
-        self._writer: str | None = None  # in `.owner` while this process alone writes
         self._known: dict[str, Stamp | None] = {}  # of files as the bucket has them; None: not here
         self._seen: dict[str, Stamp] = {}  # of files in the bucket, as they were copied
         self._kept: dict[str, int] = {}
         self._lock = threading.RLock()
-        self._beat: tuple[threading.Thread, threading.Event] | None = None
+        self._beat: Beat | None = None
 
     # --- who writes ---------------------------------------------------------------------------
 
@@ -69,13 +65,13 @@ class Mirror:
 
     def join(self, patience: float = PATIENCE_SECONDS) -> None:
         """Be the one that writes, unless a later start has taken OUT over."""
-        self.bucket.patiently(self._check, patience)
+        self.bucket.patiently(self._owner.check, patience)
         self.take_over(patience)
         self.start()
 
     def join_beside(self) -> None:
         """Write beside the others of this run, each its own files."""
-        self.bucket.patiently(self._check)
+        self.bucket.patiently(self._owner.check)
         self._writes = True
 
     def set_aside(self) -> None:
@@ -87,16 +83,8 @@ class Mirror:
         self._known, self._seen = {}, {}
 
     def _own(self, patience: float = PATIENCE_SECONDS) -> None:
-        self._writes, self._writer = True, uuid.uuid4().hex
-        owner = f"{self.address.run} {self._writer}"
-        self.bucket.patiently(lambda: self.bucket.write_text(OWNER, owner), patience)
-
-    def _check(self) -> None:
-        run, _, writer = (self.bucket.read_text(OWNER) or "").partition(" ")
-        if run != self.address.run or self._writer not in (None, writer):
-            raise TakenOver(
-                f"out={self.bucket.shown}: a later start of this job works there: let it finish"
-            )
+        self._writes = True
+        self._owner.claim(patience)
 
     # --- from the bucket ----------------------------------------------------------------------
 
@@ -194,10 +182,11 @@ class Mirror:
         behind = any(self._kept.get(name, 0) < stamp.size for name, stamp in journals.items())
         if not new and not gone and not behind:  # a push that failed last may leave just `_kept`
             return
-        self._check()
+        self._owner.check()
         for _, names in itertools.groupby(new, turn):
             self._each(lambda name: self._put(name, here[name]), names)
-            self._check()  # weights go for minutes: no manifest of them into a later start's OUT
+            # Weights go for minutes: no manifest of them into a later start's OUT.
+            self._owner.check()
         for name in sorted(gone, key=lambda name: not name.endswith(MANIFEST)):
             self.bucket.delete(name)
             del self._known[name]
@@ -222,15 +211,16 @@ class Mirror:
 
     def start(self) -> None:
         """Push every ten seconds from now on."""
-        self._every(PUSH_SECONDS, self._push)
+        self._beat = Beat(self.bucket.shown, self._lock, PUSH_SECONDS, self._push)
 
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Another process of this run writes in the block; its rows and files come here."""
         self.push()
         self.stop()
-        self._writes, self._writer = False, None
-        self._every(FOLLOW_SECONDS, self._follow)
+        self._writes = False
+        self._owner.lend()
+        self._beat = Beat(self.bucket.shown, self._lock, FOLLOW_SECONDS, self._follow)
         try:
             yield
         finally:
@@ -245,35 +235,12 @@ class Mirror:
 
     def _follow(self) -> None:
         self.pull(0.0)
-        self._check()
+        self._owner.check()
         if there := self._known.get(JOURNAL):
             self._kept[JOURNAL] = there.size
-
-    def _every(self, seconds: float, work: Callable[[], None]) -> None:
-        stop = threading.Event()
-
-        def beat() -> None:
-            away = False
-            while not stop.wait(seconds):
-                try:
-                    with self._lock:
-                        work()
-                    away = False
-                except TakenOver:
-                    return  # the next push says so
-                except (*AWAY, StorageError) as error:
-                    if not away:
-                        logger.warning("%s is away (%s)", self.bucket.shown, in_words(error))
-                    away = True
-
-        thread = threading.Thread(target=beat, name="mirror", daemon=True)
-        self._beat = thread, stop
-        thread.start()
 
     def stop(self) -> None:
         """No more pushes in the background."""
         if self._beat is not None:
-            thread, stop = self._beat
-            stop.set()
-            thread.join(ANSWER_SECONDS)
+            self._beat.stop()
             self._beat = None

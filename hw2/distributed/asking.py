@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hw2.bucket.mirror import Mirror, TakenOver
+from hw2.bucket.mirror import Mirror
+from hw2.bucket.owner import TakenOver
 from hw2.disclosure import describe, warn
 from hw2.stopping import ANSWERED, HEARS, LOOK_SECONDS, WANTED, WANTS, content, nobody_hears, put
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from pyarrow import fs
 
-from hw2.bucket.mirror import Mirror, TakenOver
+from hw2.bucket.mirror import Mirror
 from hw2.bucket.out import joined, mirrored
 from hw2.bucket.out_files import OutFiles
+from hw2.bucket.owner import TakenOver
 from hw2.bucket.storage import Bucket, Stamp
 from hw2.checkpoint import CheckpointStore
 from hw2.distributed.session import clear_ray_storage, ray_storage
