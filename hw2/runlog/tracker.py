@@ -1,4 +1,4 @@
-"""One MLflow run for each job: what is logged is written down here and delivered behind.
+"""One MLflow run for each job, from its start to its end.
 
 A Tracker writes to the journal in OUT; courier threads bring that to MLflow. So training never
 waits for a server, rows outlive its absence, and a job that continues in OUT continues its run.
@@ -8,45 +8,38 @@ import json
 import logging
 import math
 import os
-import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 from hw2.config import leaves
-from hw2.data.files import finite, write_json
+from hw2.data.files import write_json
 from hw2.disclosure import describe, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
-from hw2.figures.files import write_atomic
-from hw2.metrics.intervals import Interval, with_limits
 from hw2.runlog.addresses import resolve_uri
 from hw2.runlog.courier import Courier
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
-from hw2.runlog.journal import JOURNAL, Journal
 from hw2.runlog.run_file import RUN_FILE, copied_from, read_run
-from hw2.runlog.tables import write_table
+from hw2.runlog.run_log import RunLog
 from hw2.tracking import open_run, origin, prepare_store
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from hw2.bucket.mirror import Mirror
 
 logger = logging.getLogger("hw2.tracking")
 TELL_SECONDS = 5.0  # of waiting for MLflow, after which this is told
 
 
-class Tracker:
+class Tracker(RunLog):
     """The job's run. Rows and files go to the journal at once and to MLflow in the background.
 
-    Made by `start` (the driver) or `attach` (rank 0, in another process). Metrics are floats; a
-    metric whose step is not beyond its last one is skipped, so a resumed run logs each step once.
-    As a context manager it finishes the run, FAILED or KILLED if an exception leaves the block; of
-    a failure the tag `error` says what it was, until a later start comes to its end.
+    Made by `start` (the driver) or `attach` (rank 0, in another process). As a context manager it
+    finishes the run, FAILED or KILLED if an exception leaves the block; of a failure the tag
+    `error` says what it was, until a later start comes to its end.
     """
 
     def __init__(
@@ -57,9 +50,9 @@ class Tracker:
         owner: bool,
         mirror: "Mirror | None" = None,
     ) -> None:
-        self.out, self.run_id, self.tracking_uri, self._owner = out, run_id, tracking_uri, owner
+        super().__init__(out)
+        self.run_id, self.tracking_uri, self._owner = run_id, tracking_uri, owner
         self.mirror = mirror
-        self.journal = Journal(out / JOURNAL)
         self._couriers: list[Courier] = []
         if tracking_uri:
             delivery = Delivery(tracking_uri, run_id, out)
@@ -147,75 +140,6 @@ class Tracker:
         known = str(record["tracking_uri"])
         uri = os.environ.get("MLFLOW_TRACKING_URI") if "***" in known else known
         return cls(out, str(record["run_id"]), uri and resolve_uri(uri), owner=False)
-
-    def log_row(self, step: int, metrics: Mapping[str, SupportsFloat], late: bool = False) -> None:
-        """Log the metrics of `step`; takes about 0.1 ms, whatever the store does.
-
-        With `late` also behind later steps, in a time that grows with the journal.
-        """
-        self.journal.append_row(step, metrics, late)
-
-    def log_summary(
-        self, metrics: Mapping[str, SupportsFloat | Interval], whole: bool = False
-    ) -> None:
-        """Log final numbers, at the last step; the newest value counts.
-
-        An Interval is three, as `with_limits` has them. With `whole` these are all, and what an
-        earlier start has logged beside them becomes NaN.
-        """
-        gone = self.journal.latest("summary") if whole else ()
-        self.journal.append("summary", dict.fromkeys(gone, math.nan) | with_limits(metrics))
-
-    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write OUT/metrics.json, and log it."""
-        write_json(self.out / "metrics.json", finite(metrics))
-        self.log_file(self.out / "metrics.json")
-
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Log a file into `folder` of the run, unless this content is there already."""
-        self.journal.append_artifact(path, folder)
-
-    def log_figure(self, path: Path) -> None:
-        """Log a picture into the run's folder `figures`."""
-        self.log_file(path, "figures")
-
-    def log_picture(self, name: str, picture: "Image.Image") -> Path:
-        """Write OUT/figures/NAME.png and log it; its path."""
-        path = self.out / "figures" / f"{name}.png"
-        write_atomic(path, picture)
-        self.log_figure(path)
-        return path
-
-    def log_pictures(self, pictures: "Iterable[tuple[str, Image.Image]]") -> list[Path]:
-        """`log_picture` of each, by name; others that an earlier start left in OUT/figures go."""
-        paths = [self.log_picture(*one) for one in pictures]
-        for path in (self.out / "figures").glob("*.png"):
-            if path not in paths:
-                path.unlink()
-        return paths
-
-    def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Log a table as `tables/NAME.csv`, and as JSON that MLflow shows as a table.
-
-        Without rows it is an empty one where a start before left rows, and else none.
-        """
-        if not (files := write_table(self.out / "tables", name, rows)):
-            return
-        for file in files:
-            self.log_file(file, "tables")
-        shown = [k for k in self.journal.latest("artifact") if re.fullmatch(r"tables/.*\.json", k)]
-        listed = [{"path": path, "type": "table"} for path in shown]
-        self.set_tags({"mlflow.loggedArtifacts": json.dumps(listed)})
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, each cut at 5000 characters."""
-        self.journal.append("tag", {k: mask(str(v))[:5000] for k, v in tags.items()})
-
-    def add_to_tag(self, name: str, text: str) -> None:
-        """Set `text` behind what the tag has, after a comma; at the limit the oldest goes."""
-        before = self.journal.latest("tag").get(name)
-        whole = f"{before}, {text}" if before else text
-        self.set_tags({name: whole[-5000:]})
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait up to `timeout` seconds for all that was logged; return whether it is in MLflow."""
