@@ -12,7 +12,7 @@ def main(config: TrainFacesConfig) -> None:
     from functools import partial
 
     from hw2.data.faces import real_folder
-    from hw2.data.listing.store import warn_of_other_files
+    from hw2.data.listing.folders import warn_of_other_files
     from hw2.diffusion.samplers import timesteps
     from hw2.distributed.devices import driver_device
     from hw2.distributed.session import connected

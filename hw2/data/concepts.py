@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hw2.data.files import Repeated, inside, once, parse_json, read_text
 from hw2.data.images import SUFFIXES, decode_named, orientation
-from hw2.data.listing.store import warn_of_other_files
+from hw2.data.listing.folders import warn_of_other_files
 from hw2.disclosure import warn, writable
 from hw2.errors import ConfigError, DataError
 from hw2.pixels import stacked

@@ -13,7 +13,8 @@ from torch import Tensor
 from hw2.data.handed_in.files import content_of
 from hw2.data.handed_in.folders import HandedFolder, students_in
 from hw2.data.images import SUFFIXES, decode_bytes, decode_named
-from hw2.data.listing.store import Entry, Store, listed, names_of, unusable
+from hw2.data.listing.folders import listed, names_of
+from hw2.data.listing.store import Entry, Store, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 from hw2.faces.ground_truth import squared_error

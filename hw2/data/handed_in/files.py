@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hw2.data.handed_in.folders import HandedFolder
 from hw2.data.images import SUFFIXES
+from hw2.data.listing.folders import listed, names_of
 from hw2.data.listing.parts import CHANGED
-from hw2.data.listing.store import Entry, Store, gist, listed, names_of, unusable
+from hw2.data.listing.store import Entry, Store, gist, unusable
 from hw2.disclosure import warn
 from hw2.errors import DataError
 

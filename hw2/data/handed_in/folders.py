@@ -11,7 +11,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from hw2.data.listing.store import Entry, listed, names_of, passed_over, readable
+from hw2.data.listing.folders import listed, names_of
+from hw2.data.listing.store import Entry, passed_over, readable
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
 from hw2.places import uri_of

@@ -3,21 +3,19 @@
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs
 
 from hw2.data.images import SUFFIXES
-from hw2.disclosure import HIDDEN, mask, warn
+from hw2.disclosure import HIDDEN, mask
 from hw2.errors import ConfigError, DataError
 
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what Windows and macOS leave
 MAX_FILE_BYTES = 64 * 2**20
-SHOWN = 5  # names that a message lists
 
 # What a disk or a bucket may answer.
 STORE_ERRORS = (OSError, ValueError, pa.ArrowException)
@@ -182,29 +180,6 @@ def unusable(entry: Entry) -> str | None:
     if not entry.name.lower().endswith(SUFFIXES):
         return f"not a picture's suffix ({' '.join(SUFFIXES)})"
     return over_limit(entry.size)
-
-
-def listed(folder: Path) -> list[Entry]:
-    """What lies in a folder, sorted. Of one that cannot be listed nobody knows what is missing."""
-    return sorted(Store(os.path.abspath(folder)).scan())
-
-
-def names_of(entries: Sequence[Entry]) -> str:
-    """The first names of a folder, for a message."""
-    names = [f"{entry.name[:80]}{'/' * entry.folder}" for entry in entries[:SHOWN]]
-    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return (", ".join(names) or "nothing") + more
-
-
-def warn_of_other_files(folder: Path, learnt: str) -> None:
-    """Say which files beside the pictures are of kinds that are not read, as a phone's HEIC.
-
-    `learnt` tells of what the folder's pictures are.
-    """
-    files = [entry for entry in listed(folder) if not entry.folder]
-    if others := [entry for entry in files if not entry.name.lower().endswith(SUFFIXES)]:
-        passed = f"passed over: {names_of(others)} (want {', '.join(SUFFIXES)})"
-        warn(f"{learnt} of {folder}; {passed}")
 
 
 def over_limit(size: int) -> str | None:
