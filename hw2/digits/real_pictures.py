@@ -9,8 +9,7 @@ from hw2.digits.judging import JUDGE_SIZE, judge_pictures
 from hw2.disclosure import warn
 from hw2.domains import DOMAINS, Domain
 from hw2.errors import DataError
-from hw2.metrics.digit_scores import MEAN, DigitScores, Score
-from hw2.metrics.intervals import mean_of_intervals
+from hw2.metrics.digit_scores import DigitScores, Score, mean_score
 from hw2.models.judge import Judge
 from hw2.settings.data import DataConfig
 
@@ -51,11 +50,11 @@ def score_real(
     """`accuracy_real` of the val pictures, by domain and the mean; no scores without splits."""
     if not splits:
         return DigitScores(())
-    val, name = splits["val"], "accuracy_real"
+    val = splits["val"]
     read = judge_pictures(judge, val.images, val.digits, val.domains)
     parts = {domain: read.of_domain(DOMAINS.index(domain)) for domain in domains}
-    found = {domain: part.accuracy() for domain, part in parts.items()}
-    scores = [Score(name, domain, None, found[domain], len(parts[domain])) for domain in domains]
-    total = sum(score.n for score in scores)
-    mean = Score(name, MEAN, None, mean_of_intervals([*found.values()]), total)
-    return DigitScores((*scores, mean))
+    scores = [
+        Score("accuracy_real", domain, None, part.accuracy(), len(part))
+        for domain, part in parts.items()
+    ]
+    return DigitScores((*scores, mean_score(scores)))

@@ -1,6 +1,6 @@
 """The score sheet of generated digits, as a judge reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hw2.domains import DOMAINS
@@ -108,13 +108,19 @@ def score_digits(generated: JudgedPictures, real: JudgedPictures) -> DigitScores
     for name, metric in METRICS.items():
         if metric.spec:
             parts = [s for s in scores if s.metric == name and s.digit is None]
-            mean: Found = mean_of_intervals([part.interval for part in parts])
+            mean = mean_score(parts)
             if len(parts) == 1:
-                mean = parts[0].found
+                mean = replace(mean, found=parts[0].found)
             elif metric.by_noise:
-                mean = _limits_of(metric.measure(*whole), mean.value)
-            scores.append(Score(name, MEAN, None, mean, sum(part.n for part in parts)))
+                mean = replace(mean, found=_limits_of(metric.measure(*whole), mean.interval.value))
+            scores.append(mean)
     return DigitScores(tuple(scores))
+
+
+def mean_score(parts: Sequence[Score]) -> Score:
+    """The mean of one metric's scores in each domain, which are independent."""
+    mean = mean_of_intervals([part.interval for part in parts])
+    return Score(parts[0].metric, MEAN, None, mean, sum(part.n for part in parts))
 
 
 def _limits_of(found: Found, value: float) -> Found:
