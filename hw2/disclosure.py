@@ -69,12 +69,12 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
-def brief(text: str, most: int = 4000) -> str:
-    """`text` in one line of at most `most` characters; of a longer one the middle is left out.
+def brief(text: str) -> str:
+    """`text` in one line of at most 4000 characters; of a longer one the middle is left out.
 
     What an error names comes first and its way out last; a name in a file may be a megabyte.
     """
-    return _shortened(one_line(text), most)
+    return _shortened(one_line(text), 4000)
 
 
 def _shortened(line: str, most: int) -> str:
