@@ -65,11 +65,9 @@ def prepare_digits(
         workers: processes; by default all processors, or one for a small tree.
 
     Raises:
-        ConfigError: an impossible seed or size, or a folder with a tree made otherwise.
+        ConfigError: an impossible size, or a folder with a tree made otherwise.
         DataError: a package or data set that the pictures come from is missing.
     """
-    if not 0 <= seed < 2**64:
-        raise ConfigError(f"seed={seed} is out of range: use 0..2**64-1")
     for key, value in (("num_train", num_train), ("num_val", num_val)):
         if not 10 <= value <= 1_000_000:
             raise ConfigError(f"{key}={value} is out of range: use 10..1000000 pictures a domain")
