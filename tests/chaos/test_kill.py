@@ -60,7 +60,7 @@ def test_the_head_of_a_cluster(ground: Ground, draw: random.Random) -> None:
 
 
 def test_a_tracking_server_that_goes_away(ground: Ground, draw: random.Random) -> None:
-    assert_little_was_repeated(without_mlflow(ground, draw, 20))
+    assert_little_was_repeated(without_mlflow(ground, draw, 5))
 
 
 def test_a_loss_that_becomes_nan(ground: Ground, draw: random.Random) -> None:

@@ -18,6 +18,7 @@ from hw2.distributed.batch import map_pieces
 from hw2.distributed.room import cluster_cpus_and_gpus, share_of_cluster
 from hw2.distributed.session import _object_store_bytes, connected
 from hw2.errors import ConfigError, DataError, StorageError
+from hw2.pieces import Work
 from tests.jobs.command import descendants
 
 
@@ -76,6 +77,19 @@ def prepare(piece: dict[str, Any]) -> dict[str, Any]:
     return {**piece, "number": piece["number"] + 20, "by": os.getpid()}
 
 
+def until_refused(
+    pieces: list[dict[str, Any]], scaling: ScalingConfig, stage: Work | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """What is made of `pieces`, and what is said to a 13 after them, by the same actors."""
+    results = []
+    try:
+        for result in map_pieces(make, [*pieces, {"number": 13}], scaling, stage):
+            results.append(result)
+    except DataError as error:
+        return results, str(error)
+    return results, "not refused"
+
+
 def swell(piece: dict[str, Any]) -> dict[str, Any]:
     """More than the object store holds."""
     return {**piece, "more": np.zeros(_object_store_bytes() + 2**20, np.uint8)}
@@ -132,7 +146,7 @@ def nested_refusal(**scaling: Any) -> str:
 def main() -> None:
     """Print one JSON object."""
     seen: dict[str, Any] = {}
-    two = ScalingConfig(num_workers=2, cpus_per_worker=1)
+    one, two = (ScalingConfig(num_workers=count, cpus_per_worker=1) for count in (1, 2))
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     mine = signal.getsignal(signal.SIGTERM)
     with connected(two), connected(two):
@@ -146,18 +160,13 @@ def main() -> None:
         seen["address"] = ray.get_runtime_context().gcs_address
         seen["store"] = ray.cluster_resources()["object_store_memory"] / _object_store_bytes()
         pieces = [{"number": number} for number in (5, 3, 8, 1, 9)]
-        results = list(map_pieces(make, pieces, two))
+        results, seen["error"] = until_refused(pieces, two)
         seen["numbers"] = [int(result["number"]) for result in results]
         seen["squares"] = [np.asarray(result["squares"]).tolist() for result in results]
         seen["listening"] = open_ports({os.getpid(), *descendants(os.getpid())})
         seen["too many"] = refusal(num_workers=1000)
         seen["too thick"] = refusal(num_workers=2, cpus_per_worker=600)
         seen["no GPU"] = refusal(use_gpu=True)
-        for key, stage in (("error", None), ("error before", prepare)):
-            try:
-                list(map_pieces(make, [{"number": 13}], two, stage))
-            except DataError as error:
-                seen[key] = str(error)
         batch.MAX_DEATHS = 1
         try:
             list(map_pieces(make, [{"number": 666}], two))
@@ -180,11 +189,11 @@ def main() -> None:
             list(map_pieces(make, pieces[:1], two, swell))
         except StorageError as error:
             seen["full"] = str(error)
-        results = list(map_pieces(make, pieces, two, prepare))
+        results, seen["error before"] = until_refused(pieces, one, prepare)
         seen["prepared"] = [result["number"] for result in results]
         seen["by themselves"] = all(result["by"] == result["pid"] for result in results)
         batch._is_fast = lambda use_gpu, cpus: True  # as with a GPU
-        results = list(map_pieces(make, pieces, two, prepare))
+        results = list(map_pieces(make, pieces, one, prepare))
         seen["prepared for them"] = [result["number"] for result in results]
         seen["elsewhere"] = all(
             result["by"] not in (os.getpid(), result["pid"]) for result in results

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,17 +170,19 @@ def test_workers_on_other_nodes(
     assert not list(own.iterdir())
 
     command += ["--out", bucket_server.uri("ray")]
-    job = folder.start("train_judge", *command, **variables)
+    log = folder.path / "log"
+    with log.open("w") as told:
+        job = folder.start("train_judge", *command, log=told, **variables)
     wait_for(lambda: len(steps_in(bucket_server, "ray")) >= 1 or job.poll() is not None, 150)
     bucket_server.stop()
-    time.sleep(30)
+    said = "s3://results/ray cannot be used (no answer): trying again for 300 s"
+    wait_for(lambda: said in log.read_text() or job.poll() is not None, 150)
     bucket_server.start()
     known = len(steps_in(bucket_server, "ray"))
     wait_for(lambda: len(steps_in(bucket_server, "ray")) > known or job.poll() is not None, 150)
     job.kill()
-    _, told = job.communicate()
-    print(told)
-    assert "s3://results/ray cannot be used (no answer): trying again for 300 s" in told
+    job.wait()
+    assert said in log.read_text()
     shutil.rmtree(own / "cache")
     ended = folder.run("train_judge", *command, **variables)
     assert ended.code == 0
@@ -195,6 +196,7 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
     judge: Path,
     bucket_server: BucketServer,
     node: tuple[Head, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The trained weights reach those who draw, and drawn pictures those who train.
 
@@ -227,7 +229,8 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
         "model": model, "captions": folder.path / "captions.txt", "num_targets": 2,
         "concepts": bucket_server.uri("custom"), "out": "merged",
     }  # fmt: skip
-    assert folder.run("merge_concepts", *as_words(merge)).code == 0
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.path / "cache"))
+    assert folder.run_here("merge_concepts", merge).code == 0
     ((run,),) = folder.query("SELECT run_uuid FROM runs WHERE name='merged'")
     draw = {
         "model": model, "input": concept["input"], "sources": "0", "num_pictures": 2,
@@ -238,7 +241,7 @@ def test_what_one_part_of_a_job_makes_reaches_the_next_on_other_nodes(
     drawn = folder.run("generate_concepts", *as_words(draw), **variables)
     assert drawn.code == 0, drawn.err
     grade = {"input": concept["input"], "sources": "0", "generated": bucket_server.uri("drawn")}
-    assert folder.run("grade_concepts", *as_words(grade | {"out": "grades"})).code == 0
+    assert folder.run_here("grade_concepts", grade | {"out": "grades"}).code == 0
     for out in ("digits", "custom", "drawn"):
         bucket = Bucket(bucket_server.uri(out))
         assert bucket.files.get_file_info(bucket.path("ray")).type is fs.FileType.NotFound
