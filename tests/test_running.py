@@ -19,8 +19,7 @@ from hw2.runlog.tracker import Tracker
 from hw2.running import run
 from hw2.settings.training import TrainConfig
 from hw2.training import Training, train
-from tests.test_training import toy_process
-from tests.toy import PairSource, noisy_error, toy_net
+from tests.toy import PairSource, noisy_error, toy_net, toy_process
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +25,8 @@ from hw2.settings.training import TrainConfig
 from hw2.training import Training, TrainingDiverged, learning_rate, train
 from hw2.weights import load_weights, read_meta
 from tests.jobs.command import bits
-from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_train
+from tests.toy import KILLED, Pairs, PairSource, noisy_error, toy_net, toy_process, toy_train
 
-ROOT = Path(__file__).parents[1]
 ROW_KEYS = {
     "train/loss",
     "train/wrong",
@@ -41,13 +39,6 @@ ROW_KEYS = {
 
 def finish(out: Path, **settings: object) -> list[Row]:
     return [event for event in toy_train(out, **settings) if isinstance(event, Row)]
-
-
-def toy_process(*words: object) -> str:
-    """Run `python -m tests.toy` and return what it printed."""
-    command = [sys.executable, "-m", "tests.toy", *map(str, words)]
-    told = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
-    return told.stdout
 
 
 @pytest.fixture(scope="module")

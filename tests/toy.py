@@ -1,10 +1,11 @@
 """A training of milliseconds a step: noisy regression by a small network.
 
-python -m tests.toy kill OUT SEED       train in processes that are killed at random moments
-python -m tests.toy gloo OUT WORKERS BATCH_SIZE     train with several workers
-python -m tests.toy lost OUT WORKERS STEP   the same into OUT's run, where worker 0 loses a row
+toy_process("kill", OUT, SEED)      train in processes that are killed at random moments
+toy_process("gloo", OUT, WORKERS, BATCH_SIZE)   train with several workers
+toy_process("lost", OUT, WORKERS, STEP)     the same into OUT's run, where worker 0 loses a row
 
-All fork, which pytest's own process, with the threads of other tests, must not.
+All fork, which pytest's own process, with the threads of other tests, must not: they are forked
+from a process that has imported what they need.
 """
 
 import errno
@@ -12,7 +13,8 @@ import json
 import multiprocessing
 import os
 import random
-import sys
+import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection
@@ -156,13 +158,35 @@ def _loser(rank: int, world_size: int, out: str, step: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-if __name__ == "__main__":
+def _said_to(folder: Path, how: str, out: Path, *numbers: int) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        with (folder / name).open("w") as file:
+            os.dup2(file.fileno(), number)
     torch.set_num_threads(1)
-    how, folder, *numbers = sys.argv[1:]
     if how == "kill":
-        kill_at_random(Path(folder), int(numbers[0]))
+        kill_at_random(out, *numbers)
     else:
-        world, batch = map(int, numbers)
+        world, batch = numbers
         torch.multiprocessing.start_processes(
-            _worker if how == "gloo" else _loser, (world, folder, batch), world, start_method="fork"
+            _worker if how == "gloo" else _loser,
+            (world, str(out), batch),
+            world,
+            start_method="fork",
         )
+
+
+def toy_process(how: str, out: Path, *numbers: int) -> str:
+    """What it prints; CalledProcessError, with what was said, if it fails."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(
+        ["hw2.distributed.train", "hw2.running", "torch.multiprocessing",
+         "torch._dynamo"]  # which the first optimizer imports
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        process = server.Process(target=_said_to, args=(Path(folder), how, out, *numbers))
+        process.start()
+        process.join()
+        said, failed = (Path(folder, name).read_text() for name in ("out", "err"))
+    if process.exitcode:
+        raise subprocess.CalledProcessError(process.exitcode, how, said, failed)
+    return said

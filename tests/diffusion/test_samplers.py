@@ -242,7 +242,7 @@ def test_timesteps_of_every_length(total: int) -> None:
         assert steps[0] == total - 1 and steps[-1] >= 0
         assert steps == sorted(steps, reverse=True)
         gaps = -np.diff([*steps, -1])
-        assert gaps.max() - gaps.min() <= 1 or abs(gaps - total / count).max() <= 1
+        assert gaps.max() - gaps.min() <= 1
 
 
 def test_the_courses_timesteps() -> None:
