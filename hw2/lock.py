@@ -57,8 +57,12 @@ def one_of_writers(out: Path) -> Iterator[None]:
 def refuse_at_work(folder: Path) -> None:
     """Raise BusyError if a job is at work in `folder`: what is read there is not yet all."""
     try:
-        with (folder / JOB_LOCK).open("rb") as file:
+        # A folder of others may have a pipe by that name, whose opening would wait.
+        file = os.open(folder / JOB_LOCK, os.O_RDONLY | os.O_NONBLOCK)
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(file)
     except BlockingIOError:
         raise BusyError(f"{folder}: a job is still at work there: wait for its end") from None
     except OSError:

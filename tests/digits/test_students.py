@@ -19,7 +19,8 @@ from hw2.digits.student_grades import DigitReader, Grade, grade
 from hw2.digits.student_report import flat, picture_rows, report_students, student_rows, to_json
 from hw2.digits.students import find_students
 from hw2.domains import DIGITS, DOMAINS
-from hw2.errors import ConfigError, DataError
+from hw2.errors import BusyError, ConfigError, DataError
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.metrics.digit_scores import DigitScores
 from hw2.metrics.intervals import wilson, with_limits
 from hw2.models.judge import build_judge
@@ -35,6 +36,16 @@ def found(*pictures: Path, out: Path = Path("out"), **more: object) -> list[Stud
 
 def ignore(count: int) -> None:
     """A bar that nobody sees."""
+
+
+@pytest.mark.parametrize("given", ["all", "all/ann"])
+def test_a_folder_that_is_still_drawn_is_refused(tmp_path: Path, given: str) -> None:
+    """Those pictures that were there were judged, and the rest told as missing."""
+    write_student(tmp_path / "all/ann", 1)
+    said = pytest.raises(BusyError, match=r"all/ann: a job is still at work there")
+    with only_writer(tmp_path / "all/ann", 0.0, JOB_LOCK), said:
+        found(tmp_path / given)
+    assert len(found(tmp_path / given)) == 1
 
 
 def test_a_folder_is_a_students_or_one_of_students(

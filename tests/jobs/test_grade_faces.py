@@ -1,6 +1,7 @@
 """jobs.grade_faces: errors that follow from the pictures, what is missing or broken, refusals."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from hw2.faces import student_report
 from hw2.figures.handed_sheets import HandedRow
+from hw2.lock import JOB_LOCK, only_writer
 from tests.jobs.command import Folder, rows
 
 NAMES = ("00", "01", "02")
@@ -42,6 +44,16 @@ def handed(folder: Folder) -> Folder:
 
 
 SETTINGS = {"pictures": "all", "gt": "gt", "out": "out"}
+
+
+def test_pictures_that_are_still_drawn_are_not_graded(handed: Folder) -> None:
+    with only_writer(handed.path / "all/bob", 0.0, JOB_LOCK):
+        said = handed.run_here("grade_faces", SETTINGS).refusal()
+    assert said == "all/bob: a job is still at work there: wait for its end"
+    assert not (handed.path / "out").exists()
+    (handed.path / "all/bob" / JOB_LOCK).unlink()
+    os.mkfifo(handed.path / "all/bob" / JOB_LOCK)  # nobody's: it is not waited for
+    assert handed.run_here("grade_faces", SETTINGS).code == 0
 
 
 def test_errors_follow_from_the_pictures(handed: Folder) -> None:

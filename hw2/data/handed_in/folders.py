@@ -15,6 +15,7 @@ from hw2.data.listing.folders import listed, names_of
 from hw2.data.listing.store import Entry, passed_over, readable
 from hw2.disclosure import plain, warn
 from hw2.errors import ConfigError, DataError
+from hw2.lock import refuse_at_work
 from hw2.places import uri_of
 
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
@@ -41,9 +42,13 @@ def students_in(
     whom nothing is read.
 
     Raises ConfigError for a bucket, for a folder that is there twice and for an OUT among students;
-    DataError for a folder that is none, that cannot be listed, or that holds no student's.
+    DataError for a folder that is none, that cannot be listed, or that holds no student's;
+    BusyError for a student's that a job is still drawing.
     """
     found = [one for given in pictures for one in _folders_of(given, out, is_students, want)]
+    for one in found:
+        if one.reason is None:
+            refuse_at_work(one.path)
     folders = [one.path for one in found]
     twice = Counter(os.path.realpath(one.path) for one in found if one.reason != LINKED)
     if again := [path for path, count in twice.items() if count > 1]:
