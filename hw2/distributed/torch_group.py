@@ -1,5 +1,6 @@
 """How workers of a training find each other: torch's process group on the nodes' own network."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +11,9 @@ import ray
 from ray.train.torch import TorchConfig
 
 from hw2.distributed.devices import gpu_refusal
+from hw2.distributed.leaving import save_first
+
+SAVING_SECONDS = 15.0  # a step and a checkpoint; else what follows the one before is repeated
 
 
 def use_own_network() -> None:
@@ -48,10 +52,16 @@ class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
         super().on_start(worker_group, backend_config)
 
     def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """Leave the group as it is: its processes are killed next.
+        """Have workers that are well save what they did, for a group of another size that follows.
 
+        The group stays as it is: its processes are killed next.
         Ray's own takes it from a worker that computes, which fails with a traceback, and waits half
         a minute for one that is stopped.
         """
+        status = worker_group.get_latest_poll_status()
+        if status is not None and not status.finished and not status.errors:
+            with contextlib.suppress(ray.exceptions.RayError):  # of one that is lost just now
+                saving = worker_group.execute_single_async(0, save_first, SAVING_SECONDS)
+                ray.get(saving, timeout=SAVING_SECONDS)
         if isinstance(backend_config, OwnNetworkConfig):
             backend_config.ending()

@@ -70,6 +70,22 @@ def test_a_node_that_is_told_to_go_costs_ten_seconds(run: Disturbed, cluster: Cl
     assert_plain(run.say())
 
 
+def test_a_node_that_joins_repeats_nothing(run: Disturbed, cluster: Cluster) -> None:
+    """Its workers are a new group, before which the old one saves what it did."""
+    os.kill(cluster.node.raylet(), signal.SIGKILL)
+    run.wait_for_starts(2)
+    run.wait("one worker at work", lambda: run.step() >= 20, 0.2)
+    cluster.node.kill()
+    cluster.join()
+    run.struck("node joins", "", restart=False)
+    run.wait_for_starts(3)
+    (_, two), (_, one), (begun, again) = run.starts()
+    assert (two, one, again) == (2, 1, 2)
+    [point] = run.points()
+    assert begun >= 20 and point.repeated <= 10, (begun, point)
+    assert_plain(run.say())
+
+
 def test_a_stop_after_a_node_was_lost_waits_for_no_worker(run: Disturbed, cluster: Cluster) -> None:
     os.kill(cluster.node.raylet(), signal.SIGKILL)
     run.wait("the others' end", lambda: not (run.out / WANTED).read_bytes(), 0.02)

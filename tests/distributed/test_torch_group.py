@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from hw2.distributed import torch_group
+from hw2.distributed.leaving import Leaving, save_first
 from hw2.distributed.torch_group import OwnNetworkConfig, use_own_network
 from tests.jobs.command import ROOT
+from tests.waiting import wait_for
 
 
 @ray.remote
@@ -61,12 +65,73 @@ def test_workers_one_of_whom_has_a_gpu_of_no_use_meet_all_the_same(
     assert begun == [joined]
 
 
-def test_a_group_that_ends_is_left_to_those_who_kill_it(tmp_path: Path) -> None:
-    """Taken from workers that compute it would fail them, and a stopped one would be waited for."""
-    file = tmp_path / "ending"
+class Ending:
+    """A group that ends, and notes which ranks of it are asked for what."""
+
+    def __init__(self, status: object, answer: Callable[[], object]) -> None:
+        self.status, self.answer = status, answer
+        self.asked: list[tuple[int, object]] = []
+
+    def get_latest_poll_status(self) -> object:
+        """As Ray's: what it last heard of the workers."""
+        return self.status
+
+    def execute_single_async(self, rank: int, ask: object, seconds: float) -> ray.ObjectRef:
+        """As Ray's; `answer` is what the worker does."""
+        self.asked.append((rank, ask))
+        return ray.remote(max_retries=0)(self.answer).remote()
+
+
+def well() -> bool:
+    """A worker that saves."""
+    return True
+
+
+def lost() -> None:
+    """A worker that is gone."""
+    os._exit(1)
+
+
+WELL = SimpleNamespace(finished=False, errors={})
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "asked"),
+    [
+        (WELL, well, True),
+        (WELL, lost, True),
+        (None, well, False),
+        (SimpleNamespace(finished=True, errors={}), well, False),
+        (SimpleNamespace(finished=False, errors={1: ValueError()}), well, False),
+    ],
+)
+def test_a_group_that_ends_is_left_to_those_who_kill_it(
+    ray_session: None,
+    tmp_path: Path,
+    status: object,
+    answer: Callable[[], object],
+    asked: bool,
+) -> None:
+    """Only where all are well, and so to be more or fewer, does worker 0 save before."""
+    file, group = tmp_path / "ending", Ending(status, answer)
     config = OwnNetworkConfig(backend="gloo", ending=file.touch)
-    config.backend_cls().on_shutdown(None, config)  # whoever asks a worker fails
+    config.backend_cls().on_shutdown(group, config)
+    assert group.asked == [(0, save_first)] * asked
     assert file.exists()
+
+
+def test_a_training_beside_is_waited_for_until_it_has_saved() -> None:
+    context = SimpleNamespace(preemption_context=SimpleNamespace(preemption_info=None))
+    leaving, looked = Leaving(), list[bool]()
+    with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(1) as beside:
+        patched.setattr("ray.train.v2._internal.execution.context.get_train_context",
+                        lambda: context)  # fmt: skip
+        assert not leaving()
+        saved = beside.submit(save_first, 30.0)
+        wait_for(lambda: looked.append(leaving()) or looked[-1])
+        assert not saved.done()  # it is about to
+        assert not leaving()
+        assert saved.result()
 
 
 @pytest.mark.slow
