@@ -53,13 +53,15 @@ class Trainer(TorchTrainer):
     def _register_sigint_handler(self, controller: Any) -> None:
         self.controller = controller
 
-    def succeed(self, run: str) -> None:
-        """Take the room that the cluster keeps for the training of this `run`, if it was killed.
+    def succeed(self) -> None:
+        """Take the room that the cluster keeps for trainings whose jobs were killed, whoever's.
 
-        Ray keeps it by an id that it draws anew for each trainer. Each elastic one, the same
-        training too, would wait until that is forgotten.
+        Each elastic one would wait until Ray forgets them. By the name that this one gets here,
+        which ends in its job's, it can be told of it too.
         """
-        object.__setattr__(self.train_run_context, "run_id", run)  # a frozen dataclass
+        own = f"{self.train_run_context.run_id}-{ray.get_runtime_context().get_job_id()}"
+        object.__setattr__(self.train_run_context, "run_id", own)  # a frozen dataclass
+        give_back_room_of_killed()
 
     def fit(self) -> Any:
         try:
@@ -76,3 +78,14 @@ def give_back_room(controller: Any, requester: str) -> None:
         controller.abort.remote()  # else it asks anew; it is not waited for, which takes a second
         kept = ray.get_actor(COORDINATOR, namespace=COORDINATOR)
         ray.get(kept.cancel_request.remote(requester), timeout=ANSWER_SECONDS)
+
+
+def give_back_room_of_killed() -> None:
+    """End what is kept free for trainings of ours whose jobs Ray knows to be dead."""
+    with contextlib.suppress(Exception):  # nobody has asked for room; a gone head is told of later
+        kept = ray.get_actor(COORDINATOR, namespace=COORDINATOR)
+        asking = kept.__ray_call__.remote(lambda actor: list(actor._ongoing_reqs))
+        dead = {job["JobID"] for job in ray._private.state.state.job_table() if job["IsDead"]}
+        for requester in ray.get(asking, timeout=ANSWER_SECONDS):
+            if requester.startswith("train-") and requester.rpartition("-")[2] in dead:
+                kept.cancel_request.remote(requester)

@@ -222,5 +222,6 @@ def _trainer(
             logging_config=LoggingConfig(log_level="INFO" if joining() else "WARNING"),
         ),
     )
-    trainer.succeed(tracker.run_id)
+    if joining():
+        trainer.succeed()
     return trainer

@@ -98,15 +98,21 @@ def test_a_stop_after_a_node_was_lost_waits_for_no_worker(run: Disturbed, cluste
     assert_plain(run.say())
 
 
-def test_the_room_of_a_killed_driver_is_its_successors(run: Disturbed, cluster: Cluster) -> None:
+@pytest.mark.parametrize("out", ["out", "another"])
+def test_the_room_of_a_killed_driver_is_the_next_ones(
+    run: Disturbed, cluster: Cluster, out: str
+) -> None:
+    """Also that of another OUT, and so of `--overwrite true`."""
     kept = cluster.kept_free()
     assert len(kept) == 1
     run.job.kill()
     run.job.wait()
+    run.settings["out"], run.out = out, run.folder.path / out
     began = time.monotonic()
     run.start()
-    run.wait_for_starts(2)
+    run.wait_for_starts(2 if out == "out" else 1)
     assert time.monotonic() - began < 150  # after three minutes Ray forgets who was killed
     wait_for(lambda: run.step() > 0)
-    assert cluster.kept_free() == kept
-    assert [workers for _, workers in run.starts()] == [2, 2]
+    [successor] = cluster.kept_free()
+    assert successor not in kept
+    assert {workers for _, workers in run.starts()} == {2}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private.state import state
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
@@ -83,6 +84,26 @@ def test_what_a_cluster_keeps_free_is_given_back_by_a_stop(
     wait_for(lambda: ray.get(running.is_aborted.remote()))
     for actor in (coordinator, running):
         ray.kill(actor)
+
+
+def test_the_room_of_jobs_that_are_dead_is_given_back(
+    ray_session: None, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of those at work is not, nor what others than trainings of ours ask for."""
+    coordinator = get_or_create_autoscaling_coordinator()
+    own = ray.get_runtime_context().get_job_id()
+    dead = {"JobID": "77000000", "IsDead": True}
+    monkeypatch.setattr(state, "job_table", lambda: [{"JobID": own, "IsDead": False}, dead])
+    asked = [f"train-a-{own}", "train-a-77000000", "train-77", "data-77000000", "train-a-78000000"]
+    for requester in asked:
+        wants = {"resources": [{"CPU": 1}], "expire_after_s": 600}
+        ray.get(coordinator.request_resources.remote(requester_id=requester, **wants))
+    trainer.succeed()
+    assert trainer.train_run_context.run_id.endswith(f"-{own}")
+    asks = coordinator.__ray_call__.remote(lambda actor: list(actor._ongoing_reqs))
+    assert ray.get(asks) == [one for one in asked if one != "train-a-77000000"]
+    ray.kill(coordinator)
+    trainer.succeed()  # where nobody has asked
 
 
 def test_a_stop_is_one_although_no_ray_answers(
