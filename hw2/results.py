@@ -126,6 +126,12 @@ def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
 
 
 def set_aside(out: Path) -> None:
-    """Move a folder of results to the first of OUT.old-1, OUT.old-2, .. that is free."""
-    asides = (out.with_name(f"{out.name}.old-{n}") for n in itertools.count(1))
-    out.rename(next(aside for aside in asides if not aside.exists()))
+    """Move a folder of results to the first of OUT.old-1, OUT.old-2, .. that is free.
+
+    A link stays, and leads to a new folder: what it led to is moved aside on its own disk.
+    """
+    folder = out.resolve() if out.is_symlink() else out
+    asides = (folder.with_name(f"{folder.name}.old-{n}") for n in itertools.count(1))
+    folder.rename(next(aside for aside in asides if not aside.exists()))
+    if folder is not out:
+        folder.mkdir()

@@ -602,6 +602,19 @@ def test_claim_of_a_broken_record(tmp_path: Path):
     assert (tmp_path / "o.old-1" / "config.yaml").read_text() == "a: ["
 
 
+def test_what_a_link_leads_to_is_moved_aside_on_its_own_disk(tmp_path: Path):
+    """The link itself was, and the new results went to the disk that it should spare."""
+    (tmp_path / "disk/results").mkdir(parents=True)
+    (tmp_path / "o").symlink_to(tmp_path / "disk/results")
+    for seed in range(3):
+        out = claim_out(demo(tmp_path / "o", overwrite=True, seed=seed))
+        (out / "seed").write_text(f"{seed}")
+    assert (tmp_path / "o").readlink() == tmp_path / "disk/results"
+    kept = {path.name: (path / "seed").read_text() for path in (tmp_path / "disk").iterdir()}
+    assert kept == {"results.old-1": "0", "results.old-2": "1", "results": "2"}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("o")] == ["o"]
+
+
 def test_claim_of_a_link_that_leads_nowhere(tmp_path: Path):
     (tmp_path / "o").symlink_to(tmp_path / "away")
     with pytest.raises(ConfigError, match=r"o \(a link to .*/away, which is not there\): choose"):
