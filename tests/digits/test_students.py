@@ -46,6 +46,9 @@ def test_a_folder_that_is_still_drawn_is_refused(tmp_path: Path, given: str) -> 
     with only_writer(tmp_path / "all/ann", 0.0, JOB_LOCK), said:
         found(tmp_path / given)
     assert len(found(tmp_path / given)) == 1
+    (tmp_path / "begun").mkdir()
+    with only_writer(tmp_path / "begun", 0.0, JOB_LOCK), pytest.raises(BusyError):
+        found(tmp_path / "begun")
 
 
 def test_a_folder_is_a_students_or_one_of_students(

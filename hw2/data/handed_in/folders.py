@@ -99,6 +99,7 @@ def _folders_of(
             f"pictures={given}: no such folder: {want} (of a name with a comma in it a list: "
             '\'["..", ".."]\')'
         )
+    refuse_at_work(given)  # it may hold no picture yet
     entries = listed(given)
     if is_students(entries):
         return [HandedFolder(given)]
