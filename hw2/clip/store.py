@@ -49,13 +49,9 @@ class EmbeddingStore:
         """Make the folder. Raises ConfigError where nothing can be written."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.mark = self._marked()
-
-    def _marked(self) -> str:
-        """The folder's mark, made if there is none: whole at once, as another job may read it."""
-        mark = self.folder / MARK
-        write_first(mark, uuid.uuid4().hex)
-        return mark.read_text("utf-8")
+            mark = self.folder / MARK
+            write_first(mark, uuid.uuid4().hex)  # whole at once, as another job may read it
+            self.mark = mark.read_text("utf-8")
 
     def refuse_other_disk(self) -> None:
         """On another node, raise ConfigError unless its folder is the one that was made."""
