@@ -49,21 +49,12 @@ def read_labels(path: Path) -> Labels:
             or an id or name is empty or there twice. One line, which names the file.
     """
     try:
-        return _labels(_pairs(_text(path)))
+        return _labels(_pairs(read_text(path, MAX_BYTES)))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path, MAX_BYTES)
-    except DataError:
-        raise
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f'cannot be read ({reason}): want id2label.json, {{"0": "name"}}'
-        ) from error
+        told = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise DataError(f'{path}: {told}: want id2label.json, {{"0": "name"}}') from error
 
 
 def _pairs(text: str) -> list[tuple[str, Any]]:

@@ -63,8 +63,7 @@ def read_student(
     `advance` is told how many more are done. Raises DataError if the files are no longer those.
     """
     path = out / READINGS / f"{known}.json"
-    kept = _kept(path, len(student.files), reader)
-    if kept is not None:
+    if (kept := _kept(path, len(student.files), reader)) is not None:
         advance(len(kept))
         return kept
     found: list[Reading] = []
@@ -168,11 +167,8 @@ def _kept(path: Path, count: int, reader: Reader[Any]) -> list[Reading] | None:
         rows = read_json(path)
     except (OSError, ValueError):
         return None
-    if not isinstance(rows, list) or len(rows) != count:
-        return None
-    if not all(_sound(row, reader) for row in rows):
-        return None
-    return [Reading(*row) for row in rows]
+    ours = isinstance(rows, list) and len(rows) == count and all(_sound(r, reader) for r in rows)
+    return [Reading(*row) for row in rows] if ours else None
 
 
 def _sound(row: object, reader: Reader[Any]) -> bool:
