@@ -71,7 +71,10 @@ def read_split(
             own_bad = [row for row in bad if row.file == str(table.file)]
             raise DataError(f"{table.file}: no row can be used: {_listed(own_bad)}")
     if bad and not skip_bad:
-        raise DataError(_refusal(split, bad))
+        raise DataError(
+            f"{len(bad)} bad {'row' if len(bad) == 1 else 'rows'} in the {split} split: "
+            f"{_listed(bad)}. Mend them, or leave them out with --data.skip_bad true"
+        )
     return replace(pack, bad=bad)
 
 
@@ -172,14 +175,6 @@ def _drop_older(path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if other != path and now - other.stat().st_mtime > KEPT_SECONDS:
                 other.unlink()
-
-
-def _refusal(split: Split, bad: Sequence[BadRow]) -> str:
-    rows = "row" if len(bad) == 1 else "rows"
-    return (
-        f"{len(bad)} bad {rows} in the {split} split: {_listed(bad)}. "
-        "Mend them, or leave them out with --data.skip_bad true"
-    )
 
 
 def _listed(bad: Sequence[BadRow]) -> str:
