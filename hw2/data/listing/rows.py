@@ -17,37 +17,27 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
+Row = tuple[str, str, int, int, int, int, str | None]
 CHUNK = 50_000  # rows that are Python objects at once
 SHOWN = 3  # classes or files that an error lists
 
 
 class Rows:
-    """Collects rows of SCHEMA; `add` takes them in its order."""
+    """Collects rows of SCHEMA."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, str, int, int, int, int, str | None]] = []
+        self._rows: list[Row] = []
         self._batches: list[pa.RecordBatch] = []
 
-    def add(
-        self,
-        source: str,
-        name: str,
-        *,
-        size: int,
-        mtime_ns: int,
-        label: int = -1,
-        offset: int = -1,
-        reason: str | None = None,
-    ) -> None:
-        """Add one row; label -1 where the class is unknown."""
-        self._rows.append((source, name, offset, size, mtime_ns, label, reason))
+    def add(self, row: Row) -> None:
+        """Add one row, in the order of SCHEMA; label -1 where the class is unknown."""
+        self._rows.append(row)
         if len(self._rows) >= CHUNK:
             self._pack()
 
     def add_entry(self, entry: Entry, reason: str | None, label: int = -1) -> None:
         """Add a file as one row: a picture, or one with the reason why none can be had of it."""
-        name, size, mtime_ns = entry.name, entry.size, entry.mtime_ns
-        self.add(name, name, size=size, mtime_ns=mtime_ns, label=label, reason=reason)
+        self.add((entry.name, entry.name, -1, entry.size, entry.mtime_ns, label, reason))
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Add rows that are columns already."""

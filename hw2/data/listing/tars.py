@@ -94,15 +94,8 @@ def _list_shard(shard: Entry, window: Window, classes: Classes, rows: Rows) -> s
                 if text is None
                 else _class_of_text(text, name, classes)
             )
-        rows.add(
-            shard.name,
-            name,
-            offset=member.offset,
-            size=member.size,
-            mtime_ns=shard.mtime_ns,
-            label=label,
-            reason=reason,
-        )
+        place = member.offset, member.size, shard.mtime_ns
+        rows.add((shard.name, name, *place, label, reason))
     return torn
 
 
