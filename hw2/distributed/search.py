@@ -77,18 +77,13 @@ def _optuna_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions: dict[str, Any] = {}
+    of, found = optuna.distributions, dict[str, Any]()
     for key, dimension in space.items():
         kind, value = dimension.kind_and_value
         if kind == "choice":
-            distributions[key] = optuna.distributions.CategoricalDistribution(
-                [_coded(choice) for choice in value]
-            )
+            found[key] = of.CategoricalDistribution([_coded(choice) for choice in value])
         elif kind == "randint":
-            low, high = value
-            distributions[key] = optuna.distributions.IntDistribution(low, high - 1)  # included
+            found[key] = of.IntDistribution(value[0], value[1] - 1)  # included
         else:
-            low, high = value
-            log = kind == "loguniform"
-            distributions[key] = optuna.distributions.FloatDistribution(low, high, log=log)
-    return distributions
+            found[key] = of.FloatDistribution(value[0], value[1], log=kind == "loguniform")
+    return found
