@@ -7,8 +7,8 @@ from transformers import CLIPTokenizer
 from hw2.errors import ConfigError
 
 
-def check_new_token(tokenizer: CLIPTokenizer, token: str) -> None:
-    """Raise ConfigError unless `token` can be added to the tokenizer's vocabulary.
+def add_token(tokenizer: CLIPTokenizer, token: str) -> int:
+    """Add `token` at the end of the vocabulary; its id. Raises ConfigError if it cannot be added.
 
     It must be without spaces and control characters, and be no word of the vocabulary, upper or
     lower case: added tokens are found in lowered text.
@@ -21,11 +21,6 @@ def check_new_token(tokenizer: CLIPTokenizer, token: str) -> None:
         raise ConfigError(
             f"token_name={token!r} is already in the vocabulary: choose another token_name"
         )
-
-
-def add_token(tokenizer: CLIPTokenizer, token: str) -> int:
-    """Add `token` at the end of the vocabulary; its id. See `check_new_token` for refusals."""
-    check_new_token(tokenizer, token)
     place = len(tokenizer)
     tokenizer.add_tokens(token)
     return place
@@ -50,7 +45,7 @@ def rename_clashing(tokens: Sequence[str]) -> list[str]:
     """The tokens of several concepts made distinct, in their order; the first keeps its name.
 
     A second "<new1>" becomes "<new1_2>", or the next number that no given token has. Upper and
-    lower case are alike, as in `check_new_token`.
+    lower case are alike, as in `add_token`.
     """
     taken = {token.lower() for token in tokens}
     names: list[str] = []
