@@ -44,19 +44,14 @@ def connected(scaling: ScalingConfig) -> Iterator[None]:
     _set_environment()
     import ray
 
-    if ray.is_initialized():
+    with contextlib.ExitStack() as begun:
+        if not ray.is_initialized():
+            with _own_signals():
+                _start_or_join()
+            begun.callback(ray.shutdown)
         share_of_cluster(scaling, 1)
         with _refusing_full():
             yield
-        return
-    with _own_signals():
-        _start_or_join()
-    try:
-        share_of_cluster(scaling, 1)
-        with _refusing_full():
-            yield
-    finally:
-        ray.shutdown()
 
 
 @contextlib.contextmanager
