@@ -34,21 +34,18 @@ def refuse_silent(seconds: float = ANSWER_SECONDS) -> None:
 
 
 def _silence(address: str, seconds: float) -> str | None:
+    import grpc
+    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
     from ray._private.services import canonicalize_bootstrap_address
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
     try:
         head = canonicalize_bootstrap_address(address)
     except (ConnectionError, ValueError) as error:
         return str(error)
-    return _ask(head, seconds) if head else None  # "local": a Ray of one's own
-
-
-def _ask(head: str, seconds: float) -> str | None:
-    import grpc
-    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
-    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
-    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-
+    if not head:  # "local": a Ray of one's own
+        return None
     refused = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
     try:
         # By Ray's options: a proxy for the web (http_proxy) is none between a cluster's machines.

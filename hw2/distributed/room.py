@@ -1,5 +1,6 @@
 """What the nodes of the connected cluster have room for, and whether others hold it now."""
 
+import math
 import os
 import time
 
@@ -56,11 +57,8 @@ def cluster_cpus_and_gpus() -> tuple[int, int]:
 
 def fitting(cpus: float, gpus: float = 0) -> int:
     """How many workers of so many CPUs and GPUs the nodes have room for; none spans two nodes."""
-    have = 0
-    for node_cpus, node_gpus in _nodes():
-        here = int(node_cpus / cpus)
-        have += max(0, min(here, int(node_gpus / gpus)) if gpus else here)
-    return have
+    most = ((c / cpus, g / gpus if gpus else math.inf) for c, g in _nodes())
+    return sum(max(0, int(min(here))) for here in most)
 
 
 def _nodes() -> list[tuple[float, float]]:
