@@ -11,7 +11,7 @@ import re
 import stat
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +92,10 @@ class EmbeddingStore:
 
     def has(self, content: str) -> bool:
         """Whether the embeddings of a part with this content are here, and whole."""
-        try:
+        with suppress(DataError):
             self.read(content)
-        except DataError:
-            return False
-        return True
+            return True
+        return False
 
     def remember(self, part: Part, content: str) -> None:
         """Lead from the untouched `part` to its content."""
@@ -146,11 +145,10 @@ class EmbeddingStore:
 
     def has_texts(self, prompts: Prompts) -> bool:
         """Whether the embeddings of these classes are here, and whole."""
-        try:
+        with suppress(DataError):
             self.read_texts(prompts)
-        except DataError:
-            return False
-        return True
+            return True
+        return False
 
     def write_texts(self, prompts: Prompts, classes: np.ndarray, scale: float) -> None:
         """Keep the class embeddings (c, d) of `prompts` and the model's scale."""

@@ -89,9 +89,7 @@ def prompt_rows(graded: Graded, baselines: Mapping[Prompt, tuple[float, float]])
     for name, own in graded.items():
         for key, of in own.items():
             row = {"student": name, "source": key[0], "prompt": key[1]} | of.counts
-            row |= {"best_image": None, "best_text": None}
-            if of.grade is not None:
-                row |= {"best_image": of.grade.best_image, "best_text": of.grade.best_text}
+            row |= {key: getattr(of.grade, key, None) for key in ("best_image", "best_text")}
             row |= dict(zip(("baseline_image", "baseline_text"), baselines[key], strict=True))
             row |= {"nearest": _nearest(of), "verdict": VERDICTS[of.passed]}
             for kind in ("image", "text"):

@@ -12,7 +12,7 @@ from hw2.domains import DIGITS, DOMAINS
 from hw2.errors import DataError
 from hw2.metrics.intervals import Interval
 from hw2.report.chart import Chart, chart
-from hw2.report.digits import DISTANCES, SCORES, SHOWN, labelled, name_of
+from hw2.report.digits import SCORES, SHOWN, labelled, name_of
 from hw2.report.outputs import JobOutput, as_interval
 from hw2.report.parts import Frame, Slider, sources
 from hw2.report.pictures import tiles
@@ -40,10 +40,9 @@ def guidance_slider(job: JobOutput) -> Slider:
         scores: list[tuple[str | Said, str]] = [
             (f"score.{k}", _share(trial.scores[k], s)) for k, s in SCORES.items()
         ]
-        for key in DISTANCES[:1]:
-            for domain, name in zip(DOMAINS, names, strict=True):
-                told = shown(trial.scores[f"{key}/{domain}"], "")
-                scores.append((f"score.{key}", f"{name} {told}"))
+        for domain, name in zip(DOMAINS, names, strict=True):
+            told = shown(trial.scores[f"frechet_judge/{domain}"])
+            scores.append(("score.frechet_judge", f"{name} {told}"))
         frames.append(Frame(f"w = {trial.at:g}", tuple(grids), tuple(scores)))
     # The scores without labels are of another size: beside them all others look alike.
     guided = _guided(trials)

@@ -98,10 +98,8 @@ class Recorder:
 
 
 def _row(report: Report) -> dict[str, float]:
-    row: dict[str, float] = {}
-    for name, interval in report.scores.items():
-        row |= interval.named(f"eval/{name}")
-    return row
+    scores = report.scores.items()
+    return {key: n for name, of in scores for key, n in of.named(f"eval/{name}").items()}
 
 
 def _make_newest(tracker: Tracker, report: Report) -> None:
