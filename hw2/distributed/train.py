@@ -124,9 +124,8 @@ def run_training_on(
                 return alike
         return None
 
-    alone = config.scaling.num_workers == 0
     with saving_first(out), following(journal, config.train.num_steps, name):
-        if alone:
+        if config.scaling.num_workers == 0:
             with only_writer(out):
                 if mirror := tracker.mirror:
                     mirror.pull_checkpoint()

@@ -121,13 +121,6 @@ def add_tokens(model: StableDiffusion, learnt: Sequence[Learnt]) -> None:
     model.text_encoder.set_input_embeddings(TokenRows(table, rows))
 
 
-def captioned(
-    model: StableDiffusion, learnt: Learnt, flip: bool, device: torch.device | None
-) -> Captioned:
-    """The concept's latents, mirrored too where `flip`, and its captions' tokens."""
-    return Captioned(views(model, learnt.pictures, flip, device), model.tokens(learnt.captions))
-
-
 def views(
     model: StableDiffusion,
     pictures: UInt8[Tensor, "n 3 h w"],
@@ -192,7 +185,10 @@ def concept_training(
     """
     add_tokens(model, learnt)
     prompts = checked_prompts(config, model, learnt)
-    concepts = [captioned(model, of, config.flip, device) for of in learnt]
+    concepts = [
+        Captioned(views(model, of.pictures, config.flip, device), model.tokens(of.captions))
+        for of in learnt
+    ]
     return Training(
         net=Text2Image(model.unet, model.text_encoder),
         objective=latent_objective(model),

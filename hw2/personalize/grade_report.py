@@ -159,13 +159,11 @@ def picture_rows_together(grades: Grades) -> Rows:
 
 def sheets(grades: Grades) -> Iterator[tuple[str, Image.Image]]:
     """For each prompt of a concept its source pictures above, and its best with their scores."""
-    for key in grades.alone:
-        name, place = key
-        title = f"source {name}, prompt {place}"
-        yield f"source{name}_prompt{place}", _sheet(grades, key, title)
+    for name, place in grades.alone:
+        yield f"source{name}_prompt{place}", _sheet(grades, (name, place))
 
 
-def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:
+def _sheet(grades: Grades, key: Prompt) -> Image.Image:
     concept, grade, scored = grades.concepts[key[0]], grades.alone[key], grades.scores.alone[key]
     paths = [grades.generated.alone[key][number] for number in grades.best(key)]
     side = decode(paths[0]).shape[0]
@@ -176,8 +174,8 @@ def _sheet(grades: Grades, key: Prompt, title: str) -> Image.Image:
         for i, number in zip(grade.best.tolist(), grades.best(key), strict=True)
     ]
     image, text = grades.baseline(key)
-    title += f": {VERDICTS[grades.passed(key)]} (image {grade.best_image:.1f}, text "
-    title += f"{grade.best_text:.1f}; baselines {image:g}, {text:g})"
+    title = f"source {key[0]}, prompt {key[1]}: {VERDICTS[grades.passed(key)]} (image "
+    title += f"{grade.best_image:.1f}, text {grade.best_text:.1f}; baselines {image:g}, {text:g})"
     of = f"the best {len(paths)} of {len(scored.numbers)} for: {concept.prompts[key[1]]}"
     rows = [
         GalleryRow(f"pictures of {concept.token_name}", given, [[] for _ in given]),
