@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2.errors import CheckpointError, DataError
+from hw2.lock import refuse_at_work
 from hw2.places import as_written, uri_of
 from hw2.runlog.addresses import resolve_uri, shareable
 
@@ -58,7 +59,8 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), a URI as
     s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder,
     of a training or of one of its checkpoints. Raises CheckpointError if there is none; it names
-    what the setting takes `also`, beside all these.
+    what the setting takes `also`, beside all these. Raises BusyError for final weights that a job
+    at work is about to replace: actors read them later than the job that has hashed them.
     """
     if model.startswith("asset:"):
         path = ASSETS / model.removeprefix("asset:") / FINAL
@@ -78,6 +80,8 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     path = Path(model).expanduser().absolute()  # workers run in folders of their own
     if path.is_dir():
         path = path / (STATE if (path / STATE).is_file() else FINAL)
+    if path.name == FINAL:
+        refuse_at_work(path.parent)
     if not path.is_file():
         what = "is not a regular file" if path.exists() and not path.is_dir() else "does not exist"
         raise CheckpointError(
@@ -93,7 +97,8 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
 
     `run:ID` are the artifacts of an MLflow run, safetensors alone, and a URI is a folder in a
     bucket: the files whose names match `wanted` are downloaded. Anything else is a folder, which
-    need not be there. Raises CheckpointError for an address without such files, which are `what`.
+    need not be there. Raises CheckpointError for an address without such files, which are `what`,
+    and BusyError for a folder in which a job is at work: what it left before is about to change.
     """
     if str(place).startswith("run:"):
         from hw2.runlog.artifacts import download_folder
@@ -106,7 +111,9 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
         from hw2.bucket.fetching import fetch_folder
 
         return fetch_folder(uri, key, wanted, what)
-    return Path(place).expanduser()
+    folder = Path(place).expanduser()
+    refuse_at_work(folder)
+    return folder
 
 
 def shown(place: str | Path) -> str:

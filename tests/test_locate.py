@@ -10,8 +10,9 @@ from hw2 import locate
 from hw2.checkpoint import CheckpointStore
 from hw2.clip.finding import find_clip
 from hw2.digits.judging import find_judge
-from hw2.errors import CheckpointError
+from hw2.errors import BusyError, CheckpointError
 from hw2.locate import FINAL, find_model
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.text2image.autoencoder_training import find_autoencoder
 
 
@@ -41,6 +42,19 @@ def test_a_checkpoint(tmp_path: Path) -> None:
     folder = CheckpointStore(tmp_path / "checkpoints").save(5, {"ema.w": torch.ones(1)}, {}, None)
     file = folder / "state.safetensors"
     assert find_model(str(folder)) == find_model(str(file)) == file
+
+
+def test_what_a_job_at_work_is_about_to_replace(tmp_path: Path) -> None:
+    """Actors that load later would draw with other weights than those that were hashed."""
+    file = tmp_path / FINAL
+    file.write_bytes(b"of fewer steps")
+    kept = CheckpointStore(tmp_path / "checkpoints").save(5, {"ema.w": torch.ones(1)}, {}, None)
+    with only_writer(tmp_path, 0.0, JOB_LOCK):
+        for model in (tmp_path, file):
+            with pytest.raises(BusyError, match=f"^{tmp_path}: a job is still at work there: wait"):
+                find_model(str(model))
+        assert find_model(str(kept)).parent == kept  # whose bytes stay
+    assert find_model(str(tmp_path)) == file
 
 
 def test_an_asset(assets: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2.errors import CheckpointError
+from hw2.errors import BusyError, CheckpointError
 from hw2.job import run_job
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.personalize.deltas import (
     WEIGHTS,
     Deltas,
@@ -101,6 +102,20 @@ def test_a_row_is_found(kind: str, tmp_path: Path, store: str, bucket_server: Bu
     config = GenerateConceptsConfig(out=tmp_path / "out", separate=(given,))
     rows = read_ways(config, tiny_model(), {})["separate"].rows
     assert rows.keys() == {token} and torch.equal(rows[token], torch.ones(WIDTH))
+
+
+def test_what_is_being_learnt_is_not_read(tmp_path: Path) -> None:
+    """A run that goes on to more steps has what it had learnt before, which would be taken."""
+    model = tiny_model()
+    made(tmp_path / "custom", model, "<new1>")
+    config = GenerateConceptsConfig(out=tmp_path / "out", joint=tmp_path / "custom")
+    with only_writer(tmp_path / "custom", 0.0, JOB_LOCK):
+        for read in (
+            lambda: read_ways(config, model, {}),
+            lambda: read_concepts_to_merge([tmp_path / "custom"], model),
+        ):
+            with pytest.raises(BusyError, match="custom: a job is still at work there: wait for"):
+                read()
 
 
 def test_what_is_wrong_is_told_of_the_address(
