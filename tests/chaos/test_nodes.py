@@ -82,7 +82,7 @@ def test_a_training_takes_the_nodes_that_there_are(
             row, samples = told[at + 7], range(BATCH)
             batch = training.source.batch(row.step, samples, BATCH)
             loss, _ = training.objective(training.net, batch, CounterRandom(0, row.step, samples))
-            assert row.values["train/loss"] == pytest.approx(float(loss), rel=1e-3)
+            assert row.values["train/loss"] == pytest.approx(loss.item(), rel=1e-3)
     finally:
         run.close()
 
