@@ -5,7 +5,8 @@ MLflow's SQL stores keep a row that is sent twice once: (run, key, step, time, v
 
 import logging
 import os
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,13 @@ class Delivery:
 
     def rows(self, entries: list[Entry]) -> None:
         """Send metrics, params, tags and status."""
-        try:
-            self._send_rows(entries)
-        except Exception as error:
-            if not self._refused(error):
-                raise
-            if len(entries) == 1:
-                what = f"{entries[0].kind} {', '.join(entries[0].values)}"[:200]
-                logger.warning("MLflow refuses %s (%s): left out", what, describe(error))
-            else:
-                for entry in entries:
-                    self.rows([entry])
+        refusal = self._refusal(lambda: self._send_rows(entries))
+        if refusal and len(entries) == 1:
+            what = f"{entries[0].kind} {', '.join(entries[0].values)}"[:200]
+            logger.warning("MLflow refuses %s (%s): left out", what, describe(refusal))
+        elif refusal:
+            for entry in entries:
+                self.rows([entry])
 
     def files(self, entries: list[Entry]) -> None:
         """Send each file of the entries; one that fails holds up no other; then this raises."""
@@ -53,16 +50,35 @@ class Delivery:
         for name, file in newest.items():
             if self._sent.get(name) == file["sha256"]:
                 continue
+            send = partial(self._send_file, name, self._out / file["path"])
             try:
-                self._send_file(name, self._out / file["path"])
+                refusal = self._refusal(send)
             except Exception as error:
-                if not self._refused(error):
-                    failure = error
-                    continue
-                logger.warning("MLflow refuses artifact %s (%s): left out", name, describe(error))
+                failure = error
+                continue
+            if refusal:
+                logger.warning("MLflow refuses artifact %s (%s): left out", name, describe(refusal))
             self._sent[name] = file["sha256"]
         if failure:
             raise failure
+
+    def _refusal(self, send: Callable[[], None]) -> Exception | None:
+        """Why the store refuses what `send` sends, though the run can be written; None: it has it.
+
+        Sent twice before that is believed: a run that was deleted may be restored in between.
+        Raises whatever else goes wrong.
+        """
+        refusal: Exception | None = None
+        for _ in range(2):
+            try:
+                send()
+            except Exception as error:
+                if not self._refused(error):
+                    raise
+                refusal = error
+            else:
+                return None
+        return refusal
 
     def _refused(self, error: Exception) -> bool:
         """Whether the run can be written, but not with this."""

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from hw2.runlog.delivery import Delivery
+from hw2.runlog.entries import Entry
 from tests.stores import expected, history, start
 from tests.waiting import wait_for
 
@@ -38,6 +40,26 @@ def test_rows_wait_while_their_run_is_deleted(
     assert "waiting for MLflow, up to 1 s more" in caplog.text
     client.restore_run(tracker.run_id)
     assert tracker.finish()
+    assert history(store, tracker.run_id) == expected(1)
+
+
+def test_a_row_that_comes_as_its_run_is_restored_is_not_taken_for_refused(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store answers that the run is deleted; asked then whether it is, it is not."""
+    tracker, client = start(tmp_path, store), MlflowClient(tracking_uri=store)
+    assert tracker.finish()
+    client.delete_run(tracker.run_id)
+    asked = Delivery._refused
+
+    def restored(self: Delivery, error: Exception) -> bool:
+        if client.get_run(tracker.run_id).info.lifecycle_stage == "deleted":
+            client.restore_run(tracker.run_id)
+        return asked(self, error)
+
+    monkeypatch.setattr(Delivery, "_refused", restored)
+    row = Entry("metrics", 1, {"loss": 0.0}, step=0)
+    Delivery(store, tracker.run_id, tmp_path).rows([row])
     assert history(store, tracker.run_id) == expected(1)
 
 
