@@ -9,6 +9,7 @@ from hw2.data.concepts import Concept, chosen_concepts, sources_by_token
 from hw2.data.files import read_json
 from hw2.disclosure import writable
 from hw2.errors import ConfigError, DataError
+from hw2.lock import refuse_at_work
 from hw2.personalize.finding import drawn_at
 from hw2.personalize.generating import TOGETHER, source_stem, together_stem
 from hw2.personalize.numbered import (
@@ -97,6 +98,7 @@ def find_alone(folder: Path, wanted: Mapping[str, Concept]) -> dict[Prompt, Numb
     """The pictures of single concepts, {source}/{prompt}/source{source}_prompt{prompt}_{n}.png."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: want one of jobs.generate_concepts")
+    refuse_at_work(folder)
     found = {}
     for source, concept in wanted.items():
         if not (folder / source).is_dir():
