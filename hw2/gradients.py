@@ -79,10 +79,17 @@ class Gradients:
     seed: int
     place: Place
     bf16: bool
+    graphs: bool = False  # whether `net` is compiled into CUDA graphs
+
+    def autocast(self) -> torch.autocast:
+        """The precision that `net` computes in."""
+        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, Tensor], float]:
         """All workers' loss and metrics, and this one's seconds of waiting for data."""
         config, place = self.config, self.place
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         share = place.share(config.batch_size)
         loss, extra, waited = torch.zeros((), device=place.device), dict[str, Tensor](), 0.0
         chunks = [
@@ -96,7 +103,7 @@ class Gradients:
             torch.manual_seed(hash((self.seed, step, chunk[0])) % 2**63)
             # Workers add up once, after the last chunk.
             with _quiet(self.net) if number < len(chunks) else contextlib.nullcontext():
-                with torch.autocast(place.device.type, torch.bfloat16, enabled=self.bf16):
+                with self.autocast():
                     random = random_for(place.device, self.seed, step, chunk, config.batch_size)
                     mean, more = self.objective(self.net, batch, random)
                 # DDP averages over workers: weigh by share, so that uneven shares count right.

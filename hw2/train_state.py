@@ -48,6 +48,17 @@ class TrainState:
             fused=True,
         )
 
+    def advance(self, rate: float, clip_norm: float) -> Tensor:
+        """One optimiser step at learning rate `rate`; the gradients' norm before it is clipped."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = nn.utils.clip_grad_norm_(self.params.values(), clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.ema.update(self.net, self.step)
+        return norm
+
     def tensors(self) -> dict[str, Tensor]:
         """All of it but the step, by name: `net.*`, `ema.*`, `optimizer.<moment>.*`."""
         net, ema = self.net.state_dict(), self.ema.net.state_dict()

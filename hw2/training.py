@@ -7,14 +7,13 @@ optimiser's moments and the step.
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hw2.allocator import OTHER
@@ -26,6 +25,7 @@ from hw2.gradients import Gradients, Objective, Place, Source
 from hw2.locate import FINAL
 from hw2.precision import wants_bf16
 from hw2.settings.training import TrainConfig
+from hw2.since_row import SinceRow, TrainingDiverged
 from hw2.stopping import Asked
 from hw2.train_state import TrainState
 from hw2.weights import save_weights, wrote_weights
@@ -65,10 +65,6 @@ class Training:
 def began_with(init: Path | None) -> dict[str, str]:
     """What `meta` says of the weights `init` that a training begins with; nothing of fresh ones."""
     return {} if init is None else {"init": sha256_of(init)}
-
-
-class TrainingDiverged(Hw2Error, ArithmeticError):
-    """The loss or gradient is no longer a number."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -114,39 +110,8 @@ def train(
             f"train.batch_size={config.batch_size} is smaller than the number of workers "
             f"{place.world_size}: raise it or lower scaling.num_workers"
         )
-    with place.room_on_gpu(OTHER):
-        net = training.net.to(place.device)
-        state = TrainState(net, config)
-    store = CheckpointStore(out / "checkpoints", config.keep_last)
-    final, done = out / FINAL, False
-    try:
-        if (checkpoint := store.latest()) is not None:
-            checkpoint.refuse_other(meta, out)
-            state.load(checkpoint.step, checkpoint.tensors)
-        if done := wrote_weights(final, {**meta, "step": config.num_steps}):
-            state.step = config.num_steps
-    except Hw2Error as mine:
-        error = error or mine
-    if place.world_size > 1:
-        error = state.refuse_apart(place.world_size, done, error)
-    if error is not None:
-        raise error
-    # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
-    # They overwrite what they gave the call before, so that no gradients can be added up.
-    alone = place.world_size == 1 and config.accumulate == 1
-    graphs = config.compile and alone and place.device.type == "cuda"
-    if config.compile:
-        net.compile(mode="reduce-overhead" if graphs else None)
-    worker_net: nn.Module = net
-    if place.world_size > 1:
-        # Without find_unused_parameters DDP rebuilds its buckets after the first step, and a
-        # resumed run would add gradients up in another order than the undisturbed one.
-        worker_net = DistributedDataParallel(net, find_unused_parameters=True)
-    bf16 = wants_bf16(config.precision, place.device)
-    gradients = Gradients(
-        worker_net, training.objective, training.source, config, training.seed, place, bf16
-    )
-
+    state, store, done = _taken_up(training, place, error)
+    gradients = _gradients(training, place)
     less = f"lower train.batch_size={config.batch_size}, or raise train.accumulate"
     less += f"={config.accumulate}; checkpoints are kept"
     way_out = (
@@ -158,68 +123,36 @@ def train(
         yield Begun(state.step)
     elif not done:  # stopped after its last checkpoint: what belongs to that may be missing
         yield Saved(state.step, state.ema.net)
-    started = time.perf_counter()
-    asked, saved = Asked(out), state.step
-    unseen: list[tuple[int, Tensor, Tensor, float]] = []  # step, loss, norm, wait since the row
+    since, asked, saved = SinceRow(way_out), Asked(out), state.step
 
     while state.step < config.num_steps:
         if place.rank == 0 and ((stops := asked()) or place.leaving()):
-            sound = state.step > saved and error is None and state.is_finite()
-            if sound and all(math.isfinite(float(norm)) for _, _, norm, _ in unseen):
-                with contextlib.suppress(Hw2Error, OSError):  # the last one stays
-                    state.check_frozen()
-                    store.save(state.step, state.tensors(), meta, None)
-                    saved = state.step
+            sound = state.step > saved and error is None and since.is_finite()
+            if kept := sound and _kept(state, store, meta):
+                saved = state.step
             if stops:
                 asked.answer()
-            elif sound and saved == state.step:
+            elif kept:
                 yield Kept(saved)
-        step = state.step + 1
-        rate = learning_rate(config, step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        net.train()
-        if graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+        step, rate = state.step + 1, learning_rate(config, state.step + 1)
+        state.net.train()
         with place.room_on_gpu(less):
-            loss, extra, waited = gradients(step)
-            norm = nn.utils.clip_grad_norm_(state.params.values(), config.clip_norm)
-            state.optimizer.step()
-            state.optimizer.zero_grad(set_to_none=True)
-            state.ema.update(net, step)
-        unseen.append((step, loss, norm, waited))
-        state.step = step
+            loss, means, waited = gradients(step)
+            norm = state.advance(rate, config.clip_norm)
+        since.add(step, loss, norm, waited)
 
         saving = step % config.checkpoint_every == 0 or step == config.num_steps
         if not (saving or step % config.log_every == 0):
-            continue  # looking at a number would wait for the device
-        for number, its_loss, its_norm, _ in unseen:
-            if not math.isfinite(float(its_norm)):
-                said = f"loss {float(its_loss):.4g}, gradient norm {float(its_norm):.4g}"
-                raise TrainingDiverged(f"step {number}: {said}: {way_out}")
-        # Logging, reporting and saving the row before are part of this row's time.
-        seconds = time.perf_counter() - started
-        started = time.perf_counter()
-        pictures, waits = config.batch_size * len(unseen), sum(wait for *_, wait in unseen)
-        unseen.clear()
+            continue
+        row = since.row(config.batch_size, {**means, "learning_rate": rate})
         if saving and not state.is_finite():  # the gradient was, and the update was too large
             raise TrainingDiverged(f"step {step}: a weight is no longer a number: {way_out}")
         measured: dict[str, float] = {}
         if saving and training.evaluate is not None and place.rank == 0:
-            autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=bf16)
-            with place.room_on_gpu(less), torch.no_grad(), autocast:
+            with place.room_on_gpu(less), torch.no_grad(), gradients.autocast():
                 measured = training.evaluate(state.ema.net)
-        row = {
-            "train/loss": float(loss),
-            **{f"train/{key}": float(value) for key, value in extra.items()},
-            "train/learning_rate": rate,
-            "train/gradient_norm": float(norm),
-            "train/pictures_per_second": pictures / seconds,
-            "train/data_wait_share": waits / seconds,
-            **measured,
-        }
         try:
-            yield Row(step, row)
+            yield Row(step, row | measured)
             if saving and place.rank == 0 and error is None:
                 state.check_frozen()
                 store.save(step, state.tensors(), meta, measured.get("eval/loss"))
@@ -236,5 +169,60 @@ def train(
     if place.rank == 0:
         store.sweep()  # a run killed in its last checkpoint writes no other one
         if not done:
-            nets = {"net": net, "ema": state.ema.net}
-            save_weights(final, nets, {**meta, "step": state.step}, only=state.names)
+            nets = {"net": state.net, "ema": state.ema.net}
+            save_weights(out / FINAL, nets, {**meta, "step": state.step}, only=state.names)
+
+
+def _taken_up(
+    training: Training, place: Place, error: Exception | None
+) -> tuple[TrainState, CheckpointStore, bool]:
+    """What moves, as the newest good checkpoint has it; the checkpoints; whether all is done.
+
+    Raises, on every worker, the first of the workers' errors: this one's is `error`, if any.
+    """
+    config, out, meta = training.config, training.out, training.meta
+    with place.room_on_gpu(OTHER):
+        state = TrainState(training.net.to(place.device), config)
+    store, done = CheckpointStore(out / "checkpoints", config.keep_last), False
+    try:
+        if (checkpoint := store.latest()) is not None:
+            checkpoint.refuse_other(meta, out)
+            state.load(checkpoint.step, checkpoint.tensors)
+        if done := wrote_weights(out / FINAL, {**meta, "step": config.num_steps}):
+            state.step = config.num_steps
+    except Hw2Error as mine:
+        error = error or mine
+    if place.world_size > 1:
+        error = state.refuse_apart(place.world_size, done, error)
+    if error is not None:
+        raise error
+    return state, store, done
+
+
+def _gradients(training: Training, place: Place) -> Gradients:
+    """What computes a step's gradients, among the other workers, compiled if that is wanted."""
+    config, net = training.config, training.net
+    # A small network keeps a GPU waiting for its hundreds of launches a step: CUDA graphs are one.
+    # They overwrite what they gave the call before, so that no gradients can be added up.
+    alone = place.world_size == 1 and config.accumulate == 1
+    graphs = config.compile and alone and place.device.type == "cuda"
+    if config.compile:
+        net.compile(mode="reduce-overhead" if graphs else None)
+    if place.world_size > 1:
+        # Without find_unused_parameters DDP rebuilds its buckets after the first step, and a
+        # resumed run would add gradients up in another order than the undisturbed one.
+        net = DistributedDataParallel(net, find_unused_parameters=True)
+    bf16 = wants_bf16(config.precision, place.device)
+    source, seed = training.source, training.seed
+    return Gradients(net, training.objective, source, config, seed, place, bf16, graphs)
+
+
+def _kept(state: TrainState, store: CheckpointStore, meta: dict[str, Any]) -> bool:
+    """Whether a checkpoint between two others is saved; where it cannot be, the last one stays."""
+    if not state.is_finite():
+        return False
+    with contextlib.suppress(Hw2Error, OSError):
+        state.check_frozen()
+        store.save(state.step, state.tensors(), meta, None)
+        return True
+    return False
