@@ -17,6 +17,8 @@ from hw2.yaml_text import read_yaml
 if TYPE_CHECKING:
     from hw2.bucket.mirror import Mirror
 
+SETTINGS, SETTINGS_DRAFT = "config.yaml", ".config.yaml.tmp"
+INPUTS, INPUTS_DRAFT = "inputs.json", "inputs.tmp"
 SHOWN = 6  # differences that are told, of all
 
 
@@ -46,63 +48,35 @@ def claim_out(
     """
     out = mirror.folder if mirror else config.out.absolute()
     shown = mirror.bucket.shown if mirror else out
-    record, draft = out / "config.yaml", out / ".config.yaml.tmp"
-    sums, sums_draft = out / "inputs.json", out / "inputs.tmp"
-    inputs = dict(inputs or {})
-    ignore = {"out", "name", "overwrite", *ignore}
+    record, inputs = out / SETTINGS, dict(inputs or {})
     advice = "choose another --out"
     try:
         out.mkdir(parents=True, exist_ok=True)
         others = mirror.pull_settings() if mirror else False
         if trap := planted(out):
             raise ConfigError(f"out={shown}: {trap}: nothing is written there: {advice}")
-        ours = (draft, sums, sums_draft, out / JOB_LOCK)
-        filled = others or any(path not in ours for path in out.iterdir())
+        ours = (SETTINGS_DRAFT, INPUTS, INPUTS_DRAFT, JOB_LOCK)
+        filled = others or any(path.name not in ours for path in out.iterdir())
         if filled and not record.exists():  # looked for last: another job may write it first
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
         if not mirror:
             hold(out)
-        if record.exists():
-            known = read_mapping(sums)
-            # Where the same bytes lie decides nothing.
-            alike = {name for name, found in inputs.items() if known.get(name) == found}
-            here = leaves(config.shown(), ignore | alike)
-            try:
-                there = leaves(masked(read_yaml(record)), ignore | alike)
-                differ = difference(there, here)
-                if len(there.keys() ^ here.keys()) > SHOWN:
-                    differ = ["another job has made it"]
-            except ConfigError as broken:
-                differ = [str(broken)]
-            differ += _other_inputs(sums, inputs)
-            if differ and not config.overwrite:
+        if record.exists() and (differ := _differences(out, config, ignore, inputs)):
+            if not config.overwrite:
                 more = f"; and {len(differ) - SHOWN} more" * (len(differ) > SHOWN)
                 found = f"results of other settings ({'; '.join(differ[:SHOWN])}{more})"
                 raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
-            if differ and mirror:
+            if mirror:
                 mirror.set_aside()
-            elif differ:
-                if Path.cwd().is_relative_to(out.resolve()):
-                    said = "is or holds the working folder, which --overwrite true would move aside"
-                    raise ConfigError(f"out={shown} {said}: cd to another, or {advice}")
-                if (out / LOCK).exists():
-                    with only_writer(out):
-                        pass  # what outlived its job would write into the new folder
-                set_aside(out)
+            else:
+                _make_way(out, advice)
                 return claim_out(config, ignore, inputs, mirror, hold)  # another may be first
         if mirror:
             mirror.take_over()
         # Also of what this run leaves out: what was made from it may lie there.
-        kept = read_mapping(sums) if record.exists() else {}
-        for path, passing, content in (
-            (sums, sums_draft, json.dumps(kept | inputs)),
-            (record, draft, dump(config)),
-        ):
-            with passing.open("w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            passing.replace(path)
+        kept = read_mapping(out / INPUTS) if record.exists() else {}
+        _put(out / INPUTS, out / INPUTS_DRAFT, json.dumps(kept | inputs))
+        _put(record, out / SETTINGS_DRAFT, dump(config))
     except OSError as error:
         if wants_room(error):
             shown, advice = out, MAKE_ROOM
@@ -111,6 +85,25 @@ def claim_out(
             why = f"a link to {out.readlink()}, which is not there"
         raise ConfigError(f"cannot use out={shown} ({why}): {advice}") from None
     return out
+
+
+def _differences(
+    out: Path, config: JobConfig, ignore: Collection[str], inputs: Mapping[str, str]
+) -> list[str]:
+    """How what `out` was made from differs from `config` and `inputs`, a text each."""
+    known = read_mapping(out / INPUTS)
+    # Where the same bytes lie decides nothing.
+    alike = {name for name, found in inputs.items() if known.get(name) == found}
+    ignore = {"out", "name", "overwrite", *ignore, *alike}
+    here = leaves(config.shown(), ignore)
+    try:
+        there = leaves(masked(read_yaml(out / SETTINGS)), ignore)
+        differ = difference(there, here)
+        if len(there.keys() ^ here.keys()) > SHOWN:
+            differ = ["another job has made it"]
+    except ConfigError as broken:
+        differ = [str(broken)]
+    return differ + _other_inputs(out / INPUTS, inputs)
 
 
 def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
@@ -123,6 +116,26 @@ def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:
         return [f"{sums.name}, which tells what they were made from, is missing or damaged"]
     others = [k for k, v in inputs.items() if known.get(k, v) != v]
     return [f"{'other' if k.endswith('s') else 'another'} {k}" for k in others]
+
+
+def _make_way(out: Path, advice: str) -> None:
+    """Move `out` aside; ConfigError if one stands in it, BusyError if it is still written to."""
+    if Path.cwd().is_relative_to(out.resolve()):
+        said = "is or holds the working folder, which --overwrite true would move aside"
+        raise ConfigError(f"out={out} {said}: cd to another, or {advice}")
+    if (out / LOCK).exists():
+        with only_writer(out):
+            pass  # what outlived its job would write into the new folder
+    set_aside(out)
+
+
+def _put(path: Path, draft: Path, content: str) -> None:
+    """Write `path` by way of `draft`: it is there whole, or as it was."""
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def set_aside(out: Path) -> None:

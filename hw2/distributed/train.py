@@ -2,26 +2,20 @@
 
 import contextlib
 import functools
-import json
-import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hw2.bucket.mirror import Address, Mirror
-from hw2.bucket.out import joined
 from hw2.config import ScalingConfig
-from hw2.distributed.agreeing import agree, refuse_unlike
-from hw2.distributed.asking import answering, asking, hears_no_more
-from hw2.distributed.devices import given_gpu, own_device, with_threads
-from hw2.distributed.failures import MAX_FAILURES, seeing_lost
-from hw2.distributed.leaving import Leaving
+from hw2.distributed.asking import asking, hears_no_more
+from hw2.distributed.devices import own_device, with_threads
+from hw2.distributed.failures import MAX_FAILURES
 from hw2.distributed.reach import joining
 from hw2.distributed.room import growing, share_of_cluster
 from hw2.distributed.session import clear_ray_storage, connected, ray_storage
-from hw2.distributed.sight import refuse_other_disk
+from hw2.distributed.train_worker import work
 from hw2.errors import Hw2Error
 from hw2.gradients import Place
 from hw2.locate import FINAL
@@ -82,47 +76,7 @@ def run_training_on(
     there = config.absolute()
 
     def worker() -> Hw2Error | None:
-        from ray import train as ray_train
-        from ray.train.torch import get_device
-
-        logging.getLogger().setLevel(logging.WARNING)  # Ray tells of each report
-        context = ray_train.get_context()
-        rank, world_size = context.get_world_rank(), context.get_world_size()
-        place = Place(rank, world_size, get_device(), Leaving())
-        # An Hw2Error is returned: raised, Ray would try the same again. All return it or none, else
-        # those that go on would wait for the others.
-        with contextlib.ExitStack() as held:
-            try:
-                here, mirror, newest = _folder(address, out, run_file, place, held)
-                error: Hw2Error | None = None
-                meta = None
-                try:
-                    if mirror is not None and newest is not None:
-                        mirror.pull_below(newest)
-                    with given_gpu(place.device.type == "cuda"):
-                        training = make(there, here, place.device)
-                    meta = json.dumps(training.meta, sort_keys=True)
-                    if place.rank == 0 and mirror is None:
-                        held.enter_context(only_writer(out, patience))
-                        refuse_other_disk(out / RUN_FILE, run_file)  # moved aside meanwhile
-                except Hw2Error as mine:
-                    error = mine
-                refuse_unlike(agree(error, place.world_size, meta))
-
-                if place.rank == 0 and mirror is not None:
-                    held.enter_context(answering(mirror))
-
-                def saved(step: int, error: Hw2Error | None = None) -> None:
-                    # The checkpoints are our own, verified and shared with runs without Ray: Ray
-                    # is told of the step alone. Every worker must report the same number of times.
-                    agree(error, place.world_size)
-                    ray_train.report({"step": step})
-
-                with seeing_lost():
-                    run(training, place, saved, mirror)
-            except Hw2Error as alike:  # agreed on; the batch's size, the gradient's norm
-                return alike
-        return None
+        return work(make, there, out, address, run_file, patience)
 
     with saving_first(out), following(journal, config.train.num_steps, name):
         if config.scaling.num_workers == 0:
@@ -141,27 +95,6 @@ def run_training_on(
     if error is not None:
         raise error
     tracker.log_file(out / FINAL)
-
-
-def _folder(
-    address: Address | None, out: Path, run_file: str, place: Place, held: contextlib.ExitStack
-) -> tuple[Path, Mirror | None, str | None]:
-    """Where this worker finds OUT, a copy if that is in a bucket; and the checkpoint to copy."""
-    error: Hw2Error | None = None
-    newest, mirror = None, None
-    try:
-        if address is not None:
-            mirror = held.enter_context(joined(address, writes=place.rank == 0))
-            if place.rank == 0:
-                newest = mirror.pull_checkpoint()
-            else:
-                mirror.pull()  # what the driver has made for the training
-        else:
-            refuse_other_disk(out / RUN_FILE, run_file)
-    except Hw2Error as mine:
-        error = mine
-    newest = agree(error, place.world_size, newest)[0]  # else one could copy a later one
-    return mirror.folder if mirror else out, mirror, newest
 
 
 def _workers(scaling: ScalingConfig, batch_size: int) -> tuple[int | tuple[int, int], bool]:

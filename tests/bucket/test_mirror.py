@@ -18,7 +18,7 @@ from hw2.bucket.owner import TakenOver
 from hw2.bucket.storage import Bucket, Stamp
 from hw2.checkpoint import CheckpointStore
 from hw2.distributed.session import clear_ray_storage, ray_storage
-from hw2.distributed.train import _folder
+from hw2.distributed.train_worker import _folder
 from hw2.errors import StorageError
 from hw2.gradients import Place
 from hw2.runlog.entries import Entry

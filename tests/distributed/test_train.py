@@ -15,14 +15,8 @@ from hw2.config import ScalingConfig
 from hw2.distributed import devices, room, train
 from hw2.distributed.agreeing import refuse_unlike
 from hw2.distributed.failures import MAX_FAILURES
-from hw2.distributed.train import (
-    A_DAY,
-    RESIZE_SECONDS,
-    _folder,
-    _trainer,
-    _workers,
-    run_training,
-)
+from hw2.distributed.train import A_DAY, RESIZE_SECONDS, _trainer, _workers, run_training
+from hw2.distributed.train_worker import _folder
 from hw2.errors import ConfigError
 from hw2.gradients import Place
 from hw2.runlog.run_file import RUN_FILE
@@ -118,6 +112,7 @@ def trainer_of(out: Path, **scaling: Any) -> Any:
     return _trainer(print, config, Tracker(out, "0123", None, owner=True), "job")
 
 
+@pytest.mark.usefixtures("ray_session")  # whose room for the dead is asked for
 @pytest.mark.parametrize(
     ("gpus", "each", "backend"), [(0, {"CPU": 2}, "gloo"), (4, {"CPU": 2, "GPU": 1}, "nccl")]
 )
