@@ -1,6 +1,5 @@
 """What every job does around its work: claim a folder, open a run."""
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from hw2.lock import JOB_LOCK, NODE_SECONDS, only_writer
 from hw2.places import uri_of
 from hw2.results import claim_out
 from hw2.runlog.addresses import resolve_uri, run_page, ui_command
+from hw2.runlog.environment import code_hash
 from hw2.runlog.tracker import Tracker
 from hw2.settings.training import TrainingJobConfig
 from hw2.tracking import DATA_HASH, refuse_silent
@@ -141,13 +141,3 @@ def _mirror(out: Path) -> "Iterator[Mirror | None]":
     else:
         refuse_unseen(out)
         yield None
-
-
-def code_hash() -> str:
-    """sha256 over the sources of hw2 and jobs; there also where there is no git."""
-    root = Path(__file__).parents[1]
-    paths = sorted(path for folder in ("hw2", "jobs") for path in (root / folder).rglob("*.py"))
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()

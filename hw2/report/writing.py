@@ -16,8 +16,8 @@ from hw2.report.page import render
 from hw2.report.stand_ins import stand_ins
 from hw2.report.steps import StepResult
 from hw2.runlog.addresses import sqlite_uri, ui_command
+from hw2.runlog.environment import code_hash
 from hw2.runlog.tracker import Tracker
-from hw2.runs import code_hash
 from hw2.settings.report import Language
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,6 +1,8 @@
 """What a run was made with: the commit of this code and the versions of its packages."""
 
 import contextlib
+import functools
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -30,6 +32,17 @@ def environment_tags() -> dict[str, str]:
         changed = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
         tags["git.dirty"] = str(bool(changed)).lower()
     return tags
+
+
+@functools.cache
+def code_hash() -> str:
+    """sha256 over the sources of hw2 and jobs; there also where there is no git."""
+    root = Path(__file__).parents[2]
+    paths = sorted(path for folder in ("hw2", "jobs") for path in (root / folder).rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _git(*arguments: str) -> str:

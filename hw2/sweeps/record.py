@@ -37,6 +37,7 @@ class Recorder:
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         rungs = [report.samples for report in trial.reports]
         state = {"samples": rungs, "error": trial.error, "parent": self.parent.run_id}
+        state |= {"code": trial.code}  # of the same samples other code may have other scores
         before = read_mapping(trial.folder / RECORDED, absent=OSError)
         if before == state:
             return
@@ -105,9 +106,16 @@ def _row(report: Report) -> dict[str, float]:
 def _make_newest(tracker: Tracker, report: Report) -> None:
     """Let the run's newest scores be those of `report`, also if it has steps of more samples.
 
-    MLflow takes the value of the last step for the newest, and of one step the latest.
+    Likewise if other code has scored its samples before. MLflow takes the value of the last step
+    for the newest, and of one step the latest.
     """
     steps, summary = tracker.journal.latest("metrics"), tracker.journal.latest("summary")
+    rows = [row.values for row in tracker.journal.rows() if row.step == report.samples]
+    told = {key: value for row in rows for key, value in row.items()}
     row = _row(report)
-    behind = {k: v for k, v in row.items() if steps[k] > report.samples or k in summary}
+    behind = {
+        k: v
+        for k, v in row.items()
+        if steps[k] > report.samples or k in summary or told.get(k) != v
+    }
     tracker.log_summary(behind)

@@ -18,6 +18,7 @@ from hw2.errors import Hw2Error
 from hw2.figures.files import write_atomic
 from hw2.metrics.intervals import Interval
 from hw2.metrics.jackknife import Estimate, Found, interval_of
+from hw2.runlog.environment import code_hash
 from hw2.sweeps.space import Point, key_of
 
 Arrays = dict[str, np.ndarray]
@@ -63,7 +64,8 @@ class Report:
 class TrialResult:
     """All that is known of a trial, as its folder keeps it.
 
-    `error` is the last line of what ended it, "" if nothing did; `trace` the whole of it.
+    `error` is the last line of what ended it, "" if nothing did; `trace` the whole of it. `code` is
+    the `code_hash` of what took the scores, "" where that was not kept.
     `outcomes` are what is compared in pairs: (n,) of the noises, or an Estimate's table (2, moves).
     """
 
@@ -74,6 +76,7 @@ class TrialResult:
     error: str = ""
     trace: str = ""
     outcomes: Arrays = field(default_factory=dict)
+    code: str = ""
 
     @property
     def scores(self) -> dict[str, Interval]:
@@ -106,12 +109,13 @@ def read_trial(out: Path, point: Point) -> TrialResult:
             for report in kept["reports"]
         )
         seconds, error, trace = float(kept["seconds"]), str(kept["error"]), str(kept["trace"])
+        code = str(kept.get("code", ""))
     except NOT_OURS:  # or not begun
         return TrialResult(point, folder)
     outcomes = kept_arrays(folder / OUTCOMES)
     if outcomes is None:  # its pictures are scored again
         return TrialResult(point, folder, (), seconds, error, trace)
-    return TrialResult(point, folder, reports, seconds, error, trace, outcomes)
+    return TrialResult(point, folder, reports, seconds, error, trace, outcomes, code)
 
 
 def kept_trials(out: Path) -> list[TrialResult]:
@@ -148,21 +152,23 @@ def run_trial(
     """Draw and score the trial at `point` up to each of `rungs`, or tell what is kept of it.
 
     Yields a Report a rung. A chunk that was drawn, and a rung that was scored, is read, not done
-    again; but behind a rung that is new, all are scored anew. Files appear whole or not at all.
+    again; but behind a rung that is new, all are scored anew, and so are those that other code has
+    scored: it may do it in another way. Files appear whole or not at all.
     `fetch(other)` brings to `out` what is kept elsewhere of another trial that this one draws on.
     """
     kept = read_trial(out, point)
     folder = kept.folder
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "point.json", point)
-    reports = {report.samples: report for report in kept.reports}
+    code = code_hash()
+    reports = {report.samples: report for report in kept.reports if kept.code == code}
     missing = [rung for rung in rungs if rung not in reports]
     if missing or kept.samples > rungs[-1]:  # outcomes and sheet are to be of the last report
         first = missing[0] if missing else rungs[-1]
         reports = {samples: reports[samples] for samples in reports if samples < first}
     seconds = kept.seconds
     if kept.error or len(reports) < len(kept.reports):
-        _keep(folder, list(reports.values()), seconds)  # tried again: the old error is over
+        _keep(folder, code, list(reports.values()), seconds)  # tried again: the old error is over
     for rung in rungs:
         if rung not in reports:
             began = time.monotonic()
@@ -176,7 +182,7 @@ def run_trial(
             estimates = {k: found for k, found in scores.items() if isinstance(found, Estimate)}
             tables = {name: estimate.table().numpy() for name, estimate in estimates.items()}
             _keep_arrays(folder / OUTCOMES, outcomes | tables)
-            _keep(folder, list(reports.values()), seconds)
+            _keep(folder, code, list(reports.values()), seconds)
         yield reports[rung]
 
 
@@ -190,7 +196,8 @@ def fail_trial(out: Path, point: Point, error: BaseException | str) -> None:
         line = str(error) if told else f"{type(error).__name__}: {error}"
         trace = "" if told else "".join(traceback.format_exception(error))
     kept.folder.mkdir(parents=True, exist_ok=True)
-    _keep(kept.folder, list(kept.reports), kept.seconds, mask(" ".join(line.split())), mask(trace))
+    line, trace = mask(" ".join(line.split())), mask(trace)
+    _keep(kept.folder, kept.code, kept.reports, kept.seconds, line, trace)
 
 
 def cut(drawn: Arrays, samples: int, drawn_samples: int) -> Arrays:
@@ -239,11 +246,16 @@ def _keep_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def _keep(
-    folder: Path, reports: Sequence[Report], seconds: float, error: str = "", trace: str = ""
+    folder: Path,
+    code: str,
+    reports: Sequence[Report],
+    seconds: float,
+    error: str = "",
+    trace: str = "",
 ) -> None:
     rows = [
         {"samples": r.samples, "scores": {k: v.to_json() for k, v in r.scores.items()}}
         for r in reports
     ]
-    kept: dict[str, Any] = {"reports": rows, "seconds": seconds, "error": error, "trace": trace}
-    write_json(folder / RESULT, kept)
+    told: dict[str, Any] = {"seconds": seconds, "error": error, "trace": trace, "code": code}
+    write_json(folder / RESULT, {"reports": rows} | told)

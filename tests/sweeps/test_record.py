@@ -234,6 +234,20 @@ def test_the_newest_scores_are_of_the_last_report(parent: Tracker, tmp_path: Pat
     assert run.info.status == "FINISHED"
 
 
+def test_scores_of_other_code_give_way_to_those_of_ours(parent: Tracker) -> None:
+    point = {"x": 1.0}
+    list(run_trial(ToyWork(parent.out), parent.out, point, [10]))
+    trial = read_trial(parent.out, point)
+    interval = dataclasses.replace(trial.scores["y"], low=-9.0)
+    report = dataclasses.replace(trial.reports[0], scores=trial.scores | {"y": interval})
+    for one in (dataclasses.replace(trial, reports=(report,), code="other"), trial):
+        with Recorder(parent, "toy") as recorder:
+            recorder.record(one, {})
+        metrics = runs(parent)["x=1"].data.metrics
+        assert metrics["eval/y.low"] == one.scores["y"].low
+        assert metrics["eval/y"] == one.scores["y"].value
+
+
 def test_the_run_of_a_trial_goes_to_the_bucket_of_the_sweep(parent: Tracker) -> None:
     """So that rows are delivered once they are there."""
 

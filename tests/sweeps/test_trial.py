@@ -63,6 +63,22 @@ def test_what_is_done_is_read(tmp_path: Path) -> None:
     assert len(drawn(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("code", ["of another commit", None])
+def test_what_other_code_has_scored_is_scored_anew(tmp_path: Path, code: str | None) -> None:
+    """Else one table would hold limits and scores of two kinds; pictures are not drawn again."""
+    first = run(tmp_path, 5, 10)
+    path = trial_folder(tmp_path, POINT) / "result.json"
+    kept = json.loads(path.read_text())
+    del kept["code"]  # as before it was kept
+    for report in kept["reports"]:
+        report["scores"]["y"]["low"] -= 1
+    path.write_text(json.dumps(kept | ({"code": code} if code else {})))
+    assert read_trial(tmp_path, POINT).scores["y"].low == first[1].scores["y"].low - 1
+    assert run(tmp_path, 10) == first[1:]
+    assert read_trial(tmp_path, POINT).reports == tuple(first[1:])
+    assert len(drawn(tmp_path)) == 2
+
+
 def test_raising_and_lowering_the_samples(tmp_path: Path) -> None:
     run(tmp_path, 10)
     run(tmp_path, 20)
