@@ -11,7 +11,7 @@ def main(config: MergeConceptsConfig) -> None:
     """Merge, save as jobs.custom_diffusion does, and report on every layer."""
     from hashlib import sha256
 
-    from hw2.personalize.deltas import cross_attention_weights, save_deltas
+    from hw2.personalize.deltas import cross_attention_weights, is_kept, save_deltas
     from hw2.personalize.finding import learnt_files
     from hw2.personalize.merge_report import report_merge
     from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
@@ -28,7 +28,9 @@ def main(config: MergeConceptsConfig) -> None:
     anew = {"captions": sha256("\n".join(captions).encode()).hexdigest()}
     run = job_run(config, "merge_concepts", hashes=hashes, anew=anew, not_results=kept)
     with run as (out, tracker):
-        save_deltas(out, merged.deltas, cross_attention_weights(model.unet))
+        base = cross_attention_weights(model.unet)
+        if not is_kept(out, merged.deltas, base):  # else what was drawn from it would be another's
+            save_deltas(out, merged.deltas, base)
         for path in learnt_files(out):
             tracker.log_file(path)
         report_merge(merged, tracker)

@@ -16,10 +16,13 @@ from torch import nn
 
 from hw2.locate import FINAL
 from hw2.personalize import generating, prior
+from hw2.personalize.deltas import WEIGHTS
+from hw2.personalize.embeddings import read_tensors
 from hw2.runlog.entries import read_entries
 from hw2.text2image import loading
 from hw2.text2image.loading import load_stable_diffusion
 from hw2.text2image.model import StableDiffusion
+from hw2.weights import described, write_tensors
 from tests.jobs.command import Ended, Folder, as_words, last_step, wait_for_work
 from tests.personalize.small_input import write_input
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -62,6 +65,12 @@ def test_from_pictures_to_grades(folder: Folder, place: dict[str, object]) -> No
     ended = folder.run_here("merge_concepts", merge | {"num_targets": 2, "out": "merged"})
     assert ended.code == 0, ended.err
     assert json.loads((folder.path / "merged/metrics.json").read_text())["worst_residual"] < 1e-6
+    weights = folder.path / "merged" / WEIGHTS  # as an earlier version rounded them
+    tensors, meta = read_tensors(weights, 2**20)
+    write_tensors(weights, {k: v * (1 + 3e-7) for k, v in tensors.items()}, described(meta))
+    before = weights.read_bytes()
+    ended = folder.run_here("merge_concepts", merge | {"num_targets": 2, "out": "merged"})
+    assert ended.code == 0 and weights.read_bytes() == before
 
     draw = {
         **place,

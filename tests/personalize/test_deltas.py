@@ -23,6 +23,7 @@ from hw2.personalize.deltas import (
     apply_weights,
     base_hash,
     cross_attention_weights,
+    is_kept,
     read_deltas,
     row_file,
     save_deltas,
@@ -257,6 +258,29 @@ def test_what_is_not_saved(deltas: Deltas, base: dict[str, Tensor], tmp_path: Pa
     assert not (tmp_path / "a").exists()
     fewer = replace(deltas, weights={k: w for k, w in deltas.weights.items() if k != name})
     assert f"missing {name}" in refusal(lambda: apply_weights(tiny_model().unet, fewer.weights))
+
+
+def test_what_is_kept_but_for_rounding(
+    deltas: Deltas, base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    name, token = next(iter(deltas.weights)), next(iter(deltas.rows))
+
+    def changed(share: float) -> Deltas:
+        return replace(deltas, weights=deltas.weights | {name: deltas.weights[name] * (1 + share)})
+
+    assert not is_kept(tmp_path, deltas, base)
+    save_deltas(tmp_path, deltas, base)
+    assert is_kept(tmp_path, deltas, base) and is_kept(tmp_path, changed(5e-7), base)
+    others = (
+        changed(1e-5),
+        replace(deltas, base="other"),
+        replace(deltas, about=ABOUT | {"step": 11}),
+        replace(deltas, rows=deltas.rows | {token: deltas.rows[token] + 1e-6}),
+        replace(deltas, rows=dict(reversed(deltas.rows.items()))),
+    )
+    assert not any(is_kept(tmp_path, other, base) for other in others)
+    (tmp_path / WEIGHTS).write_bytes(b"torn")
+    assert not is_kept(tmp_path, deltas, base)
 
 
 def test_files_of_tokens() -> None:
