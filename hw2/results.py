@@ -61,8 +61,11 @@ def claim_out(
             raise ConfigError(f"out={shown} holds files that no job has made: {advice}")
         if not mirror:
             hold(out)
-        if record.exists() and (differ := _differences(out, config, ignore, inputs)):
+        differ, again = _differences(out, config, ignore, inputs)
+        if differ:
             if not config.overwrite:
+                if again and not mirror:
+                    advice += f", go on there by --config {record} alone"
                 more = f"; and {len(differ) - SHOWN} more" * (len(differ) > SHOWN)
                 found = f"results of other settings ({'; '.join(differ[:SHOWN])}{more})"
                 raise ConfigError(f"out={shown} holds {found}: {advice}, or --overwrite true")
@@ -89,8 +92,13 @@ def claim_out(
 
 def _differences(
     out: Path, config: JobConfig, ignore: Collection[str], inputs: Mapping[str, str]
-) -> list[str]:
-    """How what `out` was made from differs from `config` and `inputs`, a text each."""
+) -> tuple[list[str], bool]:
+    """How what `out` was made from differs from `config` and `inputs`, a text each.
+
+    And whether its own settings may go on: these differ, in their values alone.
+    """
+    if not (out / SETTINGS).exists():
+        return [], False
     known = read_mapping(out / INPUTS)
     # Where the same bytes lie decides nothing.
     alike = {name for name, found in inputs.items() if known.get(name) == found}
@@ -99,11 +107,12 @@ def _differences(
     try:
         there = leaves(masked(read_yaml(out / SETTINGS)), ignore)
         differ = difference(there, here)
+        again = bool(differ) and there.keys() == here.keys()
         if len(there.keys() ^ here.keys()) > SHOWN:
             differ = ["another job has made it"]
     except ConfigError as broken:
-        differ = [str(broken)]
-    return differ + _other_inputs(out / INPUTS, inputs)
+        differ, again = [str(broken)], False
+    return differ + _other_inputs(out / INPUTS, inputs), again
 
 
 def _other_inputs(sums: Path, inputs: Mapping[str, str]) -> list[str]:

@@ -539,11 +539,21 @@ def test_every_setting_that_is_a_path_takes_a_home_folder(
 
 
 def test_claim_refuses_other_settings_unless_ignored(tmp_path: Path):
-    claim_out(demo(tmp_path / "o"))
+    claim_out(demo(tmp_path / "o"), inputs={"model": "a"})
     with pytest.raises(ConfigError) as caught:
         claim_out(demo(tmp_path / "o", seed=3))
     assert "seed: 0 there, 3 here" in str(caught.value)
-    assert "--overwrite true" in str(caught.value) and "another --out" in str(caught.value)
+    on = f"go on there by --config {tmp_path}/o/config.yaml alone, or --overwrite true"
+    assert str(caught.value).endswith(f"choose another --out, {on}")
+    there = yaml.safe_load((tmp_path / "o/config.yaml").read_text())
+    assert claim_out(Demo.model_validate(there)) == tmp_path / "o"
+    with pytest.raises(ConfigError, match=r"another model.: choose another --out, or --overwrite"):
+        claim_out(demo(tmp_path / "o"), inputs={"model": "b"})
+    with (tmp_path / "o/config.yaml").open("a") as file:
+        file.write("older: 1\n")  # a key that would be refused
+    with pytest.raises(ConfigError, match=r"absent here.: choose another --out, or --overwrite"):
+        claim_out(demo(tmp_path / "o", seed=3))
+    (tmp_path / "o/config.yaml").write_text(yaml.safe_dump(there))
     scaled = demo(tmp_path / "o", scaling=ScalingConfig(num_workers=2))
     assert claim_out(scaled, {"scaling"}) == tmp_path / "o"
 
