@@ -1,4 +1,4 @@
-"""One tracking server and one cluster of two nodes for all tests here, and two jobs on them."""
+"""One tracking server and one cluster of two nodes for all tests here, and three jobs on them."""
 
 import shutil
 import tempfile
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clip.small import write_set
 from tests.mlflow_server.served import Served
 from tests.mlflow_server.two_nodes import TwoNodes
 
@@ -39,7 +40,7 @@ def served(starting: Served) -> Served:
 
 @dataclass(frozen=True)
 class Jobs:
-    """A training and a sweep that were submitted to the cluster."""
+    """A training, a sweep and a classification that were submitted to the cluster."""
 
     cluster: TwoNodes
     folder: Path
@@ -54,9 +55,10 @@ def jobs(
     digits_tree: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[Jobs]:
-    """Amy's node runs the sweep, Bob's the training; workers on both."""
+    """Amy's node runs the sweep and the classification, Bob's the training; workers on both."""
     (ray_folder := short_folder / "ray").mkdir()
     (folder := short_folder / "jobs").mkdir()
+    write_set(folder / "set", each=3)
     (folder / "sweep.yaml").write_text("space: {guidance_weight: {grid: [0, 2]}}\n")
     users = {"first": starting.as_user("amy"), "second": starting.as_user("bob")}
     cluster = TwoNodes(ray_folder, users)
@@ -71,6 +73,7 @@ def jobs(
         words = {
             "train_judge": ("second", f"--out judge {tree} {scaling} {training}"),
             "tune_guidance": ("first", f"--out sweep {tree} {scaling} {sweep}"),
+            "clip_zero_shot": ("first", f"--out clip --images set/val {scaling}"),
         }
         ids, ended = dict[str, str](), dict[str, tuple[str, str]]()
         # One after the other: two cores have the nodes, the server and its database besides.

@@ -16,7 +16,7 @@ from tests.mlflow_server.served import Served
 from tests.stores import history, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-RUNS = {"train_judge": 1, "tune_guidance": 3}  # a sweep and its two trials
+RUNS = {"train_judge": 1, "tune_guidance": 3, "clip_zero_shot": 1}  # a sweep and its two trials
 
 
 def logged(out: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -47,7 +47,7 @@ def test_jobs_of_both_nodes_are_done(jobs: Jobs) -> None:
         name: jobs.cluster.call("GET", f"/api/jobs/{job}").json() for name, job in jobs.ids.items()
     }
     drivers = {name: one["driver_node_id"] for name, one in told.items()}
-    assert drivers["train_judge"] != drivers["tune_guidance"]
+    assert drivers["train_judge"] != drivers["tune_guidance"] == drivers["clip_zero_shot"]
     assert all(
         re.search(r"^MLflow: http://127\.0\.0\.1:\d+/#/runs/\w+$", log, re.M)
         for _, log in jobs.ended.values()
