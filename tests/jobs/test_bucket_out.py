@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,8 +176,10 @@ def test_workers_on_other_nodes(
         job = folder.start("train_judge", *command, log=told, **variables)
     wait_for(lambda: len(steps_in(bucket_server, "ray")) >= 1 or job.poll() is not None, 150)
     bucket_server.stop()
+    away_since = time.monotonic()
     said = "s3://results/ray cannot be used (no answer): trying again for 300 s"
     wait_for(lambda: said in log.read_text() or job.poll() is not None, 150)
+    time.sleep(max(0, away_since + 30 - time.monotonic()))
     bucket_server.start()
     known = len(steps_in(bucket_server, "ray"))
     wait_for(lambda: len(steps_in(bucket_server, "ray")) > known or job.poll() is not None, 150)
