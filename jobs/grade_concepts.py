@@ -17,14 +17,18 @@ def main(config: GradeConceptsConfig) -> None:
     from hw2.personalize.grade_report import report_grades
     from hw2.personalize.grades import Grades
     from hw2.personalize.grading import Embedder, score_pictures
-    from hw2.personalize.numbered import check_pictures
+    from hw2.personalize.numbered import check_pictures, refuse_changed
     from hw2.progress import progress
     from hw2.runs import job_run
 
     concepts = read_concepts(config.input)
     given = [path for concept in concepts.values() for path in concept.pictures]
     found = find_generated(config, concepts)
-    hashes = hashes_of_generated(config, found) | {"sources": check_pictures(given, square=False)}
+
+    def hashes_now() -> dict[str, str]:
+        return hashes_of_generated(config, found) | {"sources": check_pictures(given, square=False)}
+
+    hashes = hashes_now()
     source = find_clip(config.model, config.pretrained)
     embedder = Embedder(source, grading_device(config.scaling), config.batch_size)
     embedder.check_texts(concepts[name].prompts_for_score[place] for name, place in found.alone)
@@ -40,6 +44,7 @@ def main(config: GradeConceptsConfig) -> None:
         total = len(given) + len(found.paths) + len(found.paths_against)
         with progress(total, "scoring", "pictures") as bar:
             scores = score_pictures(embedder, store, concepts, found, bar.advance)
+        refuse_changed(hashes, hashes_now())
         grades = Grades(concepts, found, scores, config.seed, config.num_pictures or 0)
         report_grades(grades, source.title, out, tracker)
 

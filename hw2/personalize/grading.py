@@ -27,7 +27,7 @@ from hw2.metrics.concept_scores import (
     text_scores,
 )
 from hw2.personalize.generated import Generated, Prompt
-from hw2.personalize.numbered import Numbered
+from hw2.personalize.numbered import Numbered, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,16 @@ def score_pictures(
     """The scores of all pictures, whose embeddings are kept in `store` and taken from there.
 
     `everything` are the concepts of input.json, also those that are not graded: their pictures are
-    what a concept's threshold is taken from.
+    what a concept's threshold is taken from. Raises DataError for pictures that change meanwhile.
     """
 
     def embedded(paths: Sequence[Path]) -> Float[Tensor, "n d"]:
-        content = hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+        content = _content(paths)
         if store.has(content):
             advance(len(paths))
         else:
             found = embedder.pictures(paths, advance)
+            refuse_changed(content, _content(paths))  # else others' embeddings would be kept as its
             store.write(content, found.numpy(), [None] * len(paths))
         return torch.tensor(store.read(content)[0])
 
@@ -158,3 +159,11 @@ def score_pictures(
     likeness = {name: likeness_of_sources(of) for name, of in sources.items() if len(of) > 1}
     alone, against = scored(generated.alone), scored(generated.against)
     return Scores(alone, against, together, likeness, thresholds)
+
+
+def _content(paths: Sequence[Path]) -> str:
+    """sha256 over the bytes of the pictures. Raises DataError if one is gone."""
+    try:
+        return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: the file is missing") from None

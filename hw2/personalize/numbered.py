@@ -53,6 +53,15 @@ def check_pictures(paths: Iterable[Path], square: bool = True) -> str:
     return digest.hexdigest()
 
 
+def refuse_changed(before: object, now: object) -> None:
+    """Raise DataError if hashes of pictures are no longer those of `before` they were scored."""
+    if now != before:
+        raise DataError(
+            "pictures changed while they were graded: leave them alone, and give the same command "
+            "again"
+        )
+
+
 def find_numbered(folder: Path, stem: str) -> Numbered:
     """Those named `stem`_N. Raises DataError for none, another name, and a link that leaves."""
     place = folder / Path(stem).parent

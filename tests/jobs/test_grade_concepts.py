@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +105,29 @@ def test_pictures_that_are_still_drawn_are_not_graded(drawn: Folder) -> None:
         said = drawn.run_here("grade_concepts", SETTINGS).refusal()
     assert said == f"{SETTINGS['generated']}: a job is still at work there: wait for its end"
     assert not (drawn.path / "out").exists()
+
+
+@pytest.mark.parametrize("when", ["check_texts", "pictures"])
+def test_pictures_that_change_while_they_are_graded_get_no_grade(
+    drawn: Folder, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Scores of others stood under the hash of the former, for which they were kept too."""
+    before = getattr(Embedder, when)
+
+    def changed(*args: Any) -> Any:
+        write_generated(drawn.path / "gen", noise=150)
+        return before(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Embedder, when, changed)
+        said = drawn.run_here("grade_concepts", SETTINGS).refusal()
+    assert said.startswith("pictures changed while they were graded")
+    assert not (drawn.path / "out/metrics.json").exists()
+    write_generated(drawn.path / "gen")
+    for out in ("out", "other"):
+        assert drawn.run_here("grade_concepts", SETTINGS | {"out": out}).code == 0
+    tables = [drawn.path / out / "tables/pictures.csv" for out in ("out", "other")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
 def test_a_refusal_leaves_nothing(drawn: Folder) -> None:
