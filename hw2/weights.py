@@ -20,7 +20,7 @@ from hw2.claims import (
     shapes_of,
     tensor_names,
 )
-from hw2.data.files import as_umask, no_file, parse_json
+from hw2.data.files import as_umask, no_file, parse_json, sha256_of
 from hw2.errors import CheckpointError, StorageError, wants_room
 from hw2.locate import FINAL, STATE
 
@@ -105,6 +105,18 @@ def read_meta(path: Path) -> Claims:
         return Claims(path, parse_json(meta))
     except (ValueError, TypeError):  # no JSON, or no mapping
         raise CheckpointError(f"{path}: its hw2 metadata is broken") from None
+
+
+def refuse_replaced(path: Path, known: str) -> None:
+    """Raise CheckpointError if the bytes of `path`, just loaded, are not those of sha256 `known`.
+
+    Actors load weights later than their job has hashed them, and one that is made anew much later.
+    """
+    if sha256_of(path) != known:
+        raise CheckpointError(
+            f"{path}: was replaced while the job ran: put back what it was, and the same command "
+            "goes on, or choose another --out"
+        )
 
 
 def wrote_weights(path: Path, meta: Mapping[str, Any]) -> bool:

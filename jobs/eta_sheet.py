@@ -13,7 +13,7 @@ def main(config: EtaSheetConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
-    from hw2.faces.folder import Wanted, draw_wanted
+    from hw2.faces.folder import Wanted, draw_wanted, make_worker
     from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.report import eta_name, report_etas
     from hw2.runs import job_run
@@ -28,9 +28,10 @@ def main(config: EtaSheetConfig) -> None:
         for row in rows
     ]
     hashes = {"noise": noises.content_hash}
+    make = make_worker(config, weights, wanted)
     run = job_run(config, "eta_sheet", files=model_files(weights), hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
-        draw_wanted(config, weights, wanted, out, map_pieces)
+        draw_wanted(config, make, wanted, out, map_pieces)
         report_etas(config, tracker)
 
 

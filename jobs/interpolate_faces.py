@@ -14,7 +14,7 @@ def main(config: InterpolateFacesConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
-    from hw2.faces.folder import Wanted, draw_wanted
+    from hw2.faces.folder import Wanted, draw_wanted, make_worker
     from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.report import interpolation_names, report_interpolation
     from hw2.runs import job_run
@@ -30,9 +30,10 @@ def main(config: InterpolateFacesConfig) -> None:
         for name, start in zip(interpolation_names(way, config.num_alphas), starts, strict=True)
     ]
     hashes = {"noise": noises.content_hash}
+    make = make_worker(config, weights, wanted)
     run = job_run(config, "interpolate_faces", files=model_files(weights), hashes=hashes)
     with connected(config.scaling), run as (out, tracker):
-        draw_wanted(config, weights, wanted, out, map_pieces)
+        draw_wanted(config, make, wanted, out, map_pieces)
         report_interpolation(config, between, tracker)
 
 

@@ -13,7 +13,7 @@ def main(config: SampleDigitsConfig) -> None:
     from hw2.data.files import sha256_of
     from hw2.digits.compared import hash_of_pairs
     from hw2.digits.drawing import check_sampling, check_strip, load_digit_model, read_digit_meta
-    from hw2.digits.folder import draw_missing
+    from hw2.digits.folder import draw_missing, make_worker
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
@@ -33,6 +33,7 @@ def main(config: SampleDigitsConfig) -> None:
     if config.against:  # likewise
         anew["against"] = hash_of_pairs(config)
     real = read_digits(config.data, "val", JUDGE_SIZE, progress=True) if judge else None
+    make = make_worker(config, weights)
     run = job_run(
         config,
         "sample_digits",
@@ -42,7 +43,7 @@ def main(config: SampleDigitsConfig) -> None:
         not_results=("against", "num_per_class"),
     )
     with connected(config.scaling), run as (out, tracker):
-        draw_missing(config, weights, out, map_pieces)
+        draw_missing(config, make, out, map_pieces)
         report_digits(config, judge, real, tracker)
 
 

@@ -13,7 +13,7 @@ def main(config: SampleFacesConfig) -> None:
     from hw2.distributed.batch import map_pieces
     from hw2.distributed.session import connected
     from hw2.faces.drawing import visited
-    from hw2.faces.folder import Wanted, draw_wanted
+    from hw2.faces.folder import Wanted, draw_wanted, make_worker
     from hw2.faces.ground_truth import content_hash, ground_truth_folder, read_ground_truth
     from hw2.faces.loading import load_face_model, model_files, weights_file
     from hw2.faces.report import report_faces
@@ -26,6 +26,7 @@ def main(config: SampleFacesConfig) -> None:
     load_face_model(weights)
     wanted = [Wanted(n, x, config.eta, i) for i, (n, x) in enumerate(noises.items())]
     given = {"gt": content_hash(truth)} if truth else {}
+    make = make_worker(config, weights, wanted)
     run = job_run(
         config,
         "sample_faces",
@@ -35,7 +36,7 @@ def main(config: SampleFacesConfig) -> None:
         not_results=("gt",),
     )
     with connected(config.scaling), run as (out, tracker):
-        draw_wanted(config, weights, wanted, out, map_pieces)
+        draw_wanted(config, make, wanted, out, map_pieces)
         report_faces(config, noises.names, truth, tracker)
 
 

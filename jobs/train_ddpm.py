@@ -16,7 +16,7 @@ def main(config: TrainDdpmConfig) -> None:
     from hw2.data.files import sha256_of
     from hw2.digits.ddpm_training import ddpm_training, drawing_after, find_init
     from hw2.digits.drawing import check_sampling
-    from hw2.digits.folder import draw_missing
+    from hw2.digits.folder import draw_missing, make_worker
     from hw2.digits.judging import JUDGE_SIZE, find_judge, load_judge
     from hw2.digits.report import report_digits
     from hw2.distributed.batch import map_pieces
@@ -51,7 +51,7 @@ def main(config: TrainDdpmConfig) -> None:
             weights = find_model(mirror.address.uri)
         drawing = drawing_after(config, out, weights)
         real = read_digits(config.data, "val", JUDGE_SIZE)
-        draw_missing(drawing, weights, out, map_pieces)
+        draw_missing(drawing, make_worker(drawing, weights), out, map_pieces)
         report_digits(drawing, judge, real, tracker)
 
 

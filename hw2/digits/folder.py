@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hw2.data.drawn import read_made
-from hw2.data.files import read_mapping, write_json
+from hw2.data.files import read_mapping, sha256_of, write_json
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import draw, load_digit_model
 from hw2.disclosure import warn
@@ -20,6 +20,7 @@ from hw2.figures.grid import animation, sheet, to_pil
 from hw2.pieces import MakeWork, Piece, Pool, Work
 from hw2.progress import progress
 from hw2.settings.digits import SampleDigitsConfig
+from hw2.weights import refuse_replaced
 
 STRIP_LENGTH = 6
 REVERSE = "reverse"  # folder in OUT of single states
@@ -71,12 +72,17 @@ def read_cost(out: Path) -> dict[str, int]:
 
 
 def make_worker(config: SampleDigitsConfig, weights: Path) -> MakeWork:
-    """What an actor does: load the model once, then draw chunks."""
+    """What an actor does: load the model once, then draw chunks.
+
+    CheckpointError there if `weights` are no longer what they are now.
+    """
+    known = sha256_of(weights)
 
     def make(on_gpu: bool) -> Work:
         model = load_digit_model(weights, config.averaged).to(
             torch.device("cuda" if on_gpu else "cpu")
         )
+        refuse_replaced(weights, known)
 
         def work(piece: Piece) -> Piece:
             indices = range(piece["first"], piece["first"] + config.indices_per_chunk)
@@ -106,15 +112,15 @@ def write_pieces(results: Iterable[Piece], out: Path, config: SampleDigitsConfig
         yield int(result["wanted"]) * len(DIGITS)
 
 
-def draw_missing(config: SampleDigitsConfig, weights: Path, out: Path, pool: Pool) -> None:
-    """Draw by `pool` what is not in `out` yet."""
+def draw_missing(config: SampleDigitsConfig, make: MakeWork, out: Path, pool: Pool) -> None:
+    """Draw by `pool` what is not in `out` yet; `make` is that of `make_worker`."""
     size, wanted = config.indices_per_chunk, config.num_per_class
     if size > max(wanted, type(config).model_fields["indices_per_chunk"].default):
         warn(f"indices_per_chunk={size}: {size} of each digit are drawn for num_per_class={wanted}")
     pieces, done = pieces_to_draw(config, out)
     total = config.num_per_class * len(DIGITS) * len(config.domains)
     with progress(total, "drawing", "pictures", done) as bar:
-        results = pool(make_worker(config, weights), pieces, config.scaling)
+        results = pool(make, pieces, config.scaling)
         for count in write_pieces(results, out, config):
             bar.advance(count)
 

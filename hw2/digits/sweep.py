@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from hw2.data.digits import read_digits
+from hw2.data.files import sha256_of
 from hw2.data.layout import shown_name
 from hw2.digits.drawing import DigitModel, draw, load_digit_model
 from hw2.digits.judging import JUDGE_SIZE, judge_pictures, load_judge
@@ -23,6 +24,7 @@ from hw2.settings.digits import SampleSettings
 from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
 from hw2.sweeps.trial import Arrays, OfTrial, Scores
+from hw2.weights import refuse_replaced
 
 
 def shown(root: Path) -> Shown:
@@ -97,11 +99,17 @@ class GuidanceWork:
 def make_guidance_work(
     weights: Path, judge: Path, data: DataConfig, settings: SampleSettings, seed: int
 ) -> Callable[[bool], GuidanceWork]:
-    """What an actor makes once: the model, the judge, and the real pictures as judged."""
+    """What an actor makes once: the model, the judge, and the real pictures as judged.
+
+    CheckpointError there if `weights` or `judge` are no longer what they are now.
+    """
+    known = {path: sha256_of(path) for path in (weights, judge)}
 
     def make(on_gpu: bool) -> GuidanceWork:
         device = torch.device("cuda" if on_gpu else "cpu")
         model, reader = load_digit_model(weights).to(device), load_judge(judge).to(device)
+        for path, content in known.items():
+            refuse_replaced(path, content)
         val = read_digits(data, "val", JUDGE_SIZE)
         real = judge_pictures(reader, val.images, val.digits, val.domains)
         return GuidanceWork(model, reader, real, settings, seed)

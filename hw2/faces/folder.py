@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hw2.data.drawn import read_made
+from hw2.data.files import sha256_of
 from hw2.disclosure import warn
 from hw2.faces.drawing import draw_faces, to_bytes
 from hw2.faces.loading import load_face_model
@@ -19,6 +20,7 @@ from hw2.figures.grid import to_pil
 from hw2.pieces import MakeWork, Piece, Pool, Work
 from hw2.progress import progress
 from hw2.settings.faces import FaceJobConfig
+from hw2.weights import refuse_replaced
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,14 @@ def make_worker(config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted]) 
     """What an actor does: load the model once, then draw chunks.
 
     A short chunk is filled up with its last picture, which is drawn and left out: the batch size
-    moves the last bits, and a noise has the same bytes in every job.
+    moves the last bits, and a noise has the same bytes in every job. CheckpointError there if
+    `weights` are no longer what they are now.
     """
+    known = sha256_of(weights)
 
     def make(on_gpu: bool) -> Work:
         model = load_face_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
+        refuse_replaced(weights, known)
 
         def work(piece: Piece) -> Piece:
             rows = [wanted[i] for i in piece["rows"]]
@@ -91,15 +96,15 @@ def write_pieces(results: Iterable[Piece], wanted: Sequence[Wanted], out: Path) 
 
 
 def draw_wanted(
-    config: FaceJobConfig, weights: Path, wanted: Sequence[Wanted], out: Path, pool: Pool
+    config: FaceJobConfig, make: MakeWork, wanted: Sequence[Wanted], out: Path, pool: Pool
 ) -> None:
-    """Draw by `pool` what is not in `out` yet."""
+    """Draw by `pool` what is not in `out` yet; `make` is that of `make_worker`."""
     usual = type(config).model_fields["noises_per_chunk"].default
     if (size := config.noises_per_chunk) > max(len(wanted), usual):
         warn(f"noises_per_chunk={size}: {size} are drawn for {len(wanted)} pictures")
     pieces, done = pieces_to_draw(wanted, config.noises_per_chunk, out)
     with progress(len(wanted), "drawing", "faces", done) as bar:
-        results = pool(make_worker(config, weights, wanted), pieces, config.scaling)
+        results = pool(make, pieces, config.scaling)
         for count in write_pieces(results, wanted, out):
             bar.advance(count)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2.data.faces import read_pictures
+from hw2.data.files import sha256_of
 from hw2.data.noises import read_noises
 from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.errors import ConfigError
@@ -30,6 +31,7 @@ from hw2.settings.values import Precision
 from hw2.sweeps.shown import Metric, Shown
 from hw2.sweeps.space import Point, label_of, resolve
 from hw2.sweeps.trial import Arrays, OfTrial, Scores
+from hw2.weights import refuse_replaced
 
 SHOWN = Shown(
     {
@@ -176,10 +178,15 @@ def refuse_unmeasured(config: TuneEtaConfig, inputs: EtaInputs) -> None:
 def make_eta_work(
     weights: Path, settings: EtaSettings, inputs: EtaInputs, seed: int, precision: Precision
 ) -> Callable[[bool], EtaWork]:
-    """What an actor makes once: the model, and the features of the real faces."""
+    """What an actor makes once: the model, and the features of the real faces.
+
+    CheckpointError there if `weights` are no longer what they are now.
+    """
+    known = sha256_of(weights)
 
     def make(on_gpu: bool) -> EtaWork:
         model = load_face_model(weights).to(torch.device("cuda" if on_gpu else "cpu"))
+        refuse_replaced(weights, known)
         features = RandomFeatures()
         real = torch.empty(0, WIDTHS[-1])
         if len(inputs.real):

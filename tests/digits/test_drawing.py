@@ -14,9 +14,12 @@ from hw2.diffusion.counter import CounterRandom, Stream
 from hw2.diffusion.schedule import cosine_schedule
 from hw2.digits.drawing import DigitModel, check_strip, digit_model, draw, load_digit_model
 from hw2.digits.folder import make_worker, pieces_to_draw
+from hw2.digits.sweep import make_guidance_work
 from hw2.errors import CheckpointError, ConfigError
+from hw2.locate import find_model
 from hw2.models.digit_unet import build_digit_unet
 from hw2.precision import wants_bf16
+from hw2.settings.data import DataConfig
 from hw2.settings.digits import DiffusionConfig, NetworkConfig, SampleDigitsConfig, SampleSettings
 from hw2.weights import save_weights
 from tests.diffusion.test_samplers import counted_steps
@@ -72,15 +75,34 @@ def test_other_indices_drawn_beside_it_do_not_matter(
     assert float((many[:, 2:] != alone).float().mean()) < 0.01
 
 
-def test_bytes_do_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
-    """Chunks are always drawn in full: the bytes are equal, not only close."""
-    weights = tmp_path / "final.safetensors"
+def saved(weights: Path, seed: int = 0) -> Path:
+    """A model that was not trained, in the file `weights`."""
     meta = {
         "kind": "digit_ddpm",
         "network": NETWORK.model_dump(mode="json"),
         "diffusion": DIFFUSION.model_dump(mode="json"),
     }
-    save_weights(weights, {"ema": build_digit_unet(NETWORK, 0)}, meta)
+    save_weights(weights, {"ema": build_digit_unet(NETWORK, seed)}, meta)
+    return weights
+
+
+def test_a_model_that_was_replaced_draws_nothing(tmp_path: Path) -> None:
+    """What it drew stood under the hash of the former."""
+    weights = saved(tmp_path / "final.safetensors")
+    judge = find_model("asset:judge")
+    makers = [
+        make_worker(SampleDigitsConfig(out=tmp_path / "out"), weights),
+        make_guidance_work(weights, judge, DataConfig(root=tmp_path), SampleSettings(), 0),
+    ]
+    saved(weights, seed=1)
+    for make in makers:
+        with pytest.raises(CheckpointError, match=r"final.safetensors: was replaced while the"):
+            make(False)
+
+
+def test_bytes_do_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
+    """Chunks are always drawn in full: the bytes are equal, not only close."""
+    weights = saved(tmp_path / "final.safetensors")
 
     def pictures(num_per_class: int) -> dict[tuple[str, int, int], bytes]:
         config = SampleDigitsConfig(

@@ -103,6 +103,10 @@ def test_a_chunk_of_more_than_is_wanted_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, told: str
 ) -> None:
     config = SampleDigitsConfig(out=tmp_path, num_per_class=2, indices_per_chunk=size)
-    draw_missing(config, tmp_path / "weights", tmp_path, lambda make, pieces, scaling: iter(()))
+
+    def unused(on_gpu: bool) -> Any:
+        raise NotImplementedError
+
+    draw_missing(config, unused, tmp_path, lambda make, pieces, scaling: iter(()))
     said = capsys.readouterr().err
     assert told in said and bool(told) == ("indices_per_chunk" in said)

@@ -13,7 +13,7 @@ from PIL import Image
 from ray import cloudpickle
 
 from hw2.diffusion.counter import CounterRandom, Stream
-from hw2.errors import DataError
+from hw2.errors import CheckpointError, DataError
 from hw2.faces.drawing import draw_faces
 from hw2.faces.folder import (
     Wanted,
@@ -65,9 +65,13 @@ def test_a_chunk_larger_than_all_that_is_wanted_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
+
+    def unused(on_gpu: bool) -> Any:
+        raise NotImplementedError
+
     for size in (5, 6):  # five is usual
         config = SampleFacesConfig(out=tmp_path, noises_per_chunk=size)
-        draw_wanted(config, Path("unused"), wanted(rows=(2, 3)), tmp_path, lambda *_: iter(()))
+        draw_wanted(config, unused, wanted(rows=(2, 3)), tmp_path, lambda *_: iter(()))
         err = capsys.readouterr().err
         found.append([line for line in err.splitlines() if line.startswith("warning")])
     assert found == [[], ["warning: noises_per_chunk=6: 6 are drawn for 2 pictures"]]
@@ -104,6 +108,19 @@ def test_a_noise_has_the_same_bytes_in_every_chunk(
     assert len(set(whole.values())) == 5
     assert {name: whole[name] for name in part | alone} == part | alone
     assert sizes == {3}  # the size of a batch may move the last bits
+
+
+def test_a_model_that_was_replaced_draws_nothing(tmp_path: Path) -> None:
+    """What it drew stood under the hash of the former."""
+    weights = tmp_path / "UNet.pt"
+    torch.save(to_course(lively_face_unet()), weights)
+    was = weights.read_bytes()
+    make = make_worker(SampleFacesConfig(out=tmp_path), weights, wanted())
+    torch.save(to_course(build_face_unet((32,) * 6, seed=1)), weights)
+    with pytest.raises(CheckpointError, match=r"UNet.pt: was replaced while the job ran: put back"):
+        make(False)
+    weights.write_bytes(was)
+    make(False)
 
 
 def draw_as_an_actor(folder: Path) -> None:
