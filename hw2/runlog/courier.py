@@ -32,6 +32,11 @@ def mark_of(journal: Path, what: What) -> Path:
     return journal.with_suffix(".delivered" if what == "rows" else f".{what}.delivered")
 
 
+def receiver(run_id: str, tracking_uri: str) -> str:
+    """The key of a run in a store: a copy of the store has the run too, but not its later rows."""
+    return f"{run_id} {mask(tracking_uri)}"
+
+
 def delivered(journal: Path, key: str, what: What) -> int:
     """To which byte of the journal `what` has been brought to the receiver `key`; 0: nothing."""
     try:
@@ -51,7 +56,8 @@ def has_arrived(out: Path) -> bool:
     record, journal = read_json(out / RUN_FILE), out / JOURNAL
     if record["tracking_uri"] != mask(resolve_uri()):
         return False
-    rows, files = (delivered(journal, record["run_id"], what) for what in get_args(What))
+    key = receiver(record["run_id"], record["tracking_uri"])
+    rows, files = (delivered(journal, key, what) for what in get_args(What))
     return rows == files == journal.stat().st_size
 
 

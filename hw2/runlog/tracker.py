@@ -20,7 +20,7 @@ from hw2.data.files import write_json
 from hw2.disclosure import describe, mask, warn
 from hw2.errors import BusyError, ConfigError, StorageError
 from hw2.runlog.addresses import resolve_uri
-from hw2.runlog.courier import Courier
+from hw2.runlog.courier import Courier, receiver
 from hw2.runlog.delivery import Delivery
 from hw2.runlog.environment import environment_tags
 from hw2.runlog.run_file import RUN_FILE, copied_from, read_run
@@ -55,10 +55,10 @@ class Tracker(RunLog):
         self.mirror = mirror
         self._couriers: list[Courier] = []
         if tracking_uri:
-            delivery = Delivery(tracking_uri, run_id, out)
+            delivery, key = Delivery(tracking_uri, run_id, out), receiver(run_id, tracking_uri)
             self._couriers = [
-                Courier(self.journal, run_id, delivery.rows, limit=self._kept),
-                Courier(self.journal, run_id, delivery.files, what="files"),
+                Courier(self.journal, key, delivery.rows, limit=self._kept),
+                Courier(self.journal, key, delivery.files, what="files"),
             ]
 
     @classmethod

@@ -16,7 +16,8 @@ from hw2.errors import ConfigError
 from hw2.lock import JOB_LOCK, only_writer
 from hw2.report import steps
 from hw2.report.steps import Runner, StepResult, plan
-from hw2.runlog.courier import mark_of
+from hw2.runlog.addresses import resolve_uri
+from hw2.runlog.courier import mark_of, receiver
 from hw2.runlog.journal import JOURNAL
 from hw2.settings.report import ReportConfig
 
@@ -32,7 +33,7 @@ from hw2.results import claim_out
 from hw2.job import run_job
 from hw2.runlog.addresses import resolve_uri
 from hw2.data.files import write_json
-from hw2.runlog.courier import mark_of
+from hw2.runlog.courier import mark_of, receiver
 from hw2.runlog.journal import JOURNAL
 
 class ToyConfig(JobConfig):
@@ -54,7 +55,8 @@ def main(config: ToyConfig) -> None:
     write_json(out / "mlflow_run.json", {"run_id": "one", "tracking_uri": resolve_uri()})
     (out / JOURNAL).write_text("row\\n")
     for what in ("rows", "files"):
-        write_json(mark_of(out / JOURNAL, what), {"key": "one", "offset": 4})
+        key = receiver("one", resolve_uri())
+        write_json(mark_of(out / JOURNAL, what), {"key": key, "offset": 4})
 
 if __name__ == "__main__":
     raise SystemExit(run_job(ToyConfig, main, doc=__doc__))
@@ -142,7 +144,8 @@ def test_what_has_not_reached_the_tracking_store_is_brought_by_the_job(
     if lost == "store":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     else:
-        write_json(mark_of(Path("report/a") / JOURNAL, lost), {"key": "one", "offset": 2})
+        key = receiver("one", resolve_uri())
+        write_json(mark_of(Path("report/a") / JOURNAL, lost), {"key": key, "offset": 2})
     assert folder.run(a={})["a"].status == "done" and folder.ran == 2
     assert not Path("report/a.old-1").exists()  # it goes on with what is there
     assert folder.run(a={})["a"].status == "reused"
@@ -189,7 +192,8 @@ def test_a_run_that_found_all_done_does_not_say_how_long_it_takes(folder: Folder
     folder.run(a={})
     record = Path("report/.steps/a.json")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"seconds": 9e5}))
-    write_json(mark_of(Path("report/a") / JOURNAL, "rows"), {"key": "one", "offset": 2})
+    key = receiver("one", resolve_uri())
+    write_json(mark_of(Path("report/a") / JOURNAL, "rows"), {"key": key, "offset": 2})
     for status in ("done", "reused"):
         found = folder.run(a={})["a"]
         assert (found.status, found.seconds) == (status, 9e5)

@@ -146,6 +146,22 @@ def test_the_last_figure_counts_also_by_a_clock_that_went_back(
         assert run.info.end_time >= run.info.start_time
 
 
+def test_an_older_copy_of_the_store_gets_every_row(tmp_path: Path, store: str) -> None:
+    """It has the run, and was taken to have the rows that came later to the other."""
+    path = Path(store.removeprefix("sqlite:///"))
+    older = path.with_name("older.db")
+    first = start(tmp_path / "out", store)
+    assert first.flush()
+    shutil.copy(path, older)
+    first.log_row(0, {"loss": 0.0})
+    assert first.flush()
+    first.close()
+    second = start(tmp_path / "out", f"sqlite:///{older}")
+    second.log_row(1, {"loss": 1 / 8})
+    assert second.finish() and second.run_id == first.run_id
+    assert history(f"sqlite:///{older}", first.run_id) == expected(2)
+
+
 def test_a_deleted_run_is_replaced_and_gets_every_row(tmp_path: Path, store: str) -> None:
     first = start(tmp_path, store)
     first.log_row(0, {"loss": 0.0})
