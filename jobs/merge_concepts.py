@@ -11,10 +11,15 @@ def main(config: MergeConceptsConfig) -> None:
     """Merge, save as jobs.custom_diffusion does, and report on every layer."""
     from hashlib import sha256
 
-    from hw2.personalize.deltas import cross_attention_weights, is_kept, save_deltas
+    from hw2.personalize.deltas import cross_attention_weights, save_deltas
     from hw2.personalize.finding import learnt_files
     from hw2.personalize.merge_report import report_merge
-    from hw2.personalize.merging import merge_deltas, read_caption_texts, read_concepts_to_merge
+    from hw2.personalize.merging import (
+        is_merged,
+        merge_deltas,
+        read_caption_texts,
+        read_concepts_to_merge,
+    )
     from hw2.personalize.ways import hashes_of
     from hw2.runs import job_run
     from hw2.text2image.loading import load_stable_diffusion
@@ -29,7 +34,9 @@ def main(config: MergeConceptsConfig) -> None:
     run = job_run(config, "merge_concepts", hashes=hashes, anew=anew, not_results=kept)
     with run as (out, tracker):
         base = cross_attention_weights(model.unet)
-        if not is_kept(out, merged.deltas, base):  # else what was drawn from it would be another's
+        if not is_merged(
+            out, merged.deltas, base
+        ):  # else what was drawn from it would be another's
             save_deltas(out, merged.deltas, base)
         for path in learnt_files(out):
             tracker.log_file(path)

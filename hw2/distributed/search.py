@@ -7,8 +7,8 @@ from typing import Any
 
 from hw2.errors import ConfigError
 from hw2.settings.sweeps import Dimension, SweepConfig
+from hw2.sweeps.kept import kept_points
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import kept_points
 
 
 def searched(

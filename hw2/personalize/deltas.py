@@ -1,7 +1,6 @@
 """Files of Custom Diffusion: what it moved of a base model (Kumari et al. 2023, section 3.1)."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from hw2.weights import described, write_tensors
 WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"  # diffusers' name
 LOW_RANK = "hw2_custom_diffusion_low_rank.safetensors"
 LEFT, RIGHT = ".left", ".right"
-ROUNDING = 1e-6  # of a matrix: less is another processor's or version's sums, in float32
 CROSS = re.compile(r"(.+\.attn)2\.to_([kv])\.weight")
 # From its beginning: names from outside may be long, and each place in them would be tried.
 PROCESSOR = re.compile(r"^(.+\.attn2)\.processor\.to_([kv])_custom_diffusion\.weight")
@@ -144,19 +142,6 @@ def read_deltas(folder: Path, base: str, base_weights: Mapping[str, Tensor]) -> 
         {token: _row(folder, token, digest, width) for token, digest in tokens.items()},
         about,
     )
-
-
-def is_kept(folder: Path, deltas: Deltas, base_weights: Mapping[str, Tensor]) -> bool:
-    """Whether `folder` has `deltas` already, but for rounding of the matrices."""
-    try:
-        kept = read_deltas(folder, deltas.base, base_weights)
-    except CheckpointError:
-        return False
-    if [*kept.rows] != [*deltas.rows] or json.dumps(kept.about) != json.dumps(deltas.about):
-        return False
-    pairs = [(row, _plain(deltas.rows[token]), 0.0) for token, row in kept.rows.items()]
-    pairs += [(old, _plain(deltas.weights[k]), ROUNDING) for k, old in kept.weights.items()]
-    return all((old - new).norm() <= share * new.norm() for old, new, share in pairs)
 
 
 def max_bytes(base_weights: Mapping[str, Tensor]) -> int:

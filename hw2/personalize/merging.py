@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hw2.text2image.model import StableDiffusion
 from hw2.text2image.prompts import check_prompt
 
 MAX_BYTES = 64 * 2**20
+ROUNDING = 1e-6  # of a matrix: less is another processor's or version's sums, in float32
 
 
 @dataclass(frozen=True)
@@ -206,3 +208,16 @@ def merge_deltas(
         {"captions": [of for learnt in concepts for of in learnt.about["captions"]]},
     )
     return Merged(merged, layers, tuple(name for of in targets for name in of.names))
+
+
+def is_merged(folder: Path, deltas: Deltas, base_weights: Mapping[str, Tensor]) -> bool:
+    """Whether `folder` has `deltas` already, but for rounding of the matrices."""
+    try:
+        kept = read_deltas(folder, deltas.base, base_weights)
+    except CheckpointError:
+        return False
+    if [*kept.rows] != [*deltas.rows] or json.dumps(kept.about) != json.dumps(deltas.about):
+        return False
+    pairs = [(row, deltas.rows[token], 0.0) for token, row in kept.rows.items()]
+    pairs += [(old, deltas.weights[name], ROUNDING) for name, old in kept.weights.items()]
+    return all((old - new.cpu()).norm() <= share * new.norm().cpu() for old, new, share in pairs)

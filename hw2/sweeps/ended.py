@@ -10,7 +10,8 @@ from typing import Any
 
 from hw2.data.files import read_mapping, write_json
 from hw2.settings.sweeps import SweepConfig
-from hw2.sweeps.trial import TrialResult, kept_trials
+from hw2.sweeps.kept import kept_trials
+from hw2.sweeps.trial import TrialResult
 
 ENDED = "ended.json"  # in OUT
 DECIDES = {"space", "search", "scheduler", "samples", "metric", "mode"}  # that may change in an OUT

@@ -118,26 +118,6 @@ def read_trial(out: Path, point: Point) -> TrialResult:
     return TrialResult(point, folder, reports, seconds, error, trace, outcomes, code)
 
 
-def kept_trials(out: Path) -> list[TrialResult]:
-    """All trials that `out` has, finished or not."""
-    return [read_trial(out, point) for point in kept_points(out)]
-
-
-def kept_points(out: Path) -> list[Point]:
-    """The points of all trials that `out` has, finished or not."""
-    files = sorted((out / "trials").glob("*/point.json"))
-    return [point for path in files if (point := _kept_point(path))]
-
-
-def _kept_point(path: Path) -> Point | None:
-    """The point of a trial's folder; None if the folder is not named by it."""
-    try:
-        point = read_json(path)
-        return point if key_of(point) == path.parent.name else None
-    except NOT_OURS:
-        return None
-
-
 def _interval(values: Mapping[str, float | None]) -> Interval:
     return Interval(**{k: float("nan") if v is None else float(v) for k, v in values.items()})
 

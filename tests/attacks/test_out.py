@@ -16,7 +16,8 @@ from hw2.metrics.intervals import Interval
 from hw2.results import claim_out
 from hw2.runlog.entries import parse
 from hw2.runlog.journal import Journal
-from hw2.sweeps.trial import OUTCOMES, RESULT, kept_trials, read_trial, trial_folder
+from hw2.sweeps.kept import kept_trials
+from hw2.sweeps.trial import OUTCOMES, RESULT, read_trial, trial_folder
 from tests.stores import start
 
 pytest_plugins = ["tests.store_fixtures"]

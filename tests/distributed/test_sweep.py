@@ -13,8 +13,9 @@ import pytest
 
 from hw2.distributed.sweep import run_sweep
 from hw2.lock import only_writer
+from hw2.sweeps.kept import kept_trials
 from hw2.sweeps.space import Point
-from hw2.sweeps.trial import TrialResult, kept_trials, name_of, read_trial
+from hw2.sweeps.trial import TrialResult, name_of, read_trial
 from tests.buckets import BucketServer
 from tests.jobs.command import ROOT
 from tests.sweeps.toy import lines, make_toy, noise, toy_config

@@ -23,12 +23,12 @@ from hw2.personalize.deltas import (
     apply_weights,
     base_hash,
     cross_attention_weights,
-    is_kept,
     read_deltas,
     row_file,
     save_deltas,
 )
 from hw2.personalize.embeddings import read_tensors
+from hw2.personalize.merging import is_merged
 from hw2.text2image.model import StableDiffusion
 from hw2.weights import described, write_tensors
 from tests.personalize.tiny import WIDTH, predicted, tiny_model, tiny_pipeline_folder
@@ -268,9 +268,9 @@ def test_what_is_kept_but_for_rounding(
     def changed(share: float) -> Deltas:
         return replace(deltas, weights=deltas.weights | {name: deltas.weights[name] * (1 + share)})
 
-    assert not is_kept(tmp_path, deltas, base)
+    assert not is_merged(tmp_path, deltas, base)
     save_deltas(tmp_path, deltas, base)
-    assert is_kept(tmp_path, deltas, base) and is_kept(tmp_path, changed(5e-7), base)
+    assert is_merged(tmp_path, deltas, base) and is_merged(tmp_path, changed(5e-7), base)
     others = (
         changed(1e-5),
         replace(deltas, base="other"),
@@ -278,9 +278,9 @@ def test_what_is_kept_but_for_rounding(
         replace(deltas, rows=deltas.rows | {token: deltas.rows[token] + 1e-6}),
         replace(deltas, rows=dict(reversed(deltas.rows.items()))),
     )
-    assert not any(is_kept(tmp_path, other, base) for other in others)
+    assert not any(is_merged(tmp_path, other, base) for other in others)
     (tmp_path / WEIGHTS).write_bytes(b"torn")
-    assert not is_kept(tmp_path, deltas, base)
+    assert not is_merged(tmp_path, deltas, base)
 
 
 def test_files_of_tokens() -> None:

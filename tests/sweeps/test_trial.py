@@ -12,6 +12,7 @@ from PIL import Image
 
 from hw2.errors import DataError
 from hw2.metrics.intervals import UNDEFINED, Interval
+from hw2.sweeps.kept import kept_trials
 from hw2.sweeps.space import Point
 from hw2.sweeps.trial import (
     OUTCOMES,
@@ -20,7 +21,6 @@ from hw2.sweeps.trial import (
     Report,
     cut,
     fail_trial,
-    kept_trials,
     read_trial,
     run_trial,
     trial_folder,
