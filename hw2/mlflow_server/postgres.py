@@ -32,13 +32,13 @@ def own_postgres(
     Returns: the variables that lead libpq to it, and its process.
     Raises: ConfigError: no PostgreSQL here, or it cannot run in `folder`.
     """
-    owner = _owner()
-    programs = _programs(folder)
     socket = folder / "socket"
     if len(os.fsencode(socket)) > SOCKET_LENGTH:
         raise ConfigError(
             f"{socket} is too long for a socket ({SOCKET_LENGTH} bytes): choose a shorter --folder"
         )
+    owner = _owner()
+    programs = _programs(folder)
     if not folder.exists():
         _make(folder, programs, owner)
     command = [

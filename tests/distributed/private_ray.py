@@ -1,6 +1,7 @@
 """python -m tests.distributed.private_ray: use a local Ray as jobs do, and tell what was seen."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -119,6 +120,7 @@ def beside_others(pieces: list[dict[str, Any]], begun: Path) -> list[int]:
             time.sleep(0.1)
         return prepare(piece)
 
+    gc.collect()  # the actors of a run that failed may hang on its traceback, and hold a CPU
     other = ray.remote(num_cpus=cluster_cpus_and_gpus()[0] - 1)(Other).remote()
     ray.get(other.here.remote())
     results = list(map_pieces(make_and_tell, pieces, ScalingConfig(num_workers=1), prepare_late))

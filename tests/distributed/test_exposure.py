@@ -13,6 +13,7 @@ import ray
 from hw2.distributed import exposure
 from hw2.distributed.exposure import open_to_others, warn_if_open
 from tests.jobs.command import ROOT
+from tests.networks import alone
 
 
 def test_a_cluster_bound_to_loopback_is_closed(
@@ -48,9 +49,8 @@ def test_an_answer_that_does_not_come_is_a_refusal(monkeypatch: pytest.MonkeyPat
 def test_a_cluster_is_asked_as_a_stranger_would(mode: str, host: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
     environment |= {"http_proxy": "http://127.0.0.1:1"}  # which Ray does not use
-    alone = ["unshare", "--map-root-user", "--net", sys.executable, "-m"]
     done = subprocess.run(
-        [*alone, "tests.distributed.stranger", mode, host],
+        [*alone(), sys.executable, "-m", "tests.distributed.stranger", mode, host],
         cwd=ROOT,
         env=environment,  # its own RAY_AUTH_MODE says nothing
         capture_output=True,

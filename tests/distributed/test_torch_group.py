@@ -1,6 +1,5 @@
 """Workers of a training listen where those on other nodes reach them."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import ray
 
@@ -16,6 +16,7 @@ from hw2.distributed import torch_group
 from hw2.distributed.leaving import Leaving, save_first
 from hw2.distributed.torch_group import OwnNetworkConfig, use_own_network
 from tests.jobs.command import ROOT
+from tests.networks import alone
 from tests.waiting import wait_for
 
 
@@ -30,8 +31,7 @@ def interface(told: str | None) -> str | None:
 
 def test_gloo_is_told_the_interface_of_rays_address(ray_session: None) -> None:
     found = ray.get(interface.remote(None))
-    listed = subprocess.run(["ip", "-json", "addr", "show", found], capture_output=True, check=True)
-    addresses = [one["local"] for one in json.loads(listed.stdout)[0]["addr_info"]]
+    addresses = [one.address for one in psutil.net_if_addrs()[found]]
     assert ray.util.get_node_ip_address() in addresses
 
 
@@ -140,9 +140,9 @@ def test_nodes_whose_own_name_leads_to_loopback_train_together(
     digits_tree: Path, tmp_path: Path
 ) -> None:
     mine = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
-    alone = ["unshare", "--map-root-user", "--net", "--mount", sys.executable, "-m"]
+    command = [*alone("--mount"), sys.executable, "-m", "tests.distributed.two_networks"]
     done = subprocess.run(
-        [*alone, "tests.distributed.two_networks", str(digits_tree), str(tmp_path / "judge")],
+        [*command, str(digits_tree), str(tmp_path / "judge")],
         cwd=ROOT,
         env=mine,
         capture_output=True,
