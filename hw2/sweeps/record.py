@@ -36,8 +36,12 @@ class Recorder:
 
     def _write(self, trial: TrialResult, settings: Mapping[str, Any]) -> None:
         rungs = [report.samples for report in trial.reports]
-        state = {"samples": rungs, "error": trial.error, "parent": self.parent.run_id}
-        state |= {"code": trial.code}  # of the same samples other code may have other scores
+        state = {
+            "samples": rungs,
+            "error": trial.error,
+            "parent": self.parent.run_id,
+            "code": trial.code,  # of the same samples other code may have other scores
+        }
         before = read_mapping(trial.folder / RECORDED, absent=OSError)
         if before == state:
             return

@@ -100,7 +100,9 @@ def test_a_folder_that_vanishes_leads_nowhere(
 
     monkeypatch.setattr(os, "scandir", racing)
     claim_out(config)
-    assert {*looked_at} == {"checkpoints", "kept", "out", "pruned"}  # also what came after
+    assert "out" in looked_at  # which Python 3.13 lists by it too
+    below = sorted(name for name in looked_at if name != "out")
+    assert below == ["checkpoints", "kept", "pruned"]  # also what came after
     (tmp_path / "out/checkpoints/kept/link").symlink_to(tmp_path)
     (tmp_path / "out/checkpoints/pruned").mkdir()
     with pytest.raises(ConfigError, match="leads out of it"):
