@@ -142,3 +142,10 @@ def descendants(pid: int) -> dict[int, str]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found[child.pid] = " ".join(child.cmdline()).rstrip()
     return found
+
+
+def at_work(pid: int) -> bool:
+    """Whether the process is there, and is more than an entry that its parent has not read yet."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

@@ -23,7 +23,8 @@ from hw2.models.course_unet import to_course
 from hw2.runlog.tracker import Tracker
 from hw2.sweeps.space import key_of
 from tests.faces.untrained import lively_face_unet
-from tests.jobs.command import Folder, as_words
+from tests.jobs.command import Folder, as_words, at_work, descendants
+from tests.waiting import wait_for
 
 
 def yaml(folder: Folder, name: str, text: str) -> Path:
@@ -65,10 +66,13 @@ def reports(out: Path) -> dict[str, Any]:
 
 
 def end(job: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send a signal and see that it ends the job."""
+    """Send a signal, see that it ends the job, and wait until none of its trials is at work."""
+    # Ray's agents stay for more than a minute.
+    trials = [pid for pid, title in descendants(job.pid).items() if "Agent" not in title]
     job.send_signal(number)
     _, told = job.communicate()
     print(told)
+    wait_for(lambda: not any(map(at_work, trials)))
     assert job.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number], told
 
 
