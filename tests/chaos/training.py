@@ -174,6 +174,13 @@ class Disturbed:
             send(pid, signal.SIGKILL)
 
 
+def assert_plain(said: str) -> None:
+    """No traceback, no escapes, nothing at length of what a line of ours tells."""
+    mine = [line for line in said.splitlines() if "PlacementGroupCleaner" not in line]
+    text = "\n".join(mine)
+    assert not re.search(r"Traceback|\x1b|FailurePolicy", text), text
+
+
 def assert_rows_once(run: Disturbed) -> None:
     """Each row once, in the journal and in MLflow; the run is finished."""
     entries = run.entries()
