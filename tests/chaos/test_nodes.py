@@ -31,7 +31,7 @@ STEPS, CHECKPOINT_EVERY, BATCH = 100_000, 400, SETTINGS["batch_size"]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head and a node, of one CPU each."""
-    cluster = Cluster()
+    cluster = Cluster(tells=True)
     yield cluster
     cluster.close()
 
