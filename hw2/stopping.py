@@ -37,6 +37,8 @@ def heeding_signals() -> Iterator[None]:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _stop)}
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _stop)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # by jobs/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _stopped.clear()
     try:
         yield

@@ -1,7 +1,9 @@
 """A job that is stopped: what a training saves first, and what ends the wait for it."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hw2.settings.training import TrainConfig
 from hw2.stopping import WANTED, WANTS, Asked
 from hw2.training import Training, train
 from tests.jobs.command import bits
-from tests.test_config import start
+from tests.test_config import REPOSITORY, start
 from tests.test_training import finish
 from tests.toy import PairSource, noisy_error, toy_net, toy_train
 
@@ -108,6 +110,29 @@ def test_a_job_that_does_not_come_to_its_end_is_ended(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=10) == ("", "")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "said"),
+    [("pydantic", -signal.SIGINT, ""), ("torch", 130, "stopped by Ctrl-C\n")],
+    ids=["of its settings", "of its work"],
+)
+def test_ctrl_c_during_the_imports_of_a_job_shows_no_traceback(
+    tmp_path: Path, package: str, code: int, said: str
+) -> None:
+    module = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / f"{package}.py").write_text(module)
+    words = ["--config", "jobs/configs/demo.yaml", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.train_ddpm", *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+    assert not (tmp_path / "out").exists()
 
 
 LOADING = """
