@@ -96,9 +96,10 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
     """The folder meant by `place`, the value of the setting `key`, with the files of another job.
 
     `run:ID` are the artifacts of an MLflow run, safetensors alone, and a URI is a folder in a
-    bucket: the files whose names match `wanted` are downloaded. Anything else is a folder, which
-    need not be there. Raises CheckpointError for an address without such files, which are `what`,
-    and BusyError for a folder in which a job is at work: what it left before is about to change.
+    bucket: the files whose names match `wanted` are downloaded. Anything else is a folder, or a
+    file in one, which need not be there. Raises CheckpointError for an address without such files,
+    which are `what`, and BusyError for a folder in which a job is at work: what it left before is
+    about to change.
     """
     if str(place).startswith("run:"):
         from hw2.runlog.artifacts import download_folder
@@ -111,9 +112,9 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
         from hw2.bucket.fetching import fetch_folder
 
         return fetch_folder(uri, key, wanted, what)
-    folder = Path(place).expanduser()
-    refuse_at_work(folder)
-    return folder
+    found = Path(place).expanduser()
+    refuse_at_work(found.parent if os.path.isfile(found) else found)
+    return found
 
 
 def shown(place: str | Path) -> str:

@@ -13,6 +13,7 @@ from hw2.data.files import as_umask, inside, planted, read_json
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
+from hw2.lock import refuse_at_work
 from hw2.text2image.finding import PIPELINE
 from hw2.weights import described, read_meta, write_tensors
 from hw2.yaml_text import BROKEN, Dumper, Loader, read_yaml
@@ -69,8 +70,10 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
     `note` stands below the figures. The asset appears whole or not at all.
 
     `run` holds final.safetensors, config.yaml and metrics.json. Raises CheckpointError if one is
-    missing or damaged, or if the weights are none that a job could take.
+    missing or damaged, or if the weights are none that a job could take; BusyError while a
+    job is at work there, which may write any of them again.
     """
+    refuse_at_work(run)
     source, pipeline = _present(run, FINAL), run / PIPELINE
     meta = read_meta(source)
     has_pipeline = pipeline.is_dir()

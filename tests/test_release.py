@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hw2.config import load
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import BusyError, CheckpointError, ConfigError
 from hw2.locate import ASSETS
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.release import CARD_FILE, card_settings, release, size_of
 from hw2.settings.assets import ReleaseAssetConfig
 from tests.personalize.tiny import tiny_pipeline_folder
@@ -128,6 +129,12 @@ def test_what_is_refused_leaves_the_asset_as_it_was(what: str, assets: Path, run
     assert "\n" not in str(refusal.value)
     assert {path.name: path.read_bytes() for path in (assets / "mine").iterdir()} == before
     assert [path.name for path in assets.iterdir()] == ["mine"]
+
+
+def test_a_training_at_work_is_not_released(assets: Path, run: Path) -> None:
+    with only_writer(run, 0.0, JOB_LOCK), pytest.raises(BusyError, match="run: a job is still at"):
+        release(run, "mine", "make mine")
+    assert not assets.exists()
 
 
 def test_a_first_release_that_is_refused_leaves_nothing(assets: Path, run: Path) -> None:

@@ -15,6 +15,7 @@ from hw2.data.files import read_json, sha256_of
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError, ConfigError, nearest
 from hw2.locate import find_model
+from hw2.lock import refuse_at_work
 from hw2.settings.clip import VOCABULARY, ClipNetworkConfig
 from hw2.weights import read_meta
 
@@ -157,9 +158,11 @@ def _in_folder(model: str) -> ClipSource:
     from open_clip import factory
 
     kind, _, place = model.partition(":")
+    folder = Path(place).expanduser().absolute()
+    if kind == "local-dir" and folder.name == "open_clip":  # as jobs.train_clip leaves it in OUT
+        refuse_at_work(folder.parent)
     try:
         if kind == "local-dir":
-            folder = Path(place).expanduser().absolute()
             model = f"local-dir:{folder}"
             config_file = folder / "open_clip_config.json"
             if not config_file.is_file():

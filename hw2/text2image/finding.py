@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from hw2.data.files import MAX_JSON_BYTES, no_file
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, find_folder
+from hw2.lock import refuse_at_work
 from hw2.places import uri_of
 
 INDEX, PIPELINE = "model_index.json", "pipeline"
@@ -32,7 +33,8 @@ def find_pipeline(model: str) -> str:
     """What diffusers is to load for `model`: a folder's path, or a hub id as it is.
 
     `asset:NAME` is a released model, a folder, or the URI of one, has model_index.json, or is that
-    of a finished jobs.train_text2image. Raises CheckpointError if there is none.
+    of a finished jobs.train_text2image. Raises CheckpointError if there is none, and BusyError
+    while that training is at work again.
     """
     if model.startswith("asset:"):
         folder = ASSETS / model.removeprefix("asset:")
@@ -46,6 +48,8 @@ def find_pipeline(model: str) -> str:
             "jobs.train_text2image"
         )
     folder = find_folder(model, "model", FILES, INDEX).absolute()  # workers run elsewhere
+    if folder.name == PIPELINE:
+        refuse_at_work(folder.parent)
     for path in (folder, folder / PIPELINE):
         if (path / INDEX).is_file():
             return str(path)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from hw2.clip.finding import ClipSource, find_clip
 from hw2.clip.loading import LoadedClip, load_clip
 from hw2.clip.store import EmbeddingStore
-from hw2.errors import CheckpointError, ConfigError
+from hw2.errors import BusyError, CheckpointError, ConfigError
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.weights import save_weights
 from tests.clip.small import MODEL_CFG, PREPROCESS_CFG, lively_clip, save_clip
 from tests.jobs.command import Folder
@@ -405,3 +406,13 @@ def test_without_network(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     said = ended.refusal()
     assert "the weights cannot be fetched" in said and "for asset:clip" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_a_training_is_about_to_replace(
+    tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    model = write_folder(tmp_path / "open_clip", weights)
+    told = f"^{tmp_path}: a job is still at work there: wait"
+    with only_writer(tmp_path, 0.0, JOB_LOCK), pytest.raises(BusyError, match=told):
+        find_clip(model, None)
+    assert find_clip(model, None).model == model

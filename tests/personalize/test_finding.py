@@ -14,6 +14,7 @@ from hw2.personalize.deltas import (
     Deltas,
     base_hash,
     cross_attention_weights,
+    row_file,
     save_deltas,
 )
 from hw2.personalize.embeddings import TokenEmbedding, save_embedding
@@ -109,9 +110,13 @@ def test_what_is_being_learnt_is_not_read(tmp_path: Path) -> None:
     model = tiny_model()
     made(tmp_path / "custom", model, "<new1>")
     config = GenerateConceptsConfig(out=tmp_path / "out", joint=tmp_path / "custom")
+    row = str(tmp_path / "custom" / row_file("<new1>"))
+    of_a_file = GenerateConceptsConfig(out=tmp_path / "out", separate=(row,))
+    assert read_ways(of_a_file, model, {})["separate"].rows.keys() == {"<new1>"}
     with only_writer(tmp_path / "custom", 0.0, JOB_LOCK):
         for read in (
             lambda: read_ways(config, model, {}),
+            lambda: read_ways(of_a_file, model, {}),
             lambda: read_concepts_to_merge([tmp_path / "custom"], model),
         ):
             with pytest.raises(BusyError, match="custom: a job is still at work there: wait for"):

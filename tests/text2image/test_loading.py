@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from hw2.bucket.storage import Bucket
 from hw2.diffusion.schedule import scaled_linear_schedule
-from hw2.errors import CheckpointError
+from hw2.errors import BusyError, CheckpointError
+from hw2.lock import JOB_LOCK, only_writer
 from hw2.text2image.export import write_pipeline
 from hw2.text2image.finding import find_pipeline
 from hw2.text2image.loading import load_stable_diffusion
@@ -80,6 +81,14 @@ def test_a_pipeline_replaces_what_was_there_and_names_no_place(whole: Path, tmp_
 def test_folder_of_a_finished_training_is_found(whole: Path) -> None:
     assert find_pipeline(str(whole.parent)) == find_pipeline(str(whole)) == str(whole)
     assert find_pipeline("CompVis/stable-diffusion-v1-4") == "CompVis/stable-diffusion-v1-4"
+
+
+def test_a_pipeline_that_a_training_is_about_to_replace(whole: Path) -> None:
+    with only_writer(whole.parent, 0.0, JOB_LOCK):
+        for model in (whole.parent, whole):
+            with pytest.raises(BusyError, match=f"^{whole.parent}: a job is still at work there"):
+                find_pipeline(str(model))
+    (whole.parent / JOB_LOCK).unlink()
 
 
 def test_a_folder_of_the_fp16_variant_alone_loads(
