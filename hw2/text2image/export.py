@@ -19,8 +19,9 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
     `model` itself is converted. The folder appears whole or not at all; one there is replaced.
     """
     be_quiet()
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
+    for left in (part, old):  # by a call that was killed
+        shutil.rmtree(left, ignore_errors=True)
     model.vae.register_to_config(scaling_factor=model.scaling_factor)
     pipeline = StableDiffusionPipeline(
         vae=model.vae,
@@ -47,5 +48,7 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
         about = {k: v for k, v in json.loads(config.read_text()).items() if k != "_name_or_path"}
         config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
     as_umask(part)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,6 +90,24 @@ def test_a_pipeline_that_a_training_is_about_to_replace(whole: Path) -> None:
             with pytest.raises(BusyError, match=f"^{whole.parent}: a job is still at work there"):
                 find_pipeline(str(model))
     (whole.parent / JOB_LOCK).unlink()
+
+
+def test_a_kill_while_a_folder_is_replaced_leaves_a_whole_one(
+    whole: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, ignore_errors: bool) -> None:
+        for file in path.rglob("*.json"):
+            file.unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("hw2.text2image.export.shutil", SimpleNamespace(rmtree=killed))
+    with pytest.raises(KeyboardInterrupt):
+        write_pipeline(tiny_model(), folder)
+    monkeypatch.undo()
+    want = load_stable_diffusion(str(whole)).content_hash
+    assert load_stable_diffusion(str(folder)).content_hash == want
+    write_pipeline(tiny_model(), folder)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_a_folder_of_the_fp16_variant_alone_loads(
