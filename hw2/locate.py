@@ -59,8 +59,8 @@ def find_model(model: str, key: str = "model", also: str = "") -> Path:
     `asset:NAME` is a released one, `run:ID` the artifact of an MLflow run (downloaded), a URI as
     s3://bucket/folder a file or folder in a bucket (downloaded), anything else a file, or a folder,
     of a training or of one of its checkpoints. Raises CheckpointError if there is none; it names
-    what the setting takes `also`, beside all these. Raises BusyError for final weights that a job
-    at work is about to replace: actors read them later than the job that has hashed them.
+    what the setting takes `also`, beside all these. Raises BusyError for final weights where a job
+    is at work: it may replace them, and actors read them later than the job that has hashed them.
     """
     if model.startswith("asset:"):
         path = ASSETS / model.removeprefix("asset:") / FINAL
@@ -98,8 +98,8 @@ def find_folder(place: str | Path, key: str, wanted: re.Pattern[str], what: str)
     `run:ID` are the artifacts of an MLflow run, safetensors alone, and a URI is a folder in a
     bucket: the files whose names match `wanted` are downloaded. Anything else is a folder, or a
     file in one, which need not be there. Raises CheckpointError for an address without such files,
-    which are `what`, and BusyError for a folder in which a job is at work: what it left before is
-    about to change.
+    which are `what`, and BusyError for a folder in which a job is at work: what it left before may
+    change.
     """
     if str(place).startswith("run:"):
         from hw2.runlog.artifacts import download_folder
