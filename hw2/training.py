@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hw2.allocator import OTHER
+from hw2.allocator import OTHER, keep_freed_memory
 from hw2.checkpoint import CheckpointStore
 from hw2.data.files import sha256_of
 from hw2.errors import ConfigError, Hw2Error
@@ -110,6 +110,7 @@ def train(
             f"train.batch_size={config.batch_size} is smaller than the number of workers "
             f"{place.world_size}: raise it or lower scaling.num_workers"
         )
+    keep_freed_memory()
     state, store, done = _taken_up(training, place, error)
     gradients = _gradients(training, place)
     less = f"lower train.batch_size={config.batch_size}, or raise train.accumulate"
