@@ -17,11 +17,11 @@ _FULL = re.compile(r"CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_\w*ALLOC\w*
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, for the next batch to use.
+    """Let this process keep what it frees, for the next batch or step to use.
 
     glibc gives large blocks back to the system at once, and each batch then waits until the system
     has filled its pages with zeros again: a sixth of the time of a ViT-B-32 on two cores. The peak
-    stays what it is. Where the C library is another, nothing happens.
+    stays about what it is. Where the C library is another, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
