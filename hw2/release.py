@@ -9,7 +9,8 @@ import yaml
 from safetensors.torch import load_file
 
 from hw2.claims import refuse_infinite
-from hw2.data.files import as_umask, inside, planted, read_json
+from hw2.data.files import inside, planted, read_json
+from hw2.data.replacing import whole_folder
 from hw2.disclosure import describe
 from hw2.errors import CheckpointError
 from hw2.locate import ASSETS, FINAL
@@ -85,9 +86,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
         )
     rows, settings = _rows(run), read_yaml(_present(run, "config.yaml"))
     folder = ASSETS / name
-    part, old = (ASSETS / f".{name}.{what}" for what in ("part", "old"))
-    _settle(folder, part, old)  # an earlier call may have been killed
-    try:
+    with whole_folder(folder) as part:
         weights = _pipeline(pipeline, part) if has_pipeline else _averaged(source, meta, part)
         card = CARD.format(
             name=name,
@@ -103,21 +102,7 @@ def release(run: Path, name: str, command: str, note: str = "") -> Path:
             settings=yaml.dump(settings, Dumper=Dumper, sort_keys=False),
         )
         (part / CARD_FILE).write_text(card, encoding="utf-8")
-        as_umask(part)
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    finally:
-        _settle(folder, part, old)
     return folder
-
-
-def _settle(folder: Path, part: Path, old: Path) -> None:
-    """Put the old asset back where no new one took its place, and remove what is left over."""
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    for left in (part, old):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _present(run: Path, name: str) -> Path:

@@ -1,13 +1,12 @@
 """Writing a model as a folder that diffusers loads."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from hw2.data.files import as_umask
+from hw2.data.replacing import whole_folder
 from hw2.diffusion.schedule import BETA_END, BETA_START
 from hw2.text2image.loading import be_quiet
 from hw2.text2image.model import StableDiffusion
@@ -19,9 +18,6 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
     `model` itself is converted. The folder appears whole or not at all; one there is replaced.
     """
     be_quiet()
-    part, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
-    for left in (part, old):  # by a call that was killed
-        shutil.rmtree(left, ignore_errors=True)
     model.vae.register_to_config(scaling_factor=model.scaling_factor)
     pipeline = StableDiffusionPipeline(
         vae=model.vae,
@@ -42,13 +38,11 @@ def write_pipeline(model: StableDiffusion, folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(part)
-    for config in part.rglob("config.json"):
-        # diffusers and transformers write where the parts were loaded from.
-        about = {k: v for k, v in json.loads(config.read_text()).items() if k != "_name_or_path"}
-        config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
-    as_umask(part)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    pipeline.to(dtype=torch.float16)
+    with whole_folder(folder) as part:
+        pipeline.save_pretrained(part)
+        for config in part.rglob("config.json"):
+            # diffusers and transformers write where the parts were loaded from.
+            about = json.loads(config.read_text())
+            about.pop("_name_or_path", None)
+            config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")

@@ -100,7 +100,7 @@ def test_a_kill_while_a_folder_is_replaced_leaves_a_whole_one(
             file.unlink()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("hw2.text2image.export.shutil", SimpleNamespace(rmtree=killed))
+    monkeypatch.setattr("hw2.data.replacing.shutil", SimpleNamespace(rmtree=killed))
     with pytest.raises(KeyboardInterrupt):
         write_pipeline(tiny_model(), folder)
     monkeypatch.undo()
