@@ -16,7 +16,7 @@ from hw2.clip.finding import SCHEMES, ClipSource, own_network
 from hw2.clip.refusals import telling
 from hw2.clip.tokenizing import load_tokenizer
 from hw2.errors import CheckpointError
-from hw2.weights import load_claimed, read_meta
+from hw2.weights import load_claimed, read_meta, refuse_replaced
 
 # In what torch.load says of files that are no state_dict.
 TORN = ("weights_only", "Weights only", "KeyError: ", "EOFError: ")
@@ -78,9 +78,16 @@ def _numbers_left_out(source: ClipSource) -> Iterator[None]:
 def load_clip(source: ClipSource, device: torch.device | None = None) -> LoadedClip:
     """Load the model on `device` (default the processor), in float32, ready to evaluate.
 
-    Raises CheckpointError for weights that are torn, hold code, or do not fit.
+    Raises CheckpointError for weights that are torn, hold code, do not fit, or are no longer those
+    that were found.
     """
-    device = device or torch.device("cpu")
+    loaded = _load(source, device or torch.device("cpu"))
+    if source.weights.is_file():  # a tag's may lie elsewhere on the machine of an actor
+        refuse_replaced(source.weights, source.weights_hash)
+    return loaded
+
+
+def _load(source: ClipSource, device: torch.device) -> LoadedClip:
     if source.model is None:
         trained = load_trained(source.weights)
         trained.net.to(device)

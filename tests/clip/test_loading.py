@@ -375,6 +375,25 @@ def test_a_folder_with_another_tokenizer_is_another_network(
     assert find_clip(name, None).hashes["network"] == hashes[-1][0]
 
 
+def test_weights_replaced_after_they_were_found(
+    tiny: str, tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    """An actor loads long after the job hashed them: embeddings would be kept under their name."""
+    other, file = lively_clip(seed=4).state_dict(), tmp_path / "tiny.safetensors"
+    folder, trained = write_folder(tmp_path / "pushed", weights), tmp_path / "final.safetensors"
+    save_file(weights, file)
+    save_clip(trained)
+    sources = find_clip(folder, None), find_clip(tiny, str(file)), find_clip(None, str(trained))
+    for source in sources:
+        assert torch.equal(load_clip(source).net.visual.proj, weights["visual.proj"])
+    save_file(other, tmp_path / "pushed" / "open_clip_model.safetensors")
+    save_file(other, file)
+    save_clip(trained, seed=4)
+    for source in sources:
+        with pytest.raises(CheckpointError, match=rf"{source.weights}: was replaced while the job"):
+            load_clip(source)
+
+
 def test_a_missing_tokenizer(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     name = write_folder(tmp_path / "pushed", weights)
     text = MODEL_CFG["text_cfg"] | {"hf_tokenizer_name": "org/words"}
